@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+# One command for each thing a contributor does; `make help` lists them.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PYTEST := $(BIN)/python -m pytest
+CODE := $(foreach folder,src tests bench scripts demo,$(if $(shell find $(folder) -name "*.py" 2>/dev/null),$(folder)))
+PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
+COMPILE := CUSTOM_COMPILE_COMMAND="make locks" $(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe \
+	--strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host
+
+.DEFAULT_GOAL := help
+# The targets of `test` need what those before them made, and would measure each other.
+.NOTPARALLEL:
+.PHONY: help venv packages lint types imports unit lab test-stock-kernel compat test demo bench locks format clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' Makefile
+
+venv: $(VENV)/stamp ## make .venv from the hash-pinned lock
+
+# The stamp holds the locks it was made from, so that a touched but equal lock costs nothing.
+$(VENV)/stamp: requirements.lock requirements-dev.lock pyproject.toml
+	@if cat $^ | cmp -s - $@; then touch $@; else \
+	set -e; rm -f $@; $(PYTHON) -m venv $(VENV); \
+	echo "venv: installing the locked packages"; \
+	$(PIP) install --quiet --require-hashes -r requirements-dev.lock; \
+	$(PIP) install --quiet --no-deps --no-build-isolation --editable .; \
+	cat $^ > $@; fi
+
+packages: ## install the Debian packages that tests and the demo need
+	@bash scripts/packages.sh
+
+lint: venv ## ruff: rules and format
+	$(BIN)/ruff check $(CODE)
+	$(BIN)/ruff format --check $(CODE)
+
+types: venv ## mypy, strict
+	$(BIN)/mypy $(CODE)
+
+imports: venv ## which folder may import which
+	$(BIN)/lint-imports
+
+unit: venv ## tests that need no root
+	$(PYTEST) tests/unit
+
+lab: venv ## tests in network namespaces of their own; needs root
+	$(PYTEST) tests/lab
+
+test-stock-kernel: packages venv ## the agent's lab tests under Debian's kernel, in QEMU: slow
+	$(BIN)/python scripts/stock_kernel.py -- -q tests/lab/agent
+
+compat: venv ## other people's clients against Portico
+	$(PYTEST) tests/compat
+
+test: packages venv lint types imports unit lab compat ## everything; what a change must pass
+
+demo: packages venv ## containers and a VM on Portico networks, with a table of who reaches whom
+	$(BIN)/python -m demo
+
+bench: packages venv ## the figures of docs/performance.md
+	$(BIN)/python -m bench
+
+locks: venv ## write the lock files anew from pyproject.toml
+	$(COMPILE) --upgrade -o requirements.lock pyproject.toml
+	$(COMPILE) --upgrade --extra dev -c requirements.lock -o requirements-dev.lock pyproject.toml
+
+format: venv ## let ruff format the code
+	$(BIN)/ruff format $(CODE)
+	$(BIN)/ruff check --select I --fix $(CODE)
+
+clean: ## remove what these targets made
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -prune -exec rm -rf {} +
