@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Resources as data. May import nothing of Portico but `errors`."""

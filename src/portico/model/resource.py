@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the API consists of, as frozen values: a registry of resources, their attributes, and the extensions they need.
+
+Everything else is derived from these: tables, collections, validation, the OpenAPI document, CLI commands, docs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+# The owner of every object, and the name by which older clients know it, in requests, filters and responses.
+OWNER = "project_id"
+OWNER_ALIAS = "tenant_id"
+
+# The extension of what is always there.
+CORE = "core"
+
+VERBS = ("list", "show", "create", "update", "delete")
+
+Convert = Callable[[Any], Any]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Attribute:
+    """One attribute, in the keywords of neutron_lib.api.definitions and a few of our own.
+
+    `required`: a create must give it. `default` counts only with `has_default`; an attribute with neither is left out.
+    `validate` holds pairs of a validator's name and its argument. `column` is "" for what is not stored, else
+    `string(N)`, `text`, `integer`, `boolean`, `json` or `datetime`. `references` names the resource whose id the value
+    is, or "".
+    """
+
+    name: str
+    extension: str
+    allow_post: bool = False
+    allow_put: bool = False
+    required: bool = False
+    has_default: bool = False
+    default: Any = None
+    validate: tuple[tuple[str, Any], ...] = ()
+    convert_to: Convert | None = None
+    is_visible: bool = False
+    is_filter: bool = False
+    is_sort_key: bool = False
+    required_by_policy: bool = False
+    enforce_policy: bool = False
+    primary_key: bool = False
+    column: str = ""
+    references: str = ""
+    doc: str = ""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Resource:
+    """One kind of object.
+
+    `name` is the key of one object in a body ("security_group"), `plural` that of several, `collection` the word in the
+    path ("security-groups"). `attributes` are those of the core and of advertised extensions. `unique` lists groups of
+    attributes that no two objects share. `standard`: it has a description, a revision number and times. `tags`: it has
+    labels and their sub-resource. `verbs` are those of `VERBS` that the API offers. `key` names the attribute that
+    stands in an object's path.
+    """
+
+    name: str
+    plural: str
+    collection: str
+    attributes: Mapping[str, Attribute] = field(repr=False)
+    doc: str
+    key: str = "id"
+    extension: str = CORE
+    standard: bool = False
+    tags: bool = False
+    verbs: tuple[str, ...] = VERBS
+    unique: tuple[tuple[str, ...], ...] = ()
+
+    @property
+    def path(self) -> str:
+        """Return the path of the collection."""
+        return f"/v2.0/{self.collection}"
+
+
+@dataclass(frozen=True, slots=True)
+class Extension:
+    """A part of the API that a server may have or lack, as `GET /v2.0/extensions` tells it."""
+
+    alias: str
+    name: str
+    description: str
+    updated: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Registry:
+    """All resources of this server, by name and by collection, and the extensions it advertises, by alias."""
+
+    resources: Mapping[str, Resource] = field(repr=False)
+    by_collection: Mapping[str, Resource] = field(repr=False)
+    extensions: tuple[Extension, ...]

@@ -1,0 +1,343 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The whole wanted state as typed values, with the indexes that planners need.
+
+Values are frozen; the Snapshot that holds them is filled by one writer (the broker) and read by pure planners.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from typing import Any, TypeVar
+
+import msgspec
+
+from portico.model.converters import PROTOCOLS
+
+IpAddress = IPv4Address | IPv6Address
+IpNetwork = IPv4Network | IPv6Network
+Row = Mapping[str, Any]
+Item = TypeVar("Item")
+
+ICMP, ICMPV6 = 1, 58
+
+# The snapshot's words for the device owner that the store gives to DHCP server ports.
+DHCP_OWNER = "network:dhcp"
+# The binding:vif_type of a port that names a host which cannot have it: it is wanted nowhere.
+BINDING_FAILED = "binding_failed"
+
+
+class Network(msgspec.Struct, frozen=True):
+    """A network; `mtu` in bytes."""
+
+    id: str
+    project_id: str
+    name: str
+    mtu: int
+    admin_state_up: bool
+    network_type: str
+    physical_network: str | None
+    segmentation_id: int | None
+    dns_domain: str
+
+
+class Subnet(msgspec.Struct, frozen=True):
+    """A subnet. `ra_mode` and `address_mode` are Neutron's ipv6_ra_mode and ipv6_address_mode."""
+
+    id: str
+    network_id: str
+    cidr: IpNetwork
+    gateway: IpAddress | None
+    enable_dhcp: bool
+    dns_servers: tuple[IpAddress, ...]
+    routes: tuple[tuple[IpNetwork, IpAddress], ...]
+    ra_mode: str | None
+    address_mode: str | None
+
+
+class FixedIp(msgspec.Struct, frozen=True):
+    """An address of a port."""
+
+    subnet_id: str
+    address: IpAddress
+
+
+class AddressPair(msgspec.Struct, frozen=True):
+    """What a port may send from besides its own addresses."""
+
+    mac: str
+    cidr: IpNetwork
+
+
+class Port(msgspec.Struct, frozen=True):
+    """A port. `host` is "" while unbound; `profile` is binding:profile."""
+
+    id: str
+    project_id: str
+    network_id: str
+    name: str
+    mac: str
+    fixed_ips: tuple[FixedIp, ...]
+    admin_state_up: bool
+    port_security: bool
+    group_ids: tuple[str, ...]
+    pairs: tuple[AddressPair, ...]
+    host: str
+    profile: Mapping[str, Any]
+    vnic_type: str
+    device_owner: str
+    device_id: str
+    dns_name: str
+    dhcp_options: tuple[tuple[str, str, int], ...]
+
+    @property
+    def plug(self) -> str:
+        """How the port's consumer takes it: by tap (a hypervisor) or by veth (a container engine)."""
+        return str(self.profile.get("plug", "tap"))
+
+    @property
+    def cidrs(self) -> tuple[str, ...]:
+        """What the port adds to a group as members: its addresses and those of its address pairs."""
+        addresses = (f"{item.address}/{item.address.max_prefixlen}" for item in self.fixed_ips)
+        return tuple(dict.fromkeys((*addresses, *(str(pair.cidr) for pair in self.pairs))))
+
+
+class SecurityGroup(msgspec.Struct, frozen=True):
+    """A security group."""
+
+    id: str
+    project_id: str
+    stateful: bool
+
+
+class SecurityGroupRule(msgspec.Struct, frozen=True):
+    """A rule of a security group; `protocol` is a number (ICMPv6 is 58 however it was given), None for any."""
+
+    id: str
+    group_id: str
+    direction: str
+    ethertype: str
+    protocol: int | None
+    port_min: int | None
+    port_max: int | None
+    remote_cidr: IpNetwork | None
+    remote_group_id: str | None
+
+
+Value = Network | Subnet | Port | SecurityGroup | SecurityGroupRule
+
+
+def _network(row: Row) -> Network:
+    return Network(
+        id=row["id"],
+        project_id=row["project_id"],
+        name=row["name"] or "",
+        mtu=row["mtu"],
+        admin_state_up=row["admin_state_up"],
+        network_type=row["provider:network_type"] or "",
+        physical_network=row["provider:physical_network"],
+        segmentation_id=row["provider:segmentation_id"],
+        dns_domain=row.get("dns_domain") or "",
+    )
+
+
+def _subnet(row: Row) -> Subnet:
+    return Subnet(
+        id=row["id"],
+        network_id=row["network_id"],
+        cidr=ip_network(row["cidr"]),
+        gateway=ip_address(row["gateway_ip"]) if row["gateway_ip"] else None,
+        enable_dhcp=row["enable_dhcp"],
+        dns_servers=tuple(ip_address(server) for server in row["dns_nameservers"]),
+        routes=tuple((ip_network(r["destination"]), ip_address(r["nexthop"])) for r in row["host_routes"]),
+        ra_mode=row["ipv6_ra_mode"],
+        address_mode=row["ipv6_address_mode"],
+    )
+
+
+def _port(row: Row) -> Port:
+    mac = row["mac_address"]
+    return Port(
+        id=row["id"],
+        project_id=row["project_id"],
+        network_id=row["network_id"],
+        name=row["name"] or "",
+        mac=mac,
+        fixed_ips=tuple(FixedIp(ip["subnet_id"], ip_address(ip["ip_address"])) for ip in row["fixed_ips"]),
+        admin_state_up=row["admin_state_up"],
+        port_security=row["port_security_enabled"],
+        group_ids=tuple(row["security_groups"]),
+        pairs=tuple(
+            AddressPair(pair.get("mac_address") or mac, ip_network(pair["ip_address"], strict=False))
+            for pair in row["allowed_address_pairs"]
+        ),
+        host=(row["binding:host_id"] or "") if row.get("binding:vif_type") != BINDING_FAILED else "",
+        profile=row["binding:profile"] or {},
+        vnic_type=row["binding:vnic_type"],
+        device_owner=row["device_owner"] or "",
+        device_id=row["device_id"] or "",
+        dns_name=row.get("dns_name") or "",
+        dhcp_options=tuple(
+            (option["opt_name"], str(option["opt_value"]), int(option.get("ip_version") or 4))
+            for option in row["extra_dhcp_opts"]
+        ),
+    )
+
+
+def _security_group(row: Row) -> SecurityGroup:
+    return SecurityGroup(id=row["id"], project_id=row["project_id"], stateful=row["stateful"])
+
+
+def _security_group_rule(row: Row) -> SecurityGroupRule:
+    prefix = row["remote_ip_prefix"]
+    return SecurityGroupRule(
+        id=row["id"],
+        group_id=row["security_group_id"],
+        direction=row["direction"],
+        ethertype=row["ethertype"],
+        protocol=_protocol(row),
+        port_min=row["port_range_min"],
+        port_max=row["port_range_max"],
+        remote_cidr=ip_network(prefix, strict=False) if prefix else None,
+        remote_group_id=row["remote_group_id"],
+    )
+
+
+def _protocol(row: Row) -> int | None:
+    name = row["protocol"]
+    if name is None:
+        return None
+    number = PROTOCOLS[name] if name in PROTOCOLS else int(name)
+    if number == 0:
+        # As Neutron's drivers read it; an IPv6 header of that number (hop-by-hop options) is no transport to match.
+        return None
+    return ICMPV6 if number == ICMP and row["ethertype"] == "IPv6" else number
+
+
+_READERS: Mapping[str, Callable[[Row], Value]] = {
+    "network": _network,
+    "subnet": _subnet,
+    "port": _port,
+    "security_group": _security_group,
+    "security_group_rule": _security_group_rule,
+}
+RESOURCES = tuple(_READERS)
+
+
+class Snapshot:
+    """All wanted objects and their indexes. `revision` is the newest revision that it holds."""
+
+    def __init__(self) -> None:
+        self.revision = 0
+        self.networks: dict[str, Network] = {}
+        self.subnets: dict[str, Subnet] = {}
+        self.ports: dict[str, Port] = {}
+        self.groups: dict[str, SecurityGroup] = {}
+        self.rules: dict[str, SecurityGroupRule] = {}
+        self.subnets_of_network: defaultdict[str, set[str]] = defaultdict(set)
+        self.ports_of_network: defaultdict[str, set[str]] = defaultdict(set)
+        self.ports_of_host: defaultdict[str, set[str]] = defaultdict(set)
+        # How many bound ports (DHCP servers' own left out) a host has on a network or in a group, seen from both sides.
+        self.hosts_of_network: defaultdict[str, Counter[str]] = defaultdict(Counter)
+        self.hosts_of_group: defaultdict[str, Counter[str]] = defaultdict(Counter)
+        self.networks_of_host: defaultdict[str, Counter[str]] = defaultdict(Counter)
+        self.groups_of_host: defaultdict[str, Counter[str]] = defaultdict(Counter)
+        self.taps_of_host: defaultdict[str, Counter[str]] = defaultdict(Counter)
+        self.dhcp_ports_of_network: defaultdict[str, set[str]] = defaultdict(set)
+        # How many ports give a group an address (network id, CIDR): an address pair may be several ports'.
+        self.members_of_group: defaultdict[str, Counter[tuple[str, str]]] = defaultdict(Counter)
+        self.rules_of_group: defaultdict[str, set[str]] = defaultdict(set)
+        self.rules_naming_group: defaultdict[str, set[str]] = defaultdict(set)
+
+    def put(self, resource: str, row: Row) -> None:
+        """Add or replace the object that `row` (in the API's shape) describes."""
+        self.remove(resource, row["id"])
+        value = _READERS[resource](row)
+        match value:
+            case Network():
+                self.networks[value.id] = value
+            case Subnet():
+                self.subnets[value.id] = value
+                self.subnets_of_network[value.network_id].add(value.id)
+            case Port():
+                self._put_port(value)
+            case SecurityGroup():
+                self.groups[value.id] = value
+            case SecurityGroupRule():
+                self.rules[value.id] = value
+                self.rules_of_group[value.group_id].add(value.id)
+                if value.remote_group_id:
+                    self.rules_naming_group[value.remote_group_id].add(value.id)
+
+    def _put_port(self, port: Port) -> None:
+        self.ports[port.id] = port
+        self.ports_of_network[port.network_id].add(port.id)
+        if port.host:
+            self.ports_of_host[port.host].add(port.id)
+            self._count(port, 1)
+        if port.device_owner == DHCP_OWNER:
+            self.dhcp_ports_of_network[port.network_id].add(port.id)
+        for group_id in port.group_ids:
+            for cidr in port.cidrs:
+                _add(self.members_of_group, group_id, (port.network_id, cidr), 1)
+
+    def remove(self, resource: str, object_id: str) -> None:
+        """Remove an object; one that is absent is no error."""
+        match resource:
+            case "network":
+                self.networks.pop(object_id, None)
+            case "subnet":
+                if subnet := self.subnets.pop(object_id, None):
+                    _discard(self.subnets_of_network, subnet.network_id, object_id)
+            case "port":
+                if port := self.ports.pop(object_id, None):
+                    self._forget_port(port)
+            case "security_group":
+                self.groups.pop(object_id, None)
+            case "security_group_rule":
+                if rule := self.rules.pop(object_id, None):
+                    _discard(self.rules_of_group, rule.group_id, object_id)
+                    if rule.remote_group_id:
+                        _discard(self.rules_naming_group, rule.remote_group_id, object_id)
+
+    def _forget_port(self, port: Port) -> None:
+        _discard(self.ports_of_network, port.network_id, port.id)
+        if port.host:
+            _discard(self.ports_of_host, port.host, port.id)
+            self._count(port, -1)
+        if port.device_owner == DHCP_OWNER:
+            _discard(self.dhcp_ports_of_network, port.network_id, port.id)
+        for group_id in port.group_ids:
+            for cidr in port.cidrs:
+                _add(self.members_of_group, group_id, (port.network_id, cidr), -1)
+
+    def _count(self, port: Port, by: int) -> None:
+        if port.device_owner == DHCP_OWNER:
+            return
+        _add(self.hosts_of_network, port.network_id, port.host, by)
+        _add(self.networks_of_host, port.host, port.network_id, by)
+        if port.plug == "tap":
+            _add(self.taps_of_host, port.host, port.network_id, by)
+        for group_id in port.group_ids:
+            _add(self.hosts_of_group, group_id, port.host, by)
+            _add(self.groups_of_host, port.host, group_id, by)
+
+
+def _add(index: defaultdict[str, Counter[Item]], key: str, item: Item, by: int) -> None:
+    """Count `item` under `key`; what comes to nothing is dropped."""
+    counter = index[key]
+    counter[item] += by
+    if not counter[item]:
+        del counter[item]
+    if not counter:
+        del index[key]
+
+
+def _discard(index: defaultdict[str, set[str]], key: str, object_id: str) -> None:
+    """Take `object_id` out of `index[key]` and drop the set when it is empty: indexes must not grow for ever."""
+    ids = index.get(key)
+    if ids is not None:
+        ids.discard(object_id)
+        if not ids:
+            del index[key]

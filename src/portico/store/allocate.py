@@ -1,0 +1,213 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reservation of addresses.
+
+A subnet's free addresses are kept as disjoint, non-adjacent ranges inside its allocation pools, so that finding the
+next one costs the same with one port and with a million. A cursor makes addresses come round in turn: one that was
+just given back is not given out again at once, while caches of neighbors still know its old owner. All of it happens
+inside the caller's write transaction, which the global revision serialises; the primary key of `address` is the
+second line of defence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import cache
+from ipaddress import ip_address
+
+import sqlalchemy as sa
+
+from portico.model.snapshot import IpAddress
+from portico.store import select
+from portico.store.tables import ADDRESS_DIGITS, Tables
+from portico.store.transaction import Transaction
+
+Range = tuple[int, int]
+MAX_NUMBER = 2**128 - 1
+
+
+def digits(number: int) -> str:
+    """Return an address number as the store's sortable text."""
+    return f"{number:0{ADDRESS_DIGITS}x}"
+
+
+def set_pools(tx: Transaction, subnet_id: str, pools: Iterable[tuple[IpAddress, IpAddress]]) -> None:
+    """Make the free ranges of a subnet anew: everything inside `pools` that no port holds."""
+    _clear(tx, subnet_id)
+    address = tx.tables.address
+    taken = tx.connection.execute(
+        sa.select(address.c.address).where(address.c.subnet_id == subnet_id).order_by(address.c.address)
+    )
+    used = [int(row.address, 16) for row in taken]
+    ranges: list[Range] = []
+    for first, last in pools:
+        start = int(first)
+        for number in used:
+            if start <= number <= int(last):
+                if start < number:
+                    ranges.append((start, number - 1))
+                start = number + 1
+        if start <= int(last):
+            ranges.append((start, int(last)))
+    if ranges:
+        rows = [{"subnet_id": subnet_id, "first": digits(a), "last": digits(b)} for a, b in ranges]
+        tx.connection.execute(tx.tables.free_range.insert(), rows)
+    tx.connection.execute(tx.tables.cursor.insert(), {"subnet_id": subnet_id, "next": digits(0)})
+
+
+def forget(tx: Transaction, subnet_id: str) -> None:
+    """Drop all that is kept about a subnet that goes away."""
+    _clear(tx, subnet_id)
+    tx.connection.execute(sa.delete(tx.tables.address).where(tx.tables.address.c.subnet_id == subnet_id))
+
+
+def _clear(tx: Transaction, subnet_id: str) -> None:
+    for table in (tx.tables.free_range, tx.tables.cursor):
+        tx.connection.execute(sa.delete(table).where(table.c.subnet_id == subnet_id))
+
+
+def take_next(tx: Transaction, subnet_id: str, version: int) -> IpAddress | None:
+    """Take the next free address of the pools out of them; None when there is none left."""
+    found = tx.connection.execute(_range_at_cursor(tx.tables), {"subnet": subnet_id}).first()
+    if found is None:
+        found = tx.connection.execute(_first_range(tx.tables), {"subnet": subnet_id}).first()
+    if found is None:
+        return None
+    number = int(max(found.first, found.next), 16) if found.next <= found.last else int(found.first, 16)
+    _split(tx, subnet_id, (int(found.first, 16), int(found.last, 16)), number)
+    # Beyond the last number of all, the search begins anew.
+    following = number + 1 if number < MAX_NUMBER else 0
+    tx.connection.execute(_move_cursor(tx.tables), {"subnet": subnet_id, "value": digits(following)})
+    return _address(number, version)
+
+
+def take_last(tx: Transaction, subnet_id: str, version: int) -> IpAddress | None:
+    """Take the highest free address out of the pools (servers of the network's own live at the top)."""
+    free = tx.tables.free_range
+    statement = sa.select(free.c.first, free.c.last).where(free.c.subnet_id == subnet_id).order_by(free.c.first.desc())
+    found = tx.connection.execute(statement.limit(1)).first()
+    if found is None:
+        return None
+    number = int(found.last, 16)
+    _split(tx, subnet_id, (int(found.first, 16), number), number)
+    return _address(number, version)
+
+
+def take(tx: Transaction, subnet_id: str, address: IpAddress) -> None:
+    """Take a given address out of the pools; one that lies outside them is no error."""
+    free = tx.tables.free_range
+    text = digits(int(address))
+    statement = sa.select(free.c.first, free.c.last).where(
+        free.c.subnet_id == subnet_id, free.c.first <= text, free.c.last >= text
+    )
+    found = tx.connection.execute(statement).first()
+    if found is not None:
+        _split(tx, subnet_id, (int(found.first, 16), int(found.last, 16)), int(address))
+
+
+def holder(tx: Transaction, subnet_id: str, address: IpAddress) -> str | None:
+    """Return the id of the port that holds `address`, or None."""
+    found: str | None = tx.connection.execute(
+        _holder(tx.tables), {"subnet": subnet_id, "number": digits(int(address))}
+    ).scalar()
+    return found
+
+
+def record(tx: Transaction, subnet_id: str, address: IpAddress, port_id: str) -> None:
+    """Write down that the port holds the address, which was taken before."""
+    row = {"subnet_id": subnet_id, "address": digits(int(address)), "ip": str(address), "port_id": port_id}
+    tx.connection.execute(select.insert(tx.tables.address), row)
+
+
+def release(tx: Transaction, subnet_id: str, address: IpAddress, pools: Iterable[tuple[IpAddress, IpAddress]]) -> None:
+    """Give an address back; it returns to the free ranges if it lies in one of the subnet's `pools`."""
+    table, free = tx.tables.address, tx.tables.free_range
+    number = int(address)
+    tx.connection.execute(sa.delete(table).where(table.c.subnet_id == subnet_id, table.c.address == digits(number)))
+    pool = next(((int(a), int(b)) for a, b in pools if int(a) <= number <= int(b)), None)
+    if pool is None:
+        return
+    first = last = number
+    below = sa.select(free.c.first).where(free.c.subnet_id == subnet_id, free.c.last == digits(number - 1))
+    above = sa.select(free.c.first, free.c.last).where(
+        free.c.subnet_id == subnet_id, free.c.first == digits(number + 1)
+    )
+    if number > pool[0] and (left := tx.connection.execute(below).first()) is not None:
+        first = int(left.first, 16)
+        _drop(tx, subnet_id, first)
+    if number < pool[1] and (right := tx.connection.execute(above).first()) is not None:
+        last = int(right.last, 16)
+        _drop(tx, subnet_id, number + 1)
+    tx.connection.execute(free.insert(), {"subnet_id": subnet_id, "first": digits(first), "last": digits(last)})
+
+
+def _split(tx: Transaction, subnet_id: str, found: Range, number: int) -> None:
+    """Take `number` out of the free range `found`."""
+    free = tx.tables.free_range
+    first, last = found
+    if first == number < last:
+        values = {"subnet": subnet_id, "old": digits(first), "new": digits(number + 1)}
+        tx.connection.execute(_move_first(tx.tables), values)
+        return
+    _drop(tx, subnet_id, first)
+    rest = [(a, b) for a, b in ((first, number - 1), (number + 1, last)) if a <= b]
+    if rest:
+        rows = [{"subnet_id": subnet_id, "first": digits(a), "last": digits(b)} for a, b in rest]
+        tx.connection.execute(free.insert(), rows)
+
+
+def _drop(tx: Transaction, subnet_id: str, first: int) -> None:
+    tx.connection.execute(_drop_range(tx.tables), {"subnet": subnet_id, "old": digits(first)})
+
+
+# Statements are built once: building one costs more than running it.
+
+
+@cache
+def _range_at_cursor(tables: Tables) -> sa.Select[str, str, str]:
+    free, cursor = tables.free_range, tables.cursor
+    return _ranges(tables).where(free.c.last >= cursor.c.next).order_by(free.c.first).limit(1)
+
+
+@cache
+def _first_range(tables: Tables) -> sa.Select[str, str, str]:
+    return _ranges(tables).order_by(tables.free_range.c.first).limit(1)
+
+
+def _ranges(tables: Tables) -> sa.Select[str, str, str]:
+    free, cursor = tables.free_range, tables.cursor
+    return (
+        sa.select(free.c.first, free.c.last, cursor.c.next)
+        .join_from(free, cursor, free.c.subnet_id == cursor.c.subnet_id)
+        .where(free.c.subnet_id == sa.bindparam("subnet"))
+    )
+
+
+@cache
+def _move_cursor(tables: Tables) -> sa.Update:
+    cursor = tables.cursor
+    return sa.update(cursor).where(cursor.c.subnet_id == sa.bindparam("subnet")).values(next=sa.bindparam("value"))
+
+
+@cache
+def _holder(tables: Tables) -> sa.Select[str]:
+    table = tables.address
+    return sa.select(table.c.port_id).where(
+        table.c.subnet_id == sa.bindparam("subnet"), table.c.address == sa.bindparam("number")
+    )
+
+
+@cache
+def _move_first(tables: Tables) -> sa.Update:
+    free = tables.free_range
+    which = (free.c.subnet_id == sa.bindparam("subnet"), free.c.first == sa.bindparam("old"))
+    return sa.update(free).where(*which).values(first=sa.bindparam("new"))
+
+
+@cache
+def _drop_range(tables: Tables) -> sa.Delete:
+    free = tables.free_range
+    return sa.delete(free).where(free.c.subnet_id == sa.bindparam("subnet"), free.c.first == sa.bindparam("old"))
+
+
+def _address(number: int, version: int) -> IpAddress:
+    return ip_address(number.to_bytes(4 if version == 4 else 16, "big"))

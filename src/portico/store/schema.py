@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The database's schema: made, upgraded, checked.
+
+Alembic is imported only when there is something to upgrade: a server on a current database never pays for it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from portico.errors import Unavailable
+from portico.store.store import Store
+
+# The newest migration in migrations/versions; a test proves it.
+HEAD = "0001"
+VERSION_TABLE = "alembic_version"
+MIGRATIONS = Path(__file__).with_name("migrations")
+
+
+def version(store: Store) -> str | None:
+    """Return the migration that the database is at; None for an empty database.
+
+    Raises:
+        Unavailable: the database does not answer, or is none.
+    """
+    try:
+        with store.engine.connect() as connection:
+            if not sa.inspect(connection).has_table(VERSION_TABLE):
+                return None
+            return connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
+    except sa.exc.DatabaseError as error:
+        raise Unavailable(f"database {store.engine.url!r}: {error.orig}") from error
+
+
+def ensure(store: Store) -> None:
+    """Make the schema in an empty database, or upgrade an older one.
+
+    Raises:
+        Unavailable: the database does not answer, or comes from a newer Portico.
+    """
+    if store.engine.dialect.name == "sqlite" and store.engine.url.database:
+        Path(store.engine.url.database).parent.mkdir(parents=True, exist_ok=True)
+    found = version(store)
+    if found == HEAD:
+        return
+    if found is None:
+        _create(store)
+    elif found > HEAD:
+        raise Unavailable(f"database {store.engine.url!r} is at schema {found}, newer than this Portico's {HEAD}")
+    else:
+        upgrade(store)
+
+
+def _create(store: Store) -> None:
+    with store.engine.connect().execution_options(portico_write=True) as connection, connection.begin():
+        if sa.inspect(connection).has_table(VERSION_TABLE):
+            return
+        store.tables.metadata.create_all(connection)
+        connection.exec_driver_sql("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY)")
+        connection.execute(sa.text("INSERT INTO alembic_version VALUES (:head)"), {"head": HEAD})
+        connection.execute(store.tables.revision.insert(), {"id": 1, "number": 0})
+
+
+def upgrade(store: Store) -> None:
+    """Run the migrations that the database lacks."""
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    with store.engine.connect().execution_options(portico_write=True) as connection, connection.begin():
+        config.attributes["connection"] = connection
+        config.attributes["metadata"] = store.tables.metadata
+        command.upgrade(config, "head")
+
+
+def backup(store: Store, target: Path) -> None:
+    """Write a consistent copy of a running SQLite database.
+
+    Raises:
+        Unavailable: the database is another server's business to back up, or the target exists.
+    """
+    if store.engine.dialect.name != "sqlite":
+        raise Unavailable(f"database {store.engine.url!r}: back it up with its own server's tools")
+    if target.exists():
+        raise Unavailable(f"backup {target} exists already")
+    with store.engine.connect() as connection:
+        connection.rollback()
+        raw: Any = connection.connection.driver_connection
+        raw.execute("VACUUM INTO ?", (str(target),))

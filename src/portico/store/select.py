@@ -1,0 +1,204 @@
+# SPDX-License-Identifier: Apache-2.0
+"""SQL for reading resources: by id, by equality, and pages with filters and order."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+
+from portico.store.query import Filter, Query
+from portico.store.tables import Tables
+
+# Databases bound the number of parameters in one statement (SQLite: 32,766; PostgreSQL: 65,535).
+MAX_IN = 5000
+
+
+@cache
+def by_id(table: sa.Table) -> sa.Select[Any]:
+    """Return the statement that finds one row by the parameter `key`."""
+    return sa.select(table).where(key_column(table) == sa.bindparam("key"))
+
+
+@cache
+def by_ids(table: sa.Table) -> sa.Select[Any]:
+    """Return the statement that finds rows by the list parameter `keys`."""
+    return sa.select(table).where(key_column(table).in_(sa.bindparam("keys", expanding=True)))
+
+
+@cache
+def delete_by_id(table: sa.Table) -> sa.Delete:
+    """Return the statement that deletes one row by the parameter `key`."""
+    return sa.delete(table).where(key_column(table) == sa.bindparam("key"))
+
+
+@cache
+def insert(table: sa.Table) -> sa.Insert:
+    """Return the statement that adds whole rows."""
+    return sa.insert(table)
+
+
+@cache
+def forget_reason(tables: Tables) -> sa.Delete:
+    """Return the statement that drops why the object `key` of the resource `name` is not as wanted."""
+    status = tables.status
+    return sa.delete(status).where(status.c.resource == sa.bindparam("name"), status.c.id == sa.bindparam("key"))
+
+
+@cache
+def used(tables: Tables) -> sa.Select[int]:
+    """Return the statement that reads how many objects of the resource `name` the `project` has."""
+    usage = tables.usage
+    return sa.select(usage.c.used).where(
+        usage.c.project_id == sa.bindparam("project"), usage.c.resource == sa.bindparam("name")
+    )
+
+
+@cache
+def count(tables: Tables) -> sa.Update:
+    """Return the statement that adds `by` to how many objects of the resource `name` the `project` has."""
+    usage = tables.usage
+    which = (usage.c.project_id == sa.bindparam("project"), usage.c.resource == sa.bindparam("name"))
+    return sa.update(usage).where(*which).values(used=usage.c.used + sa.bindparam("by"))
+
+
+@cache
+def limit(tables: Tables) -> sa.Select[int]:
+    """Return the statement that reads the `project`'s own limit of the resource `name`."""
+    quota = tables.quota
+    return sa.select(quota.c.limit).where(
+        quota.c.project_id == sa.bindparam("project"), quota.c.resource == sa.bindparam("name")
+    )
+
+
+@cache
+def where_equal(table: sa.Table, names: tuple[str, ...]) -> sa.Select[Any]:
+    """Return the statement that finds rows by equality of the named columns with parameters of the same names."""
+    return sa.select(table).where(*(table.c[name] == sa.bindparam(name) for name in names))
+
+
+def key_column(table: sa.Table) -> sa.Column[Any]:
+    """Return the table's one primary key column."""
+    (column,) = table.primary_key.columns
+    return column
+
+
+def page(connection: sa.Connection, tables: Tables, resource: str, query: Query) -> sa.Select[Any]:
+    """Return the statement for a list request.
+
+    Raises:
+        LookupError: the marker is no object of this resource.
+    """
+    table = tables.of[resource]
+    key = key_column(table)
+    statement = sa.select(table).where(*(condition(tables, resource, item) for item in query.filters))
+    order = list(query.sort)
+    if not any(name == key.name for name, _ in order):
+        order.append((key.name, False))
+    if query.reverse:
+        order = [(name, not descending) for name, descending in order]
+    if query.marker is not None:
+        marker = connection.execute(by_id(table), {"key": query.marker}).mappings().first()
+        if marker is None:
+            raise LookupError(query.marker)
+        statement = statement.where(_beyond(table, order, dict(marker)))
+    for name, descending in order:
+        # NULL sorts as the empty string, so that databases agree and a marker with NULL has a place.
+        column = _sortable(table.c[name])
+        statement = statement.order_by(column.desc() if descending else column.asc())
+    return statement.limit(query.limit) if query.limit is not None else statement
+
+
+def _sortable(column: sa.Column[Any]) -> sa.ColumnElement[Any]:
+    if isinstance(column.type, sa.Boolean):
+        # SQL has no < for booleans.
+        return sa.func.coalesce(sa.cast(column, sa.Integer), 0)
+    if isinstance(column.type, sa.JSON):
+        return sa.func.coalesce(sa.cast(column, sa.Text), "")
+    if not column.nullable:
+        return column
+    return sa.func.coalesce(column, _empty(column))
+
+
+def _empty(column: sa.Column[Any]) -> Any:
+    return 0 if isinstance(column.type, sa.Integer | sa.Boolean) else ""
+
+
+def _beyond(table: sa.Table, order: list[tuple[str, bool]], marker: dict[str, Any]) -> sa.ColumnElement[bool]:
+    """Return the condition "sorts after `marker`": (a > x) or (a = x and b > y) or ..."""
+    alternatives = []
+    for position, (name, descending) in enumerate(order):
+        equal = [_sortable(table.c[n]) == _value(table.c[n], marker[n]) for n, _ in order[:position]]
+        column, value = _sortable(table.c[name]), _value(table.c[name], marker[name])
+        alternatives.append(sa.and_(*equal, column < value if descending else column > value))
+    return sa.or_(*alternatives)
+
+
+def _value(column: sa.Column[Any], value: Any) -> Any:
+    if value is None:
+        return _empty(column)
+    if isinstance(column.type, sa.JSON):
+        return msgspec.json.encode(value).decode()
+    return int(value) if isinstance(column.type, sa.Boolean) else value
+
+
+def condition(tables: Tables, resource: str, item: Filter) -> sa.ColumnElement[bool]:
+    """Return one filter as SQL."""
+    table = tables.of[resource]
+    match item.operator:
+        case "equal":
+            return _equal(table.c[item.attribute], item.values)
+        case "contains":
+            return sa.or_(*(table.c[item.attribute].contains(value, autoescape=True) for value in item.values))
+        case "prefix":
+            return sa.or_(*(table.c[item.attribute].startswith(value, autoescape=True) for value in item.values))
+        case "after":
+            return sa.and_(*(table.c[item.attribute] >= value for value in item.values))
+        case "before":
+            return sa.and_(*(table.c[item.attribute] < value for value in item.values))
+        case "group":
+            links = tables.port_group
+            return table.c.id.in_(sa.select(links.c.port_id).where(links.c.group_id.in_(item.values)))
+        case "network_shared":
+            network = tables.of["network"]
+            return table.c.network_id.in_(sa.select(network.c.id).where(network.c.shared.in_(item.values)))
+        case "address" | "address_contains" | "subnet":
+            return _fixed_ip(tables, table, item)
+        case _:
+            return _tags(tables, resource, table, item)
+
+
+def _equal(column: sa.Column[Any], values: tuple[Any, ...]) -> sa.ColumnElement[bool]:
+    known = [value for value in values if value is not None]
+    choices: list[sa.ColumnElement[bool]] = [column.in_(known)] if known else []
+    if len(known) < len(values):
+        choices.append(column.is_(None))
+    return sa.or_(*choices) if choices else sa.false()
+
+
+def _fixed_ip(tables: Tables, table: sa.Table, item: Filter) -> sa.ColumnElement[bool]:
+    address = tables.address
+    which: sa.ColumnElement[bool]
+    if item.operator == "address":
+        which = address.c.ip.in_(item.values)
+    elif item.operator == "subnet":
+        which = address.c.subnet_id.in_(item.values)
+    else:
+        which = sa.or_(*(address.c.ip.contains(value, autoescape=True) for value in item.values))
+    return table.c.id.in_(sa.select(address.c.port_id).where(which))
+
+
+def _tags(tables: Tables, resource: str, table: sa.Table, item: Filter) -> sa.ColumnElement[bool]:
+    tag = tables.tag
+
+    def having(names: tuple[Any, ...]) -> sa.ColumnElement[bool]:
+        return table.c.id.in_(sa.select(tag.c.id).where(tag.c.resource == resource, tag.c.tag.in_(names)))
+
+    found: sa.ColumnElement[bool]
+    if item.operator in ("tags_any", "not_tags_any"):
+        found = having(item.values)
+    else:
+        found = sa.and_(*(having((name,)) for name in item.values))
+    return sa.not_(found) if item.operator.startswith("not_") else found

@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from portico.model.resource import Registry
+from portico.store import journal
+from portico.store.store import Store
+
+
+class Refused(Exception):
+    """What a rule raises in the middle of a transaction."""
+
+
+def everything(store: Store) -> dict[str, list[tuple[object, ...]]]:
+    """Return the contents of all tables."""
+    with store.read() as tx:
+        tables = store.tables.metadata.sorted_tables
+        return {table.name: [tuple(row) for row in tx.connection.execute(sa.select(table))] for table in tables}
+
+
+def test_a_transaction_that_fails_leaves_nothing_and_uses_no_revision(store: Store) -> None:
+    told: list[int] = []
+    store.on_commit(told.append)
+
+    def fail() -> None:
+        with store.write() as tx:
+            tx.insert("network", {"id": "n1", "project_id": "red", "tags": ["a"]})
+            raise Refused
+
+    before = everything(store)
+    with pytest.raises(Refused):
+        fail()
+    assert everything(store) == before
+    assert told == []
+    with store.write() as tx:
+        tx.insert("network", {"id": "n1", "project_id": "red"})
+    assert told == [1]
+
+
+def test_nobody_is_told_of_a_transaction_without_a_change(store: Store) -> None:
+    told: list[int] = []
+    store.on_commit(told.append)
+    with store.write() as tx:
+        tx.find("network")
+    assert told == []
+
+
+def test_a_reader_sees_one_state_however_long_it_reads(store: Store) -> None:
+    with store.read() as reader:
+        assert reader.find("network") == []
+        with store.write() as tx:
+            tx.insert("network", {"id": "n1", "project_id": "red"})
+        assert reader.find("network") == []
+        assert journal.newest(reader) == 0
+    with store.read() as reader:
+        assert [row["id"] for row in reader.find("network")] == ["n1"]
+
+
+def test_what_is_committed_is_there_after_the_store_is_opened_again(
+    store: Store, tmp_path: Path, registry: Registry
+) -> None:
+    row = {"id": "p1", "project_id": "red", "network_id": "n", "mac_address": "02:00:00:00:00:01",
+           "fixed_ips": [{"subnet_id": "s", "ip_address": "192.0.2.1"}], "binding:profile": {"plug": "tap"},
+           "admin_state_up": True, "tags": ["é"]}  # fmt: skip
+    with store.write() as tx:
+        written = tx.insert("port", row)
+    store.close()
+    again = Store(f"sqlite:///{tmp_path / 'portico.db'}", registry)
+    with again.read() as tx:
+        assert tx.get("port", "p1") == written
+    again.close()
+
+
+def test_only_a_change_by_a_client_gives_an_object_a_new_revision(store: Store) -> None:
+    with store.write() as tx:
+        network = tx.insert("network", {"id": "n1", "project_id": "red"})
+        assert network["revision_number"] == 1
+    with store.write() as tx:
+        assert tx.update("network", network, {"status": "DOWN"}, touch=False)["revision_number"] == 1
+    with store.write() as tx:
+        assert tx.update("network", network, {"name": "blue"})["revision_number"] == 3
+        found = tx.get("network", "n1")
+        assert found is not None
+        assert (found["status"], found["name"], found["revision_number"]) == ("DOWN", "blue", 3)
+
+
+def test_objects_are_counted_per_project_and_kind(store: Store) -> None:
+    with store.write() as tx:
+        for name, project in (("n1", "red"), ("n2", "red"), ("n3", "blue")):
+            tx.insert("network", {"id": name, "project_id": project})
+        network = tx.get("network", "n1")
+        assert network is not None
+        tx.delete("network", network)
+        assert [tx.used("network", project) for project in ("red", "blue", "green")] == [1, 1, 0]
+        assert tx.used("subnet", "red") == 0
+
+
+def test_many_objects_are_read_by_their_ids_beyond_what_one_statement_takes(store: Store) -> None:
+    ids = [f"n{number}" for number in range(12_000)]
+    with store.write() as tx:
+        rows = [{"id": name, "project_id": "red"} for name in ids]
+        tx.connection.execute(tx.tables.of["network"].insert(), rows)
+        assert {row["id"] for row in tx.get_many("network", [*ids, "missing"])} == set(ids)
