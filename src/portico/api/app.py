@@ -1,0 +1,332 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The application: every route and every middleware in one list each."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from portico import __version__
+from portico.api import action, collection, fault, identity, stream
+from portico.api.collection import Service
+from portico.api.openapi import document
+from portico.api.work import Workers
+from portico.broker.broker import Broker
+from portico.broker.hosts import HostStates
+from portico.errors import BadRequest, PorticoError
+from portico.model.resource import Registry, Resource
+from portico.rules import TABLE
+from portico.rules.context import Context, Limits
+
+# Neutron's own bound is 114,688 bytes; bulk requests of a thousand ports need more.
+MAX_BODY = 4 * 1024 * 1024
+SMALL_BODY = 4096
+MAX_TIMEOUT_S = 60.0
+
+Endpoint = Callable[[Request], Any]
+
+
+class RequestId:
+    """Gives each answer the id under which the log knows the request."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        request_id = scope[fault.REQUEST_ID] = f"req-{secrets.token_hex(16)}"
+        header = (b"x-openstack-request-id", request_id.encode())
+
+        async def send_with_id(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], header]
+            await send(message)
+
+        await self.app(scope, receive, send_with_id)
+
+
+class Api:
+    """Endpoints: each takes a request apart, calls one synchronous function in a worker, and makes the answer."""
+
+    def __init__(self, service: Service, broker: Broker, hosts: HostStates, limits: Limits) -> None:
+        self.service = service
+        self.registry: Registry = service.store.registry
+        self.broker = broker
+        self.hosts = hosts
+        self.limits = limits
+        self.workers = Workers(service.store)
+        self.commits = stream.Commits(service.store)
+        self.ending = stream.Ending()
+        self._openapi: bytes = b""
+
+    def context(self, request: Request) -> Context:
+        """Return who asks."""
+        return identity.context_of(request, self.limits, self.broker)
+
+    async def list_objects(self, resource: Resource, request: Request) -> Response:
+        pairs = request.query_params.multi_items()
+        url = f"{_origin(request)}{resource.path}"
+        call = partial(collection.list_objects, self.service, resource, self.context(request), pairs, url)
+        return _json(await self.workers.read(call))
+
+    async def show(self, resource: Resource, request: Request) -> Response:
+        pairs = request.query_params.multi_items()
+        object_id = request.path_params["id"]
+        return _json(
+            await self.workers.read_one(
+                collection.show, self.service, resource, self.context(request), object_id, pairs
+            )
+        )
+
+    async def create(self, resource: Resource, request: Request) -> Response:
+        body = collection.decode(await _body(request))
+        run = self.workers.write if collection.is_bulk(body, resource) else self.workers.write_one
+        found = await run(collection.create, self.service, resource, self.context(request), body)
+        return _json(found, 201)
+
+    async def update(self, resource: Resource, request: Request) -> Response:
+        expected = collection.expected_revision(request.headers.get("if-match"))
+        body = collection.decode(await _body(request))
+        object_id = request.path_params["id"]
+        return _json(
+            await self.workers.write_one(
+                collection.update, self.service, resource, self.context(request), object_id, body, expected
+            )
+        )
+
+    async def delete(self, resource: Resource, request: Request) -> Response:
+        expected = collection.expected_revision(request.headers.get("if-match"))
+        object_id = request.path_params["id"]
+        await self.workers.write_one(
+            collection.delete, self.service, resource, self.context(request), object_id, expected
+        )
+        return Response(status_code=204)
+
+    async def tags(self, resource: Resource, request: Request) -> Response:
+        object_id, name = request.path_params["id"], request.path_params.get("tag")
+        if request.method in ("GET", "HEAD"):
+            found = await self.workers.read(action.read_tags, self.service, resource, object_id, name)
+            return _json(found) if found is not None else Response(status_code=204)
+        has_body = request.method == "POST" or (request.method == "PUT" and name is None)
+        body = collection.decode(await _body(request)) if has_body else None
+        found = await self.workers.write(
+            action.write_tags, self.service, resource, object_id, request.method, name, body
+        )
+        if found is not None:
+            return _json(found)
+        return Response(status_code=201 if request.method == "PUT" else 204)
+
+    async def quotas(self, request: Request) -> Response:
+        return await self._listed(action.list_quotas, request)
+
+    async def _listed(self, function: Callable[..., Any], request: Request) -> Response:
+        pairs = request.query_params.multi_items()
+        url = f"{_origin(request)}{request.url.path}"
+        return _json(await self.workers.read(function, self.service, self.context(request), pairs, url))
+
+    async def quota(self, request: Request) -> Response:
+        context, project_id = self.context(request), request.path_params["project_id"]
+        if request.method == "PUT":
+            body = collection.decode(await _body(request))
+            return _json(await self.workers.write(action.update_quota, self.service, context, project_id, body))
+        if request.method == "DELETE":
+            await self.workers.write(action.reset_quota, self.service, context, project_id)
+            return Response(status_code=204)
+        return _json(await self.workers.read(action.read_quota, self.service, context, project_id, ""))
+
+    async def quota_detail(self, request: Request) -> Response:
+        context, project_id = self.context(request), request.path_params["project_id"]
+        what = request.path_params["what"]
+        if what not in ("default", "details", "details.json"):
+            raise HTTPException(404)
+        return _json(await self.workers.read(action.read_quota, self.service, context, project_id, what))
+
+    async def zones(self, request: Request) -> Response:
+        return await self._listed(action.list_zones, request)
+
+    async def ip_availabilities(self, request: Request) -> Response:
+        return await self._listed(action.list_ip_availability, request)
+
+    async def ip_availability(self, request: Request) -> Response:
+        context, network_id = self.context(request), request.path_params["id"]
+        pairs = request.query_params.multi_items()
+        return _json(await self.workers.read(action.show_ip_availability, self.service, context, network_id, pairs))
+
+    async def extensions(self, request: Request) -> Response:
+        pairs = request.query_params.multi_items()
+        return _json({"extensions": [action.only(item, pairs) for item in action.extensions(self.registry)]})
+
+    async def extension(self, request: Request) -> Response:
+        found = action.extension(self.registry, request.path_params["alias"])
+        return _json({"extension": action.only(found, request.query_params.multi_items())})
+
+    async def versions(self, request: Request) -> Response:
+        return _json(action.versions(_origin(request)))
+
+    async def version(self, request: Request) -> Response:
+        return _json(action.version(self.registry, _origin(request)))
+
+    async def openapi(self, _request: Request) -> Response:
+        if not self._openapi:
+            self._openapi = msgspec.json.encode(document(self.registry))
+        return Response(self._openapi, media_type="application/json")
+
+    async def healthz(self, _request: Request) -> Response:
+        return _json({"status": "ok", "version": __version__})
+
+    async def watch(self, request: Request) -> Response:
+        since = _integer(request, "since", 0)
+        await self.workers.read(stream.check_since, self.service, since)
+        return _lines(request, stream.watch(self.service, self.workers, self.commits, self.ending, since))
+
+    async def host_wanted(self, request: Request) -> Response:
+        return _lines(request, stream.wanted(self.hosts, self.ending, request.path_params["host"]))
+
+    async def host_status(self, request: Request) -> Response:
+        raw = await _body(request)
+        # After a reconnect an agent tells the status of everything at once.
+        run = self.workers.write_one if len(raw) <= SMALL_BODY else self.workers.write
+        await run(stream.report, self.service, request.path_params["host"], raw)
+        return Response(status_code=204)
+
+    async def port_status(self, request: Request) -> Response:
+        wait = request.query_params.get("wait", "")
+        timeout_s = min(float(_integer(request, "timeout_s", 5)), MAX_TIMEOUT_S)
+        found = await stream.port_status(
+            self.service, self.workers, self.commits, self.ending, request.path_params["id"], wait, timeout_s
+        )
+        return _json(found)
+
+
+def _json(body: object, status: int = 200) -> Response:
+    return Response(msgspec.json.encode(body), status_code=status, media_type="application/json")
+
+
+def _lines(request: Request, lines: AsyncIterator[bytes]) -> Response:
+    """Return a stream of lines; HEAD gets its headers, and need not wait for an end that never comes."""
+    return StreamingResponse(iter(()) if request.method == "HEAD" else lines, media_type="application/x-ndjson")
+
+
+def _origin(request: Request) -> str:
+    return f"{request.url.scheme}://{request.headers.get('host') or 'localhost'}"
+
+
+async def _body(request: Request) -> bytes:
+    """Return the body.
+
+    Raises:
+        HTTPException: it is larger than MAX_BODY (413).
+    """
+    parts: list[bytes] = []
+    size = 0
+    async for part in request.stream():
+        size += len(part)
+        if size > MAX_BODY:
+            raise HTTPException(413, f"The request's body is larger than {MAX_BODY} bytes.")
+        parts.append(part)
+    return b"".join(parts)
+
+
+def _integer(request: Request, name: str, default: int) -> int:
+    text = request.query_params.get(name)
+    if text is None:
+        return default
+    if not (text.isascii() and text.isdecimal()) or len(text) > 18:
+        raise BadRequest(
+            f"Invalid input for {name}. Reason: '{text[:40]}' is not an integer of at least 0.", type="HTTPBadRequest"
+        )
+    return int(text)
+
+
+def _collection_routes(api: Api, resource: Resource) -> list[Route]:
+    rules = TABLE[resource.name]
+    many: dict[str, Endpoint] = {"GET": partial(api.list_objects, resource)}
+    one: dict[str, Endpoint] = {"GET": partial(api.show, resource)}
+    if rules.create is not None:
+        many["POST"] = partial(api.create, resource)
+    if rules.update is not None:
+        one["PUT"] = partial(api.update, resource)
+    if rules.delete is not None:
+        one["DELETE"] = partial(api.delete, resource)
+    routes = [_route(resource.path, many), _route(f"{resource.path}/{{id}}", one)]
+    if resource.tags:
+        tags = partial(api.tags, resource)
+        routes.append(_route(f"{resource.path}/{{id}}/tags", dict.fromkeys(("GET", "PUT", "POST", "DELETE"), tags)))
+        one_tag = dict.fromkeys(("GET", "PUT", "DELETE"), tags)
+        routes.append(_route(f"{resource.path}/{{id}}/tags/{{tag:path}}", one_tag))
+    return routes
+
+
+def _route(path: str, verbs: Mapping[str, Endpoint]) -> Route:
+    """Return one route for all verbs of a path, so that a wrong one gets 405 and not 404."""
+
+    async def endpoint(request: Request) -> Response:
+        verb = "GET" if request.method == "HEAD" else request.method
+        found: Response = await verbs[verb](request)
+        return found
+
+    return Route(path, endpoint, methods=list(verbs))
+
+
+def routes(api: Api) -> list[Route]:
+    """Return every path that is served."""
+    offered = [resource for name, resource in api.registry.resources.items() if name in TABLE]
+    found = [route for resource in offered for route in _collection_routes(api, resource)]
+    quota = dict.fromkeys(("GET", "PUT", "DELETE"), api.quota)
+    return [
+        _route("/", {"GET": api.versions}),
+        _route("/v2.0", {"GET": api.version}),
+        _route("/v2.0/", {"GET": api.version}),
+        *found,
+        _route("/v2.0/extensions", {"GET": api.extensions}),
+        _route("/v2.0/extensions/{alias}", {"GET": api.extension}),
+        _route("/v2.0/quotas", {"GET": api.quotas}),
+        _route("/v2.0/quotas/{project_id}", quota),
+        _route("/v2.0/quotas/{project_id}/{what}", {"GET": api.quota_detail}),
+        _route("/v2.0/availability_zones", {"GET": api.zones}),
+        _route("/v2.0/network-ip-availabilities", {"GET": api.ip_availabilities}),
+        _route("/v2.0/network-ip-availabilities/{id}", {"GET": api.ip_availability}),
+        _route("/openapi.json", {"GET": api.openapi}),
+        _route("/healthz", {"GET": api.healthz}),
+        _route("/portico/v1/watch", {"GET": api.watch}),
+        _route("/portico/v1/hosts/{host}/wanted", {"GET": api.host_wanted}),
+        _route("/portico/v1/hosts/{host}/status", {"PUT": api.host_status}),
+        _route("/portico/v1/ports/{id}/status", {"GET": api.port_status}),
+    ]
+
+
+def make_app(api: Api) -> Starlette:
+    """Return the ASGI application."""
+
+    @asynccontextmanager
+    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        api.commits.attach(asyncio.get_running_loop())
+        api.broker.start()
+        yield
+        await asyncio.to_thread(api.broker.stop)
+
+    return Starlette(
+        routes=routes(api),
+        middleware=[Middleware(RequestId), Middleware(identity.SameOrigin)],
+        exception_handlers={
+            PorticoError: fault.portico_error,
+            HTTPException: fault.http_error,
+            Exception: fault.unexpected,
+        },
+        lifespan=lifespan,
+    )

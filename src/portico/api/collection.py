@@ -1,0 +1,199 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The five verbs of every collection, from the registry and the table of rules. Called in worker threads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
+from typing import Any, TypeGuard, TypeVar
+
+import msgspec
+
+from portico.api import query
+from portico.errors import BadRequest, Forbidden, PreconditionFailed
+from portico.model import check
+from portico.model.resource import Resource
+from portico.rules import TABLE, lookup
+from portico.rules.context import Context, Row
+from portico.store.store import Store
+
+T = TypeVar("T")
+
+# A bulk request is one transaction, and others wait for it.
+MAX_BULK = 1000
+
+
+class Service(msgspec.Struct, frozen=True):
+    """What requests are served with."""
+
+    store: Store
+    page_max: int
+
+
+def _bad(message: str) -> BadRequest:
+    return BadRequest(message, type="HTTPBadRequest")
+
+
+def _offered(resource: Resource, function: T | None) -> T:
+    if function is None:
+        raise _bad(f"{resource.plural} do not offer this verb.")
+    return function
+
+
+@cache
+def _visible(resource: Resource) -> tuple[str, ...]:
+    return tuple(attribute.name for attribute in resource.attributes.values() if attribute.is_visible)
+
+
+def render(resource: Resource, row: Row, fields: Iterable[str] = ()) -> Row:
+    """Return an object as clients see it, with only `fields` if any are named."""
+    shown = {name: row.get(name) for name in _visible(resource)}
+    if "project_id" in shown:
+        shown["tenant_id"] = shown["project_id"]
+    if fields:
+        return {name: value for name, value in shown.items() if name in fields}
+    return shown
+
+
+def list_objects(service: Service, resource: Resource, context: Context, pairs: query.Pairs, url: str) -> Row:
+    """Return the body of a list answer."""
+    request = query.parse(resource, pairs, service.page_max)
+    rules = TABLE[resource.name]
+    if rules.before_list is not None:
+        rules.before_list(service.store, context)
+    with service.store.read() as tx:
+        try:
+            rows = tx.list(resource.name, request.query)
+        except LookupError as error:
+            raise lookup.missing(resource.name, str(error.args[0])) from error
+        if rules.present is not None:
+            rows = rules.present(tx, context, rows)
+    body: Row = {resource.plural: [render(resource, row, request.fields) for row in rows]}
+    found = query.links(url, pairs, request, [row["id"] for row in rows]) if request.query.limit is not None else []
+    if found:
+        body[f"{resource.plural}_links"] = found
+    return body
+
+
+def show(service: Service, resource: Resource, context: Context, object_id: str, pairs: query.Pairs) -> Row:
+    """Return the body of a show answer."""
+    with service.store.read() as tx:
+        row = lookup.get(tx, resource.name, object_id)
+        present = TABLE[resource.name].present
+        if present is not None:
+            (row,) = present(tx, context, [row])
+    return {resource.name: render(resource, row, query.parse_fields(pairs))}
+
+
+def create(service: Service, resource: Resource, context: Context, body: object) -> Row:
+    """Make one object or, with the plural in the body, several or none at all."""
+    rules = TABLE[resource.name]
+    make = _offered(resource, rules.create)
+    items, bulk = _items(resource, body)
+    wanted = [_owned(check.prepare_post(resource, item), resource, context) for item in items]
+    if rules.check_bulk is not None and bulk:
+        rules.check_bulk(wanted)
+    with service.store.write() as tx:
+        rows = [make(tx, context, item) for item in wanted]
+        if rules.present is not None:
+            rows = rules.present(tx, context, rows)
+    shown = [render(resource, row) for row in rows]
+    return {resource.plural: shown} if bulk else {resource.name: shown[0]}
+
+
+def is_bulk(body: object, resource: Resource) -> TypeGuard[Mapping[str, Any]]:
+    """Tell whether the body of a create holds several objects."""
+    return isinstance(body, Mapping) and resource.plural in body
+
+
+def _items(resource: Resource, body: object) -> tuple[Sequence[object], bool]:
+    if is_bulk(body, resource):
+        items = body[resource.plural]
+        if not isinstance(items, list) or not items:
+            raise _bad(f"Resources required: '{resource.plural}' must be a list of at least one {resource.name}.")
+        if len(items) > MAX_BULK:
+            raise _bad(
+                f"Invalid input for {resource.plural}. Reason: {len(items)} is more than {MAX_BULK} in a request."
+            )
+        # Neutron allows each item to be wrapped once more: {"networks": [{"network": {...}}]}.
+        return [item[resource.name] if isinstance(item, Mapping) and list(item) == [resource.name] else item
+                for item in items], True  # fmt: skip
+    return [_one(resource, body)], False
+
+
+def _one(resource: Resource, body: object) -> object:
+    if not isinstance(body, Mapping) or not body:
+        raise _bad("Resource body required: a JSON object.")
+    if resource.name not in body:
+        raise _bad(f"Unable to find '{resource.name}' in request body.")
+    return body[resource.name]
+
+
+def _owned(item: Row, resource: Resource, context: Context) -> Row:
+    if "project_id" not in resource.attributes:
+        return item
+    project = item.get("project_id") or context.project_id
+    if project != context.project_id and not context.is_admin:
+        raise Forbidden(f"Specifying 'project_id' {project} other than the authenticated project requires admin.")
+    return {**item, "project_id": project}
+
+
+def update(
+    service: Service, resource: Resource, context: Context, object_id: str, body: object, expected: int | None
+) -> Row:
+    """Change one object; `expected` is the revision that If-Match demands."""
+    rules = TABLE[resource.name]
+    change = _offered(resource, rules.update)
+    changes = check.prepare_put(resource, _one(resource, body))
+    with service.store.write() as tx:
+        row = lookup.get(tx, resource.name, object_id)
+        _check_revision(row, expected)
+        row = change(tx, context, row, changes)
+        if rules.present is not None:
+            (row,) = rules.present(tx, context, [row])
+    return {resource.name: render(resource, row)}
+
+
+def delete(service: Service, resource: Resource, context: Context, object_id: str, expected: int | None) -> None:
+    """Remove one object; `expected` is the revision that If-Match demands."""
+    remove = _offered(resource, TABLE[resource.name].delete)
+    with service.store.write() as tx:
+        row = lookup.get(tx, resource.name, object_id)
+        _check_revision(row, expected)
+        remove(tx, context, row)
+
+
+def _check_revision(row: Row, expected: int | None) -> None:
+    if expected is not None and row.get("revision_number") != expected:
+        raise PreconditionFailed(
+            f"Constrained to {expected}, but current revision is {row.get('revision_number')}.",
+            type="RevisionNumberConstraintFailed",
+        )
+
+
+def expected_revision(header: str | None) -> int | None:
+    """Return the revision number that an If-Match header demands.
+
+    Raises:
+        BadRequest: it is not of the form `revision_number=N`.
+    """
+    if header is None:
+        return None
+    name, _, number = header.strip().partition("=")
+    if name != "revision_number" or not (number.isascii() and number.isdecimal()) or len(number) > 18:
+        raise _bad(f"Invalid input for If-Match. Reason: '{header[:60]!a}' is not of the form revision_number=N.")
+    return int(number)
+
+
+def decode(raw: bytes) -> Any:
+    """Return the JSON value of a body.
+
+    Raises:
+        BadRequest: it is no JSON text.
+    """
+    if not raw:
+        raise _bad("Resource body required: the request has none.")
+    try:
+        return msgspec.json.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise _bad(f"Malformed request body: {error}.") from error

@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The part of the OpenAPI document that no resource gives: versions, extensions, quotas, and Portico's own paths."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from portico.api import schema
+
+Answers = Callable[[int, dict[str, Any] | None, Iterable[int]], dict[str, Any]]
+
+_TEXT = {"type": "string"}
+_OBJECT = {"type": "object"}
+
+
+def _parameter(name: str, doc: str, where: str = "path", content: dict[str, Any] | None = None) -> dict[str, Any]:
+    found = {"name": name, "in": where, "description": doc, "schema": content or {"type": "string", "minLength": 1}}
+    return {**found, "required": True} if where == "path" else found
+
+
+def _operation(
+    name: str, summary: str, group: str, responses: dict[str, Any], parameters: Sequence[dict[str, Any]] = ()
+) -> dict[str, Any]:
+    operation = {"operationId": name, "summary": summary, "tags": [group], "responses": responses}
+    return {**operation, "parameters": list(parameters)} if parameters else operation
+
+
+def fixed_paths(answers: Answers) -> dict[str, Any]:
+    """Return the paths; `answers` makes the responses of an operation from status, body and error statuses."""
+    return {**_discovery(answers), **_quotas(answers), **_own(answers)}
+
+
+def _discovery(answers: Answers) -> dict[str, Any]:
+    extension = schema.record(
+        {
+            "alias": _TEXT,
+            "name": _TEXT,
+            "description": _TEXT,
+            "updated": _TEXT,
+            "links": schema.array(_OBJECT),
+        },
+        [],
+    )
+    fields = _parameter("fields", "Attributes that the answer is to have; all without it.", "query",
+                        schema.array({"enum": ["alias", "name", "description", "updated", "links"]}))  # fmt: skip
+    several = schema.record({"extensions": schema.array(extension)}, ["extensions"])
+    one = schema.record({"extension": extension}, ["extension"])
+    group = "discovery"
+    alias = _parameter("alias", "The extension's short name.", content={"type": "string", "pattern": "^[a-z][a-z_-]*$"})
+    return {
+        "/": {"get": _operation("versions", "List versions of the API.", group, answers(200, _OBJECT, ()))},
+        "/v2.0/": {"get": _operation("collections", "List collections.", group, answers(200, _OBJECT, ()))},
+        "/v2.0/extensions": {
+            "get": _operation("list_extensions", "List extensions.", group, answers(200, several, ()), [fields]),
+        },
+        "/v2.0/extensions/{alias}": {
+            "parameters": [alias],
+            "get": _operation("show_extension", "Show an extension.", group, answers(200, one, (404,)), [fields]),
+        },
+    }
+
+
+def _quotas(answers: Answers) -> dict[str, Any]:
+    group = "quotas"
+    limits = schema.record({"quota": {"$ref": "#/components/schemas/Quota"}}, ["quota"])
+    listed = {"quotas": schema.array({"$ref": "#/components/schemas/Quota"}), "quotas_links": schema.array(_OBJECT)}
+    several = schema.record(listed, ["quotas"])
+    page = [
+        _parameter("project_id", "Only the limits of this project.", "query", _TEXT),
+        _parameter("limit", "How many objects at most.", "query", {"type": "integer", "minimum": 0}),
+        _parameter("marker", "The project after which the page starts.", "query", _TEXT),
+        _parameter("page_reverse", "Whether the page ends before the marker.", "query", {"type": "boolean"}),
+    ]
+    change = schema.record({"quota": {"$ref": "#/components/schemas/QuotaUpdate"}}, ["quota"])
+    project = _parameter("project_id", "The project.", content={"type": "string", "pattern": "^[0-9a-f]{1,32}$"})
+    body = {"required": True, "content": {"application/json": {"schema": change}}}
+    details = schema.record({"quota": _OBJECT}, ["quota"])
+    return {
+        "/v2.0/quotas": {
+            "get": _operation(
+                "list_quotas", "List own limits of projects.", group, answers(200, several, (400, 403, 404)), page
+            )
+        },
+        "/v2.0/quotas/{project_id}": {
+            "parameters": [project],
+            "get": _operation("show_quota", "Show a project's limits.", group, answers(200, limits, (400, 403))),
+            "put": {
+                **_operation("update_quota", "Set limits.", group, answers(200, limits, (400, 403, 409, 413, 503))),
+                "requestBody": body,
+            },
+            "delete": _operation("delete_quota", "Reset limits.", group, answers(204, None, (400, 403, 404, 503))),
+        },
+        "/v2.0/quotas/{project_id}/default": {
+            "parameters": [project],
+            "get": _operation("default_quota", "Show the default limits.", group, answers(200, limits, (400, 403))),
+        },
+        "/v2.0/quotas/{project_id}/details.json": {
+            "parameters": [project],
+            "get": _operation("quota_details", "Show limits and usage.", group, answers(200, details, (400, 403))),
+        },
+    }  # fmt: skip
+
+
+def _own(answers: Answers) -> dict[str, Any]:
+    group = "portico"
+    count = {"type": "integer", "minimum": 0}
+    port = _parameter("id", "The port.", content=schema.UUID)
+    status = schema.record({"status": _TEXT, "reason": _TEXT, "revision": count}, ["status", "reason", "revision"])
+    health = schema.record({"status": _TEXT, "version": _TEXT}, ["status"])
+    lines = {
+        "200": {"description": "Lines of JSON, as long as the client reads.", "content": {"application/x-ndjson": {}}}
+    }
+    return {
+        "/healthz": {"get": _operation("health", "Tell whether the API serves.", group, answers(200, health, (503,)))},
+        "/openapi.json": {"get": _operation("openapi", "Show this document.", group, answers(200, _OBJECT, ()))},
+        "/portico/v1/ports/{id}/status": {
+            "parameters": [
+                port,
+                _parameter("wait", "The status to wait for.", "query", _TEXT),
+                _parameter("timeout_s", "How many seconds to wait at most.", "query", {**count, "maximum": 60}),
+            ],
+            "get": _operation("port_status", "Show a port's status and why.", group, answers(200, status, (400, 404))),
+        },
+        "/portico/v1/watch": {
+            "parameters": [_parameter("since", "The last revision already seen.", "query", count)],
+            "get": _operation("watch", "Follow every change.", group, {**answers(200, None, (400, 410)), **lines}),
+        },
+        "/portico/v1/hosts/{host}/wanted": {
+            "parameters": [_parameter("host", "The host's name.")],
+            "get": _operation("wanted", "Follow what a host must have.", group, lines),
+        },
+        "/portico/v1/hosts/{host}/status": {
+            "parameters": [_parameter("host", "The host's name.")],
+            "put": {
+                **_operation("report", "Report what a host has.", group, answers(204, None, (400, 413, 503))),
+                "requestBody": {"required": True, "content": {"application/json": {"schema": _OBJECT}}},
+            },
+        },
+    }  # fmt: skip

@@ -1,0 +1,217 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The query string of a list or show request."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import datetime
+from ipaddress import ip_address
+from urllib.parse import urlencode
+
+import msgspec
+
+from portico.errors import BadRequest
+from portico.model import check
+from portico.model.converters import convert_to_boolean
+from portico.model.resource import Resource
+from portico.rules import agent
+from portico.store.query import Filter, Query
+
+Pairs = Sequence[tuple[str, str]]
+
+_CONTROL = frozenset({"fields", "sort_key", "sort_dir", "limit", "marker", "page_reverse", "verbose"})
+_TAGS = {"tags": "tags_all", "tags-any": "tags_any", "not-tags": "not_tags_all", "not-tags-any": "not_tags_any"}
+# An agent is alive while its last heartbeat is young: the younger, the more so.
+_SORTED_BY = {("agent", "alive"): "heartbeat_timestamp"}
+# SQLite and PostgreSQL take 8-byte integers.
+MAX_INTEGER = 2**63 - 1
+MAX_FILTER_VALUES = 5000
+
+
+class ListRequest(msgspec.Struct, frozen=True):
+    """What a list request asks for: `fields` empty means all."""
+
+    query: Query
+    fields: frozenset[str]
+
+
+def _bad(message: str) -> BadRequest:
+    return BadRequest(message, type="HTTPBadRequest")
+
+
+def parse_fields(pairs: Pairs) -> frozenset[str]:
+    """Return the attributes that the answer is to have; unknown names are passed over, as Neutron does."""
+    return frozenset(value for name, value in pairs if name == "fields" and value)
+
+
+def parse(resource: Resource, pairs: Pairs, page_max: int) -> ListRequest:
+    """Return the list request that a query string makes.
+
+    Raises:
+        BadRequest: names the parameter, its value and the rule.
+    """
+    values: dict[str, list[str]] = {}
+    for name, value in pairs:
+        values.setdefault(name, []).append(value)
+        if "\x00" in value or "\x00" in name:
+            raise _bad(f"Invalid input for {name.strip(chr(0))}. Reason: the value holds a NUL character.")
+    filters = [
+        item for name, given in values.items() if name not in _CONTROL for item in _filter(resource, name, given)
+    ]
+    keys = values.get("sort_key", [])
+    names = _sort_names(resource, keys)
+    return _request(filters, zip(names, _directions(keys, values), strict=True), values, page_max)
+
+
+def parse_computed(plural: str, names: Collection[str], pairs: Pairs, page_max: int) -> ListRequest:
+    """Return the list request for computed objects, which are filtered and sorted by the attributes `names`.
+
+    Raises:
+        BadRequest: names the parameter, its value and the rule.
+    """
+    values: dict[str, list[str]] = {}
+    for name, value in pairs:
+        if name not in names and name not in _CONTROL:
+            raise _bad(f"['{name[:40]}'] is invalid attribute for filtering {plural}.")
+        values.setdefault(name, []).append(value)
+    filters = [Filter(name, tuple(given)) for name, given in values.items() if name in names]
+    keys = values.get("sort_key", [])
+    for key in keys:
+        if key not in names:
+            raise _bad(f"Invalid input for sort_key. Reason: '{key[:40]}' is none of {', '.join(names)}.")
+    return _request(filters, zip(keys, _directions(keys, values), strict=True), values, page_max)
+
+
+def _request(
+    filters: Iterable[Filter], sort: Iterable[tuple[str, bool]], values: Mapping[str, Sequence[str]], page_max: int
+) -> ListRequest:
+    first: dict[str, bool] = {}
+    for name, descending in sort:
+        # A key that comes again decides nothing any more.
+        first.setdefault(name, descending)
+    query = Query(
+        filters=tuple(filters),
+        sort=tuple(first.items()),
+        limit=_limit(values.get("limit", [""])[-1], page_max),
+        marker=values.get("marker", [""])[-1] or None,
+        reverse=values.get("page_reverse", [""])[-1].lower() == "true",
+    )
+    return ListRequest(query=query, fields=frozenset(value for value in values.get("fields", ()) if value))
+
+
+def _limit(text: str, page_max: int) -> int | None:
+    """Return the size of a page; 0 and nothing mean as many as there are, up to `page_max` (-1: no bound)."""
+    asked = 0
+    if text:
+        if not (text.isascii() and text.isdecimal()) or len(text) > 18:
+            raise BadRequest(
+                f"Bad limit request: Limit must be an integer 0 or greater and not '{text[:40]}'.", type="BadRequest"
+            )
+        asked = int(text)
+    bounds = [bound for bound in (asked, page_max) if bound > 0]
+    return min(bounds) if bounds else None
+
+
+def _sort_names(resource: Resource, keys: Sequence[str]) -> list[str]:
+    """Return the columns that stand for the keys."""
+    names = []
+    for key in keys:
+        attribute = resource.attributes.get("project_id" if key == "tenant_id" else key)
+        if attribute is None or not attribute.is_sort_key:
+            raise _bad(f"Invalid input for sort_key. Reason: '{key}' is no attribute that {resource.plural} sort by.")
+        names.append(_SORTED_BY.get((resource.name, key), attribute.name))
+    return names
+
+
+def _directions(keys: Sequence[str], values: Mapping[str, Sequence[str]]) -> list[bool]:
+    """Return for each key whether it sorts in descending order."""
+    given = values.get("sort_dir", ())
+    if given and len(keys) != len(given):
+        raise _bad(f"The number of sort_keys and sort_dirs must be same: {len(keys)} and {len(given)}.")
+    for direction in given:
+        if direction not in ("asc", "desc"):
+            raise _bad(f"Invalid input for sort_dir. Reason: '{direction}' is neither asc nor desc.")
+    return [direction == "desc" for direction in given] or [False] * len(keys)
+
+
+def _filter(resource: Resource, name: str, given: Sequence[str]) -> list[Filter]:
+    if len(given) > MAX_FILTER_VALUES:
+        raise _bad(f"Invalid input for {name}. Reason: more than {MAX_FILTER_VALUES} values to filter by.")
+    if name == "tenant_id":
+        name = "project_id"
+    found = _special_filter(resource, name, given)
+    if found is not None:
+        return found
+    attribute = resource.attributes.get(name)
+    if attribute is None or not attribute.is_filter or not attribute.column or attribute.column == "json":
+        raise _bad(f"['{name}'] is invalid attribute for filtering {resource.plural}.")
+    typed = tuple(check.parse_filter(attribute, value) for value in given)
+    for value in typed:
+        if isinstance(value, int) and abs(value) > MAX_INTEGER:
+            raise _bad(f"Invalid input for {name}. Reason: '{value}' is out of the range of integers.")
+    return [Filter(name, typed)]
+
+
+def _special_filter(resource: Resource, name: str, given: Sequence[str]) -> list[Filter] | None:
+    """Return the filters on what is no column of its own, or None for a column."""
+    if resource.tags and name in _TAGS:
+        tags = tuple(tag for value in given for tag in value.split(","))
+        return [Filter("tags", tags, _TAGS[name])]  # type: ignore[arg-type]
+    if resource.standard and name == "changed_since":
+        return [Filter("updated_at", tuple(_moment(value) for value in given), "after")]
+    match resource.name, name:
+        case "port", "fixed_ips":
+            return [_fixed_ips(value) for value in given]
+        case "port", "security_groups" | "security_group_ids":
+            return [Filter("security_groups", tuple(given), "group")]
+        case "agent", "alive":
+            wanted = {convert_to_boolean(value) for value in given}
+            return [agent.alive_filter(value) for value in wanted] if len(wanted) == 1 else []
+        case "subnet", "shared":
+            return [Filter("network_id", tuple(convert_to_boolean(value) for value in given), "network_shared")]
+    return None
+
+
+def _moment(value: str) -> str:
+    """Return a time of changed_since in the store's form; a zone other than UTC and fractions are not Neutron's."""
+    text = value.removesuffix("Z").split(".")[0]
+    try:
+        if len(text) == len("2026-01-01T00:00:00"):
+            return datetime.fromisoformat(f"{text}+00:00").strftime("%Y-%m-%dT%H:%M:%SZ")
+    except ValueError:
+        pass
+    raise _bad(f"The input changed_since must be in the following format: YYYY-MM-DDTHH:MM:SS[Z], not '{value[:40]}'.")
+
+
+def _fixed_ips(value: str) -> Filter:
+    key, _, text = value.partition("=")
+    match key:
+        case "subnet_id":
+            return Filter("fixed_ips", (text,), "subnet")
+        case "ip_address":
+            try:
+                return Filter("fixed_ips", (str(ip_address(text)),), "address")
+            except ValueError:
+                # No port has what is no address: an empty answer, as Neutron gives.
+                return Filter("fixed_ips", (text,), "address")
+        case "ip_address_substr":
+            return Filter("fixed_ips", (text.lower(),), "address_contains")
+    raise _bad(
+        f"Invalid input for fixed_ips. Reason: '{key[:40]}' is none of subnet_id, ip_address, ip_address_substr."
+    )
+
+
+def links(url: str, pairs: Pairs, request: ListRequest, ids: Sequence[str]) -> list[dict[str, str]]:
+    """Return the next and previous links of a page, as the pagination extension has them."""
+    if not ids:
+        return []
+    rest = [(name, value) for name, value in pairs if name not in ("marker", "page_reverse")]
+    query = request.query
+    result = []
+    full = query.limit is not None and len(ids) >= query.limit
+    if full or query.reverse:
+        result.append({"rel": "next", "href": f"{url}?{urlencode([*rest, ('marker', ids[-1])])}"})
+    if (query.marker is not None and not query.reverse) or (full and query.reverse):
+        previous = [*rest, ("marker", ids[0]), ("page_reverse", "True")]
+        result.append({"rel": "previous", "href": f"{url}?{urlencode(previous)}"})
+    return result

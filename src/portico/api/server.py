@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The API server's process: database, broker and HTTP on TCP and unix sockets."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import os
+import signal
+import socket
+import stat
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType
+
+import msgspec
+import uvicorn
+
+from portico.api.app import Api, make_app
+from portico.api.collection import Service
+from portico.broker import installed
+from portico.broker.broker import Broker
+from portico.broker.hosts import HostStates
+from portico.errors import SettingsError
+from portico.model.load import load
+from portico.rules.context import Limits
+from portico.settings import Settings
+from portico.settings_check import TcpAddress, parse_listen
+from portico.store import schema
+from portico.store.store import Store
+
+BACKLOG = 1024
+# Longer than a client of ours keeps a connection without using it, so that it never finds one half closed.
+KEEP_ALIVE_S = 75
+LOG = logging.getLogger(__name__)
+
+
+def make_api(settings: Settings) -> Api:
+    """Return the API on an open, upgraded database; nothing listens yet."""
+    factories = [installed.find(name) for name in settings.backends]
+    store = Store(settings.database, load())
+    schema.ensure(store)
+    hosts = HostStates()
+    broker = Broker(store, hosts, [make(hosts, settings.network.dns_domain) for make in factories])
+    limits = Limits(
+        quotas=msgspec.structs.asdict(settings.quota),
+        mtu=settings.network.mtu,
+        mac_base=settings.network.mac_base,
+        dns_domain=settings.network.dns_domain,
+        default_project=settings.default_project,
+    )
+    return Api(Service(store=store, page_max=settings.api.page_max), broker, hosts, limits)
+
+
+def listen(addresses: tuple[str, ...]) -> list[socket.socket]:
+    """Open the sockets to listen on.
+
+    Raises:
+        SettingsError: an address cannot be listened on, and why.
+    """
+    return [_listen(text) for text in addresses]
+
+
+def _listen(text: str) -> socket.socket:
+    address = parse_listen(text)
+    try:
+        if isinstance(address, TcpAddress):
+            family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+            # The protocol is named because asyncio sets TCP_NODELAY only where it is.
+            sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                sock.bind((address.host, address.port))
+            except OSError:
+                sock.close()
+                raise
+        else:
+            sock = _unix_socket(Path(address.path))
+    except OSError as error:
+        raise SettingsError(f"listen: '{text}': {error.strerror or error}") from error
+    sock.listen(BACKLOG)
+    return sock
+
+
+def _unix_socket(path: Path) -> socket.socket:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _remove_stale(path)
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    # Without authentication, whoever may open the socket is an administrator: only its owner may.
+    mask = os.umask(0o177)
+    try:
+        sock.bind(str(path))
+    except OSError:
+        sock.close()
+        raise
+    finally:
+        os.umask(mask)
+    return sock
+
+
+def _remove_stale(path: Path) -> None:
+    """Remove a socket that nobody listens on.
+
+    Raises:
+        OSError: somebody does.
+    """
+    with contextlib.suppress(FileNotFoundError, ConnectionRefusedError), socket.socket(socket.AF_UNIX) as probe:
+        if not stat.S_ISSOCK(path.stat().st_mode):
+            return
+        probe.connect(str(path))
+        raise OSError(errno.EADDRINUSE, "another process serves there")
+    path.unlink(missing_ok=True)
+
+
+class Server(uvicorn.Server):
+    """uvicorn, but that streams end when it does, and a signal which ends it does not end the process as well.
+
+    Args:
+        end_streams: called in the event loop before requests that are under way are waited for.
+        ending: called in the signal's handler.
+    """
+
+    def __init__(
+        self, config: uvicorn.Config, end_streams: Callable[[], None], ending: Callable[[], None] = lambda: None
+    ) -> None:
+        super().__init__(config)
+        self._end_streams = end_streams
+        self._ending = ending
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End what would never end by itself, and then as uvicorn does."""
+        self._end_streams()
+        await super().shutdown(sockets)
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Take SIGTERM and SIGINT while serving; uvicorn's own would raise them again afterwards."""
+        before = {number: signal.signal(number, self.handle_exit) for number in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Begin to end."""
+        self._ending()
+        super().handle_exit(sig, frame)
+
+
+def serve(settings: Settings, ending: Callable[[], None] = lambda: None) -> None:
+    """Serve until SIGTERM or SIGINT; `ending` is called, in the signal's handler, when one comes.
+
+    Raises:
+        SettingsError, Unavailable: it cannot start; one line says why.
+    """
+    sockets = listen(settings.listen)
+    api = make_api(settings)
+    config = uvicorn.Config(
+        make_app(api),
+        http="httptools",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=1,
+        timeout_keep_alive=KEEP_ALIVE_S,
+    )
+    LOG.info("listening on %s", ", ".join(settings.listen))
+    Server(config, api.ending.begin, ending).run(sockets=sockets)
+    api.service.store.close()

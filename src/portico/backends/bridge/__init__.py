@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""L2 networks on one host: a Linux bridge each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from portico.admission import refuse_undeclared
+from portico.backends.bridge import plan
+from portico.contract import Binding, Capabilities, Change, Dirty, Hosts, ObjectStatus
+from portico.errors import Unsupported
+from portico.model.snapshot import Port, Snapshot
+
+CAPABILITIES = Capabilities(
+    name="bridge",
+    network_types=("local",),
+    features=frozenset(
+        {
+            "no-address", "port-security-off", "address-pairs", "security-groups", "stateless-groups",
+            "remote-groups", "dhcp", "router-advertisements", "dhcp-options", "tap", "veth", "admin-state",
+        }
+    ),
+)  # fmt: skip
+
+
+class BridgeBackend:
+    """Networks of type `local`, realised by each host's agent.
+
+    `dns_domain` is that of networks which name none.
+    """
+
+    def __init__(self, hosts: Hosts, dns_domain: str = "") -> None:
+        self._hosts = hosts
+        self._dns_domain = dns_domain.rstrip(".")
+        self._memory = plan.Memory()
+
+    def describe(self) -> Capabilities:
+        """Return what a Linux bridge realises."""
+        return CAPABILITIES
+
+    def admit(self, _want: Snapshot, change: Change) -> None:
+        """Refuse what a Linux bridge on one host cannot be."""
+        refuse_undeclared(CAPABILITIES, change)
+        after: Mapping[str, Any] = change.after
+        if change.resource == "network":
+            for name in ("provider:physical_network", "provider:segmentation_id"):
+                if after.get(name) is not None:
+                    raise Unsupported(
+                        f"Invalid input for operation: {name} '{after[name]}' cannot be specified for a local network.",
+                        type="InvalidInput",
+                    )
+        if change.resource == "port" and after["binding:vnic_type"] != "normal":
+            raise Unsupported(
+                f"Invalid input for operation: port {after['id']}: binding:vnic_type '{after['binding:vnic_type']}' is "
+                "not realised by the bridge backend, which has only 'normal'.",
+                type="InvalidInput",
+            )
+
+    def bind(self, port: Port, _host: str) -> Binding:
+        """Return the link that stands for the port on its host."""
+        names = plan.link_names(port)
+        details = {"port_filter": True, "connectivity": "l2", "link_name": names.link}
+        if names.plug == "tap":
+            details["tap_name"] = names.tap
+        return Binding(vif_type=names.plug, vif_details=details)
+
+    def sync(self, want: Snapshot, dirty: Dirty) -> Iterable[ObjectStatus]:
+        """Give every host that is concerned its part; statuses come later, from the agents."""
+        if dirty.everything:
+            self._memory = plan.Memory()
+            parts: dict[str, plan.Part | None] = dict.fromkeys(want.ports_of_host)
+            self._hosts.keep(CAPABILITIES.name, want.ports_of_host)
+        else:
+            parts = plan.changes(want, dirty, self._memory)
+        for host, part in parts.items():
+            if part is None:
+                self._hosts.replace(CAPABILITIES.name, host, plan.host_objects(want, host, self._dns_domain))
+            else:
+                self._hosts.put(CAPABILITIES.name, host, part.objects, part.gone)
+        plan.remember(want, dirty, self._memory, parts)
+        return ()

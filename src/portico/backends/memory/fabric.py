@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A network that exists in memory only: what the memory backend writes to, and what outlives it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from ipaddress import IPv6Address, ip_network
+
+import msgspec
+
+from portico.errors import KernelError
+from portico.hoststate import Rule, Source
+from portico.model.snapshot import IpAddress
+
+PORTED = frozenset({6, 17, 33, 132, 136})
+ICMP = frozenset({1, 58})
+
+
+class Segment(msgspec.Struct, frozen=True):
+    """The L2 segment of a network. `owner` says whose it is."""
+
+    owner: str
+    mtu: int
+
+
+class Endpoint(msgspec.Struct, frozen=True):
+    """The end of a port. `sources` None: port security is off. `rules` name no groups, only CIDRs of their members."""
+
+    owner: str
+    network_id: str
+    host: str
+    up: bool
+    sources: tuple[Source, ...] | None
+    rules: tuple[Rule, ...]
+
+
+class Frame(msgspec.Struct, frozen=True):
+    """A packet as an endpoint sends it. `low`, `high`: source and destination port, or ICMP type and code."""
+
+    mac: str
+    source: IpAddress
+    destination: IpAddress
+    protocol: int
+    low: int
+    high: int
+
+
+Piece = Segment | Endpoint
+
+
+class Fabric:
+    """Pieces by key: `segment/<network id>`, `endpoint/<port id>`. An endpoint needs its segment.
+
+    Args:
+        gate: asked with the key before each write; it raises, or says whether the write has an effect.
+    """
+
+    def __init__(self, gate: Callable[[str], bool] = lambda _: True) -> None:
+        self.pieces: dict[str, Piece] = {}
+        self._gate = gate
+
+    def put(self, key: str, piece: Piece) -> None:
+        """Put a piece in place of whatever is under `key`.
+
+        Raises:
+            KernelError: an endpoint's segment is not there.
+        """
+        if isinstance(piece, Endpoint) and f"segment/{piece.network_id}" not in self.pieces:
+            raise KernelError(key, "put", f"segment/{piece.network_id} is not there")
+        if self._gate(key):
+            self.pieces[key] = piece
+
+    def remove(self, key: str) -> None:
+        """Remove what is under `key`; nothing there is no error."""
+        if key in self.pieces and self._gate(key):
+            del self.pieces[key]
+
+    def delivers(self, sender_id: str, receiver_id: str, frame: Frame) -> bool:
+        """Return whether a frame that opens a connection gets from one port to another."""
+        sender = self.pieces.get(f"endpoint/{sender_id}")
+        receiver = self.pieces.get(f"endpoint/{receiver_id}")
+        if not isinstance(sender, Endpoint) or not isinstance(receiver, Endpoint) or not (sender.up and receiver.up):
+            return False
+        if (sender.network_id, sender.host) != (receiver.network_id, receiver.host):
+            return False
+        if f"segment/{sender.network_id}" not in self.pieces:
+            return False
+        if sender.sources is not None:
+            if not any(_is_from(source, frame) for source in sender.sources):
+                return False
+            if not any(_admits(rule, "egress", frame, frame.destination) for rule in sender.rules):
+                return False
+        return receiver.sources is None or any(_admits(rule, "ingress", frame, frame.source) for rule in receiver.rules)
+
+
+def _is_from(source: Source, frame: Frame) -> bool:
+    if source.mac.lower() != frame.mac.lower():
+        return False
+    return frame.source in ip_network(source.cidr) or frame.source == _link_local(frame.mac)
+
+
+def _link_local(mac: str) -> IPv6Address:
+    """Return the modified EUI-64 link-local address (RFC 4291 appendix A)."""
+    high, low = (int(part.replace(":", ""), 16) for part in (mac[:8], mac[9:]))
+    return IPv6Address((0xFE80 << 112) | ((high ^ 0x020000) << 40) | (0xFFFE << 24) | low)
+
+
+def _admits(rule: Rule, direction: str, frame: Frame, remote: IpAddress) -> bool:
+    if rule.direction != direction or rule.ethertype != f"IPv{remote.version}":
+        return False
+    if rule.remote_cidr is not None and remote not in ip_network(rule.remote_cidr):
+        return False
+    if rule.protocol is None:
+        return True
+    if rule.protocol != frame.protocol:
+        return False
+    if rule.protocol in PORTED and rule.port_min is not None and rule.port_max is not None:
+        return rule.port_min <= frame.high <= rule.port_max
+    if rule.protocol in ICMP:
+        return rule.port_min in (None, frame.low) and rule.port_max in (None, frame.high)
+    return True

@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The loop that follows the journal and keeps backends in step; and what rules ask backends inside a request."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from portico.broker.hosts import HostStates
+from portico.broker.status import write_statuses
+from portico.contract import Backend, Binding, Change, Dirty
+from portico.errors import Unsupported
+from portico.model.snapshot import RESOURCES, Snapshot
+from portico.store import journal
+from portico.store.journal import Entry
+from portico.store.query import Query
+from portico.store.store import Store
+
+LOG = logging.getLogger(__name__)
+
+# A full sync also repairs what a hint missed; followers see nothing of one that finds no difference.
+FULL_SYNC_S = 60.0
+# Under load, commits are taken in together: a step for each would cost as much as the requests themselves.
+PACE_S = 0.004
+PRUNE_S = 60.0
+RETRY_S = (0.1, 0.5, 2.0, 10.0)
+
+
+class Broker:
+    """Follows the store from a thread of its own. `want` is written by that thread alone."""
+
+    def __init__(self, store: Store, hosts: HostStates, backends: Sequence[Backend]) -> None:
+        self.want = Snapshot()
+        self._store = store
+        self._hosts = hosts
+        self._backends = tuple(backends)
+        self._by_type = {kind: item for item in reversed(self._backends) for kind in item.describe().network_types}
+        self._wake = threading.Event()
+        self._complete = False
+        self._stopping = threading.Event()
+        self._pruned_at = -PRUNE_S
+        self._thread = threading.Thread(target=self._run, name="broker", daemon=True)
+        store.on_commit(lambda _revision: self._wake.set())
+
+    def start(self) -> None:
+        """Begin to follow the store."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the loop; what is realised stays as it is."""
+        self._stopping.set()
+        self._wake.set()
+        if self._thread.ident is not None:
+            self._thread.join(timeout=10)
+
+    def network_types(self) -> tuple[str, ...]:
+        """See `rules.context.Broker`."""
+        return tuple(kind for item in self._backends for kind in item.describe().network_types)
+
+    def admit(self, resource: str, before: Mapping[str, Any] | None, after: Mapping[str, Any]) -> None:
+        """See `rules.context.Broker`."""
+        change = Change(resource=resource, before=before, after=after)
+        network_type = after.get("provider:network_type")
+        if network_type is None and (network := self.want.networks.get(after.get("network_id", ""))) is not None:
+            network_type = network.network_type
+        # What belongs to no one network (a security group), or to one that is not in the snapshot yet, concerns all.
+        for backend in self._backends if network_type is None else (self._backend(network_type),):
+            backend.admit(self.want, change)
+
+    def bind(self, port: Mapping[str, Any], network: Mapping[str, Any]) -> Binding:
+        """See `rules.context.Broker`."""
+        snapshot = Snapshot()
+        snapshot.put("port", port)
+        backend = self._backend(network["provider:network_type"])
+        return backend.bind(snapshot.ports[port["id"]], port["binding:host_id"])
+
+    def _backend(self, network_type: str) -> Backend:
+        backend = self._by_type.get(network_type)
+        if backend is None:
+            known = ", ".join(sorted(self._by_type))
+            raise Unsupported(
+                f"Invalid input for operation: provider:network_type '{network_type}' is realised by no backend; "
+                f"known are: {known}.",
+                type="InvalidInput",
+            )
+        return backend
+
+    def _run(self) -> None:
+        failures = 0
+        everything = True
+        while not self._stopping.is_set():
+            self._wake.clear()
+            try:
+                more = self.step(everything=everything)
+                self._prune()
+                failures, everything = 0, False
+            except Exception:
+                # The loop outlives any one object or database fault: log, wait, and start again from the whole.
+                LOG.exception("broker: sync of revision %d is tried again", self.want.revision)
+                everything, more = True, False
+                # Not to be woken by commits: each would load everything again.
+                self._stopping.wait(RETRY_S[min(failures, len(RETRY_S) - 1)])
+                failures += 1
+                continue
+            if more:
+                time.sleep(PACE_S)
+            elif not self._wake.wait(FULL_SYNC_S):
+                everything = True
+
+    def _prune(self) -> None:
+        """Keep the journal at its bound, in small transactions between those of requests."""
+        if time.monotonic() - self._pruned_at < PRUNE_S:
+            return
+        self._pruned_at = time.monotonic()
+        while not self._stopping.is_set() and self._is_journal_long():
+            with self._store.write() as tx:
+                journal.prune(tx)
+
+    def _is_journal_long(self) -> bool:
+        with self._store.read() as tx:
+            return journal.is_long(tx)
+
+    def step(self, *, everything: bool) -> bool:
+        """Take in what was committed and sync the backends; return whether more is waiting.
+
+        Raises what a backend raised, after all have been synced; then the next step has to be one of everything.
+        """
+        if everything:
+            dirty = self._load()
+            more = False
+        else:
+            dirty, more = self._follow()
+        errors = self._sync(dirty) if dirty.everything or dirty.ids else []
+        self._complete |= dirty.everything and not errors
+        if self._complete:  # what agents are told first has to be whole: they remove all else
+            self._hosts.publish(self.want.revision)
+        if errors:
+            raise errors[0]
+        return more
+
+    def _load(self) -> Dirty:
+        want = Snapshot()
+        with self._store.read() as tx:
+            want.revision = journal.newest(tx)
+            for resource in RESOURCES:
+                for row in tx.list(resource, Query()):
+                    want.put(resource, row)
+        self.want = want
+        return Dirty(everything=True)
+
+    def _follow(self) -> tuple[Dirty, bool]:
+        with self._store.read() as tx:
+            entries = journal.since(tx, self.want.revision)
+            changed = _changed_ids(entries)
+            rows = {
+                resource: {row["id"]: row for row in tx.get_many(resource, sorted(ids))}
+                for resource, ids in changed.items()
+            }
+        for resource, ids in changed.items():
+            for object_id in ids:
+                row = rows[resource].get(object_id)
+                if row is None:
+                    self.want.remove(resource, object_id)
+                else:
+                    self.want.put(resource, row)
+        if entries:
+            self.want.revision = entries[-1].revision
+        return Dirty(ids={resource: frozenset(ids) for resource, ids in changed.items()}), bool(entries)
+
+    def _sync(self, dirty: Dirty) -> list[Exception]:
+        """Sync every backend; one that fails stops no other. Return what went wrong."""
+        errors: list[Exception] = []
+        for backend in self._backends:
+            try:
+                statuses = list(backend.sync(self.want, dirty))
+                if statuses:
+                    write_statuses(self._store, statuses)
+            except Exception as error:
+                LOG.exception("broker: backend %s", backend.describe().name)
+                errors.append(error)
+        return errors
+
+
+def _changed_ids(entries: Sequence[Entry]) -> dict[str, set[str]]:
+    """Return what planners must look at again; a status is not wanted state."""
+    changed: defaultdict[str, set[str]] = defaultdict(set)
+    for entry in entries:
+        if entry.resource in RESOURCES and entry.change != "status":
+            changed[entry.resource].add(entry.id)
+    return dict(changed)

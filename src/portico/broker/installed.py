@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which backends there are: those of this package, and those of others.
+
+A backend from another package is named by an entry point of the group `portico.backends` and is the same thing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from importlib.metadata import entry_points
+
+from portico.backends.bridge import BridgeBackend
+from portico.contract import Backend, Hosts
+from portico.errors import SettingsError
+
+GROUP = "portico.backends"
+
+# What makes a backend: it gets where hosts' wanted state goes, and the DNS domain of networks that name none.
+Factory = Callable[[Hosts, str], Backend]
+
+IN_TREE: Mapping[str, Factory] = {"bridge": BridgeBackend}
+
+
+def find(name: str) -> Factory:
+    """Return what makes the backend `name`.
+
+    Raises:
+        SettingsError: no installed package has it.
+    """
+    if name in IN_TREE:
+        return IN_TREE[name]
+    installed = entry_points(group=GROUP)
+    for entry in installed:
+        if entry.name == name:
+            factory: Factory = entry.load()
+            return factory
+    known = ", ".join(sorted({*IN_TREE, *(entry.name for entry in installed)}))
+    raise SettingsError(f"backends: '{name}' is no installed backend; known are: {known}")

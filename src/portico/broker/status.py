@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Status that comes back from backends and agents, written beside the objects."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import sqlalchemy as sa
+
+from portico.contract import ObjectStatus
+from portico.hoststate import Report
+from portico.model.snapshot import DHCP_OWNER
+from portico.store.store import Store
+from portico.store.transaction import Transaction
+
+# An agent's word for a VIF -> a port's status as Neutron writes it.
+_STATES = {"active": "ACTIVE", "waiting": "DOWN", "error": "ERROR"}
+
+
+def write_statuses(store: Store, statuses: Iterable[ObjectStatus]) -> None:
+    """Write statuses; objects that are gone meanwhile are passed over."""
+    with store.write() as tx:
+        for item in statuses:
+            row = tx.get(item.resource, item.id)
+            if row is not None:
+                _write(tx, item, row)
+
+
+def write_report(tx: Transaction, host: str, report: Report) -> None:
+    """Write what an agent says of its VIFs, DHCP servers and bridges.
+
+    A VIF that is no longer bound to `host` is passed over; so is what a VIF's own status tells anyway.
+    """
+    for item in report.statuses:
+        kind, _, object_id = item.key.partition("/")
+        state = _STATES.get(item.state)
+        if state is None:
+            continue
+        match kind:
+            case "vif":
+                row = tx.get("port", object_id)
+                if row is not None and row["binding:host_id"] == host:
+                    _write(tx, ObjectStatus("port", object_id, state, item.reason), row)
+            case "dhcp":
+                for row in tx.find("port", network_id=object_id, device_owner=DHCP_OWNER):
+                    _write_shared(tx, host, ObjectStatus("port", row["id"], state, item.reason), row)
+            case "bridge":
+                row = tx.get("network", object_id)
+                if row is not None:
+                    _write_shared(tx, host, ObjectStatus("network", object_id, state, item.reason), row)
+
+
+def _write_shared(tx: Transaction, host: str, item: ObjectStatus, row: dict[str, object]) -> None:
+    """Write the status of what several hosts realise: it is as bad as on the host that said so last, which is named."""
+    before = reason(tx, item.resource, item.id)
+    trouble = f"host {host}: {item.reason}"
+    if item.state == "ACTIVE" and before and not before.startswith(f"host {host}: "):
+        return
+    _write(tx, ObjectStatus(item.resource, item.id, item.state, trouble if item.reason else ""), row)
+
+
+def _write(tx: Transaction, item: ObjectStatus, row: dict[str, object]) -> None:
+    table = tx.tables.status
+    same = (table.c.resource == item.resource, table.c.id == item.id)
+    if row["status"] != item.state:
+        tx.update(item.resource, row, {"status": item.state}, touch=False)
+    elif reason(tx, item.resource, item.id) != item.reason:
+        tx.record(item.resource, item.id, str(row["project_id"] or ""), "status")
+    else:
+        return
+    tx.connection.execute(sa.delete(table).where(*same))
+    if item.reason:
+        tx.connection.execute(table.insert(), {"resource": item.resource, "id": item.id, "reason": item.reason})
+
+
+def reason(tx: Transaction, resource: str, object_id: str) -> str:
+    """Return why an object is not ACTIVE, or ""."""
+    table = tx.tables.status
+    found = tx.connection.execute(
+        sa.select(table.c.reason).where(table.c.resource == resource, table.c.id == object_id)
+    ).scalar()
+    return found or ""

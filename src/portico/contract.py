@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The seam between the broker and its backends.
+
+May import `errors`, `hoststate` and `model`; everything that plugs in imports this and never the store, the API,
+the agent or another backend.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any, Protocol
+
+import msgspec
+
+from portico.hoststate import HostObject
+from portico.model.snapshot import Port, Snapshot
+
+
+class Capabilities(msgspec.Struct, frozen=True):
+    """What a backend realises; anything else is refused at admission.
+
+    `network_types` are values of provider:network_type; the first is the type of a network that names none.
+    `features` are names from `FEATURES`. `overhead` is encapsulation in bytes, taken off the underlay's MTU.
+    """
+
+    name: str
+    network_types: tuple[str, ...]
+    features: frozenset[str]
+    overhead: int = 0
+    max_mtu: int = 65535
+
+
+FEATURES = frozenset(
+    {
+        "no-address",  # ports without any address
+        "port-security-off",  # port_security_enabled=false
+        "address-pairs",  # allowed_address_pairs
+        "security-groups",
+        "stateless-groups",  # security groups with stateful=false
+        "remote-groups",
+        "remote-address-groups",
+        "dhcp",
+        "router-advertisements",
+        "dhcp-options",
+        "tap",
+        "veth",
+        "admin-state",  # admin_state_up=false cuts the port off
+        "vlan-transparent",
+    }
+)
+
+
+class Change(msgspec.Struct, frozen=True):
+    """One request as a backend sees it at admission: `before` is None for a create."""
+
+    resource: str
+    before: Mapping[str, Any] | None
+    after: Mapping[str, Any]
+
+
+class Binding(msgspec.Struct, frozen=True):
+    """How a port is reached on its host: Neutron's binding:vif_type and binding:vif_details."""
+
+    vif_type: str
+    vif_details: dict[str, Any]
+
+
+class Dirty(msgspec.Struct, frozen=True):
+    """What may have changed since the last sync: a hint, never a promise. `everything` also asks for a sweep.
+
+    `ids` maps a resource name to ids of objects that were created, changed or deleted.
+    """
+
+    ids: Mapping[str, frozenset[str]] = {}
+    everything: bool = False
+
+
+class ObjectStatus(msgspec.Struct, frozen=True):
+    """What a backend knows of an object's realisation. `state`: ACTIVE, BUILD, DOWN or ERROR, as Neutron writes it."""
+
+    resource: str
+    id: str
+    state: str
+    reason: str = ""
+
+
+class Hosts(Protocol):
+    """Where a backend whose networks are realised by agents puts what each host must have."""
+
+    def put(self, backend: str, host: str, objects: Iterable[HostObject], gone: Iterable[str]) -> None:
+        """Replace `objects` and remove `gone` keys in `backend`'s part of `host`'s state; equal ones are free."""
+
+    def replace(self, backend: str, host: str, objects: Iterable[HostObject]) -> None:
+        """Make `objects` the whole of `backend`'s part of `host`'s wanted state."""
+
+    def keep(self, backend: str, hosts: Collection[str]) -> None:
+        """Empty `backend`'s part of the wanted state of every host but `hosts`."""
+
+
+class Backend(Protocol):
+    """A kind of network. Stateless but for caches: a new instance must converge from nothing.
+
+    Everything but `sync` is pure: no I/O, no clock, no randomness.
+    """
+
+    def describe(self) -> Capabilities:
+        """Return what this backend realises; constant over the life of the instance."""
+
+    def admit(self, want: Snapshot, change: Change) -> None:
+        """Refuse what cannot be realised, with `Unsupported` naming attribute, value and reason."""
+
+    def bind(self, port: Port, host: str) -> Binding:
+        """Return how `port` is reached on `host`; called inside the request that sets binding:host_id."""
+
+    def sync(self, want: Snapshot, dirty: Dirty) -> Iterable[ObjectStatus]:
+        """Make the network equal to `want`. Idempotent; `want` is whole; absent objects are removed silently.
+
+        Statuses that arrive later, from agents, are not returned here.
+        """

@@ -1,0 +1,214 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a host must have: the words that planners and the agent share.
+
+A host's wanted state is a flat mapping from key to object. Planners make it (pure), the feed carries it as
+JSON, the agent realises it. Every object is whole: a change replaces it; there are no deltas inside one. Addresses
+are strings in canonical form here, because this is a wire format; planners take them from `ipaddress` values.
+
+May import nothing of Portico but `errors`.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+
+class Bridge(msgspec.Struct, frozen=True, tag="bridge", tag_field="kind"):
+    """The L2 segment of one network on this host.
+
+    `mtu` is in bytes. Isolation between networks (addresses may overlap) is the agent's business: it gives each
+    bridge a conntrack zone of its own.
+    """
+
+    network_id: str
+    mtu: int
+
+
+class Source(msgspec.Struct, frozen=True):
+    """One address that a VIF may send from: `cidr` (a host address is a /32 or /128) together with `mac`."""
+
+    mac: str
+    cidr: str
+
+
+class Guard(msgspec.Struct, frozen=True):
+    """Port security of a VIF: what it may send from, and the security groups that filter it.
+
+    No groups means: nothing in and nothing out but ARP, ND and DHCP.
+    """
+
+    sources: tuple[Source, ...]
+    group_ids: tuple[str, ...]
+
+
+class Vif(msgspec.Struct, frozen=True, tag="vif", tag_field="kind"):
+    """The end of a port on this host.
+
+    The agent always makes a veth pair: one end in the bridge, the other, `link_name`, in the host's namespace. With
+    `plug` "veth" the consumer (Docker) moves `link_name` into its sandbox. With "tap" the agent joins `link_name` to
+    the tap `tap_name`, which a hypervisor made or, with `make_tap`, the agent makes and later removes.
+    `guard` None means port security is off: everything passes. `admin_up` False means no packet passes.
+    """
+
+    port_id: str
+    network_id: str
+    mac: str
+    mtu: int
+    link_name: str
+    plug: Literal["veth", "tap"] = "veth"
+    tap_name: str = ""
+    make_tap: bool = False
+    admin_up: bool = True
+    guard: Guard | None = None
+
+
+class Rule(msgspec.Struct, frozen=True):
+    """One security group rule.
+
+    `protocol` is an IP protocol number (ICMPv6 is 58) or None for any. `port_min`/`port_max` are ports (TCP, UDP, SCTP,
+    DCCP, UDP-Lite), or the ICMP type and code; None leaves it open. At most one of `remote_cidr` and
+    `remote_group_id` is set; neither means any peer. For ingress the remote is the sender, for egress the receiver.
+    """
+
+    direction: Literal["ingress", "egress"]
+    ethertype: Literal["IPv4", "IPv6"]
+    protocol: int | None = None
+    port_min: int | None = None
+    port_max: int | None = None
+    remote_cidr: str | None = None
+    remote_group_id: str | None = None
+
+
+class Group(msgspec.Struct, frozen=True, tag="group", tag_field="kind"):
+    """A security group as far as this host needs it. Stateless groups (`stateful` False) track no connections."""
+
+    group_id: str
+    rules: tuple[Rule, ...]
+    stateful: bool = True
+
+
+class Member(msgspec.Struct, frozen=True, tag="member", tag_field="kind"):
+    """One address (CIDR) of a port in a group that some rule on this host names as remote group."""
+
+    group_id: str
+    network_id: str
+    cidr: str
+
+
+class Route(msgspec.Struct, frozen=True):
+    """A route told to DHCP clients."""
+
+    destination: str
+    nexthop: str
+
+
+class DhcpSubnet(msgspec.Struct, frozen=True):
+    """A subnet as its DHCP server tells it.
+
+    `mode` is "dhcpv4", or for IPv6 the pair of Neutron's address mode: "slaac", "dhcpv6-stateful", "dhcpv6-stateless".
+    `advertise` asks for router advertisements (ipv6_ra_mode is set). `server` is the server's own address in it.
+    """
+
+    subnet_id: str
+    cidr: str
+    server: str
+    mode: Literal["dhcpv4", "slaac", "dhcpv6-stateful", "dhcpv6-stateless"]
+    advertise: bool = False
+    gateway: str | None = None
+    dns_servers: tuple[str, ...] = ()
+    routes: tuple[Route, ...] = ()
+
+
+class Dhcp(msgspec.Struct, frozen=True, tag="dhcp", tag_field="kind"):
+    """The DHCP, DNS and router advertisement server of one network on this host (dnsmasq in a namespace of its own)."""
+
+    network_id: str
+    port_id: str
+    mac: str
+    mtu: int
+    domain: str
+    subnets: tuple[DhcpSubnet, ...]
+
+
+class DhcpOption(msgspec.Struct, frozen=True):
+    """An extra DHCP option: `name` as dnsmasq knows it or a number; `ip_version` 4 or 6."""
+
+    name: str
+    value: str
+    ip_version: int = 4
+
+
+class Lease(msgspec.Struct, frozen=True, tag="lease", tag_field="kind"):
+    """A port that a DHCP server on this host answers, and whose name it resolves.
+
+    `addresses` are plain addresses; without a `hostname` each has a name of its own (`model.address.host_name`).
+    `serve` False: only its name is known here (the port lives on another host).
+    """
+
+    network_id: str
+    port_id: str
+    mac: str
+    addresses: tuple[str, ...]
+    hostname: str
+    options: tuple[DhcpOption, ...] = ()
+    serve: bool = True
+
+
+HostObject = Bridge | Vif | Group | Member | Dhcp | Lease
+
+
+def key_of(item: HostObject) -> str:
+    """Return the key under which `item` stands in a host's wanted state, e.g. `vif/3f0c...`."""
+    match item:
+        case Bridge():
+            return f"bridge/{item.network_id}"
+        case Vif():
+            return f"vif/{item.port_id}"
+        case Group():
+            return f"group/{item.group_id}"
+        case Member():
+            return f"member/{item.group_id}/{item.network_id}/{item.cidr}"
+        case Dhcp():
+            return f"dhcp/{item.network_id}"
+        case Lease():
+            return f"lease/{item.port_id}"
+
+
+class Update(msgspec.Struct, frozen=True):
+    """One line of the feed from broker to agent.
+
+    The first line after connecting is `complete`: `objects` is the host's whole wanted state and whatever else the
+    agent has is to be swept. Later lines replace `objects` and remove `gone` keys; one with neither is a sign of life.
+    """
+
+    revision: int
+    objects: tuple[HostObject, ...] = ()
+    gone: tuple[str, ...] = ()
+    complete: bool = False
+
+
+class Status(msgspec.Struct, frozen=True):
+    """What became of one wanted object: read back from the kernel, not assumed.
+
+    `state`: "active" (realised and read back), "waiting" (`reason` says for what, e.g. a tap that does not exist yet),
+    "error" (`reason` is the kernel's or engine's words). A key that was swept is reported as "gone".
+    """
+
+    key: str
+    state: Literal["active", "waiting", "error", "gone"]
+    reason: str = ""
+
+
+class Report(msgspec.Struct, frozen=True):
+    """What an agent sends: statuses that changed since the last report, and its facts, which also serve as heartbeat.
+
+    `revision` is the newest Update that the statuses take into account. `started` is set until the first Report since
+    the agent's start is delivered. The fact `availability_zone` is the zone of the host.
+    """
+
+    revision: int
+    statuses: tuple[Status, ...] = ()
+    facts: dict[str, str] = {}
+    started: bool = False

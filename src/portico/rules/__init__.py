@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is not CRUD, as plain functions in one table.
+
+May import `store`, `contract`, `model` and `errors`. A request's way: the API looks its resource up in TABLE and calls
+the function of its verb inside one transaction; there are no hooks and no events besides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from portico.rules import agent, network, port, security_group, security_group_rule, subnet, subnetpool
+from portico.rules.context import Rules
+
+TABLE: Mapping[str, Rules] = {
+    "network": Rules(network.create, network.update, network.delete, network.present),
+    "subnet": Rules(subnet.create, subnet.update, subnet.delete),
+    "subnetpool": Rules(subnetpool.create, subnetpool.update, subnetpool.delete),
+    "port": Rules(port.create, port.update, port.delete, port.present),
+    "security_group": Rules(
+        security_group.create,
+        security_group.update,
+        security_group.delete,
+        security_group.present,
+        before_list=security_group.before_list,
+    ),
+    "security_group_rule": Rules(
+        security_group_rule.create,
+        delete=security_group_rule.delete,
+        before_list=security_group.before_list,
+        check_bulk=security_group_rule.check_bulk,
+    ),
+    "agent": Rules(update=agent.update, delete=agent.delete, present=agent.present),
+}

@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Agents: written by their heartbeats, shown as alive while these come."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+import sqlalchemy as sa
+
+from portico.rules.availability_zone import DEFAULT_ZONE
+from portico.rules.context import Context, Row
+from portico.store.query import Filter
+from portico.store.transaction import Transaction, timestamp
+
+# An agent whose last heartbeat is older counts as down (Neutron's agent_down_time).
+DOWN_AFTER_S = 75
+
+
+def heartbeat(
+    tx: Transaction,
+    host: str,
+    agent_type: str,
+    binary: str,
+    facts: Mapping[str, Any],
+    moment: float,
+    *,
+    started: bool = False,
+) -> str:
+    """Note that the agent lives, and return its id; the first heartbeat makes the agent.
+
+    A heartbeat that tells nothing new is no change: it is neither journalled nor told to watchers.
+
+    Args:
+        facts: what it tells of itself, all optional: `configurations` (a mapping), `availability_zone`, `topic`.
+        moment: now, in seconds since the epoch.
+        started: this is its first heartbeat since it started.
+    """
+    told = {
+        "binary": binary,
+        "configurations": dict(facts.get("configurations", {})),
+        "availability_zone": facts.get("availability_zone", DEFAULT_ZONE),
+        "topic": facts.get("topic", ""),
+    }
+    if started:
+        told["started_at"] = timestamp(moment)
+    found = tx.find("agent", host=host, agent_type=agent_type)
+    if not found:
+        row = {
+            "id": str(uuid.uuid4()),
+            "host": host,
+            "agent_type": agent_type,
+            "admin_state_up": True,
+            "started_at": timestamp(moment),
+            "heartbeat_timestamp": timestamp(moment),
+            **told,
+        }
+        return str(tx.insert("agent", row)["id"])
+    row = found[0]
+    news = {name: value for name, value in told.items() if row[name] != value}
+    if news:
+        tx.update("agent", row, news, touch=False)
+    table = tx.tables.of["agent"]
+    tx.connection.execute(sa.update(table).where(table.c.id == row["id"]).values(heartbeat_timestamp=timestamp(moment)))
+    return str(row["id"])
+
+
+def update(tx: Transaction, context: Context, row: Row, changes: Row) -> Row:
+    """Change admin_state_up or description."""
+    return tx.update("agent", row, changes)
+
+
+def delete(tx: Transaction, context: Context, row: Row) -> None:
+    """Forget an agent; the next heartbeat brings it back."""
+    tx.delete("agent", row)
+
+
+def unfit(tx: Transaction, host: str) -> str:
+    """Return why no port can be bound to `host` now, or "".
+
+    An agent that is down is no reason: it may be back before the port's owner is, and traffic flows without it. Nor is
+    one that never reported while no agent at all is alive: then it is the agents that are late, not the host wrong.
+    """
+    here = tx.find("agent", host=host)
+    if here:
+        is_on = any(row["admin_state_up"] for row in here)
+        return "" if is_on else f"the agent of host {host} is switched off: admin_state_up of {here[0]['id']} is false"
+    agent = tx.tables.of["agent"]
+    others = sa.select(agent.c.host).where(agent.c.heartbeat_timestamp >= _oldest_heartbeat()).limit(1)
+    other = tx.connection.execute(others).scalar()
+    return f"no agent ever reported from host {host}; one does from {other}" if other is not None else ""
+
+
+def zones(tx: Transaction) -> list[str]:
+    """Return the availability zones, in order, that have an agent which is alive and not switched off."""
+    agent = tx.tables.of["agent"]
+    usable = (agent.c.admin_state_up, agent.c.heartbeat_timestamp >= _oldest_heartbeat())
+    found = tx.connection.execute(sa.select(agent.c.availability_zone).where(*usable).distinct()).scalars()
+    return sorted(zone for zone in found if zone)
+
+
+def present(tx: Transaction, context: Context, rows: list[Row]) -> list[Row]:
+    """Add `alive`."""
+    oldest = _oldest_heartbeat()
+    for row in rows:
+        row["alive"] = row["heartbeat_timestamp"] >= oldest
+    return rows
+
+
+def alive_filter(alive: bool) -> Filter:
+    """Return the filter for agents that are, or are not, alive."""
+    return Filter("heartbeat_timestamp", (_oldest_heartbeat(),), "after" if alive else "before")
+
+
+def _oldest_heartbeat() -> str:
+    """Return the time of the oldest heartbeat whose agent is alive."""
+    return timestamp(time.time() - DOWN_AFTER_S)

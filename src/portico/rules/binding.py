@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Binding of a port to a host: synchronous, in the request that sets binding:host_id."""
+
+from __future__ import annotations
+
+import re
+
+from portico.errors import BadRequest, Conflict
+from portico.model.show import show
+from portico.model.snapshot import BINDING_FAILED as FAILED
+from portico.rules import agent, dhcp, lookup
+from portico.rules.context import Context, Row
+from portico.store.transaction import Transaction
+
+# dev_valid_name in the kernel's net/core/dev.c, and nothing that a terminal or a log would act on; IFNAMSIZ is 16 with
+# the terminating zero.
+LINK_NAME = re.compile(r"(?!\.{1,2}$)[!-.0-9;-~]{1,15}")
+PLUGS = ("tap", "veth")
+
+# Attributes whose change means that the port is bound anew.
+ATTRIBUTES = ("binding:host_id", "binding:profile", "binding:vnic_type")
+
+
+def check_profile(profile: Row) -> None:
+    """Refuse a binding:profile whose keys that Portico knows have wrong values.
+
+    Raises:
+        BadRequest: names key, value and rule.
+    """
+    plug = profile.get("plug", "tap")
+    if plug not in PLUGS:
+        raise _invalid("plug", plug, f"is none of {', '.join(PLUGS)}")
+    name = profile.get("tap_name", "tap")
+    if not (isinstance(name, str) and LINK_NAME.fullmatch(name)):
+        raise _invalid("tap_name", show(name), "is no link name: 1 to 15 ASCII characters but space, slash and colon")
+    if not isinstance(profile.get("make_tap", False), bool):
+        raise _invalid("make_tap", profile["make_tap"], "is not true or false")
+
+
+def _invalid(key: str, value: object, rule: str) -> BadRequest:
+    return BadRequest(f"Invalid input for operation: binding:profile key {key} '{value}' {rule}.", type="InvalidInput")
+
+
+def must_bind(before: Row, after: Row, changes: Row) -> bool:
+    """Tell whether a request binds its port anew; naming the host again tries a binding again that failed."""
+    if any(after[name] != before[name] for name in ATTRIBUTES):
+        return True
+    return "binding:host_id" in changes and before["binding:vif_type"] == FAILED
+
+
+def bind(tx: Transaction, context: Context, before: Row | None, row: Row) -> Row:
+    """Return the binding attributes for a port's row whose host or (checked) profile was set.
+
+    Args:
+        before: the port as it was, None if it is new. One that is bound to the host already can stay.
+    """
+    if before is not None:
+        tx.forget_reason("port", row["id"])
+    host = row["binding:host_id"]
+    if not host:
+        return {"binding:vif_type": "unbound", "binding:vif_details": {}, "status": "DOWN"}
+    stays = before is not None and before["binding:host_id"] == host and before["binding:vif_type"] != FAILED
+    reason = "" if stays else agent.unfit(tx, host)
+    if reason:
+        tx.note_reason("port", row["id"], f"binding failed: {reason}")
+        return {"binding:vif_type": FAILED, "binding:vif_details": {}, "status": "DOWN"}
+    bound = context.broker.bind(row, lookup.get(tx, "network", row["network_id"]))
+    return {"binding:vif_type": bound.vif_type, "binding:vif_details": bound.vif_details, "status": "DOWN"}
+
+
+def settle_dhcp(tx: Transaction, context: Context, before: Row | None, after: Row | None) -> None:
+    """Give the network its DHCP server's port when a first port needs one, and take it away after the last.
+
+    Args:
+        before, after: the port that a request makes (`before` None), changes or removes (`after` None).
+    """
+    port, role = after or before, dhcp.role(after)
+    if port is None or role == dhcp.role(before):
+        return
+    if role == "served" and dhcp.find(tx, port["network_id"]) is not None:
+        return  # subnets keep it up to date
+    try:
+        dhcp.settle(tx, context, lookup.get(tx, "network", port["network_id"]))
+    except Conflict as error:
+        raise Conflict(
+            f"Port {port['id']} cannot be bound to {port['binding:host_id']}: {error}", type=error.type
+        ) from error

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a rule knows besides the transaction: who asks, what the backends admit, and the settings that matter."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import msgspec
+
+from portico.contract import Binding
+from portico.store.store import Store
+from portico.store.transaction import Transaction
+
+Row = dict[str, Any]
+
+
+class Broker(Protocol):
+    """What rules ask the backends inside a request: both are pure and quick."""
+
+    def admit(self, resource: str, before: Mapping[str, Any] | None, after: Mapping[str, Any]) -> None:
+        """Refuse with `Unsupported` what no backend realises."""
+
+    def bind(self, port: Mapping[str, Any], network: Mapping[str, Any]) -> Binding:
+        """Return how the port is reached on its binding:host_id."""
+
+    def network_types(self) -> tuple[str, ...]:
+        """Return the network types that can be had; the first is the default."""
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """Settings that rules follow. `quotas` maps a resource's name to the default limit (-1: none)."""
+
+    quotas: Mapping[str, int]
+    mtu: int
+    mac_base: str
+    dns_domain: str
+    default_project: str
+
+
+class Context(msgspec.Struct, frozen=True):
+    """Who asks. `project_id` is what the created objects belong to unless an administrator names another."""
+
+    project_id: str
+    is_admin: bool
+    limits: Limits
+    broker: Broker
+    roles: tuple[str, ...] = ()
+    user_id: str = ""
+
+
+class Create(Protocol):
+    """Make an object from a validated body (unset attributes are absent) and return its row."""
+
+    def __call__(self, tx: Transaction, context: Context, body: Row) -> Row: ...
+
+
+class Update(Protocol):
+    """Apply validated `changes` to `row` and return the new row."""
+
+    def __call__(self, tx: Transaction, context: Context, row: Row, changes: Row) -> Row: ...
+
+
+class Delete(Protocol):
+    """Remove `row` or say what is in the way."""
+
+    def __call__(self, tx: Transaction, context: Context, row: Row) -> None: ...
+
+
+class Present(Protocol):
+    """Add to rows (of one answer) the attributes that are computed when read; changes and returns them."""
+
+    def __call__(self, tx: Transaction, context: Context, rows: list[Row]) -> list[Row]: ...
+
+
+class BeforeList(Protocol):
+    """Do, before a list is read, what listing brings about; opens its own transactions."""
+
+    def __call__(self, store: Store, context: Context) -> None: ...
+
+
+class CheckBulk(Protocol):
+    """Refuse bodies of one bulk request that do not go together."""
+
+    def __call__(self, bodies: Sequence[Row]) -> None: ...
+
+
+class Rules(msgspec.Struct, frozen=True):
+    """The functions of one resource. None: the verb does not exist (405), or there is nothing to do."""
+
+    create: Create | None = None
+    update: Update | None = None
+    delete: Delete | None = None
+    present: Present | None = None
+    before_list: BeforeList | None = None
+    check_bulk: CheckBulk | None = None

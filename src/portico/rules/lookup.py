@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Objects that a request names: found, or refused in Neutron's words."""
+
+from __future__ import annotations
+
+from portico.errors import NotFound
+from portico.rules.context import Row
+from portico.store.transaction import Transaction
+
+# Neutron's names and texts for what is not there; every other resource follows the first pattern.
+_TEXTS = {
+    "security_group": ("SecurityGroupNotFound", "Security group {id} does not exist."),
+    "security_group_rule": ("SecurityGroupRuleNotFound", "Security group rule {id} does not exist."),
+    "subnetpool": ("SubnetPoolNotFound", "Subnet pool {id} could not be found."),
+}
+
+
+def missing(resource: str, object_id: str) -> NotFound:
+    """Return the error for an object that does not exist."""
+    words = resource.replace("_", " ")
+    default = (words.title().replace(" ", "") + "NotFound", words.capitalize() + " {id} could not be found.")
+    type_name, text = _TEXTS.get(resource, default)
+    return NotFound(text.format(id=object_id), type=type_name)
+
+
+def get(tx: Transaction, resource: str, object_id: str) -> Row:
+    """Return the object's row.
+
+    Raises:
+        NotFound: there is none.
+    """
+    row = tx.get(resource, object_id)
+    if row is None:
+        raise missing(resource, object_id)
+    return row

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Networks."""
+
+from __future__ import annotations
+
+import uuid
+
+from portico.errors import Conflict
+from portico.model.snapshot import DHCP_OWNER
+from portico.rules import agent, availability_zone, mtu, port, quota, subnet
+from portico.rules.context import Context, Row
+from portico.store.transaction import Transaction
+
+
+def create(tx: Transaction, context: Context, body: Row) -> Row:
+    """Make a network; provider attributes that are not given are chosen."""
+    quota.check(tx, context, "network", body["project_id"])
+    availability_zone.check_hints(tx, context, body.get("availability_zone_hints") or [])
+    row = {
+        **body,
+        "id": str(uuid.uuid4()),
+        "status": "ACTIVE",
+        "subnets": [],
+        "mtu": body.get("mtu") or context.limits.mtu,
+        "provider:network_type": body.get("provider:network_type") or context.broker.network_types()[0],
+        "availability_zone_hints": body.get("availability_zone_hints") or [],
+    }
+    mtu.check(row, row["mtu"], [])
+    context.broker.admit("network", None, row)
+    return tx.insert("network", row)
+
+
+def update(tx: Transaction, context: Context, row: Row, changes: Row) -> Row:
+    """Change a network."""
+    if "mtu" in changes:
+        changes["mtu"] = changes["mtu"] or context.limits.mtu
+        mtu.check(row, changes["mtu"], tx.find("subnet", network_id=row["id"]))
+    context.broker.admit("network", row, {**row, **changes})
+    return tx.update("network", row, changes)
+
+
+def present(tx: Transaction, context: Context, rows: list[Row]) -> list[Row]:
+    """Add availability_zones: where ports of the network can be bound now, among its hints if it has any."""
+    zones = agent.zones(tx)
+    for row in rows:
+        hints = row["availability_zone_hints"]
+        row["availability_zones"] = [zone for zone in zones if not hints or zone in hints]
+    return rows
+
+
+def delete(tx: Transaction, context: Context, row: Row) -> None:
+    """Remove a network, its subnets and the DHCP server's port; any other port is in the way."""
+    ports = tx.find("port", network_id=row["id"])
+    others = [item["id"] for item in ports if item["device_owner"] != DHCP_OWNER]
+    if others:
+        named = ", ".join(others[:5]) + (f" and {len(others) - 5} more" if len(others) > 5 else "")
+        raise Conflict(
+            f"Unable to complete operation on network {row['id']}. There are one or more ports still in use on the "
+            f"network: {named}.",
+            type="NetworkInUse",
+        )
+    for item in ports:
+        port.remove(tx, item)
+    for item in tx.find("subnet", network_id=row["id"]):
+        subnet.remove(tx, item)
+    tx.delete("network", row)

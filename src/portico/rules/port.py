@@ -1,0 +1,319 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Ports."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from ipaddress import ip_network
+from typing import Any
+
+import sqlalchemy as sa
+
+from portico.errors import BadRequest, Conflict, NotFound
+from portico.model import dhcp_option
+from portico.model.address import host_name, read_interface
+from portico.model.show import show
+from portico.rules import binding, fixed_ip, lookup, mac, quota, security_group
+from portico.rules.context import Context, Row
+from portico.store import select
+from portico.store.transaction import Transaction
+
+# How often a random MAC address may turn out to be taken before the port is refused.
+MAC_TRIES = 16
+MAX_ADDRESS_PAIRS = 10
+
+
+def create(tx: Transaction, context: Context, body: Row) -> Row:
+    """Make a port: address, MAC address, security groups and, when it names a host, its binding."""
+    parent = lookup.get(tx, "network", body["network_id"])
+    quota.check(tx, context, "port", body["project_id"])
+    row = {
+        **body,
+        "id": str(uuid.uuid4()),
+        "status": "DOWN",
+        "device_owner": body.get("device_owner") or "",
+        "device_id": body.get("device_id") or "",
+        "binding:host_id": body.get("binding:host_id") or "",
+        "binding:profile": body.get("binding:profile") or {},
+        "binding:vnic_type": body.get("binding:vnic_type") or "normal",
+        "binding:vif_type": "unbound",
+        "binding:vif_details": {},
+        "dns_name": body.get("dns_name") or "",
+        "extra_dhcp_opts": _options(body.get("extra_dhcp_opts") or []),
+        "tags": body.get("tags") or [],
+    }
+    row["mac_address"] = _mac(tx, context, row, body.get("mac_address"))
+    subnets = tx.find("subnet", network_id=parent["id"])
+    chosen = fixed_ip.choose(tx, row, subnets, body.get("fixed_ips"))
+    row["fixed_ips"] = fixed_ip.record(tx, row["id"], chosen)
+    row["ip_allocation"] = "immediate" if row["fixed_ips"] else "none"
+    _set_security(tx, context, row, body, parent)
+    binding.check_profile(row["binding:profile"])
+    context.broker.admit("port", None, row)
+    if row["binding:host_id"]:
+        row |= binding.bind(tx, context, None, row)
+    _link_groups(tx, row["id"], (), row["security_groups"])
+    try:
+        row = tx.insert("port", row)
+    except sa.exc.IntegrityError as error:
+        raise _mac_in_use(row) from error
+    binding.settle_dhcp(tx, context, None, row)
+    return row
+
+
+def _mac(tx: Transaction, context: Context, row: Row, given: str | None) -> str:
+    if given:
+        if tx.find("port", network_id=row["network_id"], mac_address=given):
+            raise _mac_in_use({**row, "mac_address": given})
+        return given
+    for _ in range(MAC_TRIES):
+        address = mac.generate(context.limits.mac_base)
+        if not tx.find("port", network_id=row["network_id"], mac_address=address):
+            return address
+    raise Conflict(
+        f"Unable to generate unique mac on network {row['network_id']}: {MAC_TRIES} tries under "
+        f"{context.limits.mac_base} were all taken.",
+        type="MacAddressGenerationFailure",
+    )
+
+
+def _mac_in_use(row: Row) -> Conflict:
+    return Conflict(
+        f"Unable to complete operation for network {row['network_id']}. The mac address "
+        f"{row['mac_address']} is in use.",
+        type="MacAddressInUse",
+    )
+
+
+def _options(options: Sequence[Row]) -> list[Row]:
+    """Return extra_dhcp_opts as they are kept; an option whose value is None is one to leave out.
+
+    Raises:
+        BadRequest: a DHCP server knows no such option, or its value is more than one line.
+    """
+    kept: dict[tuple[str, int], Row] = {}
+    for option in options:
+        version = int(option.get("ip_version") or 4)
+        key = (option["opt_name"], version)
+        kept.pop(key, None)
+        if option.get("opt_value") is not None:
+            kept[key] = {"opt_name": option["opt_name"], "opt_value": option["opt_value"], "ip_version": version}
+    for option in kept.values():
+        _check_option("opt_name", option["opt_name"], dhcp_option.name_fault(option["opt_name"], option["ip_version"]))
+        _check_option("opt_value", option["opt_value"], dhcp_option.value_fault(option["opt_value"]))
+    return list(kept.values())
+
+
+def _check_option(key: str, value: str, rule: str) -> None:
+    if rule:
+        raise BadRequest(
+            f"Invalid input for operation: extra_dhcp_opts {key} {show(value)!r} {rule}.", type="InvalidInput"
+        )
+
+
+def _set_security(tx: Transaction, context: Context, row: Row, given: Row, parent: Row) -> None:
+    """Fill port security, security groups and address pairs of a new port."""
+    trusted = row["device_owner"].startswith("network:")
+    enabled = given.get("port_security_enabled")
+    if enabled is None:
+        enabled = not trusted and parent["port_security_enabled"]
+    row["port_security_enabled"] = enabled
+    if given.get("security_groups") is not None:
+        row["security_groups"] = _groups(tx, given["security_groups"])
+    elif enabled and not trusted:
+        row["security_groups"] = [security_group.ensure_default(tx, context, row["project_id"])]
+    else:
+        row["security_groups"] = []
+    row["allowed_address_pairs"] = _pairs(row, given.get("allowed_address_pairs") or [])
+    _check_security(row, given)
+
+
+def _groups(tx: Transaction, ids: Sequence[str]) -> list[str]:
+    unique = list(dict.fromkeys(ids))
+    missing = set(unique) - {row["id"] for row in tx.get_many("security_group", unique)}
+    if missing:
+        raise NotFound(f"Security group {min(missing)} does not exist.", type="SecurityGroupNotFound")
+    return unique
+
+
+def _pairs(row: Row, pairs: Sequence[Row]) -> list[Row]:
+    """Return address pairs with their MAC address filled in."""
+    if len(pairs) > MAX_ADDRESS_PAIRS:
+        raise BadRequest(
+            f"The number of allowed address pair exceeds the maximum {MAX_ADDRESS_PAIRS}.",
+            type="AllowedAddressPairExhausted",
+        )
+    complete = [
+        {"mac_address": pair.get("mac_address") or row["mac_address"], "ip_address": _plain(pair["ip_address"])}
+        for pair in pairs
+    ]
+    seen: set[tuple[str, Any]] = set()
+    for pair in complete:
+        key = (pair["mac_address"], ip_network(pair["ip_address"], strict=False))
+        if key in seen:
+            raise BadRequest(
+                f"Request contains duplicate address pair: mac_address {pair['mac_address']} ip_address "
+                f"{pair['ip_address']}.",
+                type="DuplicateAddressPairInRequest",
+            )
+        seen.add(key)
+    return complete
+
+
+def _plain(text: str) -> str:
+    """Return an address or a range with its mask as a length."""
+    interface = read_interface(text)
+    return str(interface if "/" in text else interface.ip) if interface else text
+
+
+def _check_security(row: Row, given: Row) -> None:
+    """Refuse groups and pairs without port security; `given` is what the request says."""
+    if row["port_security_enabled"]:
+        return
+    if given.get("security_groups"):
+        raise BadRequest(
+            f"Port {row['id']}: port_security_enabled must be true in order to use security_groups.",
+            type="PortSecurityAndIPRequiredForSecurityGroups",
+        )
+    if row["security_groups"]:
+        raise Conflict(
+            f"Port {row['id']} has security group associated. Cannot disable port security until security group is "
+            "removed.",
+            type="PortSecurityPortHasSecurityGroup",
+        )
+    if row["allowed_address_pairs"]:
+        raise Conflict(
+            f"Port {row['id']}: port_security_enabled must be true in order to have allowed_address_pairs.",
+            type="AddressPairAndPortSecurityRequired",
+        )
+
+
+def _link_groups(tx: Transaction, port_id: str, before: Sequence[str], after: Sequence[str]) -> None:
+    """Keep the table of which groups filter which port."""
+    table = tx.tables.port_group
+    gone = set(before) - set(after)
+    if gone:
+        tx.connection.execute(sa.delete(table).where(table.c.port_id == port_id, table.c.group_id.in_(gone)))
+    added = [group for group in after if group not in before]
+    if added:
+        tx.connection.execute(select.insert(table), [{"port_id": port_id, "group_id": group} for group in added])
+
+
+def update(tx: Transaction, context: Context, row: Row, changes: Row) -> Row:
+    """Change a port; what it does not name stays."""
+    after = {**row, **changes}
+    for name in ("binding:host_id", "device_id", "device_owner", "dns_name"):
+        after[name] = after[name] or ""
+    after["binding:profile"] = after["binding:profile"] or {}
+    _update_mac(tx, context, row, changes, after)
+    _update_addresses(tx, row, changes, after)
+    if "extra_dhcp_opts" in changes:
+        after["extra_dhcp_opts"] = _options([*row["extra_dhcp_opts"], *(changes["extra_dhcp_opts"] or [])])
+    if "security_groups" in changes:
+        after["security_groups"] = _groups(tx, changes["security_groups"] or [])
+    if "allowed_address_pairs" in changes:
+        after["allowed_address_pairs"] = _pairs(after, changes["allowed_address_pairs"] or [])
+    _check_security(after, changes)
+    binding.check_profile(after["binding:profile"])
+    context.broker.admit("port", row, after)
+    if binding.must_bind(row, after, changes):
+        after |= binding.bind(tx, context, row, after)
+    _link_groups(tx, row["id"], row["security_groups"], after["security_groups"])
+    different = {name: value for name, value in after.items() if name not in row or row[name] != value}
+    updated = tx.update("port", row, different)
+    binding.settle_dhcp(tx, context, row, updated)
+    return updated
+
+
+def _update_mac(tx: Transaction, context: Context, row: Row, changes: Row, after: Row) -> None:
+    if "mac_address" not in changes or changes["mac_address"] == row["mac_address"]:
+        return
+    if row["binding:host_id"] and row["status"] == "ACTIVE":
+        raise Conflict(
+            f"Unable to complete operation on port {row['id']}, port is already bound, port type: "
+            f"{row['binding:vif_type']}, old_mac {row['mac_address']}, new_mac {changes['mac_address']}.",
+            type="PortBound",
+        )
+    after["mac_address"] = _mac(tx, context, row, changes["mac_address"])
+    after["allowed_address_pairs"] = [
+        {**pair, "mac_address": after["mac_address"]} if pair["mac_address"] == row["mac_address"] else pair
+        for pair in row["allowed_address_pairs"]
+    ]
+
+
+def _update_addresses(tx: Transaction, row: Row, changes: Row, after: Row) -> None:
+    moved = after["mac_address"] != row["mac_address"]
+    if "fixed_ips" not in changes and not moved:
+        return
+    subnets = tx.find("subnet", network_id=row["network_id"])
+    automatic = {item["id"] for item in subnets if fixed_ip.is_automatic(item)}
+    wanted: Sequence[Row] = (changes if "fixed_ips" in changes else row)["fixed_ips"] or []
+    none = not wanted
+    if moved:
+        # Addresses made of the old MAC address are made anew, also when the request repeats them.
+        old = [item["ip_address"] for item in row["fixed_ips"] if item["subnet_id"] in automatic]
+        wanted = [item for item in wanted if item.get("ip_address") not in old]
+    kept, fresh = _split(wanted, row, automatic if moved else set())
+    if not (none or moved):
+        kept += [item for item in row["fixed_ips"] if item["subnet_id"] in automatic and item not in kept]
+    fixed_ip.release(tx, [item for item in row["fixed_ips"] if item not in kept])
+    chosen = fixed_ip.choose_wanted(tx, after, subnets, fresh)
+    if not none:
+        present = {item["subnet_id"] for item in kept} | {subnet["id"] for subnet, _ in chosen}
+        chosen += fixed_ip.choose_automatic(tx, after, subnets, present)
+    after["fixed_ips"] = kept + fixed_ip.record(tx, row["id"], chosen)
+    after["ip_allocation"] = "immediate" if after["fixed_ips"] else "none"
+
+
+def _split(wanted: Sequence[Row], row: Row, moved_subnets: set[str]) -> tuple[list[Row], list[Row]]:
+    """Return which of the wanted addresses the port has already, and which are to be chosen."""
+    kept: list[Row] = []
+    fresh: list[Row] = []
+    for item in wanted:
+        match = next(
+            (
+                have
+                for have in row["fixed_ips"]
+                if have not in kept
+                and have["subnet_id"] not in moved_subnets
+                and item.get("subnet_id") in (None, have["subnet_id"])
+                and item.get("ip_address") in (None, have["ip_address"])
+                and (item.get("subnet_id") or item.get("ip_address"))
+            ),
+            None,
+        )
+        if match is not None:
+            kept.append(match)
+        else:
+            fresh.append(item)
+    return kept, fresh
+
+
+def delete(tx: Transaction, context: Context, row: Row) -> None:
+    """Remove a port and give back what it held; a DHCP server that is still needed gets another one."""
+    remove(tx, row)
+    binding.settle_dhcp(tx, context, row, None)
+
+
+def remove(tx: Transaction, row: Row) -> None:
+    """Drop a port's row, addresses and group links."""
+    fixed_ip.release(tx, row["fixed_ips"])
+    _link_groups(tx, row["id"], row["security_groups"], ())
+    tx.delete("port", row)
+
+
+def present(tx: Transaction, context: Context, rows: list[Row]) -> list[Row]:
+    """Add dns_assignment: what the network's DNS server says, from name, addresses and domain."""
+    networks = tx.get_many("network", sorted({row["network_id"] for row in rows}))
+    own = {network["id"]: (network["dns_domain"] or "").rstrip(".") for network in networks}
+    default = context.limits.dns_domain.rstrip(".")
+    for row in rows:
+        domain = own.get(row["network_id"]) or default
+        row["dns_assignment"] = [
+            {"ip_address": ip, "hostname": host, "fqdn": f"{host}.{domain}."}
+            for item in row["fixed_ips"]
+            for ip in (item["ip_address"],)
+            for host in (row["dns_name"] or host_name(ip),)
+        ]
+    return rows

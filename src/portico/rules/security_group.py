@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Security groups, and the group `default` that every project has from its first use."""
+
+from __future__ import annotations
+
+import uuid
+
+import sqlalchemy as sa
+
+from portico.errors import Conflict
+from portico.rules import quota, security_group_rule
+from portico.rules.context import Context, Row
+from portico.store.store import Store
+from portico.store.transaction import Transaction
+
+DEFAULT_NAME = "default"
+
+
+def create(tx: Transaction, context: Context, body: Row) -> Row:
+    """Make a group that lets everything out and nothing in; its project gets its default group if it has none."""
+    _refuse_default_name(body.get("name") or "")
+    quota.check(tx, context, "security_group", body["project_id"])
+    ensure_default(tx, context, body["project_id"])
+    return _insert(tx, context, body)
+
+
+def before_list(store: Store, context: Context) -> None:
+    """Make the default group of the project that asks, which a list shows even if nothing needed it so far."""
+    if not context.project_id:
+        return
+    with store.read() as tx:
+        if _find_default(tx, context.project_id) is not None:
+            return
+    with store.write() as tx:
+        ensure_default(tx, context, context.project_id)
+
+
+def ensure_default(tx: Transaction, context: Context, project_id: str) -> str:
+    """Return the id of the project's default group; make it when the project has none yet."""
+    found = _find_default(tx, project_id)
+    if found is not None:
+        return found
+    body = {"name": DEFAULT_NAME, "description": "Default security group", "project_id": project_id, "stateful": True}
+    return str(_insert(tx, context, body)["id"])
+
+
+def _find_default(tx: Transaction, project_id: str) -> str | None:
+    """Return the id of the project's default group, or None when it has not been made yet."""
+    found = tx.find("security_group", project_id=project_id, name=DEFAULT_NAME)
+    return str(found[0]["id"]) if found else None
+
+
+def _insert(tx: Transaction, context: Context, body: Row) -> Row:
+    """Insert a group with the rules that a new one has: all out; the default group also lets its own members in."""
+    row = {**body, "id": str(uuid.uuid4())}
+    context.broker.admit("security_group", None, row)
+    group = tx.insert("security_group", row)
+    rules = [("egress", None)]
+    if group["name"] == DEFAULT_NAME:
+        rules.append(("ingress", group["id"]))
+    quota.check(tx, context, "security_group_rule", group["project_id"], adding=2 * len(rules))
+    for direction, remote_group_id in rules:
+        for ethertype in ("IPv4", "IPv6"):
+            security_group_rule.insert_initial(tx, group, direction, ethertype, remote_group_id)
+    return group
+
+
+def update(tx: Transaction, context: Context, row: Row, changes: Row) -> Row:
+    """Change a group; the default one keeps its name, and one that filters ports stays stateful or stateless."""
+    if "name" in changes:
+        if row["name"] == DEFAULT_NAME:
+            raise Conflict(
+                f"Updating default security group not allowed: the name of {row['id']} stays '{DEFAULT_NAME}'.",
+                type="SecurityGroupCannotUpdateDefault",
+            )
+        _refuse_default_name(changes["name"] or "")
+    if changes.get("stateful", row["stateful"]) != row["stateful"]:
+        _refuse_in_use(tx, row, "stateful cannot change")
+    context.broker.admit("security_group", row, {**row, **changes})
+    return tx.update("security_group", row, changes)
+
+
+def delete(tx: Transaction, context: Context, row: Row) -> None:
+    """Remove a group with its rules, and the rules of other groups that name it as remote group."""
+    _refuse_in_use(tx, row, "it cannot be deleted")
+    if row["name"] == DEFAULT_NAME and not context.is_admin:
+        raise Conflict(
+            f"Insufficient rights for removing default security group {row['id']}: only an administrator may.",
+            type="SecurityGroupCannotRemoveDefault",
+        )
+    rules = tx.find("security_group_rule", security_group_id=row["id"])
+    naming = tx.find("security_group_rule", remote_group_id=row["id"])
+    for rule in {item["id"]: item for item in rules + naming}.values():
+        tx.delete("security_group_rule", rule)
+    others = {item["security_group_id"] for item in naming} - {row["id"]}
+    for group in tx.get_many("security_group", sorted(others)):
+        tx.update("security_group", group, {})
+    tx.delete("security_group", row)
+
+
+def present(tx: Transaction, context: Context, rows: list[Row]) -> list[Row]:
+    """Add `security_group_rules`."""
+    groups = {row["id"]: row for row in rows}
+    for row in rows:
+        row["security_group_rules"] = []
+    for rule in security_group_rule.of_groups(tx, list(groups)):
+        # The API adds the owner's other name at the top of an answer; these are nested.
+        groups[rule["security_group_id"]]["security_group_rules"].append({**rule, "tenant_id": rule["project_id"]})
+    return rows
+
+
+def _refuse_default_name(name: str) -> None:
+    if name.lower() == DEFAULT_NAME:
+        raise Conflict(
+            f"Default security group already exists: the name '{name}' is that of the group every project has.",
+            type="SecurityGroupDefaultAlreadyExists",
+        )
+
+
+def _refuse_in_use(tx: Transaction, row: Row, consequence: str) -> None:
+    links = tx.tables.port_group
+    port_id = tx.connection.execute(sa.select(links.c.port_id).where(links.c.group_id == row["id"]).limit(1)).scalar()
+    if port_id is not None:
+        raise Conflict(
+            f"Security Group {row['id']} in use by port {port_id}: {consequence}.", type="SecurityGroupInUse"
+        )

@@ -1,0 +1,323 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The settings of every Portico process: frozen values from a TOML file, the environment and the command line.
+
+Later sources win: defaults, then the file (`/etc/portico/portico.toml` or `--config`), then `PORTICO_*` variables
+(`PORTICO_AGENT_NETNS` is `agent.netns`; lists are separated by commas), then options of the command line.
+`{state_dir}` and `{run_dir}` inside a value stand for those two settings.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import socket
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
+
+import msgspec
+from msgspec import Meta
+
+from portico import settings_check
+from portico.errors import SettingsError
+
+DEFAULT_FILE = Path("/etc/portico/portico.toml")
+ENVIRONMENT_PREFIX = "PORTICO_"
+
+
+class ApiSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """The API server's own."""
+
+    page_max: Annotated[int, Meta(ge=1, description="objects in one answer at most; longer lists come in pages")] = 1000
+
+
+class AgentSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """The agent's own."""
+
+    netns: Annotated[str, Meta(description="network namespace of the data plane, a name under /run/netns")] = "portico"
+    availability_zone: Annotated[str, Meta(description="availability zone of this host, shown with its agent")] = (
+        "default"
+    )
+    reconcile_s: Annotated[
+        float, Meta(ge=1, description="seconds between two comparisons of everything with the kernel")
+    ] = 30
+
+
+class DockerSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """The Docker plugin's own."""
+
+    enabled: Annotated[bool, Meta(description="whether `portico up` starts the Docker plugin")] = True
+    socket: Annotated[Path, Meta(description="socket that the Docker Engine looks for")] = Path(
+        "/run/docker/plugins/portico.sock"
+    )
+    engine_socket: Annotated[
+        str,
+        Meta(description="socket of the Docker Engine, asked which networks and containers it has; empty: not asked"),
+    ] = "/run/docker.sock"
+    sweep_s: Annotated[
+        float,
+        Meta(ge=1, description="seconds between two looks for what crashes left behind; it goes in the second look"),
+    ] = 60
+    ipv4_pool: Annotated[str, Meta(description="IPv4 prefix that networks without --subnet are cut from")] = (
+        "10.192.0.0/10"
+    )
+    ipv4_prefix_length: Annotated[int, Meta(ge=8, le=29, description="size of each such IPv4 subnet")] = 24
+    ipv6_pool: Annotated[str, Meta(description="IPv6 prefix that networks without --subnet are cut from")] = (
+        "fd70:6f72:7469::/48"
+    )
+    ipv6_prefix_length: Annotated[int, Meta(ge=48, le=125, description="size of each such IPv6 subnet")] = 64
+
+
+class LogSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """What is logged, to standard error."""
+
+    level: Annotated[
+        Literal["debug", "info", "warning", "error"], Meta(description="least grave message that is logged")
+    ] = "info"
+    format: Annotated[Literal["text", "json"], Meta(description="text for people, json for collectors")] = "text"
+
+
+class NetworkSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Defaults of what is created."""
+
+    mtu: Annotated[int, Meta(ge=576, le=65535, description="MTU of networks that name none, in bytes")] = 1500
+    mac_base: Annotated[str, Meta(description="first three octets of generated MAC addresses")] = "fa:16:3e"
+    dns_domain: Annotated[str, Meta(description="domain of ports' names where a network has none of its own")] = (
+        "portico.internal"
+    )
+
+
+class QuotaSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """How many of each a project may have where it has no quota of its own; -1 is no limit."""
+
+    network: Annotated[int, Meta(ge=-1, description="networks")] = -1
+    subnet: Annotated[int, Meta(ge=-1, description="subnets")] = -1
+    subnetpool: Annotated[int, Meta(ge=-1, description="subnet pools")] = -1
+    port: Annotated[int, Meta(ge=-1, description="ports")] = -1
+    security_group: Annotated[int, Meta(ge=-1, description="security groups")] = -1
+    security_group_rule: Annotated[int, Meta(ge=-1, description="security group rules")] = -1
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """Every setting, checked. The names here, joined by dots, are the names in the file."""
+
+    host: Annotated[str, Meta(description="name of this host in binding:host_id; the default is its host name")]
+    state_dir: Annotated[Path, Meta(description="what must survive a reboot")] = Path("/var/lib/portico")
+    run_dir: Annotated[Path, Meta(description="what need not")] = Path("/run/portico")
+    database: Annotated[str, Meta(description="SQLAlchemy URL of the database")] = "sqlite:///{state_dir}/portico.db"
+    listen: Annotated[
+        tuple[str, ...], Meta(min_length=1, description="where the API listens: ADDRESS:PORT or unix:/PATH")
+    ] = ("127.0.0.1:9696", "unix:{run_dir}/api.sock")
+    api_url: Annotated[str, Meta(description="the API as agent, Docker plugin and commands reach it")] = (
+        "unix:{run_dir}/api.sock"
+    )
+    auth: Annotated[Literal["none"], Meta(description="who may use the API; none: everybody who can connect")] = "none"
+    backends: Annotated[
+        tuple[str, ...],
+        Meta(min_length=1, description="kinds of network; the first realises networks of no given type"),
+    ] = ("bridge",)
+    default_project: Annotated[str, Meta(min_length=1, description="project of requests that name none")] = "default"
+    api: ApiSettings = ApiSettings()
+    agent: AgentSettings = AgentSettings()
+    docker: DockerSettings = DockerSettings()
+    log: LogSettings = LogSettings()
+    network: NetworkSettings = NetworkSettings()
+    quota: QuotaSettings = QuotaSettings()
+
+
+class Field(NamedTuple):
+    """One setting as `Settings` declares it. `type` keeps its annotations, so that converting checks them."""
+
+    name: str
+    type: Any
+    description: str
+    default: Any
+
+
+class Given(NamedTuple):
+    """A value before conversion. `source` says where it was read, for messages."""
+
+    value: object
+    source: str
+
+
+def fields() -> Iterator[Field]:
+    """Yield every setting in the order of declaration."""
+    for name, hint in get_type_hints(Settings, include_extras=True).items():
+        if isinstance(hint, type) and issubclass(hint, msgspec.Struct):
+            defaults = hint()
+            for inner, inner_hint in get_type_hints(hint, include_extras=True).items():
+                yield _field(f"{name}.{inner}", inner_hint, getattr(defaults, inner))
+        else:
+            [declared] = [f for f in msgspec.structs.fields(Settings) if f.name == name]
+            yield _field(name, hint, socket.gethostname() if name == "host" else declared.default)
+
+
+def _field(name: str, hint: Any, default: object) -> Field:
+    described = " ".join(m.description or "" for m in get_args(hint)[1:] if isinstance(m, Meta))
+    return Field(name, hint, described, default)
+
+
+def load(
+    file: Path | None = None,
+    overrides: Mapping[str, object] | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> Settings:
+    """Return the settings from all sources.
+
+    Args:
+        file: None reads `DEFAULT_FILE` where it exists; a file that is named must exist.
+        overrides: from the command line, by dotted name.
+        environment: None is the environment of this process.
+
+    Raises:
+        SettingsError: one line that names the setting, its value, where it came from and the rule.
+    """
+    known = {field.name: field for field in fields()}
+    given = {name: Given(field.default, "default") for name, field in known.items()}
+    given |= _from_file(file, known)
+    given |= _from_environment(os.environ if environment is None else environment, known)
+    for name, text in (overrides or {}).items():
+        if name not in known:
+            raise SettingsError(f"command line: unknown setting {name!r}{_suggestion(name, known)}")
+        given[name] = Given(text, "command line")
+    values = {name: _convert(known[name], given[name]) for name in known}
+    values = {name: _expand(value, values) for name, value in values.items()}
+    for name, value in values.items():
+        if problem := settings_check.problem(name, value):
+            raise _wrong(name, given[name], problem)
+    return _build(values)
+
+
+def _from_file(file: Path | None, known: Mapping[str, Field]) -> dict[str, Given]:
+    path = file or DEFAULT_FILE
+    if file is None and not path.exists():
+        return {}
+    try:
+        document = tomllib.loads(path.read_text())
+    except OSError as error:
+        raise SettingsError(f"{path}: cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path}: is not TOML: {error}") from error
+    found = {name: Given(value, str(path)) for name, value in _flatten(document)}
+    for name in found:
+        if name not in known:
+            raise SettingsError(f"{path}: unknown setting {name!r}{_suggestion(name, known)}")
+    return found
+
+
+def _flatten(document: Mapping[str, object]) -> Iterator[tuple[str, object]]:
+    for name, value in document.items():
+        if isinstance(value, dict):
+            for inner, inner_value in value.items():
+                yield f"{name}.{inner}", inner_value
+        else:
+            yield name, value
+
+
+def _from_environment(environment: Mapping[str, str], known: Mapping[str, Field]) -> dict[str, Given]:
+    """Return what `PORTICO_*` variables say.
+
+    Only a variable that looks like a setting misspelt is an error: service managers and clusters put variables of
+    their own, such as PORTICO_SERVICE_HOST, beside ours.
+    """
+    names = {variable_of(name): name for name in known}
+    found = {}
+    for variable, value in environment.items():
+        if variable in names:
+            found[names[variable]] = Given(value, variable)
+        elif variable.startswith(ENVIRONMENT_PREFIX) and (close := difflib.get_close_matches(variable, names, 1, 0.9)):
+            raise SettingsError(f"environment: unknown variable {variable}; did you mean {close[0]}?")
+    return found
+
+
+def variable_of(name: str) -> str:
+    """Return the environment variable of a setting."""
+    return ENVIRONMENT_PREFIX + name.upper().replace(".", "_")
+
+
+def _suggestion(name: str, known: Mapping[str, Field]) -> str:
+    close = difflib.get_close_matches(name, known, 1, 0.5)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def _convert(field: Field, given: Given) -> object:
+    value: object = given.value
+    typed = given.source == "default" or not isinstance(value, str)
+    if isinstance(value, str) and get_origin(get_args(field.type)[0]) is tuple:
+        value = [part.strip() for part in value.split(",")]
+    try:
+        return msgspec.convert(value, field.type, strict=typed, dec_hook=_decode)
+    except msgspec.ValidationError as error:
+        raise _wrong(field.name, given, str(error).replace("`", "").lower()) from error
+
+
+def _decode(kind: type, value: object) -> object:
+    if kind is Path and isinstance(value, str | Path):
+        return Path(value)
+    raise msgspec.ValidationError("Expected a path as text")
+
+
+def _expand(value: object, values: Mapping[str, object]) -> object:
+    if isinstance(value, str):
+        for name in ("state_dir", "run_dir"):
+            value = value.replace(f"{{{name}}}", str(values[name]))
+    elif isinstance(value, tuple):
+        value = tuple(_expand(part, values) for part in value)
+    return value
+
+
+def _wrong(name: str, given: Given, rule: str) -> SettingsError:
+    return SettingsError(f"{name} = {given.value!r} ({given.source}): {rule}")
+
+
+def _build(values: Mapping[str, object]) -> Settings:
+    tree: dict[str, Any] = {}
+    for name, value in values.items():
+        section, _, inner = name.rpartition(".")
+        if section:
+            tree.setdefault(section, {})[inner] = value
+        else:
+            tree[inner] = value
+    sections = {name: hint for name, hint in get_type_hints(Settings).items() if isinstance(tree[name], dict)}
+    return Settings(**{name: sections[name](**value) if name in sections else value for name, value in tree.items()})
+
+
+def as_environment(settings: Settings) -> dict[str, str]:
+    """Return the settings as variables: `load` with them gives the same settings, whatever the file says."""
+    return {variable_of(field.name): _plain(_value_of(settings, field.name)) for field in fields()}
+
+
+def _value_of(settings: Settings, name: str) -> object:
+    value: object = settings
+    for part in name.split("."):
+        value = getattr(value, part)
+    return value
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, tuple):
+        return ",".join(map(_plain, value))
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def as_toml(settings: Settings) -> str:
+    """Return the settings as a file that `load` reads, with what each means as a comment."""
+    lines: list[str] = []
+    section = ""
+    for field in fields():
+        head, _, name = field.name.rpartition(".")
+        if head != section:
+            section = head
+            lines += ["", f"[{section}]"]
+        lines += [f"# {field.description}", f"{name} = {_toml(_value_of(settings, field.name))}"]
+    return "\n".join(lines) + "\n"
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, tuple):
+        return "[" + ", ".join(map(_toml, value)) + "]"
+    if isinstance(value, str | Path):
+        return msgspec.json.encode(str(value)).decode()
+    return msgspec.json.encode(value).decode()

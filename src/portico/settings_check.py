@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rules of settings that a type cannot say, and the addresses that the API listens on."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+NETNS_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+DOMAIN = re.compile(
+    r"(?=.{1,253}$)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*", re.IGNORECASE
+)
+HOST = re.compile(r"[^\s/]{1,255}")
+ZONE = re.compile(r"[^\s,/]{1,255}")
+# sun_path holds 108 bytes with the NUL (unix(7)).
+SOCKET_PATH_MAX = 107
+
+
+class UnixAddress(NamedTuple):
+    """A socket in the file system."""
+
+    path: Path
+
+
+class TcpAddress(NamedTuple):
+    """An address and a port; port 0 lets the kernel choose."""
+
+    host: str
+    port: int
+
+
+def parse_listen(text: str) -> UnixAddress | TcpAddress:
+    """Return the address that `text` names.
+
+    Raises:
+        ValueError: with the rule that `text` breaks.
+    """
+    if text.startswith("unix:"):
+        return UnixAddress(_socket_path(text.removeprefix("unix:")))
+    host, colon, port = text.rpartition(":")
+    if not colon or not port.isdecimal() or int(port) > 65535:
+        raise ValueError("must be ADDRESS:PORT, [ADDRESS]:PORT or unix:/PATH")
+    host = host.removeprefix("[").removesuffix("]")
+    if host != "localhost":
+        ipaddress.ip_address(host)
+    return TcpAddress(host, int(port))
+
+
+def is_loopback(address: UnixAddress | TcpAddress) -> bool:
+    """Tell whether only this machine can reach `address`."""
+    if isinstance(address, UnixAddress) or address.host == "localhost":
+        return True
+    return ipaddress.ip_address(address.host).is_loopback
+
+
+def _socket_path(text: str) -> Path:
+    path = Path(text)
+    if not path.is_absolute():
+        raise ValueError("a socket's path must be absolute")
+    if len(text.encode()) > SOCKET_PATH_MAX:
+        raise ValueError(f"a socket's path has at most {SOCKET_PATH_MAX} bytes")
+    return path
+
+
+def _listen(value: tuple[str, ...]) -> None:
+    for text in value:
+        # `none` is the only authentication there is, so every address must be a local one.
+        if not is_loopback(parse_listen(text)):
+            raise ValueError(f"{text} is not on loopback, and auth = 'none' lets in everybody who can connect")
+
+
+def _api_url(value: str) -> None:
+    parts = urlsplit(value)
+    if parts.scheme == "unix":
+        _socket_path(value.removeprefix("unix:").removeprefix("//"))
+    elif parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ValueError("must be unix:/PATH, http://HOST:PORT or https://HOST:PORT")
+
+
+def _absolute(value: Path) -> None:
+    if not value.is_absolute():
+        raise ValueError("must be an absolute path")
+
+
+def _docker_socket(value: Path) -> None:
+    _socket_path(str(value))
+
+
+def _engine_socket(value: str) -> None:
+    if value:
+        _socket_path(value)
+
+
+def _database(value: str) -> None:
+    # The store gives the last word on a URL; this catches a path without a scheme.
+    if not re.match(r"[a-z][a-z0-9+]*://", value):
+        raise ValueError("must be a URL such as sqlite:////var/lib/portico/portico.db")
+
+
+def _mac_base(value: str) -> None:
+    if not re.fullmatch(r"[0-9a-f]{2}(:[0-9a-f]{2}){2}", value):
+        raise ValueError("must be three octets such as fa:16:3e, in lower case")
+    if int(value[:2], 16) & 1:
+        raise ValueError("is a group address (IEEE 802): the lowest bit of the first octet must be 0")
+
+
+def _matches(pattern: re.Pattern[str], rule: str) -> Callable[[str], None]:
+    def check(value: str) -> None:
+        if not pattern.fullmatch(value):
+            raise ValueError(rule)
+
+    return check
+
+
+def _ipv4_pool(value: str) -> None:
+    ipaddress.IPv4Network(value)
+
+
+def _ipv6_pool(value: str) -> None:
+    ipaddress.IPv6Network(value)
+
+
+CHECKS: Mapping[str, Callable[[Any], None]] = {
+    "host": _matches(HOST, "must be 1 to 255 characters without space or slash"),
+    "state_dir": _absolute,
+    "run_dir": _absolute,
+    "database": _database,
+    "listen": _listen,
+    "api_url": _api_url,
+    "agent.netns": _matches(NETNS_NAME, "must be 1 to 64 letters, digits, dots, dashes or underscores"),
+    "agent.availability_zone": _matches(ZONE, "must be 1 to 255 characters without space, comma or slash"),
+    "docker.socket": _docker_socket,
+    "docker.engine_socket": _engine_socket,
+    "docker.ipv4_pool": _ipv4_pool,
+    "docker.ipv6_pool": _ipv6_pool,
+    "network.mac_base": _mac_base,
+    "network.dns_domain": _matches(DOMAIN, "must be a domain name (RFC 1035 section 2.3.1)"),
+}
+
+
+def problem(name: str, value: object) -> str:
+    """Return the rule that `value` breaks as the setting `name`; empty if none."""
+    check = CHECKS.get(name)
+    if check is None:
+        return ""
+    try:
+        check(value)
+    except ValueError as error:
+        return str(error)
+    return ""

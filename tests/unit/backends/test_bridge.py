@@ -1,0 +1,13 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The bridge backend keeps the contract, with the agent's own loop and drivers on a kernel that fails when told to."""
+
+from __future__ import annotations
+
+from portico.testing.backend_suite import BackendSuite
+from portico.testing.bridge_medium import FakeHostsMedium
+from portico.testing.medium import Medium
+
+
+class TestBridge(BackendSuite):
+    def medium(self) -> Medium:
+        return FakeHostsMedium()

@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The bridge backend's plan: what changes incrementally is what a plan from nothing gives."""
+
+from __future__ import annotations
+
+from hypothesis import example, given
+
+from portico.backends.bridge import BridgeBackend, plan
+from portico.broker.hosts import HostStates
+from portico.contract import Dirty
+from portico.hoststate import HostObject, Update, key_of
+from portico.testing import strategies
+from portico.testing.world import (
+    HOSTS,
+    Drop,
+    Edit,
+    MoveServer,
+    PutGroup,
+    PutNetwork,
+    PutPort,
+    PutRule,
+    PutSubnet,
+    World,
+)
+
+State = dict[str, dict[str, HostObject]]
+
+
+def whole(world: World) -> State:
+    want = world.snapshot()
+    return {host: {key_of(item): item for item in plan.host_objects(want, host)} for host in HOSTS}
+
+
+def follow(hosts: HostStates) -> State:
+    """Return the states that agents of both hosts come to hold, from the feed alone."""
+    state: State = {host: {} for host in HOSTS}
+
+    for host in HOSTS:
+
+        def take(update: Update, host: str = host) -> None:
+            if update.complete:
+                state[host].clear()
+            state[host].update({key_of(item): item for item in update.objects})
+            for key in update.gone:
+                del state[host][key]
+
+        hosts.follow(host, take)
+    return state
+
+
+def prepared(*edits: Edit) -> World:
+    world = World()
+    world.apply(PutNetwork(0), PutSubnet(0, 4), PutSubnet(0, 6), PutNetwork(1), PutSubnet(1, 4))
+    world.apply(*(PutGroup(number) for number in range(3)), PutRule(0, 0, remote_group=1))
+    world.apply(*edits)
+    return world
+
+
+A, B = PutPort(0, 0, groups=(0,)), PutPort(1, 0, groups=(1,), pairs=(0,))
+TAP = PutPort(2, 0, plug="tap")
+
+
+@given(strategies.worlds(), strategies.batches())
+@example(prepared(A, B, PutPort(3, 0, groups=(1,), pairs=(0,))), [[Drop("port", 1)]])
+@example(prepared(TAP), [[Drop("subnet", 4)]])
+@example(prepared(TAP), [[MoveServer(0)]])
+@example(prepared(A, B), [[Drop("security_group", 1)]])
+@example(prepared(A, B), [[PutPort(0, 0, groups=(2,))], [PutPort(0, 0, groups=(0,))]])
+@example(prepared(A, B), [[PutPort(0, 1, groups=(0,))]])
+@example(prepared(A, B), [[Drop("network", 0)]])
+@example(prepared(Drop("subnet", 4), Drop("subnet", 6), TAP), [[PutPort(3, 0)]])
+def test_changes_equals_whole_plan(world: World, batches: list[list[Edit]]) -> None:
+    hosts = HostStates()
+    backend = BridgeBackend(hosts)
+    want = world.snapshot()
+    state = follow(hosts)
+    backend.sync(want, Dirty(everything=True))
+    hosts.publish(1)
+    assert state == whole(world)
+    for number, batch in enumerate(batches, 2):
+        changed = world.apply(*batch)
+        world.update(want, changed)
+        backend.sync(want, Dirty(ids={resource: frozenset(ids) for resource, ids in changed.items()}))
+        hosts.publish(number)
+        assert state == whole(world)

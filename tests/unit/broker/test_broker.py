@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The broker on a real store: what is committed reaches hosts, completely, in order, and through failures."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from portico.broker.broker import Broker
+from portico.broker.status import reason, write_report
+from portico.errors import Unavailable, Unsupported
+from portico.hoststate import Report, Status, key_of
+from portico.store.store import Store
+
+from .conftest import Desk, Row
+
+HOST = "host-a"
+
+
+def network_with_port(desk: Desk, **port: object) -> tuple[Row, Row]:
+    network = desk.create("network", name="blue")
+    desk.create("subnet", network_id=network["id"], ip_version=4, cidr="192.0.2.0/24")
+    return network, desk.create("port", network_id=network["id"], **{"binding:host_id": HOST, **port})
+
+
+def test_what_is_committed_reaches_its_host(desk: Desk) -> None:
+    feed, other = desk.follow(HOST), desk.follow("host-b")
+    network, port = network_with_port(desk)
+    desk.broker.step(everything=True)
+    assert {f"bridge/{network['id']}", f"vif/{port['id']}", f"dhcp/{network['id']}"} <= feed.objects.keys()
+    assert other.objects == {}
+
+
+def test_a_change_is_followed_without_loading_everything(desk: Desk) -> None:
+    _, port = network_with_port(desk, **{"binding:profile": {"plug": "veth"}})
+    desk.broker.step(everything=True)
+    feed = desk.follow(HOST)
+    desk.update("port", port["id"], admin_state_up=False)
+    assert desk.broker.step(everything=False)
+    assert [key_of(item) for item in feed.updates[-1].objects] == [f"vif/{port['id']}"]
+    desk.delete("port", port["id"])
+    desk.broker.step(everything=False)
+    assert feed.objects == {}
+    assert not desk.broker.step(everything=False)
+
+
+def test_following_comes_to_what_loading_gives(desk: Desk, store: Store) -> None:
+    desk.broker.step(everything=True)
+    feed = desk.follow(HOST)
+
+    def check() -> None:
+        while desk.broker.step(everything=False):
+            pass
+        fresh = Desk(store)
+        whole = fresh.follow(HOST)
+        fresh.broker.step(everything=True)
+        assert feed.objects == whole.objects
+
+    network, port = network_with_port(desk)
+    check()
+    group = desk.create("security_group", name="web")
+    desk.create(
+        "security_group_rule", security_group_id=group["id"], direction="ingress", ethertype="IPv4",
+        remote_group_id=port["security_groups"][0],
+    )  # fmt: skip
+    check()
+    second = desk.create("port", network_id=network["id"], security_groups=[group["id"]], **{"binding:host_id": HOST})
+    check()
+    desk.update("port", port["id"], allowed_address_pairs=[{"ip_address": "192.0.2.200"}])
+    check()
+    desk.update("port", second["id"], **{"binding:host_id": "host-b"})
+    check()
+    six = desk.create("subnet", network_id=network["id"], ip_version=6, cidr="2001:db8::/64",
+                      ipv6_ra_mode="slaac", ipv6_address_mode="slaac")  # fmt: skip
+    check()
+    desk.delete("port", second["id"])
+    desk.delete("security_group", group["id"])
+    check()
+    desk.delete("port", port["id"])
+    desk.delete("subnet", six["id"])
+    check()
+    desk.delete("network", network["id"])
+    check()
+    assert feed.objects == {}
+
+
+def test_nothing_is_told_before_a_first_whole_sync(desk: Desk) -> None:
+    network_with_port(desk)
+    feed = desk.follow(HOST)
+    desk.backend.broken = True
+    with pytest.raises(Unavailable):
+        desk.broker.step(everything=True)
+    assert feed.updates == []
+    desk.backend.broken = False
+    desk.broker.step(everything=True)
+    assert feed.updates[0].complete
+    assert feed.objects
+
+
+def test_a_failed_sync_is_not_forgotten(desk: Desk) -> None:
+    desk.broker.start()
+    feed = desk.follow(HOST)
+    try:
+        desk.backend.broken = True
+        _, port = network_with_port(desk)
+        time.sleep(0.05)
+        desk.backend.broken = False
+        deadline = time.monotonic() + 5
+        while f"vif/{port['id']}" not in feed.objects and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert f"vif/{port['id']}" in feed.objects
+    finally:
+        desk.broker.stop()
+
+
+def test_a_network_type_of_no_backend_is_refused_by_name(desk: Desk) -> None:
+    with pytest.raises(Unsupported, match="'vxlan'"):
+        desk.broker.admit("network", None, {"provider:network_type": "vxlan"})
+    assert desk.broker.network_types() == ("local",)
+
+
+def test_what_the_backend_does_not_declare_is_refused(desk: Desk) -> None:
+    with pytest.raises(Unsupported, match="vlan_transparent True needs 'vlan-transparent'"):
+        desk.broker.admit("network", None, {"id": "n", "provider:network_type": "local", "vlan_transparent": True})
+
+
+def test_an_agents_report_becomes_the_ports_status(desk: Desk, store: Store) -> None:
+    _, port = network_with_port(desk)
+    key = f"vif/{port['id']}"
+    with store.write() as tx:
+        write_report(tx, HOST, Report(1, (Status(key, "error", "the kernel says no"), Status("bridge/x", "active"))))
+    with store.read() as tx:
+        row = tx.get("port", port["id"])
+        assert row is not None and row["status"] == "ERROR"
+        assert reason(tx, "port", port["id"]) == "the kernel says no"
+    with store.write() as tx:
+        write_report(tx, "host-b", Report(2, (Status(key, "active"),)))
+    with store.read() as tx:
+        row = tx.get("port", port["id"])
+        assert row is not None and row["status"] == "ERROR", "a host speaks only for its own ports"
+    with store.write() as tx:
+        write_report(tx, HOST, Report(3, (Status(key, "active"),)))
+    with store.read() as tx:
+        row = tx.get("port", port["id"])
+        assert row is not None and row["status"] == "ACTIVE"
+        assert reason(tx, "port", port["id"]) == ""
+
+
+def test_a_status_is_no_change_to_hosts(desk: Desk, store: Store) -> None:
+    _, port = network_with_port(desk)
+    desk.broker.step(everything=True)
+    feed = desk.follow(HOST)
+    with store.write() as tx:
+        write_report(tx, HOST, Report(1, (Status(f"vif/{port['id']}", "active"),)))
+    desk.broker.step(everything=False)
+    assert len(feed.updates) == 1
+
+
+def test_a_second_broker_finds_what_the_first_had(store: Store, desk: Desk) -> None:
+    network_with_port(desk)
+    desk.broker.step(everything=True)
+    again = Desk(store)
+    assert isinstance(again.broker, Broker)
+    feed, expected = again.follow(HOST), desk.follow(HOST)
+    again.broker.step(everything=True)
+    assert feed.objects == expected.objects

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Requests as the API hands them to the rules."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+
+from portico.contract import Binding
+from portico.model import check
+from portico.rules import TABLE
+from portico.rules.context import Context, Limits
+from portico.store.transaction import Transaction
+
+Row = dict[str, Any]
+Create = Callable[..., Row]
+MakeContext = Callable[..., Context]
+PROJECT = "red"
+
+
+class Willing:
+    """A broker whose backends realise everything."""
+
+    def admit(self, resource: str, before: Mapping[str, Any] | None, after: Mapping[str, Any]) -> None:
+        """Refuse nothing."""
+
+    def bind(self, port: Mapping[str, Any], network: Mapping[str, Any]) -> Binding:
+        return Binding(vif_type="tap", vif_details={"port": port["id"], "network": network["id"]})
+
+    def network_types(self) -> tuple[str, ...]:
+        return ("bridge",)
+
+
+@pytest.fixture(scope="session")
+def make_context() -> MakeContext:
+    def make(project_id: str = PROJECT, *, is_admin: bool = False, **quotas: int) -> Context:
+        limits = Limits(
+            quotas={"network": -1, "port": -1, "security_group": -1, "security_group_rule": -1, **quotas},
+            mtu=1500,
+            mac_base="fa:16:3e",
+            dns_domain="portico.test.",
+            default_project=PROJECT,
+        )
+        return Context(project_id=project_id, is_admin=is_admin, limits=limits, broker=Willing())
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def context(make_context: MakeContext) -> Context:
+    return make_context()
+
+
+@pytest.fixture(scope="session")
+def admin(make_context: MakeContext) -> Context:
+    return make_context("root", is_admin=True)
+
+
+@pytest.fixture(scope="session")
+def create() -> Create:
+    """Create an object from a body as a client sends it."""
+
+    def make(tx: Transaction, context: Context, resource: str, **body: Any) -> Row:
+        rule = TABLE[resource].create
+        assert rule is not None
+        prepared = check.prepare_post(tx.registry.resources[resource], body)
+        return rule(tx, context, {"project_id": context.project_id, **prepared})
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def update() -> Create:
+    """Change an object as a client asks for it."""
+
+    def make(tx: Transaction, context: Context, resource: str, row: Row, **body: Any) -> Row:
+        rule = TABLE[resource].update
+        assert rule is not None
+        return rule(tx, context, row, check.prepare_put(tx.registry.resources[resource], body))
+
+    return make
