@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Wanted against actual: what a driver is asked to change, and the seam that drivers fill.
+
+Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeVar
+
+from portico.hoststate import Bridge, Dhcp, HostObject, Lease, Member, Vif, key_of
+
+ZONE_MAX = 0xFFFF
+
+Kind = TypeVar("Kind", bound=HostObject)
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """Why a key is not realised. `waiting`: nothing is wrong, something else has to come first."""
+
+    reason: str
+    waiting: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """What one driver has to change: put `put` (whole items, by key) and remove `gone` keys.
+
+    `before` holds what is there now under those keys, where anything is.
+    """
+
+    put: Mapping[str, Any] = field(default_factory=dict)
+    gone: Collection[str] = ()
+    before: Mapping[str, Any] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return bool(self.put or self.gone)
+
+
+def difference(wanted: Mapping[str, Any], actual: Mapping[str, Any], keys: Collection[str]) -> Delta:
+    """Return what to change under `keys` so that `actual` equals `wanted` there."""
+    put = {key: wanted[key] for key in keys if key in wanted and wanted[key] != actual.get(key)}
+    gone = [key for key in keys if key not in wanted and key in actual]
+    return Delta(put, gone, {key: actual[key] for key in [*put, *gone] if key in actual})
+
+
+class Wanted:
+    """The host's wanted state, with the zone of each network: a number of 1 to 65535, unique on this host.
+
+    A network keeps its zone while it is wanted, and over restarts of the agent (the bridge remembers it), for
+    connection tracking finds its entries by it. A number that became free is taken again as late as possible.
+    """
+
+    def __init__(self) -> None:
+        self.objects: dict[str, HostObject] = {}
+        self.zones: dict[str, int] = {}
+        self._last_zone = 0
+
+    def learn(self, zones: Mapping[str, int]) -> None:
+        """Take over the zones found in the kernel, for networks that have none yet."""
+        for network_id, zone in sorted(zones.items()):
+            if zone not in self.zones.values():
+                self.zones.setdefault(network_id, zone)
+                self._last_zone = max(self._last_zone, zone)
+
+    def change(self, objects: Collection[HostObject], gone: Collection[str], *, whole: bool = False) -> set[str]:
+        """Replace `objects` and remove `gone` keys, or with `whole` all others; return the keys to look at again."""
+        given = {key_of(item): item for item in objects}
+        removed = {key for key in (self.objects if whole else gone) if key in self.objects and key not in given}
+        changed = {key: item for key, item in given.items() if self.objects.get(key) != item}
+        before = [self.objects[key] for key in [*changed, *removed] if key in self.objects]
+        self.objects.update(changed)
+        for key in removed:
+            del self.objects[key]
+        self._assign_zones()
+        dirty = {*changed, *removed}
+        return dirty | self._dependents([*before, *changed.values()])
+
+    def of(self, kind: type[Kind]) -> Iterator[Kind]:
+        """Yield the wanted objects of one kind."""
+        return (item for item in self.objects.values() if isinstance(item, kind))
+
+    def _assign_zones(self) -> None:
+        networks = {item.network_id for item in self.of(Bridge)}
+        for network_id in [*self.zones]:
+            if network_id not in networks:
+                del self.zones[network_id]
+        taken = set(self.zones.values())
+        for network_id in sorted(networks - self.zones.keys()):
+            while (zone := self._last_zone % ZONE_MAX + 1) in taken:
+                self._last_zone = zone
+            self._last_zone = zone
+            self.zones[network_id] = zone
+            taken.add(zone)
+
+    def _dependents(self, touched: Collection[HostObject]) -> set[str]:
+        """Return keys whose realisation depends on a touched object: what is on a bridge, and the server of a lease."""
+        servers = {f"dhcp/{item.network_id}" for item in touched if isinstance(item, Lease)}
+        dirty = servers & self.objects.keys()
+        bridged = {item.network_id for item in touched if isinstance(item, Bridge)}
+        if bridged:
+            dirty |= {
+                key
+                for key, item in self.objects.items()
+                if isinstance(item, Vif | Member | Dhcp) and item.network_id in bridged
+            }
+        return dirty
+
+
+class Forgotten(Exception):
+    """Raised by a driver's `read` of some keys: what it knew of the kernel holds no longer; everything must be read."""
+
+
+class Driver(Protocol):
+    """One kind of kernel object. The loop does the comparing, ordering and retrying; a driver never retries.
+
+    `plan` and `read` speak of the same items, under host state keys, so that they can be compared.
+    """
+
+    def plan(self, wanted: Wanted, keys: Collection[str]) -> tuple[dict[str, Any], dict[str, Trouble]]:
+        """Return the items wanted under `keys`, and the troubles of keys that cannot be planned. No kernel access.
+
+        A key that this driver has nothing to do for, or that is not wanted, is in neither.
+        """
+
+    def read(self, keys: Collection[str] | None) -> dict[str, Any]:
+        """Return what the kernel has of ours under `keys`; None asks for everything, with nothing taken from memory.
+
+        Raises:
+            Forgotten: not for None.
+        """
+
+    def apply(self, delta: Delta) -> dict[str, Trouble]:
+        """Change the kernel; return the troubles by key. One bad key must not stop the others.
+
+        Removing what is absent is no trouble. May be called again with the same delta after a crash at any point.
+        """

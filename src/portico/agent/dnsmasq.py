@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: Apache-2.0
+"""dnsmasq's files for one network: DHCP for IPv4 and IPv6, router advertisements, names. Pure. Source: dnsmasq(8).
+
+What changes when a port comes or goes is in files that dnsmasq reads again on SIGHUP; the rest, which is the subnets
+and which ports have options of their own, needs a restart. Only
+ports that are known here get an answer, and nothing is asked of other name servers.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Sequence
+
+from portico.hoststate import Dhcp, DhcpOption, DhcpSubnet, Lease
+from portico.model.address import host_name
+
+LINK = "eth0"
+LEASE_S = 86400
+ADVERTISE_EVERY_S = 60
+
+HOSTS, NAMES, OPTIONS, LEASES, PID = "hosts", "names", "options", "leases", "pid"
+RELOADED = (HOSTS, NAMES, OPTIONS)
+"""The files that are read again on SIGHUP."""
+
+_TITLE = "# network "
+_WORD = re.compile(r"[\w.<>+-]*")
+
+
+def config(dhcp: Dhcp, leases: Sequence[Lease], *, run_dir: str, state_dir: str, user: str) -> str:
+    """Return the configuration file. `run_dir` holds the files read again on SIGHUP, `state_dir` the leases."""
+    lines = [
+        f"{_TITLE}{dhcp.network_id}",
+        f"user={user}",
+        "group=",
+        f"pid-file={run_dir}/{PID}",
+        f"interface={LINK}",
+        "except-interface=lo",
+        "bind-dynamic",
+        "no-resolv",
+        "no-hosts",
+        "cache-size=0",
+        "dhcp-authoritative",
+        "no-ping",
+        "dhcp-ignore=tag:!known",
+        "dhcp-lease-max=65536",
+        f"dhcp-leasefile={state_dir}/{LEASES}",
+        f"dhcp-hostsfile={run_dir}/{HOSTS}",
+        f"dhcp-optsfile={run_dir}/{OPTIONS}",
+        f"addn-hosts={run_dir}/{NAMES}",
+        "quiet-dhcp",
+        "quiet-dhcp6",
+        "quiet-ra",
+    ]
+    if dhcp.domain:
+        lines += [f"domain={dhcp.domain}", f"local=/{dhcp.domain}/"]
+    for subnet in dhcp.subnets:
+        lines += _range(subnet)
+    # Not as `set:` in the hosts file: dnsmasq 2.90 dies of a SIGHUP after it has served a host that has a tag there.
+    lines += [f"dhcp-mac=set:{_tag(lease.port_id)},{lease.mac}" for lease in leases if lease.serve and lease.options]
+    if any(subnet.advertise for subnet in dhcp.subnets):
+        # no router yet: lifetime 0 keeps clients from taking this server for a default gateway (RFC 4861 section 4.2)
+        lines.append(f"ra-param={LINK},mtu:{dhcp.mtu},{ADVERTISE_EVERY_S},0")
+    if any(subnet.advertise and subnet.mode == "dhcpv6-stateful" for subnet in dhcp.subnets):
+        lines.append("enable-ra")
+    return "\n".join(lines) + "\n"
+
+
+def fault(item: Dhcp | Lease) -> str:
+    """Return which text of `item` would not stay where it is written in these files; empty if all do."""
+    if isinstance(item, Dhcp):
+        return "" if _WORD.fullmatch(item.domain) else f"domain {item.domain!a} is not one word"
+    if not _WORD.fullmatch(item.hostname):
+        return f"hostname {item.hostname!a} is not one word"
+    for option in item.options:
+        if not (option.name and _WORD.fullmatch(option.name)):
+            return f"name of DHCP option {option.name!a} is not one word"
+        if not option.value.isprintable():
+            return f"value of DHCP option {option.name}: {option.value!a} is not one line"
+    return ""
+
+
+def network_of(text: str) -> str:
+    """Return the id of the network that a configuration file is for; empty if it is none of ours."""
+    first = text.partition("\n")[0]
+    return first.removeprefix(_TITLE) if first.startswith(_TITLE) else ""
+
+
+def hosts(leases: Sequence[Lease]) -> str:
+    """Return the known clients: MAC address, address, name. A client may have several addresses."""
+    lines = []
+    for lease in leases:
+        if not lease.serve:
+            continue
+        for address in lease.addresses:
+            text = f"[{address}]" if ":" in address else address
+            lines.append(f"{lease.mac},{text},{lease.hostname or host_name(address)}")
+    return "".join(f"{line}\n" for line in lines)
+
+
+def names(dhcp: Dhcp, leases: Sequence[Lease]) -> str:
+    """Return addresses and names of all ports, as in /etc/hosts."""
+    lines = []
+    for lease in leases:
+        for address in lease.addresses:
+            name = lease.hostname or host_name(address)
+            lines.append(f"{address} {name}.{dhcp.domain} {name}" if dhcp.domain else f"{address} {name}")
+    return "".join(f"{line}\n" for line in lines)
+
+
+def options(dhcp: Dhcp, leases: Sequence[Lease]) -> str:
+    """Return the options of subnets and of single ports."""
+    lines = []
+    for subnet in dhcp.subnets:
+        lines += _subnet_options(subnet, dhcp.mtu)
+    for lease in leases:
+        lines += [_option(f"tag:{_tag(lease.port_id)}", option) for option in lease.options if lease.serve]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _range(subnet: DhcpSubnet) -> list[str]:
+    net = ipaddress.ip_network(subnet.cidr)
+    if subnet.mode == "dhcpv4":
+        return [f"dhcp-range=set:{_tag(subnet.subnet_id)},{net.network_address},static,{net.netmask},{LEASE_S}"]
+    words = {"slaac": "ra-only", "dhcpv6-stateless": "ra-stateless", "dhcpv6-stateful": "static"}
+    if not subnet.advertise:
+        if subnet.mode == "slaac":
+            return []
+        words["dhcpv6-stateless"] = "static"
+    mode = words[subnet.mode]
+    lease = "" if mode == "ra-only" else f",{LEASE_S}"
+    return [f"dhcp-range=set:{_tag(subnet.subnet_id)},{net.network_address},{mode},{net.prefixlen}{lease}"]
+
+
+def _subnet_options(subnet: DhcpSubnet, mtu: int) -> list[str]:
+    tag = f"tag:{_tag(subnet.subnet_id)}"
+    if subnet.mode != "dhcpv4":
+        servers = ",".join(f"[{address}]" for address in subnet.dns_servers)
+        return [f"{tag},option6:dns-server,{servers}"] if servers else []
+    lines = [f"{tag},option:mtu,{mtu}"]
+    # an empty option is not sent; without this dnsmasq would name itself
+    lines.append(f"{tag},option:router,{subnet.gateway}" if subnet.gateway else f"{tag},option:router")
+    if subnet.dns_servers:
+        lines.append(f"{tag},option:dns-server,{','.join(subnet.dns_servers)}")
+    if subnet.routes:
+        routes = [(route.destination, route.nexthop) for route in subnet.routes]
+        if subnet.gateway and "0.0.0.0/0" not in dict(routes):
+            routes.append(("0.0.0.0/0", subnet.gateway))  # with option 121 a client ignores option 3 (RFC 3442)
+        flat = ",".join(f"{destination},{nexthop}" for destination, nexthop in routes)
+        lines.append(f"{tag},option:classless-static-route,{flat}")
+    return lines
+
+
+def _option(tag: str, option: DhcpOption) -> str:
+    family = "option6" if option.ip_version == 6 else "option"
+    name = option.name if option.ip_version == 4 and option.name.isdecimal() else f"{family}:{option.name}"
+    return f"{tag},{name},{option.value}" if option.value else f"{tag},{name}"
+
+
+def _tag(object_id: str) -> str:
+    return f"x{object_id}"

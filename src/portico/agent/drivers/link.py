@@ -1,0 +1,295 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bridges, the veth pairs of ports, and whether those are up.
+
+Three drivers over one reading of the links, because filters come between the making of a link and its going up: a
+port is never connected before its rules are in force. A pair is judged by our end alone; the other may be in a
+container's namespace.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from portico.agent import owner
+from portico.agent.delta import Delta, Trouble, Wanted
+from portico.agent.drivers.conntrack import Conntrack
+from portico.agent.links import BRIDGE_SETTINGS, Link, Links
+from portico.agent.netlink import NetlinkError
+from portico.hoststate import Bridge, Vif
+
+
+@dataclass(frozen=True, slots=True)
+class BridgeItem:
+    """A bridge as wanted or found. `settings` as in `links.BRIDGE_SETTINGS`."""
+
+    name: str
+    network_id: str
+    zone: int
+    mac: str
+    mtu: int
+    up: bool = True
+    settings: tuple[int, ...] = BRIDGE_SETTINGS
+
+
+@dataclass(frozen=True, slots=True)
+class PairItem:
+    """A port's veth pair as wanted or found; `far_mac` is the MAC address of the far end, the port's own."""
+
+    name: str
+    port_id: str
+    far_name: str
+    far_mac: str
+    bridge: str
+    mtu: int
+
+
+class LinkTable:
+    """The links of our namespace as last read."""
+
+    def __init__(self, links: Links) -> None:
+        self.kernel = links
+        self.by_name: dict[str, Link] = {}
+
+    def refresh(self, names: Collection[str] | None = None) -> None:
+        """Read links again: those called `names`, or all."""
+        if names is None:
+            self.by_name = {link.name: link for link in self.kernel.all()}
+            return
+        for name in names:
+            found = self.kernel.find(name)
+            if found is None:
+                self.by_name.pop(name, None)
+            else:
+                self.by_name[name] = found
+
+    def remove(self, name: str) -> None:
+        """Remove a link; no error if there is none."""
+        self.kernel.remove(name)
+        self.by_name.pop(name, None)
+
+    def name_of(self, index: int) -> str:
+        """Return the name of the link with `index`, or an empty string."""
+        return next((link.name for link in self.by_name.values() if link.index == index), "") if index else ""
+
+
+class BridgeDriver:
+    """Keys `bridge/...`. Also reads the whole link table when asked for everything: it is the first in the order."""
+
+    def __init__(self, table: LinkTable, conntrack: Conntrack) -> None:
+        self._table = table
+        self._conntrack = conntrack
+
+    def plan(self, wanted: Wanted, keys: Collection[str]) -> tuple[dict[str, Any], dict[str, Trouble]]:
+        """See Driver."""
+        items = {}
+        for key in keys:
+            item = wanted.objects.get(key)
+            if isinstance(item, Bridge):
+                name = owner.bridge_name(item.network_id)
+                zone = wanted.zones[item.network_id]
+                items[key] = BridgeItem(name, item.network_id, zone, pinned_mac(item.network_id), item.mtu)
+        return items, {}
+
+    def read(self, keys: Collection[str] | None) -> dict[str, Any]:
+        """See Driver."""
+        self._table.refresh(None if keys is None else [owner.bridge_name(key.partition("/")[2]) for key in keys])
+        found = {}
+        for link in self._table.by_name.values():
+            alias = owner.words(link.alias)
+            if link.kind == "bridge" and len(alias) == 2 and alias[1].isdecimal():
+                key = f"bridge/{alias[0]}"
+                if keys is None or key in keys:
+                    zone = int(alias[1])
+                    found[key] = BridgeItem(link.name, alias[0], zone, link.mac, link.mtu, link.up, link.bridge)
+        return found
+
+    def apply(self, delta: Delta) -> dict[str, Trouble]:
+        """See Driver."""
+        troubles = {}
+        for key in delta.gone:
+            item = delta.before[key]
+            try:
+                self._table.remove(item.name)
+                self._conntrack.clear_zone(item.zone)
+            except OSError as error:
+                troubles[key] = Trouble(f"bridge {item.name}: {error.strerror}")
+        for key, item in delta.put.items():
+            try:
+                self._put(item)
+            except OSError as error:
+                troubles[key] = Trouble(f"bridge {item.name}: {error.strerror}")
+        return troubles
+
+    def _put(self, item: BridgeItem) -> None:
+        kernel = self._table.kernel
+        alias = owner.alias(item.network_id, str(item.zone))
+        there = kernel.find(item.name)
+        if there is not None and there.kind != "bridge":
+            kernel.remove(item.name)
+            there = None
+        if there is None:
+            kernel.add_bridge(item.name, item.mac, item.mtu)
+        else:
+            other = owner.words(there.alias)
+            if other and other[0] != item.network_id:
+                raise OSError(errno.EEXIST, f"the name is taken by network {other[0]}")
+            kernel.reset_bridge(item.name)
+        kernel.change(item.name, alias=alias, mac=item.mac, mtu=item.mtu, up=True)
+
+
+class PairDriver:
+    """Keys `vif/...`: the veth pair, down. Going up is `CarrierDriver`'s."""
+
+    def __init__(self, table: LinkTable, host: Links, host_netns: int, netns: str) -> None:
+        self._table = table
+        self._host = host
+        self._host_netns = host_netns
+        self._netns = netns
+
+    def plan(self, wanted: Wanted, keys: Collection[str]) -> tuple[dict[str, Any], dict[str, Trouble]]:
+        """See Driver."""
+        items = {}
+        troubles = {}
+        for key in keys:
+            vif = wanted.objects.get(key)
+            if not isinstance(vif, Vif):
+                continue
+            if vif.network_id not in wanted.zones:
+                troubles[key] = Trouble(f"network {vif.network_id} is not on this host yet", waiting=True)
+                continue
+            bridge = owner.bridge_name(vif.network_id)
+            items[key] = PairItem(
+                owner.port_link(vif.port_id), vif.port_id, vif.link_name, vif.mac.lower(), bridge, vif.mtu
+            )
+        return items, troubles
+
+    def read(self, keys: Collection[str] | None) -> dict[str, Any]:
+        """See Driver. Links of ours without an alias, left by a crash, are removed when everything is read."""
+        if keys is not None:
+            self._table.refresh([owner.port_link(key.partition("/")[2]) for key in keys])
+        bridges = {link.index: link.name for link in self._table.by_name.values() if link.kind == "bridge"}
+        found = {}
+        for link in [*self._table.by_name.values()]:
+            alias = owner.words(link.alias)
+            if link.kind == "veth" and link.name.startswith("pb") and len(alias) == 3:
+                key = f"vif/{alias[0]}"
+                if keys is None or key in keys:
+                    bridge = bridges.get(link.master, "")
+                    found[key] = PairItem(link.name, alias[0], alias[1], alias[2], bridge, link.mtu)
+            elif keys is None and link.kind == "veth" and link.name.startswith("pb"):
+                self._table.kernel.remove(link.name)
+        return found
+
+    def apply(self, delta: Delta) -> dict[str, Trouble]:
+        """See Driver."""
+        troubles = {}
+        for key in delta.gone:
+            try:
+                self._table.remove(delta.before[key].name)
+            except OSError as error:
+                troubles[key] = Trouble(f"link {delta.before[key].name}: {error.strerror}")
+        for key, item in delta.put.items():
+            try:
+                self._put(item, delta.before.get(key))
+            except OSError as error:
+                troubles[key] = Trouble(f"link {item.name}: {error.strerror}")
+            except ValueError as error:
+                troubles[key] = Trouble(f"link {item.name}: MAC address {item.far_mac}: {error}")
+        return troubles
+
+    def _put(self, item: PairItem, before: PairItem | None) -> None:
+        kernel = self._table.kernel
+        bridge = self._table.by_name.get(item.bridge)
+        if bridge is None:
+            raise OSError(errno.ENODEV, f"bridge {item.bridge} is missing")
+        if before is not None and (before.far_name, before.far_mac) == (item.far_name, item.far_mac):
+            kernel.change(item.name, mtu=item.mtu, master=bridge.index)
+            if before.mtu != item.mtu and self._host.find(item.far_name) is not None:
+                self._host.change(item.far_name, mtu=item.mtu)
+            return
+        self._clear(item)
+        kernel.add_veth(
+            item.name,
+            master=bridge.index,
+            mtu=item.mtu,
+            peer=item.far_name,
+            peer_mac=item.far_mac,
+            peer_netns=self._host_netns,
+        )
+        self._host.change(item.far_name, alias=owner.host_alias(self._netns, item.port_id))
+        kernel.change(item.name, alias=owner.alias(item.port_id, item.far_name, item.far_mac))
+
+    def _clear(self, item: PairItem) -> None:
+        """Make room for a new pair: remove an old one of this port, refuse when the name is another's."""
+        there = self._table.kernel.find(item.name)
+        if there is not None:
+            other = owner.words(there.alias)
+            if other and other[0] != item.port_id:
+                raise OSError(errno.EEXIST, f"the name is taken by port {other[0]}")
+            self._table.kernel.remove(item.name)
+        if self._host.find(item.far_name) is not None:
+            raise OSError(errno.EEXIST, f"the host has a link {item.far_name} that is not ours")
+
+
+class CarrierDriver:
+    """Keys `vif/...`: whether our end is up. Comes after the filter, so that nothing passes before its rules do.
+
+    A port with admin_up False stays down: its consumer sees no carrier and nothing passes either way.
+    """
+
+    def __init__(self, table: LinkTable) -> None:
+        self._table = table
+        self._wanted = Wanted()
+
+    def plan(self, wanted: Wanted, keys: Collection[str]) -> tuple[dict[str, Any], dict[str, Trouble]]:
+        """See Driver."""
+        self._wanted = wanted
+        vifs = {key: wanted.objects.get(key) for key in keys}
+        return {key: True for key, vif in vifs.items() if isinstance(vif, Vif) and vif.admin_up}, {}
+
+    def read(self, keys: Collection[str] | None) -> dict[str, Any]:
+        """See Driver. A link that is down is read as absent; `PairDriver` has just read the links."""
+        found = {}
+        for link in self._links(keys):
+            alias = owner.words(link.alias)
+            if link.up and link.name.startswith("pb") and len(alias) == 3:
+                found[f"vif/{alias[0]}"] = True
+        return found
+
+    def apply(self, delta: Delta) -> dict[str, Trouble]:
+        """See Driver.
+
+        The link of a port that is no longer wanted is left to `PairDriver`: without rules nothing passes anyway, and
+        each step down costs a grace period of the kernel.
+        """
+        troubles = {}
+        shut = [key for key in delta.gone if key in self._wanted.objects]
+        for key in [*shut, *delta.put]:
+            name = owner.port_link(key.partition("/")[2])
+            try:
+                self._table.kernel.change(name, up=key in delta.put)
+            except NetlinkError as error:
+                if key in delta.put or error.errno != errno.ENODEV:
+                    troubles[key] = Trouble(f"link {name}: {error.strerror}")
+        self._table.refresh([owner.port_link(key.partition("/")[2]) for key in [*shut, *delta.put]])
+        return troubles
+
+    def _links(self, keys: Collection[str] | None) -> Collection[Link]:
+        if keys is None:
+            return self._table.by_name.values()
+        names: Mapping[str, Link] = self._table.by_name
+        wanted = [owner.port_link(key.partition("/")[2]) for key in keys]
+        return [names[name] for name in wanted if name in names]
+
+
+def pinned_mac(network_id: str) -> str:
+    """Return a bridge's MAC address: locally administered, made from the network's id, so that it never changes.
+
+    A bridge without a pinned address takes its lowest port's, and flushes neighbours whenever that changes.
+    """
+    digest = hashlib.sha256(network_id.encode()).digest()
+    return bytes([0x02, *digest[:5]]).hex(":")

@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The packet filter: all rules of the host in two nft tables, changed in one transaction at a time.
+
+What is in force is known by the kernel's generation number, which every transaction of anybody in our namespace
+increments: as long as it is the one after our last transaction, the rules are what we made them. Otherwise (a
+restart of the agent, a stranger's edit) both tables are replaced whole, again in one transaction, so that no packet
+sees half of it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import socket
+import struct
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from portico.agent import netlink, ruleset
+from portico.agent.delta import Delta, Forgotten, Trouble, Wanted
+from portico.agent.drivers.conntrack import Conntrack
+from portico.agent.drivers.libnftables import Nft, NftError
+from portico.agent.fragment import Fragment, fragment
+from portico.agent.verdict import Judge
+
+GROUP_NFTABLES = 7
+_NEW_GENERATION = 0x0A0F
+_GET_GENERATION = 0x0A10
+_GENERATION_ID = 1
+_NFGEN = struct.Struct("=BBH")
+_SO_ATTACH_FILTER = 26
+
+
+class FilterDriver:
+    """All keys but leases: the fragments of the rules that objects add.
+
+    When rules changed, tracked connections that the new ones would not let in are cut.
+    """
+
+    def __init__(self, nft: Nft, netfilter: netlink.Socket, conntrack: Conntrack) -> None:
+        self._nft = nft
+        self._netfilter = netfilter
+        self._conntrack = conntrack
+        self._rules = ruleset.Ruleset()
+        self._generation: int | None = None
+        self._wanted = Wanted()
+
+    def plan(self, wanted: Wanted, keys: Collection[str]) -> tuple[dict[str, Any], dict[str, Trouble]]:
+        """See Driver."""
+        self._wanted = wanted
+        items: dict[str, Any] = {}
+        troubles = {}
+        for key in keys:
+            try:
+                piece = fragment(wanted.objects[key], wanted) if key in wanted.objects else None
+            except ValueError as error:
+                troubles[key] = Trouble(f"{key}: {error}")
+                continue
+            if piece is not None:
+                items[key] = piece
+        return items, troubles
+
+    def read(self, keys: Collection[str] | None) -> dict[str, Any]:
+        """See Driver."""
+        if self._generation != self._kernel_generation():
+            if keys is not None:
+                raise Forgotten
+            self._rules = ruleset.Ruleset()
+            self._generation = None
+        fragments = self._rules.fragments
+        return dict(fragments) if keys is None else {key: fragments[key] for key in keys if key in fragments}
+
+    def apply(self, delta: Delta) -> dict[str, Trouble]:
+        """See Driver."""
+        known = self._generation is not None
+        put = dict(delta.put)
+        troubles: dict[str, Trouble] = {}
+        try:
+            self._commit(put, delta.gone)
+        except NftError as error:
+            troubles = self._find_bad(put)
+            put = {key: piece for key, piece in put.items() if key not in troubles}
+            try:
+                self._commit(put, delta.gone)
+            except NftError:
+                troubles = {key: Trouble(f"nft: {error}") for key in [*delta.put, *delta.gone]}
+        changed = [key for key in [*put, *delta.gone] if key in delta.before]
+        if changed or not known:
+            judge = Judge(self._wanted, changed if known else None, [delta.before[key] for key in changed])
+            self._conntrack.remove(judge.is_unwanted)
+        return troubles
+
+    def is_ours(self) -> bool:
+        """Return whether the rules in our namespace are those of our last transaction."""
+        return self._generation == self._kernel_generation()
+
+    def _commit(self, put: Mapping[str, Fragment], gone: Collection[str]) -> None:
+        """Put fragments in force; the rules stay as they were if nft refuses."""
+        rules = self._rules
+        before = {key: rules.fragments[key] for key in [*put, *gone] if key in rules.fragments}
+        change = rules.change(put, gone)
+        generation = self._generation
+        try:
+            if generation is None:
+                generation = self._kernel_generation()
+                self._nft.run(ruleset.render_whole(rules))
+            elif change:
+                self._nft.run(ruleset.render(change))
+            else:
+                return
+        except NftError:
+            rules.change(before, [key for key in put if key not in before])
+            raise
+        self._generation = generation + 1
+
+    def _find_bad(self, put: Mapping[str, Fragment]) -> dict[str, Trouble]:
+        """Return the keys that nft refuses, found by halving; each fragment alone is a complete set of rules."""
+        alone = ruleset.Ruleset()
+        alone.change(put)
+        try:
+            self._nft.check(ruleset.render_whole(alone))
+        except NftError as error:
+            if len(put) == 1:
+                return {key: Trouble(f"nft: {error}") for key in put}
+        else:
+            return {}
+        keys = sorted(put)
+        halves = (keys[: len(keys) // 2], keys[len(keys) // 2 :])
+        return {key: trouble for half in halves for key, trouble in self._find_bad({k: put[k] for k in half}).items()}
+
+    def _kernel_generation(self) -> int:
+        answers = self._netfilter.ask(_GET_GENERATION, _NFGEN.pack(socket.AF_UNSPEC, 0, 0))
+        return int.from_bytes(netlink.attributes(answers[0], _NFGEN.size)[_GENERATION_ID], "big")
+
+
+def generation_events() -> netlink.Socket:
+    """Return a socket that gets a message when anyone has changed the rules of the calling thread's namespace.
+
+    The kernel tells every element of a change as well; a socket filter lets only the one that closes a change through.
+    """
+    listener = netlink.Socket(netlink.NETFILTER, [GROUP_NFTABLES])
+    kind = socket.htons(_NEW_GENERATION)  # the filter loads in network order what netlink writes in the host's
+    program = struct.pack(
+        "=HBBIHBBIHBBIHBBI",
+        *(0x28, 0, 0, 4),  # load the half-word at 4: the message type
+        *(0x15, 0, 1, kind),  # equal? else skip one
+        *(0x06, 0, 0, 0xFFFFFFFF),  # take it
+        *(0x06, 0, 0, 0),  # drop it
+    )
+    code = ctypes.create_string_buffer(program)
+    listener.option(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("HxxxxxxP", 4, ctypes.addressof(code)))
+    return listener

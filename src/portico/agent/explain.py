@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is wanted of one port and what this host's kernel has of it, side by side: `portico port explain`.
+
+Run as root on the port's host. It looks with the agent's own drivers, changes nothing, and needs no running agent.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
+
+import msgspec
+
+from portico.agent import fragment as parts
+from portico.agent import kernel, links, netlink, owner
+from portico.agent.delta import Driver, Wanted
+from portico.agent.drivers.conntrack import Conntrack
+from portico.agent.drivers.dhcp import DhcpDriver
+from portico.agent.drivers.libnftables import Nft, NftError
+from portico.agent.drivers.link import BridgeDriver, CarrierDriver, LinkTable, PairDriver
+from portico.agent.drivers.tap import TapDriver
+from portico.agent.redirect import Redirects
+from portico.agent.runtime import Place
+from portico.hoststate import HostObject, Vif
+
+ABSENT = "-"
+
+
+class Row(msgspec.Struct, frozen=True):
+    """One aspect of a port: as wanted, and as the kernel has it. `same` tells whether that is right."""
+
+    aspect: str
+    wanted: str
+    actual: str
+    same: bool
+
+
+def explain(place: Place, objects: Collection[HostObject], port_id: str) -> list[Row]:
+    """Return the aspects of a port.
+
+    Args:
+        objects: the host's whole wanted state, as the feed gives it.
+
+    Raises:
+        FileNotFoundError: there is no data plane on this host.
+    """
+    host_netns = kernel.open_current()
+    own_netns = kernel.open_named(place.netns)
+    try:
+        with netlink.Socket(netlink.ROUTE) as host_route:
+            return kernel.within(own_netns, lambda: _rows(place, objects, port_id, host_route, host_netns))
+    finally:
+        os.close(host_netns)
+        os.close(own_netns)
+
+
+def _rows(
+    place: Place, objects: Collection[HostObject], port_id: str, host_route: netlink.Socket, host_netns: int
+) -> list[Row]:
+    table = LinkTable(links.Links(netlink.Socket(netlink.ROUTE)))
+    host = links.Links(host_route)
+    bridges = BridgeDriver(table, Conntrack(netlink.Socket(netlink.NETFILTER)))
+    drivers: dict[str, Driver] = {
+        "bridge": bridges,
+        "link": PairDriver(table, host, host_netns, place.netns),
+        "carrier": CarrierDriver(table),
+        "dhcp": DhcpDriver(table, place.netns, run_dir=place.run_dir, state_dir=place.state_dir),
+        "tap": TapDriver(table, host, Redirects(host_route), host_netns, place.netns),
+    }
+    wanted = Wanted()
+    wanted.learn({item.network_id: item.zone for item in bridges.read(None).values()})
+    wanted.change(objects, (), whole=True)
+    vif = wanted.objects.get(f"vif/{port_id}")
+    keys = {f"vif/{port_id}"}
+    if isinstance(vif, Vif):
+        keys |= {f"bridge/{vif.network_id}", f"dhcp/{vif.network_id}"}
+    rows: list[Row] = []
+    for name, driver in drivers.items():
+        planned, troubles = driver.plan(wanted, keys)
+        found = driver.read(keys)
+        for key in sorted(keys):
+            rows += _compare(name, planned.get(key), found.get(key))
+            rows += [Row(name, trouble.reason, ABSENT, same=False) for at, trouble in troubles.items() if at == key]
+    if isinstance(vif, Vif) and (piece := parts.fragment(vif, wanted)) is not None:
+        rows += _filter(Nft(), piece)
+    rows.append(_host_end(host, vif.link_name if isinstance(vif, Vif) else owner.host_link(port_id)))
+    return rows
+
+
+def _compare(name: str, wanted: Any, actual: Any) -> Iterator[Row]:
+    left, right = _fields(wanted), _fields(actual)
+    for field in {**left, **right}:
+        aspect = f"{name} {field}".strip()
+        one, other = left.get(field, ABSENT), right.get(field, ABSENT)
+        yield Row(aspect, one, other, same=one == other)
+
+
+def _fields(item: Any) -> Mapping[str, str]:
+    if item is None:
+        return {}
+    if not dataclasses.is_dataclass(item):
+        return {"": "up"}
+    shown = [field.name for field in dataclasses.fields(item) if field.compare]
+    return {name: str(getattr(item, name)) for name in shown}
+
+
+def _filter(nft: Nft, piece: parts.Fragment) -> Iterator[Row]:
+    """Look each element up; of the chains of its groups tell the rules that are in force."""
+    for element, value in sorted(piece.elements.items(), key=lambda pair: (pair[0].container, pair[0].key)):
+        try:
+            found = nft.run(f"get element bridge portico {element.container} {{ {element.key} }}")
+        except NftError:
+            found = ""
+        actual = _value(found) if found else ABSENT
+        same = bool(found) and (not value or _number(actual) == _number(value))
+        yield Row(f"filter {element.container}", f"{element.key} {value}".strip(), actual or element.key, same)
+    for groups in piece.policies:
+        for direction in ("ingress", "egress"):
+            names = [parts.policy_chain(direction, groups), *(parts.group_chain(direction, item) for item in groups)]
+            for name in names:
+                actual = _chain(nft, name)
+                yield Row(f"filter chain {name}", "present", actual, same=actual != ABSENT)
+
+
+def _value(text: str) -> str:
+    """Return the value of the one element in nft's listing of a map; empty for a set."""
+    inside = text.rpartition("elements = {")[2].partition("}")[0]
+    return inside.rpartition(" : ")[2].strip() if " : " in inside else ""
+
+
+def _number(text: str) -> str | int:
+    return int(text, 16) if text.startswith("0x") else text
+
+
+def _chain(nft: Nft, name: str) -> str:
+    try:
+        lines = nft.run(f"list chain bridge portico {name}").splitlines()
+    except NftError:
+        return ABSENT
+    return "; ".join(line.strip() for line in lines[2:-2])
+
+
+def _host_end(host: links.Links, name: str) -> Row:
+    found = host.find(name)
+    where = "in the host's namespace" if found else "not in the host's namespace: in a container, or gone with its pair"
+    return Row(f"host end {name}", "anywhere", where, same=True)

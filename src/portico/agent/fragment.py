@@ -1,0 +1,196 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The nftables rules of a host: which sets, map elements and chains each wanted object needs, and the text of a
+change. Pure.
+
+A port costs elements of sets and maps only. Ports with the same groups share one policy chain for each direction,
+which jumps to one chain for each group; so a rule change rewrites one chain, however many ports it concerns.
+`ruleset` puts the fragments together; docs/design/security.md tells the way of a packet through the chains in
+`skeleton.nft`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from portico.agent import owner, rules
+from portico.agent.delta import Wanted
+from portico.hoststate import Bridge, Dhcp, Group, HostObject, Member, Vif
+
+TRACKED = 0x10000
+INVALID = 0x20000
+UNGUARDED = 0x40000
+"""Bits of the packet mark: part of a tracked connection; invalid; sent by a port without port security."""
+
+_NET_SETS = {"src4": "srcn4", "src6": "srcn6", "nd6": "ndn6"}
+"""The set for addresses and its companion for ranges."""
+
+
+@dataclass(frozen=True, slots=True)
+class Element:
+    """An element of a set or map; in a set its value is empty."""
+
+    container: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """A range of addresses in an interval set, at the end of a concatenation with the fixed part `scope`."""
+
+    container: str
+    scope: str
+    cidr: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fragment:
+    """What one wanted object adds to the rules.
+
+    `policies` are tuples of group ids, `members` groups whose member sets must exist, `chains` and `stateful` are a
+    group's, `owned` are the addresses (zone and CIDR) of a guarded port.
+    """
+
+    elements: Mapping[Element, str] = field(default_factory=dict)
+    networks: frozenset[Network] = frozenset()
+    policies: frozenset[tuple[str, ...]] = frozenset()
+    members: frozenset[str] = frozenset()
+    chains: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    stateful: bool = True
+    owned: frozenset[tuple[int, str]] = frozenset()
+
+
+def fragment(item: HostObject, wanted: Wanted) -> Fragment | None:
+    """Return what `item` adds; None when it has no part in the rules.
+
+    Raises:
+        ValueError: an address in it is not one.
+    """
+    match item:
+        case Bridge() if item.network_id in wanted.zones:
+            zone = wanted.zones[item.network_id]
+            return Fragment({Element("zone_numbers", f"{zone:#x}"): str(zone)})
+        case Vif() if item.network_id in wanted.zones:
+            return _port_fragment(item, wanted.zones[item.network_id])
+        case Dhcp() if item.network_id in wanted.zones:
+            name = owner.dhcp_link(item.network_id)
+            return _open_fragment(name, wanted.zones[item.network_id])
+        case Group():
+            return _group_fragment(item)
+        case Member() if item.network_id in wanted.zones:
+            return _member_fragment(item, wanted.zones[item.network_id])
+        case _:
+            return None
+
+
+def policy_chain(direction: str, groups: tuple[str, ...]) -> str:
+    """Return the name of the chain for ports in exactly these groups."""
+    return f"{direction}-{hashlib.sha256(' '.join(groups).encode()).hexdigest()[:16]}"
+
+
+def group_chain(direction: str, group_id: str) -> str:
+    """Return the name of the chain with a group's rules for one direction."""
+    return f"{direction}-{group_id}"
+
+
+def policy_lines(direction: str, groups: tuple[str, ...], known: Mapping[str, bool]) -> tuple[str, ...]:
+    """Return the rules of a policy chain. `known` maps the groups that are there to whether they are stateful.
+
+    Only stateless groups: no packet gets in for belonging to a connection, each is judged by the rules alone. As
+    soon as one group is stateful, connections are tracked for all of them.
+    """
+    shown = [group_id for group_id in groups if group_id in known]
+    tracked = not shown or any(known[group_id] for group_id in shown)
+    first = (f"meta mark & {TRACKED:#x} != 0 accept", f"meta mark & {INVALID:#x} != 0 drop") if tracked else ()
+    always = ("jump welcome",) if direction == "ingress" else ("ether type arp accept",)
+    return (*first, *always, *(f"jump {group_chain(direction, group_id)}" for group_id in shown), "drop")
+
+
+def _open_fragment(name: str, zone: int) -> Fragment:
+    link = f'"{name}"'
+    return Fragment(
+        elements={
+            Element("zones", link): f"{zone | UNGUARDED:#x}",
+            Element("egress", link): "accept",
+            Element("ingress", link): "accept",
+        }
+    )
+
+
+def _port_fragment(vif: Vif, zone: int) -> Fragment:
+    name = owner.port_link(vif.port_id)
+    if not vif.admin_up:
+        return Fragment()
+    if vif.guard is None:
+        return _open_fragment(name, zone)
+    link = f'"{name}"'
+    groups = tuple(sorted(set(vif.guard.group_ids)))
+    elements = {
+        Element("zones", link): f"{zone:#x}",
+        Element("egress", link): f"goto {policy_chain('egress', groups)}",
+        Element("ingress", link): f"goto {policy_chain('ingress', groups)}",
+    }
+    networks: set[Network] = set()
+    for mac in sorted({vif.mac.lower(), *(source.mac.lower() for source in vif.guard.sources)}):
+        elements[Element("macs", f"{link} . {mac}")] = ""
+        _add_source(elements, networks, link, mac, ipaddress.ip_network(f"{link_local(mac)}/128"))
+    for source in vif.guard.sources:
+        _add_source(elements, networks, link, source.mac.lower(), ipaddress.ip_network(source.cidr, strict=False))
+    owned = frozenset((zone, source.cidr) for source in vif.guard.sources)
+    return Fragment(elements, frozenset(networks), frozenset({groups}), owned=owned)
+
+
+def _add_source(
+    elements: dict[Element, str],
+    networks: set[Network],
+    link: str,
+    mac: str,
+    net: ipaddress.IPv4Network | ipaddress.IPv6Network,
+) -> None:
+    """Let a port send from `net` with `mac`, and, in IPv6, answer for it."""
+    places = [(f"src{net.version}", f"{link} . {mac}")] + ([("nd6", link)] if net.version == 6 else [])
+    for container, scope in places:
+        if net.prefixlen == net.max_prefixlen:
+            elements[Element(container, f"{scope} . {literal(container, net)}")] = ""
+        else:
+            networks.add(Network(_NET_SETS[container], scope, str(net)))
+
+
+def literal(container: str, net: ipaddress.IPv4Network | ipaddress.IPv6Network) -> str:
+    """Return addresses as a set wants them: ND targets are read as raw bytes (nft 1.0.6 has no `icmpv6 taddr`)."""
+    first, last = net.network_address, net.broadcast_address
+    if container in ("nd6", "ndn6"):
+        return f"{int(first):#034x}" if first == last else f"{int(first):#034x}-{int(last):#034x}"
+    return str(first) if first == last else str(net)
+
+
+def _group_fragment(group: Group) -> Fragment:
+    chains = {}
+    for direction in ("ingress", "egress"):
+        mine = [rule for rule in group.rules if rule.direction == direction]
+        chains[group_chain(direction, group.group_id)] = tuple(
+            dict.fromkeys(line for rule in mine for line in rules.lines(rule))
+        )
+    remotes = frozenset(rule.remote_group_id for rule in group.rules if rule.remote_group_id is not None)
+    return Fragment(chains=chains, members=remotes, stateful=group.stateful)
+
+
+def _member_fragment(member: Member, zone: int) -> Fragment:
+    net = ipaddress.ip_network(member.cidr, strict=False)
+    family = str(net.version)
+    scope = f"{zone:#x}"
+    remote = frozenset({member.group_id})
+    if net.prefixlen == net.max_prefixlen:
+        container = rules.member_set(member.group_id, family)
+        return Fragment({Element(container, f"{scope} . {net.network_address}"): ""}, members=remote)
+    container = rules.member_net_set(member.group_id, family)
+    return Fragment(networks=frozenset({Network(container, scope, str(net))}), members=remote)
+
+
+def link_local(mac: str) -> ipaddress.IPv6Address:
+    """Return the link-local address made from a MAC address (modified EUI-64, RFC 4291 appendix A)."""
+    raw = bytes.fromhex(mac.replace(":", ""))
+    eui = bytes([raw[0] ^ 2, *raw[1:3], 0xFF, 0xFE, *raw[3:]])
+    return ipaddress.IPv6Address(b"\xfe\x80" + b"\0" * 6 + eui)

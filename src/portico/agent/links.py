@@ -1,0 +1,225 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Kernel links by rtnetlink: what the agent reads of them, and the messages that make, change and remove them.
+
+Sources: rtnetlink(7), `include/uapi/linux/if_link.h`, `drivers/net/veth.c`, `net/bridge/br_netlink.c`.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+import struct
+from dataclasses import dataclass
+
+from portico.agent import netlink
+from portico.agent.netlink import attr, nest, text, u8, u32
+
+RTM_NEWLINK = 16
+RTM_DELLINK = 17
+RTM_GETLINK = 18
+RTM_SETLINK = 19
+GROUP_LINK = 1
+
+IFF_UP = 1
+
+_IFLA_ADDRESS = 1
+_IFLA_IFNAME = 3
+_IFLA_MTU = 4
+_IFLA_MASTER = 10
+_IFLA_LINKINFO = 18
+_IFLA_IFALIAS = 20
+_IFLA_AF_SPEC = 26
+_IFLA_NET_NS_FD = 28
+_IFLA_EXT_MASK = 29
+_INFO_KIND = 1
+_INFO_DATA = 2
+_VETH_INFO_PEER = 1
+_BR_FORWARD_DELAY = 1
+_BR_STP_STATE = 5
+_BR_MCAST_SNOOPING = 23
+_BR_NF_CALL_IPTABLES = 36
+_BR_NF_CALL_IP6TABLES = 37
+_BR_MULTI_BOOLOPT = 46
+_NO_LINK_LOCAL_LEARN = 1
+_INET6_ADDR_GEN_MODE = 8
+_ADDR_GEN_NONE = 1
+_SKIP_STATS = 8
+
+_RTM_NEWADDR = 20
+_IFA_ADDRESS, _IFA_LOCAL = 1, 2
+_IFA_F_NODAD = 2
+
+_IFADDR = struct.Struct("=BBBBI")
+_IFINFO = struct.Struct("=BxHiII")
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A kernel link. `master` is the index of its bridge, 0 if none. `bridge` holds a bridge's own settings."""
+
+    index: int
+    name: str
+    kind: str
+    alias: str
+    mac: str
+    mtu: int
+    master: int
+    up: bool
+    bridge: tuple[int, ...] = ()
+
+
+BRIDGE_SETTINGS = (0, 0, 0, 1, 1, 1)
+"""`Link.bridge` of our bridges: STP off, no forward delay, no multicast snooping, IPv4 and IPv6 passed to netfilter,
+and nothing learnt from frames to reserved groups (LLDP): no filter sees those, so a guarded port could draw
+another's traffic."""
+
+
+class Links:
+    """The links of one network namespace, over a socket opened there."""
+
+    def __init__(self, route: netlink.Socket) -> None:
+        self._route = route
+
+    def all(self) -> list[Link]:
+        """Return every link, in one dump without the counters."""
+        body = _IFINFO.pack(0, 0, 0, 0, 0) + u32(_IFLA_EXT_MASK, _SKIP_STATS)
+        return [parse(answer) for answer in self._route.dump(RTM_GETLINK, body)]
+
+    def find(self, name: str) -> Link | None:
+        """Return the link called `name`."""
+        body = _IFINFO.pack(0, 0, 0, 0, 0) + text(_IFLA_IFNAME, name) + u32(_IFLA_EXT_MASK, _SKIP_STATS)
+        try:
+            return parse(self._route.ask(RTM_GETLINK, body)[0])
+        except netlink.NetlinkError as error:
+            if netlink.is_absent(error):
+                return None
+            raise
+
+    def at(self, index: int) -> Link | None:
+        """Return the link with `index`."""
+        try:
+            return parse(self._route.ask(RTM_GETLINK, _IFINFO.pack(0, 0, index, 0, 0))[0])
+        except netlink.NetlinkError as error:
+            if netlink.is_absent(error):
+                return None
+            raise
+
+    def add_bridge(self, name: str, mac: str, mtu: int) -> None:
+        """Make a bridge with `BRIDGE_SETTINGS`, up."""
+        body = _IFINFO.pack(0, 0, 0, IFF_UP, IFF_UP) + text(_IFLA_IFNAME, name)
+        body += attr(_IFLA_ADDRESS, pack_mac(mac)) + u32(_IFLA_MTU, mtu) + _bridge_info()
+        self._route.ask(RTM_NEWLINK, body, netlink.NLM_F_CREATE | netlink.NLM_F_EXCL)
+
+    def reset_bridge(self, name: str) -> None:
+        """Give an existing bridge `BRIDGE_SETTINGS` again."""
+        self._route.ask(RTM_NEWLINK, _IFINFO.pack(0, 0, 0, 0, 0) + text(_IFLA_IFNAME, name) + _bridge_info())
+
+    def add_veth(self, name: str, *, master: int, mtu: int, peer: str, peer_mac: str, peer_netns: int) -> None:
+        """Make a veth pair, both ends down: `name` here under `master`, `peer` in the namespace `peer_netns`.
+
+        One message, so that there is no moment with half a pair.
+        """
+        far = _IFINFO.pack(0, 0, 0, 0, 0) + text(_IFLA_IFNAME, peer) + u32(_IFLA_MTU, mtu)
+        far += attr(_IFLA_ADDRESS, pack_mac(peer_mac)) + u32(_IFLA_NET_NS_FD, peer_netns)
+        info = nest(_IFLA_LINKINFO, text(_INFO_KIND, "veth"), nest(_INFO_DATA, attr(_VETH_INFO_PEER, far)))
+        body = _IFINFO.pack(0, 0, 0, 0, 0) + text(_IFLA_IFNAME, name) + u32(_IFLA_MTU, mtu)
+        body += u32(_IFLA_MASTER, master) + info
+        self._route.ask(RTM_NEWLINK, body, netlink.NLM_F_CREATE | netlink.NLM_F_EXCL)
+
+    def change(
+        self,
+        name: str,
+        *,
+        up: bool | None = None,
+        alias: str | None = None,
+        mac: str | None = None,
+        mtu: int | None = None,
+        master: int | None = None,
+    ) -> None:
+        """Change what is given of the link `name`."""
+        body = _IFINFO.pack(0, 0, 0, IFF_UP if up else 0, 0 if up is None else IFF_UP) + text(_IFLA_IFNAME, name)
+        if alias is not None:
+            body += attr(_IFLA_IFALIAS, alias.encode())
+        if mac is not None:
+            body += attr(_IFLA_ADDRESS, pack_mac(mac))
+        if mtu is not None:
+            body += u32(_IFLA_MTU, mtu)
+        if master is not None:
+            body += u32(_IFLA_MASTER, master)
+        self._route.ask(RTM_SETLINK, body)
+
+    def add_address(self, name: str, address: str) -> None:
+        """Give the link `name` an address, with prefix length; an IPv6 address is usable at once."""
+        link = self.find(name)
+        interface = ipaddress.ip_interface(address)
+        family = socket.AF_INET if interface.version == 4 else socket.AF_INET6
+        flags = 0 if interface.version == 4 else _IFA_F_NODAD
+        body = _IFADDR.pack(family, interface.network.prefixlen, flags, 0, link.index if link else 0)
+        packed = interface.ip.packed
+        self._route.ask(
+            _RTM_NEWADDR, body + attr(_IFA_LOCAL, packed) + attr(_IFA_ADDRESS, packed), netlink.NLM_F_CREATE
+        )
+
+    def mute_ipv6(self, name: str) -> None:
+        """Keep the kernel from giving the link `name` an IPv6 link-local address when it comes up."""
+        inet6 = nest(socket.AF_INET6, u8(_INET6_ADDR_GEN_MODE, _ADDR_GEN_NONE))
+        body = _IFINFO.pack(0, 0, 0, 0, 0) + text(_IFLA_IFNAME, name) + nest(_IFLA_AF_SPEC, inet6)
+        self._route.ask(RTM_SETLINK, body)
+
+    def remove(self, name: str) -> None:
+        """Remove the link `name`; no error if there is none."""
+        try:
+            self._route.ask(RTM_DELLINK, _IFINFO.pack(0, 0, 0, 0, 0) + text(_IFLA_IFNAME, name))
+        except netlink.NetlinkError as error:
+            if not netlink.is_absent(error):
+                raise
+
+
+def parse(body: bytes) -> Link:
+    """Read one link message."""
+    _, _, index, flags, _ = _IFINFO.unpack_from(body)
+    found = netlink.attributes(body, _IFINFO.size)
+    info = netlink.attributes(found.get(_IFLA_LINKINFO, b""))
+    kind = netlink.string(info.get(_INFO_KIND, b""))
+    return Link(
+        index=index,
+        name=netlink.string(found[_IFLA_IFNAME]),
+        kind=kind,
+        alias=netlink.string(found.get(_IFLA_IFALIAS, b"")),
+        mac=found.get(_IFLA_ADDRESS, b"").hex(":"),
+        mtu=netlink.number(found.get(_IFLA_MTU, b"")),
+        master=netlink.number(found.get(_IFLA_MASTER, b"")),
+        up=bool(flags & IFF_UP),
+        bridge=_bridge_settings(info.get(_INFO_DATA, b"")) if kind == "bridge" else (),
+    )
+
+
+def pack_mac(mac: str) -> bytes:
+    """Return the six bytes of a MAC address in text."""
+    return bytes.fromhex(mac.replace(":", ""))
+
+
+def _bridge_info() -> bytes:
+    """Pack `BRIDGE_SETTINGS`."""
+    stp, delay, snooping, iptables, ip6tables, deaf = BRIDGE_SETTINGS
+    settings = (
+        u32(_BR_STP_STATE, stp),
+        u32(_BR_FORWARD_DELAY, delay),
+        u8(_BR_MCAST_SNOOPING, snooping),
+        u8(_BR_NF_CALL_IPTABLES, iptables),
+        u8(_BR_NF_CALL_IP6TABLES, ip6tables),
+        attr(_BR_MULTI_BOOLOPT, struct.pack("=II", deaf, _NO_LINK_LOCAL_LEARN)),
+    )
+    return nest(_IFLA_LINKINFO, text(_INFO_KIND, "bridge"), nest(_INFO_DATA, *settings))
+
+
+def _bridge_settings(data: bytes) -> tuple[int, ...]:
+    found = netlink.attributes(data)
+    return (
+        netlink.number(found.get(_BR_STP_STATE, b"")),
+        netlink.number(found.get(_BR_FORWARD_DELAY, b"")),
+        netlink.number(found.get(_BR_MCAST_SNOOPING, b"")),
+        netlink.number(found.get(_BR_NF_CALL_IPTABLES, b"")),
+        netlink.number(found.get(_BR_NF_CALL_IP6TABLES, b"")),
+        netlink.number(found.get(_BR_MULTI_BOOLOPT, b"")[:4]) & _NO_LINK_LOCAL_LEARN,
+    )

@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The agent's loop: makes the kernel equal to the wanted state, and keeps it so.
+
+One pass compares, removes in reverse order and puts in order, for the dirty keys or for all. First run, restart, a
+crash between two steps and a stranger's edit are the same pass. Nothing is removed before the first complete Update.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Any
+
+from portico.agent.delta import Delta, Driver, Forgotten, Trouble, Wanted, difference
+from portico.hoststate import Status, Update
+
+log = logging.getLogger(__name__)
+
+RETRY_FIRST_S = 0.2
+RETRY_MAX_S = 30.0
+
+
+class Loop:
+    """Owns the wanted state. Not for two threads.
+
+    Args:
+        drivers: in the order in which things are made; removed in reverse.
+        clock: seconds that never go back, e.g. `time.monotonic`.
+        report: called with statuses that changed, or whose wanted object did, and the revision they take into account.
+        full_interval_s: how often everything is compared with the kernel although nothing seems to have changed.
+    """
+
+    def __init__(
+        self,
+        drivers: Sequence[Driver],
+        *,
+        clock: Callable[[], float],
+        report: Callable[[int, Collection[Status]], None],
+        full_interval_s: float = 30.0,
+    ) -> None:
+        self._drivers = drivers
+        self._clock = clock
+        self._report = report
+        self._full_interval_s = full_interval_s
+        self._wanted = Wanted()
+        self._dirty: set[str] = set()
+        self._owed: set[str] = set()
+        self._statuses: dict[str, Status] = {}
+        self._retries: dict[str, tuple[float, float]] = {}
+        self._full_at: float | None = None
+        self._complete = False
+        self.revision = 0
+
+    @property
+    def wanted(self) -> Wanted:
+        """The wanted state; not to be changed from outside."""
+        return self._wanted
+
+    def learn_zones(self, zones: dict[str, int]) -> None:
+        """Take over the zones that a former agent gave; before the first Update."""
+        self._wanted.learn(zones)
+
+    def accept(self, update: Update) -> None:
+        """Take in an Update; the next `step` acts on it. Updates before the first complete one are ignored."""
+        if not update.complete and not self._complete:
+            return
+        dirty = self._wanted.change(update.objects, update.gone, whole=update.complete)
+        self._dirty |= dirty
+        self._owed |= dirty
+        self.revision = update.revision
+        if update.complete:
+            self._complete = True
+            self._full_at = self._clock()
+
+    def suspect(self, keys: Iterable[str] | None = None, *, delay_s: float = 0.0) -> None:
+        """Look in `delay_s` again at `keys`, or at everything, because something in the kernel has changed."""
+        at = self._clock() + delay_s
+        if keys is not None:
+            for key in keys:
+                self._retries.setdefault(key, (at, RETRY_FIRST_S / 2))
+        elif self._full_at is not None:
+            self._full_at = min(self._full_at, at)
+
+    def resend(self) -> None:
+        """Report every status again, for the receiver may have lost them."""
+        if self._statuses:
+            self._report(self.revision, tuple(self._statuses.values()))
+
+    def next_s(self) -> float | None:
+        """Return in how many seconds `step` has something to do; None when only an Update can give it something."""
+        if self._dirty:
+            return 0.0
+        times = [at for at, _ in self._retries.values()]
+        if self._full_at is not None:
+            times.append(self._full_at)
+        return max(0.0, min(times) - self._clock()) if times else None
+
+    def step(self) -> None:
+        """Do what is due: one pass over all keys or the dirty ones; nothing if nothing is due."""
+        if not self._complete:
+            return
+        now = self._clock()
+        if self._full_at is not None and self._full_at <= now:
+            self._pass(None)
+            took_s = self._clock() - now
+            log.debug("compared %d wanted objects with the kernel in %.4f s", len(self._wanted.objects), took_s)
+            return
+        due = {key for key, (at, _) in self._retries.items() if at <= now}
+        keys = self._dirty | due
+        if not keys:
+            return
+        try:
+            self._pass(keys)
+        except Forgotten:
+            self._pass(None)
+
+    def _pass(self, keys: set[str] | None) -> None:
+        if keys is None:
+            self._full_at = self._clock() + self._full_interval_s
+        self._dirty = set()
+        troubles: dict[str, Trouble] = {}
+        actual = {driver: driver.read(keys) for driver in self._drivers}
+        existing = {key for found in actual.values() for key in found}
+        every = keys if keys is not None else existing | self._wanted.objects.keys()
+        plans = {}
+        for driver in self._drivers:
+            plans[driver], unplanned = driver.plan(self._wanted, every)
+            _note(troubles, unplanned)
+        for driver in reversed(self._drivers):
+            delta = difference(plans[driver], actual[driver], every - troubles.keys())
+            if delta.gone:
+                _note(troubles, driver.apply(Delta(gone=delta.gone, before=delta.before)))
+        for driver in self._drivers:
+            delta = difference(plans[driver], actual[driver], every - troubles.keys())
+            if delta.put:
+                _note(troubles, driver.apply(Delta(put=delta.put, before=delta.before)))
+                _note(troubles, self._read_back(driver, delta.put, troubles.keys()))
+        self._settle(every, existing, troubles)
+
+    def _read_back(self, driver: Driver, put: Mapping[str, Any], known: Collection[str]) -> dict[str, Trouble]:
+        """Return the keys, but for `known` troubles, under which the kernel has other than what was put there."""
+        try:
+            found = driver.read(put.keys())
+        except Forgotten:
+            self._full_at = self._clock()
+            return {key: Trouble("changed by someone else at the same time") for key in put}
+        return {
+            key: Trouble(f"the kernel has {found.get(key)} where {item} was put")
+            for key, item in put.items()
+            if key not in known and found.get(key) != item
+        }
+
+    def _settle(self, keys: Collection[str], existing: Collection[str], troubles: dict[str, Trouble]) -> None:
+        """Turn the outcome of a pass into statuses and retries; `existing` keys were in the kernel before it."""
+        changed = []
+        for key in keys:
+            status = self._status(key, troubles.get(key))
+            if status.state == "error":
+                _, wait_s = self._retries.get(key, (0.0, RETRY_FIRST_S / 2))
+                wait_s = min(2 * wait_s, RETRY_MAX_S)
+                self._retries[key] = (self._clock() + wait_s, wait_s)
+            else:
+                self._retries.pop(key, None)
+            if key not in self._owed and self._statuses.get(key) == status:
+                continue
+            if status.state == "gone" and not (key in self._owed or key in self._statuses or key in existing):
+                continue
+            self._owed.discard(key)
+            changed.append(status)
+            if status.state == "gone":
+                self._statuses.pop(key, None)
+            else:
+                self._statuses[key] = status
+            if status.state == "error":
+                log.warning("%s: %s (revision %d)", key, status.reason, self.revision)
+        if changed:
+            self._report(self.revision, changed)
+
+    def _status(self, key: str, trouble: Trouble | None) -> Status:
+        if trouble is not None:
+            return Status(key, "waiting" if trouble.waiting else "error", trouble.reason)
+        return Status(key, "active" if key in self._wanted.objects else "gone")
+
+
+def _note(troubles: dict[str, Trouble], more: Mapping[str, Trouble]) -> None:
+    """Add troubles; the first one of a key is the cause and stays."""
+    for key, trouble in more.items():
+        troubles.setdefault(key, trouble)

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Entry of `portico agent`."""
+
+from __future__ import annotations
+
+import platform
+import signal
+import threading
+from collections.abc import Callable
+
+from portico import __version__
+from portico.agent.feed import Api, Follower, Reporter
+from portico.agent.runtime import Place, Runtime, only_agent
+
+
+def run(place: Place, *, host: str, zone: str, api_url: str) -> int:
+    """Follow the API and realise what it wants of `host`, until SIGTERM; the data plane then stays as it is.
+
+    `zone` is the availability zone of the host, for the API to show.
+
+    Returns the exit code: 0 when asked to stop, 1 when the loop has ended by itself.
+
+    Raises:
+        SettingsError: `api_url` is not one.
+        OSError: the namespaces cannot be opened; not root?
+        Unavailable: another agent runs here.
+    """
+    api = Api(api_url)
+    runtime: Runtime
+    reporter = Reporter(api, host, lambda: facts(place, zone, runtime))
+    runtime = Runtime(place, reporter.report)
+    follower = Follower(api, host, offer=runtime.offer, connected=runtime.resend)
+
+    def begin() -> None:
+        reporter.start()
+        follower.start()
+
+    code = serve(place, runtime, begin)
+    follower.stop()
+    return code
+
+
+def facts(place: Place, zone: str, runtime: Runtime) -> dict[str, str]:
+    """Return what is worth knowing about this host and its agent."""
+    return {
+        "version": __version__,
+        "kernel": platform.release(),
+        "machine": platform.node(),
+        "netns": place.netns,
+        "availability_zone": zone,
+        "backend": "bridge",
+        **{kind: str(count) for kind, count in runtime.counts().items()},
+    }
+
+
+def serve(place: Place, runtime: Runtime, begin: Callable[[], None]) -> int:
+    """Run until SIGTERM or SIGINT, holding the right to change the data plane; `begin` is called once it runs.
+
+    Returns the exit code: 0 when asked to stop, 1 when the loop has ended by itself.
+
+    Raises:
+        Unavailable: another agent runs here.
+    """
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    with only_agent(place):
+        runtime.start()
+        begin()
+        while runtime.alive():
+            if stop.wait(0.5):
+                runtime.stop()
+                return 0
+    return 1

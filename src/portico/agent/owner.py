@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The ownership table: what on a host is ours, and by which sign a freshly started agent knows it.
+
+| object | where | sign |
+|---|---|---|
+| network namespace `<netns>` (setting `agent.netns`) | `/run/netns` | its name; all in it is ours |
+| network namespace `<netns>-dhcp-<network id[:11]>` | `/run/netns` | the prefix of its name; all in it is ours |
+| bridge `br<network id[:11]>` | our namespace | alias `portico:<network id> <zone>` |
+| veth end `pb<port id[:11]>` | our namespace | alias `portico:<port id> <link name> <mac>` |
+| veth end `pd<network id[:11]>` | our namespace | alias `portico:<network id> dhcp <digest>` |
+| veth end `pv<port id[:11]>` | host or container | alias `portico:<port id> <netns>`; goes with its other end |
+| nft tables `bridge portico`, `inet portico` | our namespace | the namespace |
+| conntrack entries | our namespace | the namespace |
+| tap that we made | host | kind tun and alias `portico:<port id> <netns>` |
+| bpf filter that joins a tap | ingress of the tap | preference 28783; leads to a `pv` of ours, or to nothing |
+| dnsmasq | a DHCP namespace of ours | that namespace |
+| files | `<state_dir>/dhcp/<netns>/`, `<run_dir>/dhcp/<netns>/` | the folders |
+
+Nothing else is ever removed. There may be two agents on one host, with different namespaces: each leaves what is the
+other's alone. The same table is in docs/design/ownership.md; a test compares them.
+"""
+
+from __future__ import annotations
+
+ALIAS = "portico:"
+TABLE = "portico"
+
+_SHORT = 11
+
+
+def short(object_id: str) -> str:
+    """Return as much of an id as fits into the name of a link, after a prefix of two letters."""
+    return object_id[:_SHORT]
+
+
+def bridge_name(network_id: str) -> str:
+    """Return the name of a network's bridge."""
+    return f"br{short(network_id)}"
+
+
+def port_link(port_id: str) -> str:
+    """Return the name of the end of a port's veth pair that is in the bridge."""
+    return f"pb{short(port_id)}"
+
+
+def host_link(port_id: str) -> str:
+    """Return the usual name of the other end, which the host or a container sees."""
+    return f"pv{short(port_id)}"
+
+
+def dhcp_link(network_id: str) -> str:
+    """Return the name of the end, in the bridge, of the DHCP server's veth pair."""
+    return f"pd{short(network_id)}"
+
+
+def dhcp_netns(netns: str, network_id: str) -> str:
+    """Return the name of the namespace that a network's DHCP server runs in."""
+    return f"{dhcp_netns_prefix(netns)}{short(network_id)}"
+
+
+def dhcp_netns_prefix(netns: str) -> str:
+    """Return what the names of all DHCP namespaces of the agent with namespace `netns` begin with."""
+    return f"{netns}-dhcp-"
+
+
+def alias(*words: str) -> str:
+    """Return the ifalias by which a link is known."""
+    return ALIAS + " ".join(words)
+
+
+def host_alias(netns: str, port_id: str) -> str:
+    """Return the ifalias of a link in the host's namespace: of which port, and of which agent, for there may be two."""
+    return alias(port_id, netns)
+
+
+def port_of(netns: str, text: str) -> str:
+    """Return whose port's a link in the host's namespace is, by its ifalias; empty if none of this agent's."""
+    found = words(text)
+    return found[0] if found[1:] == [netns] else ""
+
+
+def words(text: str) -> list[str]:
+    """Return the words of an ifalias of ours; empty if it is not one."""
+    return text[len(ALIAS) :].split() if text.startswith(ALIAS) else []

@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Remove everything of ours from this host: `portico agent --purge`. What is ours is in the table of `owner`."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from portico.agent import kernel, links, netlink, owner
+from portico.agent.drivers.dhcp import FOLDER
+from portico.agent.redirect import Redirects
+from portico.agent.runtime import Place, only_agent
+from portico.agent.server import Server
+
+
+def purge(place: Place) -> list[str]:
+    """Remove the data plane and its files; return what was removed, for a person to read. Again: finds nothing.
+
+    Raises:
+        Unavailable: an agent runs here.
+    """
+    with only_agent(place):
+        removed = [*_taps(place), *_servers(place), *_namespace(place)]
+        for folder in (place.run_dir / FOLDER / place.netns, place.state_dir / FOLDER / place.netns):
+            if folder.is_dir():
+                shutil.rmtree(folder)
+                removed.append(f"folder {folder}")
+    return removed
+
+
+def _taps(place: Place) -> list[str]:
+    """Remove joins to an end of a pair of ours, or to one that is gone, and the taps that we made."""
+    removed = []
+    with netlink.Socket(netlink.ROUTE) as route:
+        host, redirects = links.Links(route), Redirects(route)
+        found = host.all()
+        foreign = {link.index for link in found if not owner.port_of(place.netns, link.alias)}
+        for link in found:
+            if link.kind != "tun":
+                continue
+            target = redirects.target(link.index)
+            if target and target not in foreign:
+                redirects.remove(link.index)
+                removed.append(f"join of tap {link.name}")
+            if link.index not in foreign:
+                host.remove(link.name)
+                removed.append(f"tap {link.name}")
+    return removed
+
+
+def _servers(place: Place) -> list[str]:
+    removed = []
+    prefix = owner.dhcp_netns_prefix(place.netns)
+    folder = place.run_dir / FOLDER / place.netns
+    for name in kernel.names(prefix):
+        server = Server.find(kernel.NETNS_FOLDER / name, folder / name.removeprefix(prefix))
+        if server is not None:
+            server.end()
+            removed.append(f"DHCP server {server.pid}")
+        kernel.remove_named(name)
+        removed.append(f"namespace {name}")
+    return removed
+
+
+def _namespace(place: Place) -> list[str]:
+    """Remove our namespace, but first its links one by one, for the kernel takes its time to end a namespace."""
+    try:
+        descriptor = kernel.open_named(place.netns)
+    except FileNotFoundError:
+        Path(kernel.NETNS_FOLDER, place.netns).unlink(missing_ok=True)
+        return []
+    removed = []
+    with kernel.within(descriptor, lambda: netlink.Socket(netlink.ROUTE)) as route:
+        own = links.Links(route)
+        for link in own.all():
+            if link.kind in ("veth", "bridge"):
+                own.remove(link.name)
+                removed.append(f"{link.kind} {link.name}")
+    os.close(descriptor)
+    kernel.remove_named(place.netns)
+    return [*removed, f"namespace {place.netns}"]

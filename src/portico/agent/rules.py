@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Security group rules: their nftables text, and whether they admit a connection. Pure.
+
+Both readings of a rule stand here side by side, for they have to say the same: the kernel judges new connections by
+the text, and `admits` judges those that were let in before the rules changed.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from portico.hoststate import Rule
+
+ICMP = 1
+ICMPV6 = 58
+PORTED = frozenset({6, 17, 33, 132, 136})
+"""Protocols with ports in the first four bytes of their header: TCP, UDP, DCCP, SCTP, UDP-Lite."""
+
+_EXTENSION_HEADERS = {0: "hbh", 43: "rt", 44: "frag", 60: "dst"}
+"""IPv6 extension headers that have a protocol number; nftables' `meta l4proto` skips them."""
+
+ZONE_MASK = 0xFFFF
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """A new connection as one port sees it. `low`, `high`: source and destination port, or ICMP type and code."""
+
+    direction: str
+    remote: Address
+    protocol: int
+    low: int
+    high: int
+
+
+def member_set(group_id: str, family: str) -> str:
+    """Return the name of the set of a group's addresses; `family` is "4" or "6"."""
+    return f"m{family}-{group_id}"
+
+
+def member_net_set(group_id: str, family: str) -> str:
+    """Return the name of the set of a group's address ranges."""
+    return f"n{family}-{group_id}"
+
+
+def lines(rule: Rule) -> list[str]:
+    """Return the statements of a rule; a rule with a remote group needs two, for its addresses and its ranges.
+
+    Raises:
+        ValueError: the remote is not a CIDR.
+    """
+    family, word = ("4", "ip") if rule.ethertype == "IPv4" else ("6", "ip6")
+    match = _protocol(rule, word)
+    side = "saddr" if rule.direction == "ingress" else "daddr"
+    if rule.remote_group_id is not None:
+        key = f"meta mark & {ZONE_MASK:#x} . {word} {side}"
+        names = (member_set(rule.remote_group_id, family), member_net_set(rule.remote_group_id, family))
+        return [f"ether type {word} {key} @{name}{match} accept" for name in names]
+    remote = ""
+    if rule.remote_cidr is not None:
+        remote = f" {word} {side} {ipaddress.ip_network(rule.remote_cidr, strict=False)}"
+    return [f"ether type {word}{remote}{match} accept"]
+
+
+def admits(rules: Iterable[Rule], flow: Flow, is_member: Callable[[str, Address], bool]) -> bool:
+    """Return whether one of `rules` lets a new connection through; `is_member` answers for a remote group."""
+    return any(_admits(rule, flow, is_member) for rule in rules)
+
+
+def _protocol(rule: Rule, word: str) -> str:
+    if rule.protocol is None:
+        return ""
+    if word == "ip6" and rule.protocol in _EXTENSION_HEADERS:
+        return f" exthdr {_EXTENSION_HEADERS[rule.protocol]} exists"
+    match = f" meta l4proto {rule.protocol}"
+    if rule.protocol in PORTED:
+        return match + _range(" th dport", rule.port_min, rule.port_max, 65535)
+    if rule.protocol == (ICMP if word == "ip" else ICMPV6):
+        name = "icmp" if word == "ip" else "icmpv6"
+        match += "" if rule.port_min is None else f" {name} type {rule.port_min}"
+        match += "" if rule.port_max is None else f" {name} code {rule.port_max}"
+    return match
+
+
+def _range(field: str, low: int | None, high: int | None, top: int) -> str:
+    if low is None and high is None:
+        return ""
+    first, last = low or 0, top if high is None else high
+    return f"{field} {first}" if first == last else f"{field} {first}-{last}"
+
+
+def _admits(rule: Rule, flow: Flow, is_member: Callable[[str, Address], bool]) -> bool:
+    version = 4 if rule.ethertype == "IPv4" else 6
+    if rule.direction != flow.direction or flow.remote.version != version:
+        return False
+    if rule.protocol is not None and not _admits_protocol(rule, flow, version):
+        return False
+    if rule.remote_group_id is not None:
+        return is_member(rule.remote_group_id, flow.remote)
+    return rule.remote_cidr is None or flow.remote in ipaddress.ip_network(rule.remote_cidr, strict=False)
+
+
+def _admits_protocol(rule: Rule, flow: Flow, version: int) -> bool:
+    if version == 6 and rule.protocol in _EXTENSION_HEADERS:
+        return True  # a tracked connection does not tell its extension headers: let it be
+    if rule.protocol != flow.protocol:
+        return False
+    if rule.protocol in PORTED:
+        return (rule.port_min or 0) <= flow.high <= (65535 if rule.port_max is None else rule.port_max)
+    if rule.protocol == (ICMP if version == 4 else ICMPV6):
+        return rule.port_min in (None, flow.low) and rule.port_max in (None, flow.high)
+    return True

@@ -1,0 +1,200 @@
+# SPDX-License-Identifier: Apache-2.0
+"""All nftables rules of a host, put together from fragments, and the nft text of a change or of the whole. Pure."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from portico.agent import fragment as parts
+from portico.agent import rules
+from portico.agent.fragment import Element, Fragment
+
+TABLES = (("bridge", "portico"), ("inet", "portico"))
+
+
+@dataclass(slots=True)
+class Change:
+    """What differs between two states of the rules; applied as one transaction."""
+
+    sets: set[str] = field(default_factory=set)
+    gone_sets: set[str] = field(default_factory=set)
+    chains: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    gone_chains: set[str] = field(default_factory=set)
+    elements: dict[Element, str] = field(default_factory=dict)
+    gone_elements: set[Element] = field(default_factory=set)
+
+    def __bool__(self) -> bool:
+        return any((self.sets, self.gone_sets, self.chains, self.gone_chains, self.elements, self.gone_elements))
+
+
+class Ruleset:
+    """The rules as they should be in force. `change` keeps count of what several fragments share."""
+
+    def __init__(self) -> None:
+        self.fragments: dict[str, Fragment] = {}
+        self._elements: dict[Element, str] = {}
+        self._chains: dict[str, tuple[str, ...]] = {}
+        self._sets: set[str] = set()
+        self._groups: dict[str, bool] = {}
+        self._policies: Counter[tuple[str, ...]] = Counter()
+        self._members: Counter[str] = Counter()
+        self._networks: dict[tuple[str, str], Counter[str]] = {}
+
+    def change(self, put: Mapping[str, Fragment], gone: Iterable[str] = ()) -> Change:
+        """Replace and remove fragments by key; return what that changes."""
+        elements: dict[Element, str] = {}
+        chains: dict[str, tuple[str, ...] | None] = {}
+        ranges: set[tuple[str, str]] = set()
+        policies: set[tuple[str, ...]] = set()
+        regrouped: set[str] = set()
+        old = {key: self.fragments.pop(key) for key in [*put, *gone] if key in self.fragments}
+        self.fragments.update(put)
+        for sign, batch in ((-1, old), (1, put)):
+            for key, piece in batch.items():
+                if key.startswith("group/"):
+                    regrouped |= self._regroup(key.partition("/")[2], piece, sign)
+                    chains.update(piece.chains if sign > 0 else dict.fromkeys(piece.chains))
+                for element, value in piece.elements.items():
+                    elements[element] = value if sign > 0 else _ABSENT
+                for net in piece.networks:
+                    ranges.add((net.container, net.scope))
+                    self._networks.setdefault((net.container, net.scope), Counter())[net.cidr] += sign
+                for groups in piece.policies:
+                    policies.add(groups)
+                    self._policies[groups] += sign
+                for group_id in piece.members:
+                    self._members[group_id] += sign
+        policies |= {groups for groups in self._policies if regrouped.intersection(groups)}
+        for groups in policies:
+            chains.update(self._policy(groups))
+        return self._settle(elements, chains, ranges)
+
+    def whole(self) -> Change:
+        """Return everything, as a change from nothing."""
+        return Change(sets=set(self._sets), chains=dict(self._chains), elements=dict(self._elements))
+
+    def chain(self, name: str) -> tuple[str, ...]:
+        """Return the rules of a chain."""
+        return self._chains[name]
+
+    def _regroup(self, group_id: str, piece: Fragment, sign: int) -> set[str]:
+        if sign < 0:
+            del self._groups[group_id]
+        else:
+            self._groups[group_id] = piece.stateful
+        return {group_id}
+
+    def _policy(self, groups: tuple[str, ...]) -> Iterator[tuple[str, tuple[str, ...] | None]]:
+        used = self._policies[groups] > 0
+        if not used:
+            del self._policies[groups]
+        for direction in ("ingress", "egress"):
+            lines = parts.policy_lines(direction, groups, self._groups) if used else None
+            yield parts.policy_chain(direction, groups), lines
+
+    def _settle(
+        self,
+        elements: dict[Element, str],
+        chains: dict[str, tuple[str, ...] | None],
+        ranges: set[tuple[str, str]],
+    ) -> Change:
+        """Take over what is wanted now, and return where it differs from before."""
+        change = Change()
+        for scope in ranges:
+            elements.update(self._ranges(scope))
+        for element, value in elements.items():
+            before = self._elements.get(element, _ABSENT)
+            if before == value:
+                continue
+            if before is not _ABSENT:
+                change.gone_elements.add(element)
+                del self._elements[element]
+            if value is not _ABSENT:
+                change.elements[element] = self._elements[element] = value
+        for name, lines in chains.items():
+            if lines is None:
+                if self._chains.pop(name, None) is not None:
+                    change.gone_chains.add(name)
+            elif self._chains.get(name) != lines:
+                change.chains[name] = self._chains[name] = lines
+        self._members = +self._members
+        wanted_sets = {name for group_id in self._members for name in _member_sets(group_id)}
+        change.sets, change.gone_sets = wanted_sets - self._sets, self._sets - wanted_sets
+        self._sets = wanted_sets
+        change.gone_elements = {item for item in change.gone_elements if item.container not in change.gone_sets}
+        return change
+
+    def _ranges(self, scope: tuple[str, str]) -> dict[Element, str]:
+        """Return the elements of one scope of an interval set: only the widest ranges, for they must not overlap."""
+        container, prefix = scope
+        found = {
+            item: _ABSENT
+            for item in self._elements
+            if item.container == container and item.key.startswith(f"{prefix} . ")
+        }
+        counts = self._networks[scope] = +self._networks[scope]
+        if not counts:
+            del self._networks[scope]
+        nets = [ipaddress.ip_network(cidr) for cidr in counts]
+        for net in nets:
+            if not any(net != other and net.subnet_of(other) for other in nets):  # type: ignore[arg-type]
+                found[Element(container, f"{prefix} . {parts.literal(container, net)}")] = ""
+        return found
+
+
+_ABSENT = "\0"
+"""Stands for `no element`: the empty string is the value of an element of a set."""
+
+
+def render(change: Change) -> str:
+    """Return `change` as nft commands, in an order in which nothing refers to what is not there."""
+    lines: list[str] = []
+    lines += [_set_text(name) for name in sorted(change.sets)]
+    lines += [f"add chain bridge portico {name}" for name in sorted(change.chains)]
+    lines += [f"flush chain bridge portico {name}" for name in sorted([*change.chains, *change.gone_chains])]
+    for name, rows in sorted(change.chains.items()):
+        lines += [f"add rule bridge portico {name} {row}" for row in rows]
+    lines += _element_text("delete", dict.fromkeys(change.gone_elements, ""))
+    lines += _element_text("add", change.elements)
+    lines += [f"delete chain bridge portico {name}" for name in sorted(change.gone_chains)]
+    lines += [f"delete set bridge portico {name}" for name in sorted(change.gone_sets)]
+    return "\n".join(lines) + "\n"
+
+
+def render_whole(ruleset: Ruleset) -> str:
+    """Return commands that replace our tables, whatever is in them, by `ruleset`."""
+    tables = "".join(f"add table {family} {name}\ndelete table {family} {name}\n" for family, name in TABLES)
+    return tables + skeleton() + render(ruleset.whole())
+
+
+def skeleton() -> str:
+    """Return the fixed part: tables, sets, maps and base chains."""
+    return Path(__file__).with_name("skeleton.nft").read_text()
+
+
+def _member_sets(group_id: str) -> Iterator[str]:
+    for family in ("4", "6"):
+        yield rules.member_set(group_id, family)
+        yield rules.member_net_set(group_id, family)
+
+
+def _set_text(name: str) -> str:
+    kind = "ipv4_addr" if name[1] == "4" else "ipv6_addr"
+    flags = "flags interval;" if name[0] == "n" else ""
+    return f"add set bridge portico {name} {{ type mark . {kind}; {flags} }}"
+
+
+def _element_text(verb: str, elements: Mapping[Element, str]) -> list[str]:
+    """Return one command for each set or map."""
+    by_container: dict[str, list[str]] = {}
+    for element, value in sorted(elements.items(), key=lambda pair: (pair[0].container, pair[0].key)):
+        by_container.setdefault(element.container, []).append(f"{element.key} : {value}" if value else element.key)
+    family = {"zone_numbers": "inet"}
+    return [
+        f"{verb} element {family.get(container, 'bridge')} portico {container} {{ {', '.join(items)} }}"
+        for container, items in by_container.items()
+    ]

@@ -1,0 +1,252 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The agent at work on a host: opens the namespaces, builds the drivers, waits for Updates and news from the kernel."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import queue
+import select
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from portico.agent import kernel, links, netlink, owner
+from portico.agent.delta import Driver
+from portico.agent.drivers.conntrack import Conntrack
+from portico.agent.drivers.dhcp import DhcpDriver
+from portico.agent.drivers.libnftables import Nft
+from portico.agent.drivers.link import BridgeDriver, CarrierDriver, LinkTable, PairDriver
+from portico.agent.drivers.nft import FilterDriver, generation_events
+from portico.agent.drivers.tap import TapDriver
+from portico.agent.loop import Loop
+from portico.agent.redirect import Redirects
+from portico.errors import Unavailable
+from portico.hoststate import Status, Update, Vif
+
+log = logging.getLogger(__name__)
+
+AGAIN_S = 1.0
+VANISHED_WAIT_S = 0.1
+"""How long a vanished link is left alone: as a rule its container has ended, and the port is about to go too."""
+
+_KINDS = {"br": "bridge", "pb": "vif", "pd": "dhcp"}
+"""Kind of wanted object by the first letters of a link's name in our namespace (see owner)."""
+
+_SYSCTLS = {
+    "ipv6/conf/all/disable_ipv6": "1",
+    "ipv6/conf/default/disable_ipv6": "1",
+    "bridge/bridge-nf-call-arptables": "0",
+    # a connection that was cut must not come back by its next packet
+    "netfilter/nf_conntrack_tcp_loose": "0",
+    # the ends judge their windows and checksums themselves; a bridge only has to know who began
+    "netfilter/nf_conntrack_tcp_be_liberal": "1",
+    "netfilter/nf_conntrack_checksum": "0",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where the agent works: its network namespace by name, and its folders. The host's namespace is the caller's."""
+
+    netns: str
+    state_dir: Path
+    run_dir: Path
+    full_interval_s: float = 30.0
+
+
+@contextmanager
+def only_agent(place: Place) -> Iterator[None]:
+    """Hold the right to change the data plane of `place`; the kernel gives it up with the process.
+
+    Raises:
+        Unavailable: another process has it.
+    """
+    place.run_dir.mkdir(parents=True, exist_ok=True)
+    path = place.run_dir / f"agent-{place.netns}.lock"
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise Unavailable(f"agent {place.netns}: another one runs on this host (it holds {path})") from error
+        yield
+
+
+class Runtime:
+    """Runs the loop in a thread of its own, which lives in the agent's namespace.
+
+    Args:
+        place: where to work.
+        report: called from that thread with statuses that changed and the revision they take into account.
+    """
+
+    def __init__(self, place: Place, report: Callable[[int, Collection[Status]], None]) -> None:
+        self._place = place
+        self._report = report
+        self._tasks: queue.SimpleQueue[Callable[[Loop], None] | None] = queue.SimpleQueue()
+        self._woken, self._wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._thread = threading.Thread(target=self._run, name="loop")
+        self._counts: dict[str, int] = {}
+
+    def start(self) -> None:
+        """Open the namespaces and start. Called in a thread of the host's namespace."""
+        self._host_netns = kernel.open_current()
+        self._netns = kernel.ensure_named(self._place.netns)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop, leaving everything in the kernel as it is."""
+        self._submit(None)
+        self._thread.join()
+
+    def offer(self, update: Update) -> None:
+        """Hand an Update over; from any thread."""
+        self._submit(lambda loop: loop.accept(update))
+
+    def resend(self) -> None:
+        """Have every status reported again; from any thread."""
+        self._submit(lambda loop: loop.resend())
+
+    def alive(self) -> bool:
+        """Return whether the loop runs."""
+        return self._thread.is_alive()
+
+    def counts(self) -> dict[str, int]:
+        """Return how many objects of each kind are wanted, as of the last pass."""
+        return self._counts
+
+    def _submit(self, task: Callable[[Loop], None] | None) -> None:
+        self._tasks.put(task)
+        os.write(self._wake, b"\0")
+
+    def _run(self) -> None:
+        try:
+            host_route = netlink.Socket(netlink.ROUTE)
+            host_events = netlink.Socket(netlink.ROUTE, [links.GROUP_LINK])
+            kernel.enter(self._netns)
+            self._work(host_route, host_events)
+        except Exception:
+            log.exception("the loop has ended")
+            raise
+
+    def _work(self, host_route: netlink.Socket, host_events: netlink.Socket) -> None:
+        prepare_namespace()
+        own_events = netlink.Socket(netlink.ROUTE, [links.GROUP_LINK])
+        rule_events = generation_events()
+        netfilter = netlink.Socket(netlink.NETFILTER)
+        host_links = links.Links(host_route)
+        table = LinkTable(links.Links(netlink.Socket(netlink.ROUTE)))
+        conntrack = Conntrack(netfilter)
+        bridges = BridgeDriver(table, conntrack)
+        filters = FilterDriver(Nft(), netfilter, conntrack)
+        servers = DhcpDriver(table, self._place.netns, run_dir=self._place.run_dir, state_dir=self._place.state_dir)
+        drivers: list[Driver] = [
+            bridges,
+            PairDriver(table, host_links, self._host_netns, self._place.netns),
+            filters,
+            CarrierDriver(table),
+            servers,
+            TapDriver(table, host_links, Redirects(host_route), self._host_netns, self._place.netns),
+        ]
+        loop = Loop(drivers, clock=time.monotonic, report=self._report, full_interval_s=self._place.full_interval_s)
+        loop.learn_zones({item.network_id: item.zone for item in bridges.read(None).values()})
+        poll = select.poll()
+        for source in (own_events, rule_events, host_events, servers, self._woken):
+            poll.register(source, select.POLLIN)
+        while True:
+            wait_s = loop.next_s()
+            poll.poll(None if wait_s is None else wait_s * 1000)
+            if not self._take_tasks(loop):
+                return
+            notice_links(loop, table, own_events)
+            notice_rules(loop, filters, rule_events)
+            notice_taps(loop, host_events)
+            loop.suspect(servers.ended())
+            try:
+                loop.step()
+            except OSError:
+                log.exception("a pass has failed; everything is looked at again in %.0f s", AGAIN_S)
+                loop.suspect(delay_s=AGAIN_S)
+            self._counts = dict(Counter(key.partition("/")[0] for key in loop.wanted.objects))
+
+    def _take_tasks(self, loop: Loop) -> bool:
+        """Do what other threads have asked for; False when asked to stop."""
+        try:
+            os.read(self._woken, 4096)
+        except BlockingIOError:
+            return True
+        while True:
+            try:
+                task = self._tasks.get_nowait()
+            except queue.Empty:
+                return True
+            if task is None:
+                return False
+            task(loop)
+
+
+def prepare_namespace() -> None:
+    """Load what the data plane needs and set the sysctls of the calling thread's namespace."""
+    if not Path("/proc/sys/net/bridge").is_dir():
+        kernel.load_module("br_netfilter")
+    if not Path("/proc/sys/net/netfilter/nf_conntrack_tcp_loose").exists():
+        kernel.load_module("nf_conntrack")
+    for path, value in _SYSCTLS.items():
+        try:
+            kernel.sysctl(path, value)
+        except FileNotFoundError:
+            log.warning("this kernel has no sysctl net/%s", path)
+
+
+def notice_links(loop: Loop, table: LinkTable, events: netlink.Socket) -> None:
+    """Have the loop look at links of ours that are not as it left them."""
+    try:
+        seen = {found.name: (kind, found) for kind, found in _link_events(events)}
+    except netlink.NetlinkError:
+        loop.suspect()
+        return
+    for name, (kind, found) in seen.items():
+        known = table.by_name.get(name)
+        if known is None or (kind == links.RTM_NEWLINK and found == known):
+            continue
+        subject = owner.words(known.alias)
+        if subject and name[:2] in _KINDS:
+            loop.suspect(
+                [f"{_KINDS[name[:2]]}/{subject[0]}"], delay_s=VANISHED_WAIT_S if kind == links.RTM_DELLINK else 0.0
+            )
+
+
+def notice_rules(loop: Loop, filters: FilterDriver, events: netlink.Socket) -> None:
+    """Have the loop look at everything when someone else has changed the rules."""
+    if drain(events) and not filters.is_ours():
+        loop.suspect()
+
+
+def notice_taps(loop: Loop, events: netlink.Socket) -> None:
+    """Have the loop look at ports whose tap has come, gone or changed."""
+    try:
+        names = {found.name for _, found in _link_events(events)}
+    except netlink.NetlinkError:
+        loop.suspect()
+        return
+    if names:
+        loop.suspect(f"vif/{vif.port_id}" for vif in loop.wanted.of(Vif) if vif.plug == "tap" and vif.tap_name in names)
+
+
+def drain(events: netlink.Socket) -> bool:
+    """Take what has arrived; return whether anything has."""
+    try:
+        return bool(list(events.events()))
+    except netlink.NetlinkError:
+        return True
+
+
+def _link_events(events: netlink.Socket) -> Iterable[tuple[int, links.Link]]:
+    for kind, body in events.events():
+        if kind in (links.RTM_NEWLINK, links.RTM_DELLINK) and body[0] == 0:
+            yield kind, links.parse(body)

@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A running dnsmasq: started in a namespace, found again, told to read its files, ended."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import select
+import shutil
+import signal
+import subprocess
+from contextlib import suppress
+from pathlib import Path
+
+from portico.agent import dnsmasq, kernel
+
+END_MAX_S = 2.0
+START_MAX_S = 10.0
+_SBIN = "/usr/sbin:/sbin"
+_CONFIG = "config-"
+_ARGUMENT = "--conf-file="
+
+
+class Server:
+    """A dnsmasq process, held by a descriptor, so that its number cannot come to mean another process."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self._pidfd = os.pidfd_open(pid)
+
+    @classmethod
+    def find(cls, netns: Path, folder: Path) -> Server | None:
+        """Return the server whose pid file is in `folder`, if it runs in the namespace `netns`."""
+        try:
+            server = cls(int((folder / dnsmasq.PID).read_text()))
+        except (OSError, ValueError):
+            return None
+        with suppress(OSError):
+            if Path(f"/proc/{server.pid}/ns/net").stat().st_ino == netns.stat().st_ino:
+                return server
+        server.close()
+        return None
+
+    @staticmethod
+    def start(netns: int, folder: Path, config: str) -> None:
+        """Start a server in the namespace `netns`; it is ready when this returns.
+
+        The configuration's file is named after its text, so that a server tells by its arguments which one it has.
+
+        Raises:
+            OSError: dnsmasq is not there, or refused; with its own words.
+        """
+        path = folder / f"{_CONFIG}{hashlib.sha256(config.encode()).hexdigest()[:16]}"
+        for old in folder.glob(f"{_CONFIG}*"):
+            old.unlink()
+        path.write_text(config)
+        program = shutil.which("dnsmasq", path=f"{os.environ.get('PATH', '')}:{_SBIN}")
+        if program is None:
+            raise FileNotFoundError(errno.ENOENT, "dnsmasq is not installed (package dnsmasq-base)")
+        argv = [program, f"{_ARGUMENT}{path}"]
+
+        def run() -> subprocess.CompletedProcess[str]:
+            return subprocess.run(
+                argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=START_MAX_S, check=False
+            )
+
+        try:
+            done = kernel.within(netns, run)
+        except subprocess.TimeoutExpired as error:
+            raise TimeoutError(errno.ETIMEDOUT, f"dnsmasq has not started in {START_MAX_S:g} s") from error
+        if done.returncode != 0:
+            raise OSError(done.returncode, done.stderr.strip() or f"dnsmasq ended with {done.returncode}")
+
+    def config(self) -> str:
+        """Return the configuration that the process has."""
+        with suppress(OSError):
+            for argument in Path(f"/proc/{self.pid}/cmdline").read_text().split("\0"):
+                if argument.startswith(_ARGUMENT):
+                    return Path(argument.removeprefix(_ARGUMENT)).read_text()
+        return ""
+
+    def reload(self) -> None:
+        """Have the process read its hosts, names and options again."""
+        with suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self._pidfd, signal.SIGHUP)
+
+    def end(self) -> None:
+        """End the process and wait for that."""
+        for number, wait_s in ((signal.SIGTERM, END_MAX_S), (signal.SIGKILL, END_MAX_S)):
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._pidfd, number)
+            poll = select.poll()
+            poll.register(self._pidfd, select.POLLIN)
+            if poll.poll(wait_s * 1000):
+                break
+        self.close()
+
+    def fileno(self) -> int:
+        """Return the descriptor; readable when the process has ended."""
+        return self._pidfd
+
+    def close(self) -> None:
+        """Let go of the process."""
+        os.close(self._pidfd)

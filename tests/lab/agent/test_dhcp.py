@@ -1,0 +1,250 @@
+# SPDX-License-Identifier: Apache-2.0
+"""DHCP, names and router advertisements, asked for by real clients."""
+
+from __future__ import annotations
+
+import re
+import socket
+import struct
+import sys
+from typing import Literal
+
+import pytest
+
+from portico.hoststate import Dhcp, DhcpOption, DhcpSubnet, Lease, Route, Vif
+from portico.testing.lab import wait_until
+from portico.testing.rig import ANY, NET_A, Rig, Workload, group, network, port
+
+pytestmark = pytest.mark.lab
+
+PID = "/run/portico/dhcp/portico/aaaaaaaa-00/pid"
+SCRIPT = "/run/script"
+SERVER_MAC = "00:00:5e:00:53:fa"
+
+ASK_NAME = """
+import socket, sys
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.settimeout(1)
+s.sendto(bytes.fromhex(sys.argv[2]), (sys.argv[1], 53))
+print(s.recv(2000).hex())
+"""
+
+# A DHCPv6 client: Solicit with the link-layer address as identity, Request what was advertised; prints both answers.
+ASK_DHCPV6 = """
+import socket, struct, sys
+mac = bytes.fromhex(open("/sys/class/net/eth0/address").read().strip().replace(":", ""))
+s = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+s.settimeout(1)
+s.bind(("::", 546))
+scope = socket.if_nametoindex("eth0")
+option = lambda kind, body: struct.pack("!HH", kind, len(body)) + body
+mine = option(1, struct.pack("!HH", 3, 1) + mac) + option(8, bytes(2)) + option(6, struct.pack("!HH", 23, 59))
+def ask(kind, more):
+    s.sendto(bytes([kind, 1, 2, 3]) + mine + more, ("ff02::1:2", 547, 0, scope))
+    return s.recv(2000)
+wanted = option(3, struct.pack("!III", 7, 0, 0))
+answer = ask(11 if sys.argv[1:] else 1, b"" if sys.argv[1:] else wanted)
+print(answer.hex())
+if not sys.argv[1:]:
+    at, server = 4, b""
+    while at < len(answer):
+        kind, length = struct.unpack_from("!HH", answer, at)
+        if kind == 2:
+            server = answer[at : at + 4 + length]
+        at += 4 + length
+    print(ask(3, server + wanted).hex())
+"""
+
+Mode = Literal["dhcpv4", "slaac", "dhcpv6-stateful", "dhcpv6-stateless"]
+
+
+def subnet4(**options: object) -> DhcpSubnet:
+    return DhcpSubnet("s4", "10.0.0.0/24", "10.0.0.250", "dhcpv4", **options)  # type: ignore[arg-type]
+
+
+def subnet6(mode: Mode, **options: object) -> DhcpSubnet:
+    return DhcpSubnet("s6", "2001:db8::/64", "2001:db8::fa", mode, **options)  # type: ignore[arg-type]
+
+
+def server(*subnets: DhcpSubnet) -> Dhcp:
+    return Dhcp(NET_A, "port", SERVER_MAC, 1450, "lab.example", subnets)
+
+
+def lease(vif: Vif, number: int, name: str, *options: DhcpOption, serve: bool = True) -> Lease:
+    addresses = (f"10.0.0.{number}", f"2001:db8::{number:x}")
+    return Lease(NET_A, vif.port_id, vif.mac, addresses, name, options, serve)
+
+
+def begin(rig: Rig, *subnets: DhcpSubnet, options: tuple[DhcpOption, ...] = ()) -> tuple[Workload, Workload]:
+    """Start with two ports, of which the server knows both but serves only the first."""
+    asking = group(1, *ANY)
+    a, b = port(1, asking.group_id), port(2, asking.group_id)
+    rig.want(network(), asking, a, b, server(*subnets), lease(a, 1, "one", *options), lease(b, 2, "two", serve=False))
+    rig.start()
+    assert rig.statuses()[f"dhcp/{NET_A}"].state == "active"
+    rig.host.path(SCRIPT).write_text("#!/bin/sh\necho EVENT $1; set\n")
+    rig.host.run(["chmod", "+x", SCRIPT])
+    return rig.plug("a", a), rig.plug("b", b)
+
+
+def udhcpc(workload: Workload, *wanted: str) -> dict[str, str]:
+    """Run a client once; return what it was told, empty if nothing."""
+    more = [word for name in wanted for word in ("-O", name)]
+    argv = ["busybox", "udhcpc", "-f", "-n", "-q", "-i", "eth0", "-s", SCRIPT, "-t", "3", "-T", "1", *more]
+    result = workload.run(*argv, check=False)
+    told = result.out.partition("EVENT bound")[2]
+    return dict(re.findall(r"^([a-z0-9_]+)='?(.*?)'?$", told, re.MULTILINE))
+
+
+def name_query(name: str, kind: int) -> str:
+    labels = b"".join(bytes([len(part)]) + part.encode() for part in name.split("."))
+    return (struct.pack("!HHHHHH", 7, 0x100, 1, 0, 0, 0) + labels + b"\0" + struct.pack("!HH", kind, 1)).hex()
+
+
+def asked(workload: Workload, name: str, kind: int) -> bytes:
+    argv = (sys.executable, "-I", "-S", "-c", ASK_NAME, "10.0.0.250", name_query(name, kind))
+    return bytes.fromhex(workload.run(*argv).out.strip())
+
+
+def test_a_known_port_gets_its_address_with_mtu_routes_names_and_no_router(rig: Rig) -> None:
+    a, b = begin(rig, subnet4(routes=(Route("192.0.2.0/24", "10.0.0.9"),)))
+    told = udhcpc(a, "mtu", "staticroutes")
+    assert told["ip"] == "10.0.0.1" and told["mask"] == "24" and told["serverid"] == "10.0.0.250"
+    assert told["mtu"] == "1450" and told["domain"] == "lab.example" and told["hostname"] == "one"
+    assert told["staticroutes"] == "192.0.2.0/24 10.0.0.9"
+    assert told["dns"] == "10.0.0.250"
+    assert "router" not in told
+    assert udhcpc(b) == {}  # this server does not serve it
+
+
+def test_gateway_name_servers_and_options_of_a_port_are_told(rig: Rig) -> None:
+    routes = (Route("192.0.2.0/24", "10.0.0.9"),)
+    options = (DhcpOption("bootfile-name", "kernel"), DhcpOption("66", "10.0.0.77"))
+    subnet = subnet4(gateway="10.0.0.254", dns_servers=("192.0.2.53", "192.0.2.54"), routes=routes)
+    a, _ = begin(rig, subnet, options=options)
+    told = udhcpc(a, "staticroutes", "bootfile", "tftp")
+    assert told["router"] == "10.0.0.254"
+    assert told["dns"] == "192.0.2.53 192.0.2.54"
+    assert told["staticroutes"] == "192.0.2.0/24 10.0.0.9 0.0.0.0/0 10.0.0.254"
+    assert told["tftp"] == "10.0.0.77"
+    assert "kernel" in (told.get("bootfile", ""), told.get("boot_file", ""))
+
+
+def test_a_lease_that_comes_or_goes_needs_no_restart(rig: Rig) -> None:
+    _, b = begin(rig, subnet4())
+    before = rig.host.path(PID).read_text()
+    rig.want(lease(b.vif, 2, "two"))
+    assert udhcpc(b)["ip"] == "10.0.0.2"
+    rig.want(gone=[lease(b.vif, 2, "two")])
+    assert udhcpc(b) == {}
+    assert rig.host.path(PID).read_text() == before
+
+
+def test_names_of_all_ports_are_answered_and_nothing_else(rig: Rig) -> None:
+    a, _ = begin(rig, subnet4(), subnet6("dhcpv6-stateful"))
+    udhcpc(a)
+    a.run("ip", "addr", "add", "10.0.0.1/24", "dev", "eth0")
+    assert socket.inet_aton("10.0.0.2") in asked(a, "two.lab.example", 1)
+    assert socket.inet_pton(socket.AF_INET6, "2001:db8::2") in asked(a, "two.lab.example", 28)
+    assert b"\3two\3lab\7example" in asked(a, "2.0.0.10.in-addr.arpa", 12)
+    refused = asked(a, "www.example.com", 1)
+    assert refused[3] & 15 == 5 and struct.unpack_from("!H", refused, 6) == (0,)
+
+
+def test_dhcpv6_gives_a_known_port_its_address(rig: Rig) -> None:
+    a, b = begin(rig, subnet6("dhcpv6-stateful", dns_servers=("2001:db8::53",)))
+    program = (sys.executable, "-I", "-S", "-c", ASK_DHCPV6)
+    wait_for_link_local(a)
+    answer = bytes.fromhex(a.run(*program).out.split()[1])
+    assert answer[0] == 7
+    assert socket.inet_pton(socket.AF_INET6, "2001:db8::1") in answer
+    assert socket.inet_pton(socket.AF_INET6, "2001:db8::53") in answer
+    wait_for_link_local(b)
+    assert (
+        not b.run(*program, check=False).ok
+        or "20010db8000000000000000000000002" not in b.run(*program, check=False).out
+    )
+
+
+def test_stateless_dhcpv6_tells_name_servers_only(rig: Rig) -> None:
+    a, _ = begin(rig, subnet6("dhcpv6-stateless", advertise=True, dns_servers=("2001:db8::53",)))
+    wait_for_link_local(a)
+    answer = bytes.fromhex(a.run(sys.executable, "-I", "-S", "-c", ASK_DHCPV6, "information").out.strip())
+    assert socket.inet_pton(socket.AF_INET6, "2001:db8::53") in answer
+    shown = a.run("rdisc6", "-1", "-w", "1000", "eth0").out
+    assert flag(shown, "Stateful address conf.") == "No" and flag(shown, "Stateful other conf.") == "Yes"
+
+
+@pytest.mark.parametrize(("mode", "autonomous", "stateful"), [("slaac", "Yes", "No"), ("dhcpv6-stateful", "No", "Yes")])
+def test_router_advertisements_tell_prefix_and_mtu_but_no_router(
+    rig: Rig, mode: Mode, autonomous: str, stateful: str
+) -> None:
+    a, _ = begin(rig, subnet6(mode, advertise=True))
+    wait_for_link_local(a)
+    shown = a.run("rdisc6", "-1", "-w", "2000", "eth0").out
+    assert "Prefix                   : 2001:db8::/64" in shown
+    assert flag(shown, "Autonomous address conf.") == autonomous
+    assert flag(shown, "Stateful address conf.") == stateful
+    assert "Router lifetime           :            0" in shown
+    assert re.search(r"MTU +: +1450", shown)
+
+
+def test_without_advertise_nothing_is_advertised(rig: Rig) -> None:
+    a, _ = begin(rig, subnet4(), subnet6("dhcpv6-stateful"))
+    wait_for_link_local(a)
+    assert "Prefix" not in a.run("rdisc6", "-1", "-w", "500", "-r", "1", "eth0", check=False).out
+
+
+def test_the_server_outlives_the_agent_with_its_leases_and_is_found_again(rig: Rig) -> None:
+    a, _ = begin(rig, subnet4())
+    assert udhcpc(a)["ip"] == "10.0.0.1"
+    before = rig.host.path(PID).read_text()
+    rig.pause()
+    rig.start()
+    assert rig.host.path(PID).read_text() == before
+    assert "10.0.0.1" in rig.host.path("/var/lib/portico/dhcp/portico/aaaaaaaa-00/leases").read_text()
+    assert udhcpc(a)["ip"] == "10.0.0.1"
+
+
+def test_a_server_that_dies_is_started_again_and_keeps_its_leases(rig: Rig) -> None:
+    a, _ = begin(rig, subnet4())
+    udhcpc(a)
+    before = rig.host.path(PID).read_text()
+    rig.host.run(["kill", "-9", before.strip()])
+    wait_until("a new server", lambda: rig.host.path(PID).read_text() != before, 3)
+    assert "10.0.0.1" in rig.host.path("/var/lib/portico/dhcp/portico/aaaaaaaa-00/leases").read_text()
+    assert udhcpc(a)["ip"] == "10.0.0.1"
+
+
+def test_a_changed_subnet_is_served_and_an_unwanted_server_goes(rig: Rig) -> None:
+    a, _ = begin(rig, subnet4())
+    rig.want(server(subnet4(gateway="10.0.0.254")))
+    assert udhcpc(a)["router"] == "10.0.0.254"
+    pid = int(rig.host.path(PID).read_text())
+    rig.want(gone=[server(subnet4())])
+    assert not rig.host.run(["kill", "-0", str(pid)], check=False).ok
+    assert "dhcp" not in rig.host.run(["ip", "netns"]).out
+    assert not rig.host.path(PID).exists()
+
+
+def test_the_server_runs_without_root_and_is_small(rig: Rig) -> None:
+    begin(rig, subnet4(), subnet6("dhcpv6-stateful", advertise=True))
+    pid = int(rig.host.path(PID).read_text())
+    status = rig.host.path(f"/proc/{pid}/status").read_text()
+    assert re.search(r"^Uid:\s+65534\s", status, re.MULTILINE)
+    rss = re.search(r"^VmRSS:\s+(\d+) kB", status, re.MULTILINE)
+    assert rss and int(rss[1]) < 4096
+
+
+def flag(shown: str, name: str) -> str:
+    return shown.partition(name)[2].partition(":")[2].split()[0]
+
+
+def wait_for_link_local(workload: Workload) -> None:
+    wait_until(
+        "a usable link-local address",
+        lambda: (
+            "tentative" not in (out := workload.run("ip", "-6", "addr", "show", "dev", "eth0").out) and "fe80" in out
+        ),
+        5,
+    )

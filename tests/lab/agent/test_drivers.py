@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The agent's drivers keep their contract on the real kernel."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from portico.agent import netlink
+from portico.agent.drivers.conntrack import Conntrack
+from portico.agent.drivers.libnftables import Nft
+from portico.agent.links import Links
+from portico.testing.driver_suite import DriverSuite, Site
+from portico.testing.faults import Faults
+from portico.testing.lab import Lab
+
+pytestmark = pytest.mark.lab
+
+
+class TestDriversOnTheKernel(DriverSuite):
+    """One lab host stands for our namespace, another for the host's."""
+
+    @pytest.fixture(autouse=True)
+    def lab(self) -> Iterator[None]:
+        with Lab() as lab:
+            ours, host = lab.host("ours"), lab.host("host")
+            netns = os.open(f"/proc/{host.pid}/ns/net", os.O_RDONLY)
+            netfilter = ours.call(lambda: netlink.Socket(netlink.NETFILTER))
+            self._site = Site(
+                ours=ours.call(lambda: Links(netlink.Socket(netlink.ROUTE))),
+                host=host.call(lambda: Links(netlink.Socket(netlink.ROUTE))),
+                host_netns=netns,
+                nft=ours.call(Nft),
+                netfilter=netfilter,
+                conntrack=Conntrack(netfilter),
+                faults=Faults(),
+                call=ours.call,
+            )
+            yield
+            os.close(netns)
+
+    def site(self) -> Site:
+        return self._site

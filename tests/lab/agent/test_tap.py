@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Taps, with a program in the place of a hypervisor."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from portico.hoststate import Rule
+from portico.testing import frames
+from portico.testing.lab import Process, wait_until
+from portico.testing.rig import ANY, Rig, group, network, port
+
+pytestmark = pytest.mark.lab
+
+OPEN = (*ANY, Rule("ingress", "IPv4"))
+
+# Answers ARP for 10.0.0.1 and says every packet that it reads; sends its arguments.
+HYPERVISOR = """
+import fcntl, os, struct, sys
+f = os.open("/dev/net/tun", os.O_RDWR)
+fcntl.ioctl(f, 0x400454CA, struct.pack("16sH22x", sys.argv[1].encode(), 0x1002))
+print("open")
+mac = bytes.fromhex("00005e005301")
+for frame in sys.argv[2:]:
+    os.write(f, bytes.fromhex(frame))
+while True:
+    p = os.read(f, 2000)
+    print(p.hex())
+    if p[12:14] == bytes([8, 6]) and p[38:42] == bytes([10, 0, 0, 1]):
+        os.write(f, p[6:12] + mac + p[12:20] + bytes([0, 2]) + mac + p[38:42] + p[22:32])
+    if p[12:14] == bytes([8, 0]) and p[23] == 1 and p[34] == 8:
+        body = p[:34] + bytes([0, 0]) + struct.pack("!H", struct.unpack("!H", p[36:38])[0] + 0x800 & 0xFFFF) + p[38:]
+        os.write(f, p[6:12] + mac + body[12:26] + p[30:34] + p[26:30] + body[34:])
+"""
+
+
+def hypervisor(rig: Rig, *sent: bytes) -> Process:
+    argv = [sys.executable, "-I", "-S", "-u", "-c", HYPERVISOR, "tapone", *(frame.hex() for frame in sent)]
+    process = rig.host.spawn(argv, log="hypervisor")
+    process.wait_for_text("open", 5)
+    return process
+
+
+def test_a_port_waits_for_its_tap_and_is_active_as_soon_as_it_comes(rig: Rig) -> None:
+    everybody = group(1, *OPEN)
+    tap = port(1, everybody.group_id, plug="tap", tap_name="tapone")
+    peer = port(2, everybody.group_id)
+    key = f"vif/{tap.port_id}"
+    rig.want(network(), everybody, tap, peer)
+    rig.start()
+    status = rig.statuses()[key]
+    assert (status.state, status.reason) == ("waiting", "tap tapone does not exist on this host yet")
+    machine = hypervisor(rig)
+    rig.wait_status(key, "active", 1)
+    other = rig.plug("b", peer, "10.0.0.2/24")
+    wait_until("the machine answers", lambda: other.pings("10.0.0.1"), 3)
+    machine.kill()
+    rig.wait_status(key, "waiting", 1)
+    hypervisor(rig)
+    rig.wait_status(key, "active", 1)
+    assert other.pings("10.0.0.1")
+
+
+def test_a_tap_is_guarded(rig: Rig) -> None:
+    everybody = group(1, *OPEN)
+    tap, peer = port(1, everybody.group_id, plug="tap", tap_name="tapone", make_tap=True), port(2, guard=None)
+    rig.want(network(), everybody, tap, peer)
+    rig.start()
+    other = rig.plug("b", peer)
+    sniffer = other.sniff()
+
+    def datagram(source: str, marker: bytes) -> bytes:
+        packet = frames.ipv4(source, "10.0.0.2", frames.UDP, frames.udp(1, 2, marker * 8))
+        return frames.ethernet(peer.mac, tap.mac, frames.IPV4, packet)
+
+    hypervisor(rig, datagram("10.0.0.9", b"spoofed"), datagram("10.0.0.1", b"honest!"))
+    sniffer.wait_for_text((b"honest!" * 8).hex(), 3)
+    assert (b"spoofed" * 8).hex() not in sniffer.output
+
+
+def test_unplugging_leaves_a_hypervisors_tap_and_what_others_do_with_it(rig: Rig) -> None:
+    everybody = group(1, *OPEN)
+    tap = port(1, everybody.group_id, plug="tap", tap_name="tapone")
+    rig.want(network(), everybody, tap)
+    rig.start()
+    hypervisor(rig)
+    rig.wait_status(f"vif/{tap.port_id}", "active")
+    rig.want(gone=[tap])
+    assert rig.host.run(["ip", "link", "show", "tapone"]).ok
+    assert "clsact" not in rig.host.run(["tc", "qdisc", "show", "dev", "tapone"]).out
+
+
+def test_a_tap_is_taken_as_nova_makes_it_and_let_go_when_nova_removes_it(rig: Rig) -> None:
+    everybody = group(1, *OPEN)
+    tap = port(1, everybody.group_id, plug="tap", tap_name="tapone")
+    rig.want(network(), everybody, tap)
+    rig.start()
+    rig.host.run(["ip", "tuntap", "add", "tapone", "mode", "tap", "multi_queue"])
+    rig.host.run(["ip", "link", "set", "tapone", "up"])
+    rig.host.run(["ip", "link", "set", "tapone", "mtu", "1450"])
+    rig.wait_status(f"vif/{tap.port_id}", "active", 1)
+    rig.host.run(["ip", "link", "delete", "tapone"])
+    rig.wait_status(f"vif/{tap.port_id}", "waiting", 1)
+
+
+def test_an_agent_finds_its_joins_again(rig: Rig) -> None:
+    everybody = group(1, *OPEN)
+    tap = port(1, everybody.group_id, plug="tap", tap_name="tapone", make_tap=True)
+    rig.want(network(), everybody, tap)
+    rig.start()
+    before = rig.host.run(["tc", "filter", "show", "dev", "tapone", "ingress"]).out
+    rig.pause()
+    rig.start()
+    assert rig.host.run(["tc", "filter", "show", "dev", "tapone", "ingress"]).out == before
+    assert "mirred" in before
+    rig.pause()
+    rig.want(gone=[tap])
+    rig.start()
+    assert not rig.host.run(["ip", "link", "show", "tapone"], check=False).ok

@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The rules as text and as changes, without a kernel (`tests/lab/agent/test_rules_load.py` feeds them to nft)."""
+
+from __future__ import annotations
+
+import ipaddress
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from portico.agent import rules
+from portico.agent.delta import Wanted
+from portico.agent.fragment import Element, Fragment, fragment, link_local
+from portico.agent.ruleset import Change, Ruleset, render
+from portico.hoststate import Bridge, Group, Guard, HostObject, Member, Rule, Source, Vif, key_of
+
+NETS = ("n1", "n2")
+CIDRS = ("10.0.0.1/32", "10.0.0.0/24", "10.0.0.0/25", "0.0.0.0/0", "2001:db8::1/128", "2001:db8::/64", "2001:db8::/32")
+GROUPS = ("g1", "g2", "g3")
+
+
+def test_a_rule_becomes_the_statement_that_says_it() -> None:
+    said = {
+        Rule("egress", "IPv4"): ["ether type ip accept"],
+        Rule("ingress", "IPv6", 17, 53, 53): ["ether type ip6 meta l4proto 17 th dport 53 accept"],
+        Rule("ingress", "IPv4", 6, 80, None): ["ether type ip meta l4proto 6 th dport 80-65535 accept"],
+        Rule("ingress", "IPv4", 1, 8, 0): ["ether type ip meta l4proto 1 icmp type 8 icmp code 0 accept"],
+        Rule("ingress", "IPv6", 60): ["ether type ip6 exthdr dst exists accept"],
+        Rule("egress", "IPv4", None, None, None, "10.0.0.0/8"): ["ether type ip ip daddr 10.0.0.0/8 accept"],
+        Rule("ingress", "IPv4", remote_group_id="g"): [
+            f"ether type ip meta mark & 0xffff . ip saddr @{name} accept" for name in ("m4-g", "n4-g")
+        ],
+    }
+    assert {rule: rules.lines(rule) for rule in said} == said
+
+
+def test_a_rule_with_a_remote_that_is_no_cidr_is_refused() -> None:
+    with pytest.raises(ValueError, match="nonsense"):
+        rules.lines(Rule("ingress", "IPv4", remote_cidr="nonsense"))
+
+
+def test_link_local_addresses_are_made_as_rfc_4291_says() -> None:
+    assert link_local("34:56:78:9a:bc:de") == ipaddress.ip_address("fe80::3656:78ff:fe9a:bcde")
+
+
+objects = st.one_of(
+    st.builds(Bridge, st.sampled_from(NETS), st.just(1500)),
+    st.builds(
+        Vif,
+        st.sampled_from(["p1", "p2", "p3"]),
+        st.sampled_from(NETS),
+        st.just("00:00:5e:00:53:01"),
+        st.just(1500),
+        st.just("pv"),
+        admin_up=st.booleans(),
+        guard=st.none()
+        | st.builds(
+            Guard,
+            st.lists(st.builds(Source, st.just("00:00:5e:00:53:01"), st.sampled_from(CIDRS)), max_size=4).map(tuple),
+            st.lists(st.sampled_from(GROUPS), max_size=3).map(tuple),
+        ),
+    ),
+    st.builds(
+        Group,
+        st.sampled_from(GROUPS),
+        st.lists(
+            st.builds(
+                Rule,
+                st.sampled_from(["ingress", "egress"]),
+                st.sampled_from(["IPv4", "IPv6"]),
+                st.sampled_from([None, 1, 6, 58, 132]),
+                remote_group_id=st.none() | st.sampled_from(GROUPS),
+            ),
+            max_size=3,
+        ).map(tuple),
+        st.booleans(),
+    ),
+    st.builds(Member, st.sampled_from(GROUPS), st.sampled_from(NETS), st.sampled_from(CIDRS)),
+)
+
+
+class Kernel:
+    """What nft would have after the changes; refuses what nft refuses."""
+
+    def __init__(self) -> None:
+        self.sets: set[str] = set()
+        self.chains: dict[str, tuple[str, ...]] = {}
+        self.elements: dict[Element, str] = {}
+
+    def apply(self, change: Change) -> None:
+        assert not change.sets & self.sets
+        self.sets |= change.sets
+        self.chains |= change.chains
+        assert change.gone_elements <= self.elements.keys()
+        for element in change.gone_elements:
+            del self.elements[element]
+        assert not change.elements.keys() & self.elements.keys()
+        self.elements |= change.elements
+        assert change.gone_chains <= self.chains.keys()
+        for name in change.gone_chains:
+            del self.chains[name]
+        assert change.gone_sets <= self.sets
+        self.sets -= change.gone_sets
+        self.elements = {e: v for e, v in self.elements.items() if e.container not in change.gone_sets}
+        for lines in self.chains.values():
+            for line in lines:
+                target = line.rpartition("jump ")[2]
+                assert "jump " not in line or target == "welcome" or target in self.chains
+                assert "@" not in line or line.partition("@")[2].split()[0] in self.sets
+
+
+@given(st.lists(st.lists(st.tuples(st.booleans(), objects), max_size=6), max_size=6))
+def test_changes_add_up_to_what_is_made_from_nothing(batches: list[list[tuple[bool, HostObject]]]) -> None:
+    wanted, changed, kernel = Wanted(), Ruleset(), Kernel()
+    for batch in batches:
+        put = [item for add, item in batch if add]
+        gone = [key_of(item) for add, item in batch if not add]
+        kept = [key for key in gone if key not in {key_of(item) for item in put}]
+        dirty = wanted.change(put, kept)
+        pieces = {key: fragment(wanted.objects[key], wanted) for key in dirty if key in wanted.objects}
+        present: dict[str, Fragment] = {key: piece for key, piece in pieces.items() if piece is not None}
+        absent = [key for key in dirty if key not in present and key in changed.fragments]
+        change = changed.change(present, absent)
+        kernel.apply(change)
+        assert render(change)
+    whole = Ruleset()
+    made = {key: fragment(item, wanted) for key, item in wanted.objects.items()}
+    everything = whole.change({key: piece for key, piece in made.items() if piece is not None})
+    assert (kernel.sets, kernel.chains, kernel.elements) == (everything.sets, everything.chains, everything.elements)
+
+
+@given(st.lists(st.sampled_from(NETS), max_size=12))
+def test_zones_are_unique_and_stay_while_a_network_is_wanted(order: list[str]) -> None:
+    wanted = Wanted()
+    for name in order:
+        before = dict(wanted.zones)
+        key = f"bridge/{name}"
+        wanted.change([] if key in wanted.objects else [Bridge(name, 1500)], [key] if key in wanted.objects else [])
+        assert len(set(wanted.zones.values())) == len(wanted.zones)
+        assert all(wanted.zones[each] == zone for each, zone in before.items() if each in wanted.zones)
