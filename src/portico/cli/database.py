@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`portico db`: the database's schema and its copy."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from portico.cli import overrides
+from portico.cli.context import Context
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Take what to do."""
+    verbs = parser.add_subparsers(title="verbs", dest="verb", required=True, metavar="VERB")
+    upgrade = verbs.add_parser("upgrade", help="make the schema, or bring it to this version; stop `portico up` before")
+    check = verbs.add_parser("check", help="tell the schema's version; exit 1 when it is not this program's")
+    backup = verbs.add_parser("backup", help="write a consistent copy of a SQLite database, also while it is in use")
+    backup.add_argument("target", type=Path, metavar="FILE", help="the copy; it must not exist")
+    for made in (upgrade, check, backup):
+        overrides.add_arguments(made)
+
+
+def run(arguments: argparse.Namespace, context: Context) -> int:
+    """Do what the verb says."""
+    from portico.model.load import load
+    from portico.store import schema
+    from portico.store.store import Store
+
+    store = Store(overrides.apply(arguments, context).database, load())
+    try:
+        if arguments.verb == "upgrade":
+            schema.ensure(store)
+        elif arguments.verb == "backup":
+            schema.backup(store, arguments.target)
+        found = schema.version(store)
+    finally:
+        store.close()
+    place = store.engine.url.render_as_string(hide_password=True)
+    sys.stdout.write(f"{place}: schema {found or 'absent'}, this program's is {schema.HEAD}\n")
+    return 0 if found == schema.HEAD else 1

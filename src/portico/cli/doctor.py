@@ -1,0 +1,210 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`portico doctor`: what Portico needs of this machine, tried out, with the way to get what is missing."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import socket
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from portico.cli import output, probe
+from portico.cli.context import Context
+from portico.client import Client
+from portico.errors import PorticoError, Unavailable
+from portico.settings import Settings
+from portico.settings_check import TcpAddress, UnixAddress, parse_listen
+
+# The first Docker Engine that the plugin is tested with.
+DOCKER_OLDEST = (20, 10)
+SBIN = "/usr/sbin:/sbin"
+
+
+class Finding(NamedTuple):
+    """One check. `state`: ok, missing (Portico cannot work), or absent (a part of it cannot)."""
+
+    check: str
+    state: str
+    detail: str
+    remedy: str = ""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Take the form."""
+    parser.add_argument("-f", "--format", choices=("text", "json"), default="text", help="how to print (default: text)")
+
+
+def run(arguments: argparse.Namespace, context: Context) -> int:
+    """Print the findings; the exit code is 1 when something is missing."""
+    findings = []
+    for check in CHECKS:
+        for finding in check(context.settings):
+            findings.append(finding)
+            if arguments.format == "text":
+                sys.stdout.write(_text(finding))
+                sys.stdout.flush()
+    missing = sum(finding.state == "missing" for finding in findings)
+    if arguments.format == "json":
+        sys.stdout.write(output.document([finding._asdict() for finding in findings], "json"))
+    else:
+        sys.stdout.write("this machine can run Portico\n" if not missing else f"missing: {missing}\n")
+    return 1 if missing else 0
+
+
+def _text(finding: Finding) -> str:
+    line = f"{finding.state:<8} {finding.check:<22} {finding.detail}".rstrip() + "\n"
+    return line + (f"{'':<8} {'':<22} get it: {finding.remedy}\n" if finding.remedy else "")
+
+
+def check_root(_: Settings) -> Iterator[Finding]:
+    """Root, without which nothing else can be tried."""
+    if os.geteuid() == 0:
+        yield Finding("root", "ok", "")
+    else:
+        yield Finding("root", "missing", f"user {os.geteuid()}", "sudo portico doctor")
+
+
+def check_kernel(_: Settings) -> Iterator[Finding]:
+    """Every feature, in a namespace of its own."""
+    try:
+        found = probe.kernel()
+    except OSError as error:
+        yield Finding("network namespaces", "missing", error.strerror or str(error), "run as root, outside a container")
+        return
+    yield Finding("network namespaces", "ok", os.uname().release)
+    for feature, problem in found:
+        if problem:
+            yield Finding(feature.name, "missing", problem, f"modprobe -a {feature.module}")
+        else:
+            yield Finding(feature.name, "ok", "")
+
+
+def check_filter(_: Settings) -> Iterator[Finding]:
+    """The agent's own rules."""
+    try:
+        problem = probe.filter_rules()
+    except OSError as error:
+        yield Finding("nftables", "missing", str(error), "apt-get install libnftables1; run as root")
+        return
+    if problem:
+        yield Finding("nftables", "missing", problem, "modprobe -a nf_tables nf_conntrack; libnftables 1.0.6 or newer")
+    else:
+        yield Finding("nftables", "ok", "the agent's rules load: bridge family, conntrack zones, marks")
+
+
+def check_tools(_: Settings) -> Iterator[Finding]:
+    """Programs that the agent starts."""
+    found = shutil.which("dnsmasq", path=f"{os.environ.get('PATH', '')}:{SBIN}")
+    if found:
+        yield Finding("dnsmasq", "ok", found)
+    else:
+        yield Finding("dnsmasq", "missing", "it gives VMs their addresses", "apt-get install dnsmasq-base")
+
+
+def check_docker(settings: Settings) -> Iterator[Finding]:
+    """The Docker Engine, where the plugin is wanted."""
+    if not settings.docker.enabled or not settings.docker.engine_socket:
+        return
+    remedy = "apt-get install docker.io; or do without: docker.enabled = false"
+    try:
+        with Client(f"unix:{settings.docker.engine_socket}", timeout_s=5) as client:
+            version = str(client.get_json("/version")["Version"])
+    except (Unavailable, KeyError, TypeError):
+        yield Finding("docker engine", "absent", f"does not answer at {settings.docker.engine_socket}", remedy)
+        return
+    numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
+    if numbers < DOCKER_OLDEST:
+        yield Finding("docker engine", "absent", f"{version} is older than 20.10", "apt-get install docker.io")
+    else:
+        yield Finding("docker engine", "ok", version)
+
+
+def check_listen(settings: Settings) -> Iterator[Finding]:
+    """Whether the API can listen where it should."""
+    for text in settings.listen:
+        address = parse_listen(text)
+        if _portico_answers(text):
+            yield Finding("listen", "ok", f"{text}: Portico answers there already")
+        elif problem := _cannot_listen(address):
+            yield Finding("listen", "missing", f"{text}: {problem}", "end what listens there, or change `listen`")
+        else:
+            yield Finding("listen", "ok", f"{text} is free")
+
+
+def _portico_answers(text: str) -> bool:
+    try:
+        with Client(text if text.startswith("unix:") else f"http://{text}", timeout_s=2) as client:
+            return "version" in client.get_json("/healthz")
+    except (PorticoError, TypeError, ValueError):
+        return False
+
+
+def _cannot_listen(address: TcpAddress | UnixAddress) -> str:
+    if isinstance(address, UnixAddress):
+        return _not_writable(address.path.parent)
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as trial:
+        trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            trial.bind((address.host, address.port))
+        except OSError as error:
+            return error.strerror or str(error)
+    return ""
+
+
+def _not_writable(directory: Path) -> str:
+    """Return why a file cannot be made in a directory that may itself have to be made."""
+    there = next(path for path in (directory, *directory.parents) if path.exists())
+    if not there.is_dir():
+        return f"{there} is not a directory"
+    return "" if os.access(there, os.W_OK | os.X_OK) else f"{there} is not writable"
+
+
+def check_database(settings: Settings) -> Iterator[Finding]:
+    """Whether the database opens and has a schema that this program knows."""
+    from portico.model.load import load
+    from portico.store import schema
+    from portico.store.store import Store
+
+    path = settings.database.partition("sqlite:///")[2]
+    if path and not Path(path).exists():
+        problem = _not_writable(Path(path).parent)
+        remedy = "change `state_dir` or `database`" if problem else ""
+        yield Finding("database", "missing" if problem else "ok", problem or f"{path} will be made", remedy)
+        return
+    store = Store(settings.database, load())
+    try:
+        found = schema.version(store)
+    except PorticoError as error:
+        yield Finding("database", "missing", error.message, "change `database`, or start its server")
+        return
+    finally:
+        store.close()
+    if found is not None and found > schema.HEAD:
+        yield Finding("database", "missing", f"schema {found} is newer than {schema.HEAD}", "install the newer Portico")
+    else:
+        yield Finding("database", "ok", f"schema {found or 'absent'}; this program's is {schema.HEAD}")
+
+
+def check_systemd(_: Settings) -> Iterator[Finding]:
+    """Whether the units are of use."""
+    if Path("/run/systemd/system").is_dir():
+        yield Finding("systemd", "ok", "`portico units` installs the units")
+    else:
+        yield Finding("systemd", "absent", "not running here; start `portico up` by other means")
+
+
+CHECKS: Iterable[Callable[[Settings], Iterator[Finding]]] = (
+    check_root,
+    check_kernel,
+    check_filter,
+    check_tools,
+    check_docker,
+    check_listen,
+    check_database,
+    check_systemd,
+)

@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`portico port explain`: what is wanted of a port, what the kernel has of it, and why they differ."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from contextlib import closing
+from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import quote
+
+import msgspec
+
+from portico.cli import output
+from portico.cli.context import Context
+from portico.cli.find import find
+from portico.errors import Conflict, PorticoError, Unavailable
+from portico.model.load import load
+from portico.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from portico.agent.explain import Row
+    from portico.agent.runtime import Place
+    from portico.client import Client
+    from portico.hoststate import Update
+
+COLUMNS = ("same", "aspect", "wanted", "actual")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Take the port and the form."""
+    output.add_arguments(parser)
+    parser.add_argument("port", metavar="PORT", help="name or id")
+    parser.add_argument("--all", action="store_true", help="print what is as wanted, too")
+
+
+def run(arguments: argparse.Namespace, context: Context) -> int:
+    """Print the differences, or every aspect; the exit code is 1 when there are differences."""
+    client, settings = context.client, context.settings
+    port = find(client, load().resources["port"], arguments.port)
+    host = port["binding:host_id"]
+    status = client.get_json(f"/portico/v1/ports/{quote(port['id'], safe='')}/status")
+    if arguments.format == "table":
+        sys.stdout.write(_head(port, status))
+    if not host:
+        return 0
+    if host != settings.host:
+        raise Conflict(f"port {arguments.port}: is on host {host!r} and this is {settings.host!r}; ask there")
+    if os.geteuid() != 0:
+        raise PorticoError("explain: must run as root to look into the data plane")
+    rows = _rows(settings, _wanted(client, host), port["id"])
+    different = [row for row in rows if not row.same]
+    shown = [
+        msgspec.structs.asdict(row) for row in (rows if arguments.all or arguments.format != "table" else different)
+    ]
+    if shown or arguments.format != "table":
+        sys.stdout.write(output.render_list(shown, arguments.column or COLUMNS, arguments.format))
+    if not different and arguments.format == "table":
+        sys.stdout.write(f"the kernel has all {len(rows)} aspects as wanted\n")
+    return 1 if different else 0
+
+
+def _head(port: dict[str, Any], status: dict[str, Any]) -> str:
+    where = f"on {port['binding:host_id']} as {port['binding:vif_type']}" if port["binding:host_id"] else "not plugged"
+    reason = f": {status['reason']}" if status["reason"] else ""
+    return f"port {port['name'] or port['id']}  {status['status']}{reason}  {where}\n"
+
+
+def _wanted(client: Client, host: str) -> Update:
+    """Return the whole wanted state of a host: the first line of its feed."""
+    from portico.hoststate import Update
+
+    stream = cast("Generator[Any]", client.stream(f"/portico/v1/hosts/{quote(host, safe='')}/wanted", silence_s=10))
+    with closing(stream):
+        for update in stream:
+            return msgspec.convert(update, Update)
+    raise Unavailable(f"the API at {client.url} ended the feed of host {host!r} before it told anything")
+
+
+def _rows(settings: Settings, wanted: Update, port_id: str) -> list[Row]:
+    from portico.agent.explain import explain
+
+    try:
+        return explain(place_of(settings), wanted.objects, port_id)
+    except FileNotFoundError as error:
+        netns = settings.agent.netns
+        raise Unavailable(f"this host has no network namespace {netns!r}: no agent has run here") from error
+
+
+def place_of(settings: Settings) -> Place:
+    """Return where the agent of these settings works."""
+    from portico.agent.runtime import Place
+
+    return Place(settings.agent.netns, settings.state_dir, settings.run_dir, settings.agent.reconcile_s)

@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Options of a command from the attributes of a resource, and their text as values for the API."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, NamedTuple
+
+import msgspec
+
+from portico.client import singular
+from portico.errors import BadRequest
+from portico.model.resource import OWNER, Attribute, Registry, Resource
+
+Kind = Literal["text", "number", "boolean", "reference", "references", "list", "dict"]
+# Turns a name or an id of an object of the named resource into its id.
+FindId = Callable[[Resource, str], str]
+
+# A comma separates pairs only where another NAME= follows, so that values may hold commas.
+BETWEEN_PAIRS = re.compile(r",(?=[A-Za-z_][\w:-]*=)")
+PAIR = re.compile(r"([A-Za-z_][\w:-]*)=(.*)", re.DOTALL)
+NUMBER_VALIDATORS = {"type:integer", "type:non_negative", "type:range"}
+
+
+class Option(NamedTuple):
+    """One attribute as an option. `target` is the resource that a reference names; `flag` has its two dashes."""
+
+    attribute: Attribute
+    kind: Kind
+    flag: str
+    target: Resource | None
+
+    @property
+    def dest(self) -> str:
+        """Name in the parsed arguments, one that no other argument of ours can have."""
+        return f"attribute {self.attribute.name}"
+
+
+def option_of(registry: Registry, attribute: Attribute) -> Option:
+    """Return how an attribute is given on the command line."""
+    target = registry.resources.get(attribute.references)
+    validators = {name for name, _ in attribute.validate}
+    kind: Kind = "text"
+    name = attribute.name
+    if target:
+        kind, name = "reference", name.removesuffix("_id")
+    elif "type:uuid_list" in validators and (target := registry.resources.get(singular(name))):
+        kind, name = "references", singular(name)
+    elif attribute.column == "boolean" or _converter(attribute).startswith("convert_to_boolean"):
+        kind = "boolean"
+    elif attribute.column == "integer" or _converter(attribute) == "convert_to_int" or validators & NUMBER_VALIDATORS:
+        kind = "number"
+    elif attribute.column == "json":
+        is_dict = any(v.startswith("type:dict") for v in validators)
+        kind, name = ("dict", name) if is_dict else ("list", singular(name))
+    elif name == OWNER:
+        name = "project"
+    return Option(attribute, kind, "--" + re.sub(r"[_:]", "-", name), target)
+
+
+def _converter(attribute: Attribute) -> str:
+    return getattr(attribute.convert_to, "__name__", "")
+
+
+def add_option(parser: argparse._ActionsContainer, option: Option, *, required: bool = False) -> None:
+    """Add an option, and the hidden `--no-...` that empties it."""
+    text = option.attribute.doc.replace("%", "%%")
+    negative = "--no-" + option.flag.removeprefix("--")
+    match option.kind:
+        case "boolean":
+            parser.add_argument(option.flag, dest=option.dest, action=argparse.BooleanOptionalAction, help=text)
+            return
+        case "references" | "list":
+            metavar = _metavar(option)
+            parser.add_argument(option.flag, dest=option.dest, action="append", metavar=metavar, help=text)
+            parser.add_argument(negative, dest=option.dest, action="store_const", const=[], help=argparse.SUPPRESS)
+        case _:
+            parser.add_argument(option.flag, dest=option.dest, metavar=_metavar(option), required=required, help=text)
+            if not required:
+                parser.add_argument(
+                    negative, dest=option.dest, action="store_const", const=NULL, help=argparse.SUPPRESS
+                )
+
+
+class Null:
+    """Stands for JSON's null; None among the arguments means that an option was not given."""
+
+
+NULL = Null()
+
+
+def _metavar(option: Option) -> str:
+    if option.target:
+        return option.target.name.upper().replace("_", "-")
+    return {"number": "N", "dict": "KEY=VALUE,...", "list": "VALUE"}.get(option.kind, "TEXT")
+
+
+def value_of(registry: Registry, option: Option, given: Any, find_id: FindId) -> Any:
+    """Return what the API expects for what was given on the command line.
+
+    Raises:
+        BadRequest: the text cannot be read as this kind of value.
+    """
+    if isinstance(given, Null):
+        return None
+    match option.kind:
+        case "reference" if option.target:
+            return find_id(option.target, given)
+        case "references" if option.target:
+            return [find_id(option.target, word) for word in given]
+        case "number":
+            # What is no number goes out as it is; the API's answer names the rule.
+            return int(given) if re.fullmatch(r"-?[0-9]+", given) else given
+        case "list":
+            return [_element(registry, option, text, find_id) for text in given]
+        case "dict":
+            value = _element(registry, option, given, find_id)
+            if not isinstance(value, dict):
+                raise BadRequest(f"{option.flag} {given!r}: must be KEY=VALUE,... or a JSON object")
+            return value
+    return given
+
+
+def _element(registry: Registry, option: Option, text: str, find_id: FindId) -> Any:
+    """Return one element: JSON, KEY=VALUE pairs, or the text itself."""
+    if text.startswith(("{", "[")):
+        try:
+            return msgspec.json.decode(text)
+        except msgspec.DecodeError as error:
+            raise BadRequest(f"{option.flag} {text!r}: is not JSON: {error}") from error
+    pairs = [PAIR.fullmatch(part) for part in BETWEEN_PAIRS.split(text)]
+    if not all(pairs):
+        return text
+    return dict(_member(registry, pair[1].replace("-", "_"), pair[2], find_id) for pair in pairs if pair)
+
+
+def _member(registry: Registry, name: str, text: str, find_id: FindId) -> tuple[str, Any]:
+    """Return a pair with names of objects turned into ids: `subnet=blue` is `subnet_id` of the subnet blue."""
+    target = registry.resources.get(name.removesuffix("_id"))
+    if target:
+        return f"{target.name}_id", find_id(target, text)
+    words: Mapping[str, bool] = {"true": True, "false": False}
+    return name, words.get(text, text)
+
+
+def filter_text(registry: Registry, option: Option, given: Any, find_id: FindId) -> Any:
+    """Return a filter's value in a query; pairs become Neutron's `fixed_ips=ip_address=192.0.2.1`."""
+    value = value_of(registry, option, given, find_id)
+    if option.kind != "list":
+        return value
+    pairs = [f"{name}={inner}" for element in value if isinstance(element, dict) for name, inner in element.items()]
+    return pairs + [element for element in value if not isinstance(element, dict)]

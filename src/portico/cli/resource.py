@@ -1,0 +1,231 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`portico network create blue` and its like: the verbs of every collection, from the registry."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+from urllib.parse import quote
+
+from portico.cli import output
+from portico.cli.context import Context
+from portico.cli.find import find, find_id
+from portico.cli.option import NULL, Option, add_option, filter_text, option_of, value_of
+from portico.errors import BadRequest, PorticoError
+from portico.model.load import load
+from portico.model.resource import Registry, Resource
+
+# What is given without an option where it is not the name.
+POSITIONAL = {"subnet": "cidr"}
+# What need not be given because it follows from the rest.
+DERIVED = {"ip_version"}
+# What a person looks for first in a list; others show whatever they have of GENERAL.
+COLUMNS = {
+    "network": ("id", "name", "status", "mtu", "subnets"),
+    "subnet": ("id", "name", "network_id", "cidr", "gateway_ip", "enable_dhcp"),
+    "subnetpool": ("id", "name", "prefixes", "default_prefixlen"),
+    "port": ("id", "name", "status", "mac_address", "fixed_ips", "device_owner", "binding:host_id"),
+    "security_group_rule": (
+        *("id", "security_group_id", "direction", "ethertype", "protocol", "port_range_min", "port_range_max"),
+        *("remote_ip_prefix", "remote_group_id"),
+    ),
+    "agent": ("id", "agent_type", "host", "alive", "admin_state_up"),
+    "network_ip_availability": ("network_id", "network_name", "used_ips", "total_ips"),
+}
+GENERAL = ("id", "name", "status", "state", "description", "project_id")
+# Commands beside the collection's own verbs: resource, verb, module, help.
+EXTRA = (
+    ("port", "plug", "portico.cli.plug", "put a port on this host: a tap for a hypervisor"),
+    ("port", "unplug", "portico.cli.unplug", "take a port off its host"),
+    ("port", "explain", "portico.cli.explain", "what is wanted of a port, what the kernel has, and why they differ"),
+)
+NO_HINT = "--no-OPTION sets null, or empties a list. Names stand for ids wherever they are unique."
+Run = Callable[["Collection", argparse.Namespace, Context], int]
+
+
+class Collection:
+    """A resource with its registry: what the verbs need."""
+
+    def __init__(self, registry: Registry, resource: Resource) -> None:
+        self.registry = registry
+        self.resource = resource
+
+    def options(self, keep: Callable[[Any], bool]) -> list[Option]:
+        """Return the options of the attributes that `keep` accepts."""
+        return [option_of(self.registry, a) for a in self.resource.attributes.values() if keep(a)]
+
+    def body(self, options: list[Option], arguments: argparse.Namespace, context: Context) -> dict[str, Any]:
+        """Return what was given, as the API expects it."""
+        return {
+            option.attribute.name: value_of(self.registry, option, given, _finder(context))
+            for option in options
+            if (given := getattr(arguments, option.dest)) is not None
+        }
+
+
+def _finder(context: Context) -> Callable[[Resource, str], str]:
+    return lambda resource, word: find_id(context.client, resource, word)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the verbs of the collection that was named."""
+    registry = load()
+    collection = Collection(registry, registry.resources[parser.get_default("command")])
+    parser.description = collection.resource.doc
+    verbs = parser.add_subparsers(title="verbs", dest="verb", required=True, metavar="VERB")
+    for verb, (add, run_verb, text) in VERBS.items():
+        if verb in collection.resource.verbs:
+            made = verbs.add_parser(
+                WORDS.get(verb, verb), help=text, description=text, aliases=[verb] * (verb in WORDS), allow_abbrev=False
+            )
+            add(made, collection)
+            made.set_defaults(run_verb=run_verb, collection=collection)
+    for name, word, module, text in EXTRA:
+        if name == collection.resource.name:
+            made = verbs.add_parser(word, help=text, description=text, allow_abbrev=False)
+            command = importlib.import_module(module)
+            command.add_arguments(made)
+            made.set_defaults(
+                run_verb=lambda _, arguments, context, command=command: command.run(arguments, context),
+                collection=collection,
+            )
+
+
+def run(arguments: argparse.Namespace, context: Context) -> int:
+    """Do what the verb says."""
+    run_verb: Run = arguments.run_verb
+    return run_verb(arguments.collection, arguments, context)
+
+
+def _add_list(parser: argparse.ArgumentParser, collection: Collection) -> None:
+    output.add_arguments(parser)
+    parser.add_argument("--sort", metavar="NAME[:desc]", action="append", default=[], help="sort by this attribute")
+    parser.add_argument("--long", action="store_true", help="print every attribute")
+    group = parser.add_argument_group("filters")
+    for option in collection.options(lambda a: a.is_filter):
+        add_option(group, option)
+
+
+def _list(collection: Collection, arguments: argparse.Namespace, context: Context) -> int:
+    options = collection.options(lambda a: a.is_filter)
+    query = {
+        option.attribute.name: filter_text(collection.registry, option, given, _finder(context))
+        for option in options
+        if (given := getattr(arguments, option.dest)) is not None and given is not NULL
+    }
+    if arguments.sort:
+        keys = [text.partition(":") for text in arguments.sort]
+        query |= {"sort_key": [k[0] for k in keys], "sort_dir": [k[2] or "asc" for k in keys]}
+    resource = collection.resource
+    visible = [a.name for a in resource.attributes.values() if a.is_visible]
+    first = COLUMNS.get(resource.name, GENERAL)
+    columns = arguments.column or (visible if arguments.long else [name for name in first if name in visible])
+    _check_columns(resource, columns)
+    found = context.client.list(resource.collection, **query)
+    if arguments.format in {"json", "yaml"} and not arguments.column:
+        columns = visible
+    sys.stdout.write(output.render_list(found, columns, arguments.format))
+    return 0
+
+
+def _check_columns(resource: Resource, columns: list[str]) -> None:
+    unknown = [name for name in columns if name not in resource.attributes]
+    if unknown:
+        raise BadRequest(f"-c {unknown[0]}: a {resource.name} has only {', '.join(sorted(resource.attributes))}")
+
+
+def _add_show(parser: argparse.ArgumentParser, collection: Collection) -> None:
+    output.add_arguments(parser)
+    parser.add_argument("object", metavar=_object_word(collection), help="name or id")
+
+
+def _show(collection: Collection, arguments: argparse.Namespace, context: Context) -> int:
+    _check_columns(collection.resource, arguments.column)
+    return _print(find(context.client, collection.resource, arguments.object), arguments)
+
+
+def _print(item: Mapping[str, Any], arguments: argparse.Namespace) -> int:
+    sys.stdout.write(output.render_object(item, arguments.column, arguments.format))
+    return 0
+
+
+def _add_create(parser: argparse.ArgumentParser, collection: Collection) -> None:
+    parser.epilog = NO_HINT
+    output.add_arguments(parser)
+    place = POSITIONAL.get(collection.resource.name, "name")
+    for option in collection.options(lambda a: a.allow_post):
+        if option.attribute.name == place:
+            text = option.attribute.doc.replace("%", "%%")
+            parser.add_argument(option.dest, nargs="?", metavar=place.upper(), help=text)
+        else:
+            add_option(parser, option, required=option.attribute.required and option.attribute.name not in DERIVED)
+
+
+def _create(collection: Collection, arguments: argparse.Namespace, context: Context) -> int:
+    _check_columns(collection.resource, arguments.column)
+    body = collection.body(collection.options(lambda a: a.allow_post), arguments, context)
+    if collection.resource.name == "subnet" and "ip_version" not in body and body.get("cidr"):
+        body["ip_version"] = 6 if ":" in body["cidr"] else 4
+    return _print(context.client.create(collection.resource.collection, body), arguments)
+
+
+def _add_set(parser: argparse.ArgumentParser, collection: Collection) -> None:
+    parser.epilog = NO_HINT
+    output.add_arguments(parser)
+    parser.add_argument("object", metavar=_object_word(collection), help="name or id")
+    for option in _set_options(collection):
+        add_option(parser, option)
+
+
+def _set_options(collection: Collection) -> list[Option]:
+    return collection.options(lambda a: a.allow_put or (a.name == "tags" and collection.resource.tags))
+
+
+def _set(collection: Collection, arguments: argparse.Namespace, context: Context) -> int:
+    resource = collection.resource
+    _check_columns(resource, arguments.column)
+    body = collection.body(_set_options(collection), arguments, context)
+    if not body:
+        raise BadRequest(f"{resource.name} {arguments.object}: nothing to set was given")
+    object_id = find_id(context.client, resource, arguments.object)
+    tags = body.pop("tags", None)
+    if body:
+        context.client.update(resource.collection, object_id, body)
+    if tags is not None and resource.tags:
+        context.client.put_json(f"{resource.path}/{quote(object_id, safe='')}/tags", {"tags": tags})
+    return _print(context.client.show(resource.collection, object_id), arguments)
+
+
+def _add_delete(parser: argparse.ArgumentParser, collection: Collection) -> None:
+    parser.add_argument("objects", nargs="+", metavar=_object_word(collection), help="names or ids")
+
+
+def _delete(collection: Collection, arguments: argparse.Namespace, context: Context) -> int:
+    """Delete every object that can be; what cannot be is told, each in a line."""
+    failed = 0
+    for word in arguments.objects:
+        try:
+            object_id = find_id(context.client, collection.resource, word)
+            context.client.delete(collection.resource.collection, object_id)
+        except PorticoError as error:
+            sys.stderr.write(f"portico: {error.message}\n")
+            failed = 1
+    return failed
+
+
+def _object_word(collection: Collection) -> str:
+    return collection.resource.name.upper().replace("_", "-")
+
+
+# The wire's word is "update"; people type "set". Both are taken.
+WORDS = {"update": "set"}
+VERBS: dict[str, tuple[Callable[[argparse.ArgumentParser, Collection], None], Run, str]] = {
+    "list": (_add_list, _list, "print many"),
+    "show": (_add_show, _show, "print one"),
+    "create": (_add_create, _create, "make one and print it"),
+    "update": (_add_set, _set, "change one and print it"),
+    "delete": (_add_delete, _delete, "delete some"),
+}

@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`portico topology`: networks, subnets, ports and workloads as a tree."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from portico.cli import output
+from portico.cli.context import Context
+
+Object = Mapping[str, Any]
+DOCKER_OWNER = "docker:"
+DOCKER_NETWORK = "docker:network"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Take the networks to show and the form."""
+    parser.add_argument("networks", nargs="*", metavar="NETWORK", help="names or ids (default: all)")
+    parser.add_argument(
+        "-f", "--format", choices=("tree", "json", "yaml"), default="tree", help="how to print (default: tree)"
+    )
+
+
+def run(arguments: argparse.Namespace, context: Context) -> int:
+    """Print the tree."""
+    client = context.client
+    networks = [
+        n for n in client.list("networks") if not arguments.networks or {n["id"], n["name"]} & set(arguments.networks)
+    ]
+    subnets = _by_network(client.list("subnets"))
+    ports = _by_network(client.list("ports"))
+    found = [{**n, "subnets": subnets[n["id"]], "ports": ports[n["id"]]} for n in sorted(networks, key=_name)]
+    if arguments.format == "tree":
+        text = "".join(f"{line}\n" for network in found for line in tree(network))
+        sys.stdout.write(text or "no networks\n")
+    else:
+        sys.stdout.write(output.document(found, arguments.format))
+    return 0
+
+
+def _by_network(objects: Iterable[Object]) -> dict[str, list[Object]]:
+    grouped: dict[str, list[Object]] = defaultdict(list)
+    for item in sorted(objects, key=_name):
+        grouped[item["network_id"]].append(item)
+    return grouped
+
+
+def _name(item: Object) -> tuple[str, str]:
+    return item["name"], item["id"]
+
+
+def tree(network: Object) -> Iterator[str]:
+    """Yield the lines of one network."""
+    yield f"network {_title(network)}  {network['status']}{_off(network)}  mtu {network['mtu']}"
+    subnets, ports = network["subnets"], network["ports"]
+    branches = [[_subnet(subnet)] for subnet in subnets] + [list(_port(port)) for port in ports]
+    for number, lines in enumerate(branches, 1):
+        last = number == len(branches)
+        for depth, line in enumerate(lines):
+            stem = ("└─ " if last else "├─ ") if depth == 0 else ("   " if last else "│  ")
+            yield stem + line
+
+
+def _title(item: Object) -> str:
+    return str(item["name"] or item["id"])
+
+
+def _off(item: Object) -> str:
+    return "" if item["admin_state_up"] else " (switched off)"
+
+
+def _subnet(subnet: Object) -> str:
+    parts = [f"subnet {_title(subnet)}  {subnet['cidr']}"]
+    if subnet["gateway_ip"]:
+        parts.append(f"gateway {subnet['gateway_ip']}")
+    if subnet["enable_dhcp"]:
+        parts.append("dhcp" if subnet["ip_version"] == 4 else subnet["ipv6_address_mode"] or "dhcp")
+    return "  ".join(parts)
+
+
+def _port(port: Object) -> Iterator[str]:
+    if port["device_owner"] == DOCKER_NETWORK:
+        # No workload: by this port the plugin remembers which of Docker's networks this is.
+        yield f"Docker network {_title(port)}  {port['device_id'][:12]}"
+        return
+    addresses = ", ".join(fixed["ip_address"] for fixed in port["fixed_ips"]) or "no address"
+    yield f"port {_title(port)}  {port['status']}{_off(port)}  {addresses}  {port['mac_address']}"
+    owner, device = port["device_owner"], port["device_id"]
+    host = port.get("binding:host_id") or ""
+    if owner or device or host:
+        where = f"on {host} as {port['binding:vif_type']}" if host else "not plugged"
+        yield "  ".join(filter(None, [owner or "workload", _short(owner, device), where]))
+
+
+def _short(owner: str, device: str) -> str:
+    """Return an id as its own program shows it: Docker prints the first 12 letters of one."""
+    return device[:12] if owner.startswith(DOCKER_OWNER) else device

@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The Networking API as the plugin uses it: a seam for tests, and a look whether it answers at all."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
+
+from portico.errors import Conflict, NotFound, Unavailable
+
+Object = dict[str, Any]
+
+# The engine waits for a driver without any limit, and people for the engine.
+ANSWER_WITHIN_S = 1.8
+# Of that, for an API that is just starting.
+ALIVE_WITHIN_S = 1.5
+# An answer this young is proof enough.
+ALIVE_FOR_S = 1.0
+RETRY_S = 0.1
+
+
+class Api(Protocol):
+    """What `portico.client.Client` does."""
+
+    def list(self, collection: str, **filters: object) -> list[Object]:
+        """Return the objects of a collection."""
+
+    def create(self, collection: str, body: Mapping[str, object]) -> Object:
+        """Create an object and return it."""
+
+    def update(self, collection: str, id: str, body: Mapping[str, object]) -> Object:  # noqa: A002 (the wire's word)
+        """Change an object and return it."""
+
+    def delete(self, collection: str, id: str) -> None:  # noqa: A002
+        """Delete an object."""
+
+    def request(self, method: str, target: str, body: object = None, timeout_s: float | None = None) -> Any:
+        """Send any other request."""
+
+    def within(self, seconds: float) -> AbstractContextManager[None]:
+        """Bound all requests of this thread together."""
+
+
+class Pulse:
+    """Finds out that the API does not answer before it is asked for work, and waits for one that is just starting."""
+
+    def __init__(self, api: Api) -> None:
+        self._api = api
+        self._felt = -ALIVE_FOR_S
+
+    def check(self) -> None:
+        """Return at once when the API answered a moment ago, else ask it; one that is just starting gets a little time.
+
+        Raises:
+            Unavailable: it does not answer.
+        """
+        started = time.monotonic()
+        if started - self._felt < ALIVE_FOR_S:
+            return
+        while True:
+            left = started + ALIVE_WITHIN_S - time.monotonic()
+            try:
+                self._api.request("GET", "/healthz", timeout_s=max(left, RETRY_S))
+            except Unavailable:
+                if left <= RETRY_S:
+                    raise
+                time.sleep(RETRY_S)
+            else:
+                self._felt = time.monotonic()
+                return
+
+
+def find(api: Api, collection: str, word: str, **filters: object) -> Object:
+    """Return the object whose id or name is `word`.
+
+    Raises:
+        NotFound: there is none.
+        Conflict: several have this name.
+    """
+    found = api.list(collection, id=word, **filters) or api.list(collection, name=word, **filters)
+    kind = collection.replace("_", " ").removesuffix("s")
+    if not found:
+        raise NotFound(f"There is no {kind} with the id or name '{word}'.")
+    if len(found) > 1:
+        ids = ", ".join(item["id"] for item in found)
+        raise Conflict(f"{len(found)} {kind}s have the name '{word}': give the id of one of them: {ids}.")
+    return found[0]
+
+
+def delete_if_there(api: Api, collection: str, object_id: str) -> None:
+    """Delete an object that may be gone already."""
+    try:
+        api.delete(collection, object_id)
+    except NotFound:
+        return

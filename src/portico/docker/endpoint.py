@@ -1,0 +1,249 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The network driver's endpoints: each is a port, bound to this host, with a veth link that the engine moves."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Sequence
+from ipaddress import ip_interface
+from pathlib import Path
+
+import msgspec
+
+from portico.docker import option, use, wire
+from portico.docker.api import ANSWER_WITHIN_S, Api, Object, find
+from portico.docker.network import made_by, resolve_groups
+from portico.docker.option import EndpointOptions, ExposedPort
+from portico.docker.record import ENDPOINT, RESERVED, DockerNetwork, Records
+from portico.docker.reservation import Reservations
+from portico.errors import BadRequest, Conflict, NotFound, PorticoError, Unavailable
+
+# How long the agent may take to make the link; it takes some 10 ms when it runs.
+PLUG_WITHIN_S = 8
+# How long the API holds one question back; it is asked again, because one that hangs must be found out.
+ASK_FOR_S = 1
+
+
+class Surroundings(msgspec.Struct, frozen=True):
+    """What endpoints need of the process: `link_is_made` waits a moment for a link, `later` has a thing done soon."""
+
+    link_is_made: Callable[[str], bool]
+    later: Callable[[Callable[[], None]], None]
+
+
+class Endpoints:
+    """Answers the calls of the network driver that concern endpoints."""
+
+    def __init__(
+        self, api: Api, host: str, records: Records, reservations: Reservations, surroundings: Surroundings
+    ) -> None:
+        self._api = api
+        self._surroundings = surroundings
+        self._host = host
+        self._records = records
+        self._reservations = reservations
+        self._lock = threading.Lock()
+        self._adopting = threading.Lock()
+        self._ports: dict[str, Object] = {}
+        self._unwritten: dict[str, Object] = {}
+
+    def create(self, call: wire.CreateEndpoint) -> wire.Answer:
+        """Make the reserved addresses, or the existing port that --driver-opt names, into an endpoint."""
+        record = self._records.get(call.network_id)
+        options = option.of_endpoint(call.options)
+        wanted = call.interface or wire.Interface()
+        with self._lock:
+            port = self._ports.get(call.endpoint_id)
+        if port is None:
+            if options.port:
+                port = self._adopt(record, call.endpoint_id, wanted, options)
+            else:
+                port = self._claim(record, call.endpoint_id, wanted, options)
+            with self._lock:
+                self._ports[call.endpoint_id] = port
+        return {} if wanted.mac_address else {"Interface": {"MacAddress": port["mac_address"]}}
+
+    def _claim(
+        self, record: DockerNetwork, endpoint_id: str, wanted: wire.Interface, options: EndpointOptions
+    ) -> Object:
+        ports = []
+        for address in _addresses(wanted):
+            port = self._reservations.take(record, address)
+            if port is not None and port["device_id"] == endpoint_id:
+                return port
+            if port is None or port["device_owner"] != RESERVED:
+                hint = f": to use port {port['id']}, give --driver-opt {option.PORT}={port['id']}" if port else ""
+                raise Conflict(f"Address {address} was not reserved for endpoint {endpoint_id}{hint}.")
+            ports.append(port)
+        groups = resolve_groups(self._api, options.security_groups)
+        group = ""
+        if (record.expose if options.expose is None else options.expose) and options.exposed:
+            group = self._open(endpoint_id, options.exposed)
+            groups = (*(ports[0]["security_groups"] if groups is None else groups), group)
+        changes = self._plugged(endpoint_id, use.Use(self._host, record.id, group))
+        if groups is not None:
+            changes["security_groups"] = list(groups)
+        mac = wanted.mac_address.lower()
+        is_bound = ports[0]["binding:host_id"] == self._host
+        if len(ports) == 1 and is_bound and groups is None and mac in ("", ports[0]["mac_address"]):
+            # Only who uses the port is left to write: that can wait until the container is on its way (see `join`).
+            with self._lock:
+                self._unwritten[endpoint_id] = changes
+            return ports[0]
+        try:
+            return self._merge(ports, mac, changes)
+        except PorticoError:
+            if group:
+                self._api.delete("security_groups", group)
+            raise
+
+    def _plugged(self, endpoint_id: str, how: use.Use) -> Object:
+        return {
+            "device_id": endpoint_id,
+            "device_owner": ENDPOINT,
+            "binding:host_id": self._host,
+            "binding:profile": use.profile(how),
+        }
+
+    def _merge(self, ports: Sequence[Object], mac: str, changes: Object) -> Object:
+        """Return a port of the endpoint's with the addresses of all reserved ones."""
+        first, *rest = ports
+        fixed_ips = [item for port in ports for item in port["fixed_ips"]]
+        # The MAC address of a port that is plugged cannot change: another port it is.
+        is_other = mac not in ("", first["mac_address"])
+        for port in ports if is_other else rest:
+            self._api.delete("ports", port["id"])
+        if is_other:
+            kept = {name: first[name] for name in ("network_id", "security_groups")}
+            return self._api.create("ports", {**kept, "fixed_ips": fixed_ips, "mac_address": mac, **changes})
+        return self._api.update("ports", first["id"], {**changes, "fixed_ips": fixed_ips})
+
+    def _open(self, endpoint_id: str, exposed: Sequence[ExposedPort]) -> str:
+        """Make the security group that lets everybody in to the exposed ports."""
+        group = self._api.create(
+            "security_groups", {"name": f"docker-{endpoint_id[:12]}", "description": made_by(self._host)}
+        )
+        rules = [
+            {
+                "security_group_id": group["id"],
+                "direction": "ingress",
+                "ethertype": ethertype,
+                "protocol": item.protocol,
+                "port_range_min": item.port,
+                "port_range_max": item.port,
+            }
+            for item in exposed
+            for ethertype in ("IPv4", "IPv6")
+        ]
+        self._api.request("POST", "/v2.0/security-group-rules", {"security_group_rules": rules})
+        return str(group["id"])
+
+    def _adopt(
+        self, record: DockerNetwork, endpoint_id: str, wanted: wire.Interface, options: EndpointOptions
+    ) -> Object:
+        if options.security_groups is not None or options.expose:
+            raise BadRequest(
+                f"--driver-opt {option.PORT} {options.port}: an existing port has its security groups already."
+            )
+        with self._adopting:
+            port = find(self._api, "ports", options.port, network_id=record.network_id)
+            if port["device_id"] == endpoint_id:
+                return port
+            if not use.is_free(port):
+                raise Conflict(f"Port {port['id']} is in use by {port['device_owner']} {port['device_id']}.")
+            have = [item["ip_address"] for item in port["fixed_ips"]]
+            for address in _addresses(wanted):
+                if address not in have:
+                    raise Conflict(
+                        f"Port {port['id']} has the addresses {', '.join(have)}, and Docker wants {address} for the "
+                        "container: give the port's with --ip and --ip6."
+                    )
+            if wanted.mac_address and wanted.mac_address.lower() != port["mac_address"]:
+                raise Conflict(f"Port {port['id']} has MAC address {port['mac_address']}, not {wanted.mac_address}.")
+            how = use.Use(self._host, record.id, adopted=port["binding:profile"] or {})
+            return self._api.update("ports", port["id"], self._plugged(endpoint_id, how))
+
+    def join(self, call: wire.Endpoint) -> wire.Answer:
+        """Return the link of an endpoint as soon as the engine can have it. No gateway: networks end at themselves.
+
+        A running container gets its link at once, so the port must carry traffic by then. One that is about to start
+        has no namespace yet, and 100 ms before it does: there the link itself is enough.
+        """
+        port = self._port(call.endpoint_id)
+        if port is None:
+            raise NotFound(f"Endpoint {call.endpoint_id} is not known to Portico.")
+        link = port["binding:vif_details"].get("link_name")
+        if link is None:
+            raise Conflict(f"Port {port['id']}: {self._status(port, 'timeout_s=0')['reason']}")
+        is_starting = not Path(call.sandbox_key).exists()
+        if not (is_starting and self._surroundings.link_is_made(link)):
+            self._wait_until_active(port)
+        self._surroundings.later(lambda: self._write(call.endpoint_id))
+        return {"InterfaceName": {"SrcName": link, "DstPrefix": "eth"}, "DisableGatewayService": True}
+
+    def _write(self, endpoint_id: str) -> None:
+        """Write down who uses a port.
+
+        If a crash comes first, the port stays a reserved one: the sweep leaves it alone while its link is in a
+        container and writes it down, and ReleaseAddress ends it.
+
+        Raises:
+            Unavailable: the API does not answer; it is still to be written.
+        """
+        with self._lock:
+            changes = self._unwritten.get(endpoint_id)
+            port = self._ports.get(endpoint_id)
+        if changes is not None and port is not None:
+            with contextlib.suppress(NotFound):  # the endpoint is gone already
+                self._api.update("ports", port["id"], changes)
+            with self._lock:
+                self._unwritten.pop(endpoint_id, None)
+
+    def _status(self, port: Object, query: str) -> Object:
+        found: Object = self._api.request("GET", f"/portico/v1/ports/{port['id']}/status?{query}")
+        return found
+
+    def _wait_until_active(self, port: Object) -> None:
+        for _ in range(0, PLUG_WITHIN_S, ASK_FOR_S):
+            with self._api.within(ANSWER_WITHIN_S):
+                found = self._status(port, f"wait=ACTIVE&timeout_s={ASK_FOR_S}")
+            if found["status"] == "ACTIVE":
+                return
+        reason = found["reason"] or f"the agent of host {self._host} has not plugged it; does it run?"
+        raise Unavailable(f"Port {port['id']} is {found['status']} after {PLUG_WITHIN_S} s: {reason}")
+
+    def leave(self, _call: wire.Endpoint) -> wire.Answer:
+        """Do nothing: the engine gives the link back, and the port goes with the endpoint."""
+        return {}
+
+    def operational_info(self, _call: wire.Endpoint) -> wire.Answer:
+        """Return nothing: the engine has no use for what a remote driver says here."""
+        return {"Value": {}}
+
+    def delete(self, call: wire.Endpoint) -> wire.Answer:
+        """Delete an endpoint's port, or give it back if it was there before."""
+        port = self._port(call.endpoint_id)
+        if port is not None:
+            use.end(self._api, port)
+            if use.of(port).adopted is None:
+                self._reservations.note_released(port)
+            with self._lock:
+                self._ports.pop(call.endpoint_id, None)
+                self._unwritten.pop(call.endpoint_id, None)
+        return {}
+
+    def _port(self, endpoint_id: str) -> Object | None:
+        with self._lock:
+            known = self._ports.get(endpoint_id)
+        if known is not None:
+            return known
+        found = self._api.list("ports", device_id=endpoint_id, device_owner=ENDPOINT)
+        return found[0] if found else None
+
+
+def _addresses(wanted: wire.Interface) -> list[str]:
+    found = [str(ip_interface(text).ip) for text in (wanted.address, wanted.address_ipv6) if text]
+    if not found:
+        raise BadRequest("The endpoint has no address: Portico gives one for each of its networks' address families.")
+    return found

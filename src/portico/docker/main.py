@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`portico docker`: serves the plugin's socket until it is told to stop, and sweeps in the background."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import signal
+import threading
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from portico.client import Client
+from portico.docker import engine, link
+from portico.docker.endpoint import Surroundings
+from portico.docker.engine import Inventory
+from portico.docker.later import Later
+from portico.docker.plugin import Plugin
+from portico.docker.record import Records
+from portico.docker.server import Server, listen
+from portico.docker.sweep import Sweeper
+from portico.errors import PorticoError
+from portico.settings import Settings
+
+LOG = logging.getLogger(__name__)
+
+REQUEST_WITHIN_S = 10
+CONNECT_WITHIN_S = 1
+ANSWER_WITHIN_S = 3
+# How long after a network was made its name is asked for: the engine keeps its locks while a driver call lasts.
+NAME_AFTER_S = 1.0
+
+
+def run(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT. Containers keep their links when the plugin stops.
+
+    Raises:
+        SettingsError, Conflict: the socket cannot be served; one line says why.
+    """
+    stopping = {signal.SIGTERM, signal.SIGINT}
+    signal.pthread_sigmask(signal.SIG_BLOCK, stopping)
+    api = Client(settings.api_url, timeout_s=REQUEST_WITHIN_S, connect_timeout_s=CONNECT_WITHIN_S)
+    records = Records(api, settings.host)
+    upkeep = Upkeep(
+        Sweeper(api, settings.host, records, partial(_inventory, settings.docker.engine_socket), link.is_here),
+        settings.docker.sweep_s,
+    )
+    plugin = Plugin(api, settings, records, upkeep.network_made, Surroundings(link.is_made_soon, Later()))
+    path = settings.docker.socket
+    server = Server(listen(path), plugin.answer)
+    inode = path.stat().st_ino
+    server.start()
+    upkeep.start()
+    LOG.info("Docker plugin listens on %s", path)
+    signal.sigwait(stopping)
+    with contextlib.suppress(FileNotFoundError):
+        if path.stat().st_ino == inode:
+            path.unlink()
+    server.stop(ANSWER_WITHIN_S)
+
+
+class Upkeep:
+    """Sweeps every `sweep_s` seconds, and names networks soon after they were made, in a thread of its own."""
+
+    def __init__(self, sweeper: Sweeper, sweep_s: float) -> None:
+        self._sweeper = sweeper
+        self._sweep_s = sweep_s
+        self._made = threading.Event()
+
+    def start(self) -> None:
+        """Begin with a round."""
+        threading.Thread(target=self._run, name="upkeep", daemon=True).start()
+
+    def network_made(self) -> None:
+        """Ask for the names of networks."""
+        self._made.set()
+
+    def _run(self) -> None:
+        next_round_s = time.monotonic()
+        while True:
+            if self._made.wait(max(0.0, next_round_s - time.monotonic())):
+                self._made.clear()
+                time.sleep(NAME_AFTER_S)
+                _try(self._sweeper.name)
+            if time.monotonic() >= next_round_s:
+                _try(self._sweeper.round)
+                _try(self._sweeper.name)
+                next_round_s = time.monotonic() + self._sweep_s
+
+
+def _try(step: Callable[[], object]) -> None:
+    """Carry a step out; what fails is tried again in the next round."""
+    try:
+        step()
+    except PorticoError as error:
+        LOG.warning("upkeep: %s", error.message)
+    except Exception:
+        LOG.exception("upkeep")
+
+
+def _inventory(path: str) -> Inventory | None:
+    return engine.ask(path) if path and Path(path).exists() else None

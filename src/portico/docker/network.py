@@ -1,0 +1,230 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The network driver's networks."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from ipaddress import ip_address, ip_interface, ip_network
+
+import msgspec
+
+from portico.docker import option, use, wire
+from portico.docker.api import Api, Object, delete_if_there, find
+from portico.docker.option import NetworkOptions
+from portico.docker.pool import IpAddress, IpNetwork, Pending, PendingPools
+from portico.docker.record import ENDPOINT, RESERVED, DockerNetwork, Records, anchor
+from portico.errors import BadRequest, Conflict, NotFound, PorticoError
+
+LOG = logging.getLogger(__name__)
+
+DHCP_OWNER = "network:dhcp"
+# Subnets in which the API makes addresses of MAC addresses; Docker wants to know them before there is one.
+AUTOMATIC = ("slaac", "dhcpv6-stateless")
+
+
+def made_by(host: str) -> str:
+    """Return the description of what the plugin of a host made and may delete."""
+    return f"Made by Docker on host {host}"
+
+
+class Pool(msgspec.Struct, frozen=True):
+    """A pool of a network that is being created. `gateway` None: it has none."""
+
+    pending: Pending
+    gateway: IpAddress | None
+    auxiliary: tuple[str, ...]
+
+
+class Networks:
+    """Answers the calls of the network driver that concern networks."""
+
+    def __init__(self, api: Api, host: str, pending: PendingPools, records: Records) -> None:
+        self._api = api
+        self._host = host
+        self._pending = pending
+        self._records = records
+
+    def create(self, call: wire.CreateNetwork) -> wire.Answer:
+        """Make a Docker network out of the pools that were requested, on a network of its own or an existing one."""
+        if self._records.find(call.network_id) is not None:
+            return {}
+        options = option.of_network(call.options)
+        pools = [self._pool(data) for data in [*(call.ipv4_data or ()), *(call.ipv6_data or ())]]
+        if not pools:
+            raise BadRequest(f"Docker network {call.network_id} has no subnet.")
+        groups = resolve_groups(self._api, options.security_groups)
+        if options.network or options.subnet or any(pool.pending.subnet for pool in pools):
+            record = self._on_existing(call.network_id, options, groups, pools)
+        else:
+            record = self._on_new(call.network_id, options, groups, pools)
+        self._records.add(record)
+        self._pending.drop([pool.pending.pool.nonce for pool in pools])
+        return {}
+
+    def _pool(self, data: wire.PoolData) -> Pool:
+        return Pool(
+            pending=self._pending.newest(ip_network(data.pool)),
+            gateway=ip_interface(data.gateway).ip if data.gateway else None,
+            auxiliary=tuple(str(ip_interface(text).ip) for text in (data.aux_addresses or {}).values()),
+        )
+
+    def _on_new(
+        self, docker_id: str, options: NetworkOptions, groups: tuple[str, ...] | None, pools: Sequence[Pool]
+    ) -> DockerNetwork:
+        mtu = {} if options.mtu is None else {"mtu": options.mtu}
+        name = f"docker-{docker_id[:12]}"
+        network = self._api.create("networks", {"name": name, "description": made_by(self._host), **mtu})
+        try:
+            wanted = [_subnet(network["id"], pool) for pool in pools]
+            subnets = self._api.request("POST", "/v2.0/subnets", {"subnets": wanted})["subnets"]
+            return self._anchor(docker_id, network["id"], subnets, pools, options, groups, owned=True)
+        except PorticoError:
+            self._undo(network["id"])
+            raise
+
+    def _undo(self, network_id: str) -> None:
+        try:
+            delete_if_there(self._api, "networks", network_id)
+        except PorticoError as error:
+            LOG.warning("network %s is left to the sweep: %s", network_id, error)
+
+    def _anchor(
+        self,
+        docker_id: str,
+        network_id: str,
+        subnets: Sequence[Object],
+        pools: Sequence[Pool],
+        options: NetworkOptions,
+        groups: tuple[str, ...] | None,
+        *,
+        owned: bool,
+    ) -> DockerNetwork:
+        of_pool = {pool.pending.pool.nonce: subnet["id"] for pool, subnet in zip(pools, subnets, strict=True)}
+        record = DockerNetwork(docker_id, "", network_id, owned, of_pool, groups, options.expose)
+        auxiliary = [
+            {"subnet_id": subnet["id"], "ip_address": address}
+            for pool, subnet in zip(pools, subnets, strict=True)
+            for address in pool.auxiliary
+        ]
+        port = self._api.create("ports", anchor(record, self._host, auxiliary))
+        return msgspec.structs.replace(record, anchor_id=port["id"])
+
+    def _on_existing(
+        self, docker_id: str, options: NetworkOptions, groups: tuple[str, ...] | None, pools: Sequence[Pool]
+    ) -> DockerNetwork:
+        network = self._existing_network(options, pools)
+        if options.mtu not in (None, network["mtu"]):
+            raise Conflict(f"Network '{network['name']}' has an MTU of {network['mtu']}: it cannot be {options.mtu}.")
+        there = self._api.list("subnets", network_id=network["id"])
+        if options.subnet:
+            there = [item for item in there if options.subnet in (item["id"], item["name"])]
+        subnets = [_existing_subnet(network, there, pool, self._pending) for pool in pools]
+        return self._anchor(docker_id, network["id"], subnets, pools, options, groups, owned=False)
+
+    def _existing_network(self, options: NetworkOptions, pools: Sequence[Pool]) -> Object:
+        named = {pool.pending.subnet["network_id"] for pool in pools if pool.pending.subnet}
+        if options.network:
+            named.add(find(self._api, "networks", options.network)["id"])
+        if options.subnet:
+            named.add(find(self._api, "subnets", options.subnet)["network_id"])
+        if len(named) > 1:
+            raise Conflict(f"The options name {len(named)} different networks: {', '.join(sorted(map(str, named)))}.")
+        return find(self._api, "networks", str(*named))
+
+    def delete(self, call: wire.DeleteNetwork) -> wire.Answer:
+        """Delete a Docker network; Portico's network goes with it if it was made for it."""
+        record = self._records.find(call.network_id)
+        if record is not None:
+            remove(self._api, self._host, record)
+            self._records.forget(record.id)
+        return {}
+
+
+def remove(api: Api, host: str, record: DockerNetwork) -> None:
+    """Take away what a Docker network has in Portico, endpoints that were left over too.
+
+    On a network that was made for it, these are also the ports which say that they are Docker's but no longer whose: no
+    other host has them, and the engine removes a network only when it has no endpoint there any more.
+
+    Raises:
+        Conflict: others have ports on its network.
+    """
+    ports = api.list("ports", network_id=record.network_id)
+    if not record.pools:  # overwritten; the network says it too
+        owned = bool(api.list("networks", id=record.network_id, description=made_by(host)))
+        record = msgspec.structs.replace(record, owned=owned)
+    plugged = [port for port in ports if port["device_owner"] in (RESERVED, ENDPOINT)]
+    ours = [port for port in plugged if use.of(port).network == record.id]
+    if record.owned:
+        ours += [port for port in plugged if use.of(port) == use.NOBODYS and port["binding:host_id"] in ("", host)]
+        known = {record.anchor_id, *(port["id"] for port in ours if use.of(port).adopted is None)}
+        others = [port["id"] for port in ports if port["id"] not in known and port["device_owner"] != DHCP_OWNER]
+        if others:
+            named = ", ".join(others[:5]) + (f" and {len(others) - 5} more" if len(others) > 5 else "")
+            raise Conflict(f"Network {record.network_id} of Docker network {record.id} is in use by port {named}.")
+    for port in ours:
+        use.end(api, port)
+    delete_if_there(api, "ports", record.anchor_id)
+    if record.owned:
+        delete_if_there(api, "networks", record.network_id)
+
+
+def resolve_groups(api: Api, words: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    """Return the ids of security groups that are given by id or name."""
+    return None if words is None else tuple(find(api, "security_groups", word)["id"] for word in words)
+
+
+def _subnet(network_id: str, pool: Pool) -> Object:
+    item, cidr = pool.pending, pool.pending.pool.cidr
+    body: Object = {
+        "network_id": network_id,
+        "name": f"docker-{cidr}",
+        "ip_version": cidr.version,
+        "cidr": str(cidr),
+        "gateway_ip": str(pool.gateway) if pool.gateway else None,
+    }
+    if item.subnetpool_id:
+        body["subnetpool_id"] = item.subnetpool_id
+    if item.pool.ip_range is not None:
+        body["allocation_pools"] = _allocation_pools(cidr, item.pool.ip_range, pool.gateway)
+    return body
+
+
+def _allocation_pools(cidr: IpNetwork, ip_range: IpNetwork, gateway: IpAddress | None) -> list[Object]:
+    """Return the addresses of --ip-range that hosts may have, without the gateway."""
+    first, last = int(ip_range[0]), int(ip_range[-1])
+    if cidr.num_addresses > 2:
+        first = max(first, int(cidr[0]) + 1)
+        last = min(last, int(cidr[-1]) - (1 if cidr.version == 4 else 0))
+    ends = [(first, last)]
+    if gateway is not None and first <= int(gateway) <= last:
+        ends = [(first, int(gateway) - 1), (int(gateway) + 1, last)]
+    start = int(cidr[0])
+    found = [{"start": str(cidr[a - start]), "end": str(cidr[b - start])} for a, b in ends if a <= b]
+    if not found:
+        raise BadRequest(f"--ip-range {ip_range} has no address for containers in subnet {cidr}.")
+    return found
+
+
+def _existing_subnet(network: Object, there: Sequence[Object], pool: Pool, pending: PendingPools) -> Object:
+    """Return the subnet that a pool is on an existing network."""
+    wanted = pool.pending.pool
+    subnet = next((item for item in there if ip_network(item["cidr"]) == wanted.cidr), None)
+    name = network["name"] or network["id"]
+    if subnet is None:
+        cidrs = ", ".join(item["cidr"] for item in there) or "none"
+        raise NotFound(
+            f"Network '{name}' has no subnet {wanted.cidr} (it has {cidrs}): give one of these with --subnet, or "
+            f"none and --ipam-opt {option.NETWORK}={name}."
+        )
+    if subnet["ipv6_address_mode"] in AUTOMATIC:
+        raise BadRequest(
+            f"Subnet {wanted.cidr} has ipv6_address_mode {subnet['ipv6_address_mode']}: Docker needs one without."
+        )
+    if wanted.ip_range is not None:
+        raise BadRequest(f"--ip-range {wanted.ip_range}: subnet {wanted.cidr} exists and has its allocation_pools.")
+    asked = pending.asked_gateway(wanted.nonce)
+    if asked is not None and subnet["gateway_ip"] and asked != ip_address(subnet["gateway_ip"]):
+        raise Conflict(f"--gateway {asked}: subnet {wanted.cidr} exists and has gateway {subnet['gateway_ip']}.")
+    return subnet

@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Options of `docker network create -o`, `--ipam-opt` and `--driver-opt`, and what else Docker puts in their maps."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import msgspec
+
+from portico.errors import BadRequest
+
+PREFIX = "portico."
+NETWORK = "portico.network"
+SUBNET = "portico.subnet"
+PORT = "portico.port"
+SECURITY_GROUPS = "portico.security-groups"
+EXPOSE = "portico.expose"
+OF_IPAM = frozenset({NETWORK, SUBNET})
+OF_NETWORK = frozenset({NETWORK, SUBNET, SECURITY_GROUPS, EXPOSE})
+OF_ENDPOINT = frozenset({PORT, SECURITY_GROUPS, EXPOSE})
+
+# Docker's own keys (moby, libnetwork/netlabel/labels.go).
+GENERIC = "com.docker.network.generic"
+MTU = "com.docker.network.driver.mtu"
+EXPOSED_PORTS = "com.docker.network.endpoint.exposedports"
+PORT_MAP = "com.docker.network.portmap"
+ADDRESS_TYPE = "RequestAddressType"
+GATEWAY = "com.docker.network.gateway"
+
+PROTOCOLS = {6: "tcp", 17: "udp", 132: "sctp"}
+
+
+class IpamOptions(msgspec.Struct, frozen=True):
+    """What --ipam-opt says: an existing network or subnet, by id or name, or empty."""
+
+    network: str = ""
+    subnet: str = ""
+
+
+class NetworkOptions(msgspec.Struct, frozen=True):
+    """What -o says. `security_groups` None: the project's default group; `mtu` None: Portico's default."""
+
+    network: str = ""
+    subnet: str = ""
+    security_groups: tuple[str, ...] | None = None
+    expose: bool = False
+    mtu: int | None = None
+
+
+class ExposedPort(msgspec.Struct, frozen=True, order=True):
+    """A port of `--expose` or of the inner side of `-p`."""
+
+    protocol: str
+    port: int
+
+
+class EndpointOptions(msgspec.Struct, frozen=True):
+    """What --driver-opt says. `expose` None and `security_groups` None: as the network has it."""
+
+    port: str = ""
+    security_groups: tuple[str, ...] | None = None
+    expose: bool | None = None
+    exposed: tuple[ExposedPort, ...] = ()
+
+
+def of_ipam(options: Mapping[str, Any] | None) -> IpamOptions:
+    """Return the options of RequestPool.
+
+    Raises:
+        BadRequest: an option of Portico's does not exist here.
+    """
+    given = _checked(options or {}, OF_IPAM, "--ipam-opt")
+    return IpamOptions(given.get(NETWORK, ""), given.get(SUBNET, ""))
+
+
+def of_network(options: Mapping[str, Any] | None) -> NetworkOptions:
+    """Return the options of CreateNetwork; those of other drivers are passed over.
+
+    Raises:
+        BadRequest: an option of Portico's does not exist or has a wrong value.
+    """
+    generic = (options or {}).get(GENERIC) or {}
+    given = _checked(generic, OF_NETWORK, "-o")
+    return NetworkOptions(
+        network=given.get(NETWORK, ""),
+        subnet=given.get(SUBNET, ""),
+        security_groups=_words(given),
+        expose=bool(_flag(given)),
+        mtu=_mtu(generic.get(MTU)),
+    )
+
+
+def of_endpoint(options: Mapping[str, Any] | None) -> EndpointOptions:
+    """Return the options of CreateEndpoint.
+
+    Raises:
+        BadRequest: an option of Portico's does not exist or has a wrong value.
+    """
+    everything = options or {}
+    given = _checked(everything, OF_ENDPOINT, "--driver-opt")
+    ports = [*(everything.get(EXPOSED_PORTS) or ()), *(everything.get(PORT_MAP) or ())]
+    exposed = {ExposedPort(PROTOCOLS[item["Proto"]], item["Port"]) for item in ports if item["Proto"] in PROTOCOLS}
+    return EndpointOptions(given.get(PORT, ""), _words(given), _flag(given), tuple(sorted(exposed)))
+
+
+def _checked(options: Mapping[str, Any], known: Collection[str], flag: str) -> dict[str, str]:
+    given = {name: str(value) for name, value in options.items() if name.startswith(PREFIX)}
+    for name, value in given.items():
+        if name not in known:
+            close = difflib.get_close_matches(name, known, 1)
+            hint = f"; did you mean {close[0]}?" if close else f"; known here: {', '.join(sorted(known))}"
+            raise BadRequest(f"Option {flag} {name} does not exist{hint}")
+        if not value:
+            raise BadRequest(f"Option {flag} {name} is empty.")
+    return given
+
+
+def _words(given: Mapping[str, str]) -> tuple[str, ...] | None:
+    if SECURITY_GROUPS not in given:
+        return None
+    return tuple(word.strip() for word in given[SECURITY_GROUPS].split(",") if word.strip())
+
+
+def _flag(given: Mapping[str, str]) -> bool | None:
+    if EXPOSE not in given:
+        return None
+    value = given[EXPOSE].lower()
+    if value not in ("true", "false", "1", "0"):
+        raise BadRequest(f"Option {EXPOSE} '{given[EXPOSE]}' is neither true nor false.")
+    return value in ("true", "1")
+
+
+def _mtu(text: str | None) -> int | None:
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdecimal()):
+        raise BadRequest(f"Option {MTU} '{text}' is no number of bytes.")
+    return int(text)

@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The calls of libnetwork's remote network and IPAM drivers, and what answers each."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from http import HTTPStatus
+from typing import Any, NamedTuple
+
+import msgspec
+
+from portico.docker import wire
+from portico.docker.api import ANSWER_WITHIN_S, Api, Pulse
+from portico.docker.endpoint import Endpoints, Surroundings
+from portico.docker.ipam import GLOBAL_SPACE, LOCAL_SPACE, Ipam
+from portico.docker.network import Networks
+from portico.docker.pool import PendingPools
+from portico.docker.record import Records
+from portico.docker.reservation import Reservations
+from portico.errors import BadRequest, PorticoError
+from portico.settings import Settings
+
+LOG = logging.getLogger(__name__)
+
+
+class Route(NamedTuple):
+    """What a call's body is (None: it has none that matters) and what answers it."""
+
+    body: type[wire.Call] | None
+    answer: Callable[[Any], wire.Answer]
+    needs_api: bool = True
+
+
+class Plugin:
+    """Both drivers on one API."""
+
+    def __init__(
+        self,
+        api: Api,
+        settings: Settings,
+        records: Records,
+        network_made: Callable[[], None],
+        surroundings: Surroundings,
+    ) -> None:
+        self._api = api
+        self._pulse = Pulse(api)
+        self._pending = PendingPools()
+        self._reservations = Reservations(api, settings.host)
+        self._network_made = network_made
+        ipam = Ipam(api, settings.docker, self._pending, records, self._reservations)
+        networks = Networks(api, settings.host, self._pending, records)
+        endpoints = Endpoints(api, settings.host, records, self._reservations, surroundings)
+        self._networks = networks
+        self._routes: Mapping[str, Route] = {
+            "/Plugin.Activate": Route(None, self._activate, needs_api=False),
+            "/NetworkDriver.GetCapabilities": Route(None, _network_capabilities, needs_api=False),
+            "/IpamDriver.GetCapabilities": Route(None, _ipam_capabilities, needs_api=False),
+            "/IpamDriver.GetDefaultAddressSpaces": Route(None, _address_spaces, needs_api=False),
+            "/IpamDriver.RequestPool": Route(wire.RequestPool, ipam.request_pool),
+            "/IpamDriver.ReleasePool": Route(wire.ReleasePool, ipam.release_pool, needs_api=False),
+            "/IpamDriver.RequestAddress": Route(wire.RequestAddress, ipam.request_address),
+            "/IpamDriver.ReleaseAddress": Route(wire.ReleaseAddress, ipam.release_address),
+            "/NetworkDriver.CreateNetwork": Route(wire.CreateNetwork, self._create_network),
+            "/NetworkDriver.DeleteNetwork": Route(wire.DeleteNetwork, networks.delete),
+            "/NetworkDriver.CreateEndpoint": Route(wire.CreateEndpoint, endpoints.create),
+            "/NetworkDriver.EndpointOperInfo": Route(wire.Endpoint, endpoints.operational_info, needs_api=False),
+            "/NetworkDriver.Join": Route(wire.Endpoint, endpoints.join),
+            "/NetworkDriver.Leave": Route(wire.Endpoint, endpoints.leave, needs_api=False),
+            "/NetworkDriver.DeleteEndpoint": Route(wire.Endpoint, endpoints.delete),
+            "/NetworkDriver.ProgramExternalConnectivity": Route(wire.Endpoint, _nothing, needs_api=False),
+            "/NetworkDriver.RevokeExternalConnectivity": Route(wire.Endpoint, _nothing, needs_api=False),
+            "/NetworkDriver.DiscoverNew": Route(None, _nothing, needs_api=False),
+            "/NetworkDriver.DiscoverDelete": Route(None, _nothing, needs_api=False),
+        }
+
+    def answer(self, path: str, body: bytes) -> tuple[int, bytes]:
+        """Return status and body of the answer to a call; never fails."""
+        route = self._routes.get(path)
+        if route is None:
+            return _failure(HTTPStatus.NOT_FOUND, f"Portico's driver has no call {path}.")
+        started = time.monotonic()
+        try:
+            call = _decode(route.body, path, body) if route.body else None
+            with self._api.within(ANSWER_WITHIN_S):
+                if route.needs_api:
+                    self._pulse.check()
+                found = route.answer(call)
+        except PorticoError as error:
+            LOG.warning("%s: %s", path, error.message)
+            return _failure(HTTPStatus.INTERNAL_SERVER_ERROR, error.message)
+        except Exception as error:
+            # Without an answer the engine would repeat the call for 15 s with an empty body.
+            LOG.exception("%s failed", path)
+            return _failure(HTTPStatus.INTERNAL_SERVER_ERROR, f"{type(error).__name__}: {error}")
+        LOG.debug("%s: %s after %.1f ms", path, found, (time.monotonic() - started) * 1000)
+        return HTTPStatus.OK, msgspec.json.encode(found)
+
+    def _activate(self, _call: None) -> wire.Answer:
+        """Begin with an engine that has just started: whatever the one before was about to do is off."""
+        self._pending.clear()
+        self._reservations.clear()
+        return {"Implements": ["NetworkDriver", "IpamDriver"]}
+
+    def _create_network(self, call: wire.CreateNetwork) -> wire.Answer:
+        found = self._networks.create(call)
+        self._network_made()
+        return found
+
+
+def _decode(kind: type[wire.Call], path: str, body: bytes) -> wire.Call:
+    if not body.strip():
+        raise BadRequest(f"{path} came without a body, as the engine repeats calls that broke off: try again.")
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except msgspec.MsgspecError as error:
+        raise BadRequest(f"{path}: {error}") from error
+
+
+def _failure(status: HTTPStatus, text: str) -> tuple[int, bytes]:
+    return status, msgspec.json.encode({"Err": text, "Error": text})
+
+
+def _network_capabilities(_call: None) -> wire.Answer:
+    return {"Scope": "local", "ConnectivityScope": "local"}
+
+
+def _ipam_capabilities(_call: None) -> wire.Answer:
+    return {"RequiresMACAddress": False, "RequiresRequestReplay": False}
+
+
+def _address_spaces(_call: None) -> wire.Answer:
+    return {"LocalDefaultAddressSpace": LOCAL_SPACE, "GlobalDefaultAddressSpace": GLOBAL_SPACE}
+
+
+def _nothing(_call: object) -> wire.Answer:
+    return {}

@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What crashes leave behind, found and removed; and Docker's names on Portico's objects.
+
+A thing is removed when two rounds in a row find that nobody has it: what is on its way in one round has arrived in
+the next. An endpoint whose link is not in this namespace is in a container's, and stays whatever the engine says.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Callable, Iterator
+
+import msgspec
+
+from portico.docker import use
+from portico.docker.api import Api, Object, delete_if_there
+from portico.docker.engine import Inventory
+from portico.docker.network import made_by, remove
+from portico.docker.record import ANCHOR, ENDPOINT, RESERVED, Records, host_of, read
+from portico.errors import NotFound, PorticoError
+
+LOG = logging.getLogger(__name__)
+
+
+class Leftover(msgspec.Struct, frozen=True):
+    """Something that nobody seems to have. `kind` also tells how it is removed."""
+
+    kind: str
+    id: str
+    remove: Callable[[], None]
+
+
+class Sweeper:
+    """Remembers from one round to the next.
+
+    Args:
+        inventory: asks the engine; None when it does not answer, and then only what needs no asking is swept.
+        link_is_here: tells whether a link is in the namespace of this process.
+    """
+
+    def __init__(
+        self,
+        api: Api,
+        host: str,
+        records: Records,
+        inventory: Callable[[], Inventory | None],
+        link_is_here: Callable[[str], bool],
+    ) -> None:
+        self._api = api
+        self._host = host
+        self._records = records
+        self._inventory = inventory
+        self._link_is_here = link_is_here
+        self._seen: set[tuple[str, str]] = set()
+
+    def round(self) -> list[str]:
+        """Remove what was left over in the last round already; return what it was.
+
+        Raises:
+            PorticoError: the API does not answer.
+        """
+        found = list(self._leftovers())
+        removed = []
+        for item in found:
+            if (item.kind, item.id) not in self._seen:
+                continue
+            try:
+                item.remove()
+            except PorticoError as error:
+                LOG.info("sweep: %s %s stays for now: %s", item.kind, item.id, error)
+            else:
+                LOG.info("sweep: removed %s %s, which nobody has", item.kind, item.id)
+                removed.append(f"{item.kind} {item.id}")
+        self._seen = {(item.kind, item.id) for item in found}
+        return removed
+
+    def _leftovers(self) -> Iterator[Leftover]:
+        ports = [port for port in self._docker_ports() if host_of(port) == self._host]
+        # Asked after the API: what the engine made in between is known to it and not in question here.
+        inventory = self._inventory()
+        idle = [port for port in ports if self._is_idle(port, inventory)]
+        for port in idle:
+            yield Leftover(port["device_owner"], port["id"], lambda port=port: use.end(self._api, port))  # type: ignore[misc]
+        anchors = [port for port in ports if port["device_owner"] == ANCHOR]
+        busy = {use.of(port).network for port in ports if port not in anchors and port not in idle}
+        for port in anchors:
+            if inventory is not None and port["device_id"] not in inventory.networks and port["device_id"] not in busy:
+                yield Leftover(ANCHOR, port["id"], lambda port=port: self._remove_network(port))  # type: ignore[misc]
+        yield from self._halves(ports, anchors)
+
+    def _docker_ports(self) -> list[Object]:
+        return self._api.list("ports", device_owner=[RESERVED, ENDPOINT, ANCHOR])
+
+    def _is_idle(self, port: Object, inventory: Inventory | None) -> bool:
+        if port["device_owner"] == ANCHOR:
+            return False
+        link = port["binding:vif_details"].get("link_name")
+        if link is not None and not self._link_is_here(link):
+            return False
+        is_unknown = inventory is not None and port["device_id"] not in inventory.endpoints
+        return is_unknown or port["device_owner"] == RESERVED
+
+    def _remove_network(self, port: Object) -> None:
+        remove(self._api, self._host, read(port))
+        self._records.forget(port["device_id"])
+
+    def _halves(self, ports: list[Object], anchors: list[Object]) -> Iterator[Leftover]:
+        """Yield what was made for a Docker network or an endpoint that did not come to be."""
+        with_anchor = {port["network_id"] for port in anchors}
+        used = {use.of(port).group for port in ports if port not in anchors}
+        for collection, in_use in (("networks", with_anchor), ("security_groups", used)):
+            for item in self._api.list(collection, description=made_by(self._host), fields=["id"]):
+                if item["id"] not in in_use:
+                    found = (collection, item["id"])
+                    yield Leftover(*found, lambda found=found: delete_if_there(self._api, *found))  # type: ignore[misc]
+
+    def name(self) -> None:
+        """Give Portico's objects the names of Docker networks and containers, which drivers are not told.
+
+        And write down who uses a port where the plugin or the API ended before that (see `Endpoints.join`).
+
+        Raises:
+            PorticoError: the API does not answer.
+        """
+        inventory = self._inventory()
+        if inventory is None:
+            return
+        for port in self._docker_ports():
+            if host_of(port) != self._host:
+                continue
+            if port["device_owner"] == ANCHOR:
+                self._name_network(port, inventory)
+                continue
+            changes = _of_endpoint(port, inventory)
+            if changes:
+                self._change(port, changes)
+
+    def _name_network(self, port: Object, inventory: Inventory) -> None:
+        docker_id = port["device_id"]
+        name = inventory.networks.get(docker_id)
+        # Docker's networks keep their names; one that is another already was given by people.
+        if name and port["name"] == f"docker-{docker_id[:12]}":
+            if read(port).owned:
+                self._api.update("networks", port["network_id"], {"name": name})
+            self._change(port, {"name": name})
+
+    def _change(self, port: Object, changes: Object) -> None:
+        with contextlib.suppress(NotFound):  # it went while the engine was asked
+            self._api.update("ports", port["id"], changes)
+
+
+def _of_endpoint(port: Object, inventory: Inventory) -> Object:
+    """Return what the engine knows of an endpoint's port, where the port says something else."""
+    how = use.of(port)
+    known: Object = {}
+    endpoint_id = port["device_id"]
+    if port["device_owner"] == RESERVED:
+        endpoint_id = inventory.by_mac.get((how.network, port["mac_address"]), "")
+        if not endpoint_id:
+            return {}
+        known = {"device_owner": ENDPOINT, "device_id": endpoint_id}
+    name = inventory.endpoints.get(endpoint_id)
+    if name and how.adopted is None:  # a port that was there before keeps its own
+        known["name"] = name
+    return {key: value for key, value in known.items() if port[key] != value}

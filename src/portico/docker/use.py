@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the binding:profile of a port in Docker's use says, and how the use ends."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from portico.docker.api import Api, Object, delete_if_there
+from portico.docker.record import PROFILE, part
+from portico.errors import NotFound
+
+
+class Use(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Who uses a port.
+
+    `network` is the Docker network's id. `group` is the security group made for the endpoint's exposed ports.
+    `adopted` is the profile that a port had which was there before, and is given back instead of deleted.
+    """
+
+    host: str
+    network: str
+    group: str = ""
+    adopted: dict[str, Any] | None = None
+
+
+def profile(use: Use) -> Object:
+    """Return the binding:profile of a port that is plugged into a container."""
+    return {**(use.adopted or {}), "plug": "veth", PROFILE: msgspec.to_builtins(use)}
+
+
+# Of a port of no plugin's, and of one whose profile somebody has overwritten.
+NOBODYS = Use(host="", network="")
+
+
+def of(port: Object) -> Use:
+    """Return how Docker uses a port; `NOBODYS` when its profile does not say, whatever its owner is said to be."""
+    try:
+        return msgspec.convert(part(port), Use)
+    except msgspec.ValidationError:
+        return NOBODYS
+
+
+def is_free(port: Object) -> bool:
+    """Tell whether nothing uses a port."""
+    return not (port["device_id"] or port["device_owner"] or port["binding:host_id"])
+
+
+def end(api: Api, port: Object) -> None:
+    """Delete a port, or give it back as it was before Docker used it; gone already is fine."""
+    use = of(port)
+    if use.adopted is None:
+        delete_if_there(api, "ports", port["id"])
+    else:
+        before = {"device_id": "", "device_owner": "", "binding:host_id": "", "binding:profile": use.adopted}
+        try:
+            api.update("ports", port["id"], before)
+        except NotFound:
+            return
+    if use.group:
+        delete_if_there(api, "security_groups", use.group)

@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The commands of collections, against a real API."""
+
+from __future__ import annotations
+
+import csv
+import io
+
+import pytest
+import yaml
+
+from portico.model.load import load
+
+from .conftest import Portico
+
+
+def test_every_resource_of_the_registry_has_its_verbs_as_commands(portico: Portico) -> None:
+    for resource in load().resources.values():
+        for verb in resource.verbs:
+            word = "set" if verb == "update" else verb
+            done = portico(resource.name.replace("_", "-"), word, "--help")
+            assert f"usage: portico {resource.name.replace('_', '-')} {word}" in done.out, done.err
+        assert portico(resource.name, "list", "-f", "json").json is not None
+
+
+def test_create_takes_the_name_without_an_option_and_show_takes_name_or_id(portico: Portico) -> None:
+    made = portico("network", "create", "blue", "--mtu", "1400", "--no-port-security-enabled", "-f", "json").json
+    assert (made["name"], made["mtu"], made["port_security_enabled"]) == ("blue", 1400, False)
+    assert portico("network", "show", "blue", "-f", "json").json == made
+    assert portico("network", "show", made["id"], "-f", "json").json == made
+    assert portico("network", "delete", "blue").code == 0
+
+
+def test_a_subnet_is_given_by_its_cidr_and_its_ip_version_follows(portico: Portico, network: str) -> None:
+    words = ("--network", network, "2001:db8::/64", "--ipv6-address-mode", "slaac", "--ipv6-ra-mode", "slaac")
+    made = portico("subnet", "create", *words, "-f", "json").json
+    assert (made["cidr"], made["ip_version"], made["ipv6_address_mode"]) == ("2001:db8::/64", 6, "slaac")
+
+
+def test_nested_values_are_written_as_pairs_with_names_for_ids(portico: Portico, network: str) -> None:
+    fixed = f"subnet={network}4,ip-address=10.1.0.9"
+    made = portico("port", "create", "web", "--network", network, "--fixed-ip", fixed, "-f", "json").json
+    [address] = made["fixed_ips"]
+    assert address["ip_address"] == "10.1.0.9"
+    found = portico(
+        "port", "list", "--fixed-ip", "ip-address=10.1.0.9", "--network", network, "-f", "value", "-c", "name"
+    )
+    assert found.out == "web\n"
+
+
+def test_nested_values_are_written_as_json_too(portico: Portico, network: str) -> None:
+    pairs = '{"ip_address": "192.0.2.1", "mac_address": "02:00:00:00:00:01"}'
+    made = portico("port", "create", "--network", network, "--allowed-address-pair", pairs, "-f", "json").json
+    assert made["allowed_address_pairs"] == [{"ip_address": "192.0.2.1", "mac_address": "02:00:00:00:00:01"}]
+
+
+def test_a_dictionary_and_a_value_with_a_comma(portico: Portico, network: str) -> None:
+    words = (
+        "--binding-profile",
+        "plug=tap,make_tap=true",
+        "--extra-dhcp-opt",
+        "opt-name=42,opt-value=192.0.2.1,192.0.2.2",
+    )
+    made = portico("port", "create", "--network", network, *words, "-f", "json").json
+    assert made["binding:profile"] == {"plug": "tap", "make_tap": True}
+    assert [option["opt_value"] for option in made["extra_dhcp_opts"]] == ["192.0.2.1,192.0.2.2"]
+
+
+def test_set_changes_what_is_given_and_no_option_empties(portico: Portico, network: str) -> None:
+    portico("port", "create", "a", "--network", network, "--device-id", "d", "--tag", "x")
+    words = ("--name", "b", "--no-security-group", "--no-admin-state-up", "--tag", "y", "--tag", "z")
+    changed = portico("port", "set", "a", *words, "-f", "json").json
+    assert (changed["name"], changed["security_groups"], changed["admin_state_up"]) == ("b", [], False)
+    assert (changed["tags"], changed["device_id"]) == (["y", "z"], "d")
+    assert portico("subnet", "set", f"{network}4", "--no-gateway-ip", "-f", "json").json["gateway_ip"] is None
+
+
+def test_groups_are_named_and_may_be_several(portico: Portico, network: str) -> None:
+    for name in ("web", "db"):
+        portico("security-group", "create", name)
+    made = portico(
+        "port", "create", "--network", network, "--security-group", "web", "--security-group", "db", "-f", "json"
+    )
+    assert len(made.json["security_groups"]) == 2
+    words = ("--security-group", "web", "--remote-group", "db", "--direction", "ingress", "--protocol", "tcp")
+    rule = portico(
+        "security-group-rule", "create", *words, "--port-range-min", "80", "--port-range-max", "80", "-f", "json"
+    )
+    assert (rule.json["port_range_min"], rule.json["protocol"]) == (80, "tcp")
+    portico("port", "delete", made.json["id"])
+    assert portico("security-group", "delete", "web", "db").err == ""
+
+
+def test_a_quota_is_set_for_a_project(portico: Portico) -> None:
+    assert portico("quota", "set", "someone", "--network", "7", "-f", "json").json["network"] == 7
+    assert portico("quota", "show", "someone", "-f", "json").json["network"] == 7
+    assert portico("quota", "delete", "someone").code == 0
+
+
+def test_a_list_has_five_forms_and_chosen_columns(portico: Portico, network: str) -> None:
+    words = ("network", "list", "--name", network, "-c", "name", "-c", "mtu", "-f")
+    assert portico(*words, "json").json == [{"name": network, "mtu": 1500}]
+    assert yaml.safe_load(portico(*words, "yaml").out) == [{"name": network, "mtu": 1500}]
+    assert list(csv.reader(io.StringIO(portico(*words, "csv").out))) == [["name", "mtu"], [network, "1500"]]
+    assert portico(*words, "value").out == f"{network} 1500\n"
+    assert [line.split() for line in portico(*words, "table").out.splitlines()] == [["NAME", "MTU"], [network, "1500"]]
+
+
+def test_a_list_is_sorted(portico: Portico, network: str) -> None:
+    for name in ("b", "c", "a"):
+        portico("port", "create", name, "--network", network)
+    words = ("port", "list", "--network", network, "-f", "value", "-c", "name", "--sort")
+    assert portico(*words, "name:desc").out.split() == ["c", "b", "a"]
+    assert portico(*words, "name").out.split() == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("network", "show", "nowhere"), "portico: no network has the name or id 'nowhere'\n"),
+        (("network", "list", "-c", "colour"), "-c colour: a network has only admin_state_up,"),
+        (("network", "set", "x"), "network x: nothing to set was given"),
+        (("network", "create", "x", "--mtu", "big"), "'big' is not an integer"),
+        (("port", "create", "--network", "nowhere"), "no network has the name or id 'nowhere'"),
+        (("network", "create", "x", "--availability-zone-hint", "["), "--availability-zone-hint '[': is not JSON"),
+    ],
+)
+def test_an_error_is_one_line_and_exit_code_1(portico: Portico, words: tuple[str, ...], message: str) -> None:
+    done = portico(*words)
+    assert done.code == 1
+    assert message in done.err
+    assert done.err.count("\n") == 1
+    assert done.out == ""
+
+
+def test_a_name_that_several_have_is_refused_with_their_ids(portico: Portico) -> None:
+    ids = sorted(portico("network", "create", "twin", "-f", "json").json["id"] for _ in range(2))
+    done = portico("network", "delete", "twin")
+    assert (done.code, done.err) == (1, f"portico: 2 networks are named 'twin'; say which by id: {', '.join(ids)}\n")
+    assert portico("network", "delete", *ids).code == 0
+
+
+def test_delete_does_what_it_can_and_tells_the_rest(portico: Portico) -> None:
+    portico("network", "create", "gone")
+    done = portico("network", "delete", "nowhere", "gone")
+    assert (done.code, done.err) == (1, "portico: no network has the name or id 'nowhere'\n")
+    assert portico("network", "show", "gone").code == 1
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("network",),
+        ("network", "fly"),
+        ("port", "create"),
+        ("network", "list", "-f", "xml"),
+        ("network", "list", "--nam", "x"),
+    ],
+)
+def test_wrong_usage_is_exit_code_2(portico: Portico, words: tuple[str, ...]) -> None:
+    assert portico(*words).code == 2

@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""No call to the driver takes two seconds, at whichever request the API stops to answer."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from portico import settings
+from portico.client import Client
+from portico.docker.api import ALIVE_FOR_S
+from portico.docker.endpoint import Surroundings
+from portico.docker.plugin import Plugin
+from portico.docker.record import Records
+
+PORT = {
+    "id": "p",
+    "network_id": "n",
+    "device_id": "e",
+    "device_owner": "docker:endpoint",
+    "binding:profile": {"docker": {"host": "h", "network": "n"}},
+    "binding:vif_details": {"link_name": "pvp"},
+    "fixed_ips": [],
+}
+CALLS: dict[str, dict[str, object]] = {
+    "IpamDriver.RequestPool": {"AddressSpace": "portico-local", "Pool": ""},
+    "IpamDriver.RequestAddress": {"PoolID": "10.1.0.0/24,,0123456789abcdef", "Address": ""},
+    "IpamDriver.ReleaseAddress": {"PoolID": "10.1.0.0/24,,0123456789abcdef", "Address": "10.1.0.2"},
+    "NetworkDriver.DeleteNetwork": {"NetworkID": "n"},
+    "NetworkDriver.Join": {"NetworkID": "n", "EndpointID": "e", "SandboxKey": "/"},
+    "NetworkDriver.DeleteEndpoint": {"NetworkID": "n", "EndpointID": "e"},
+}
+
+
+class SlowApi:
+    """Takes `takes_s` for each answer, and gives none after `answers` of them."""
+
+    def __init__(self, path: Path) -> None:
+        self.takes_s = 0.0
+        self.answers = 0
+        self._ended = threading.Event()
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(str(path))
+        self._listener.listen(64)
+        self._threads = [threading.Thread(target=self._accept)]
+        self._threads[0].start()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                thread = threading.Thread(target=self._serve, args=(self._listener.accept()[0],))
+                self._threads.append(thread)
+                thread.start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        with connection, suppress(OSError):
+            while data := connection.recv(65536):
+                self.answers -= 1
+                if self._ended.wait(self.takes_s if self.answers >= 0 else 30):
+                    return
+                found = {"ports": [PORT]} if b"/v2.0/ports" in data else {"status": "DOWN", "reason": ""}
+                body = msgspec.json.encode(found)
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
+
+    def close(self) -> None:
+        self._ended.set()
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        for thread in self._threads:
+            thread.join()
+
+
+@pytest.fixture
+def slow(tmp_path: Path) -> Iterator[SlowApi]:
+    made = SlowApi(tmp_path / "api.sock")
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def plugin(slow: SlowApi, tmp_path: Path, module_settings: settings.Settings) -> Iterator[Plugin]:
+    with Client(f"unix:{tmp_path}/api.sock", timeout_s=10, connect_timeout_s=1) as client:
+        surroundings = Surroundings(lambda _link: False, lambda _thing: None)
+        yield Plugin(client, module_settings, Records(client, "h"), lambda: None, surroundings)
+
+
+def seconds(thing: Callable[[], tuple[int, bytes]]) -> float:
+    started = time.monotonic()
+    status, body = thing()
+    assert status == 500 and b"gave no answer" in body
+    return time.monotonic() - started
+
+
+@pytest.mark.parametrize("name", CALLS)
+@pytest.mark.parametrize("answers", [0, 1], ids=["before the first look", "just after the first look"])
+def test_an_api_that_hangs_is_an_error_in_time(slow: SlowApi, plugin: Plugin, name: str, answers: int) -> None:
+    slow.answers = answers
+    assert seconds(lambda: plugin.answer(f"/{name}", msgspec.json.encode(CALLS[name]))) < 2
+
+
+def test_a_call_of_several_slow_requests_is_bounded_as_a_whole(slow: SlowApi, plugin: Plugin) -> None:
+    slow.answers, slow.takes_s = 100, ALIVE_FOR_S * 0.7
+    body = msgspec.json.encode(CALLS["NetworkDriver.DeleteNetwork"])
+    assert seconds(lambda: plugin.answer("/NetworkDriver.DeleteNetwork", body)) < 2
+
+
+def test_a_join_that_waits_finds_an_api_that_begins_to_hang(slow: SlowApi, plugin: Plugin) -> None:
+    slow.answers, slow.takes_s = 4, 0.1
+    body = msgspec.json.encode(CALLS["NetworkDriver.Join"])
+    assert seconds(lambda: plugin.answer("/NetworkDriver.Join", body)) < 3
