@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The bridge backend on a lab host: the real agent, the real kernel, real packets. Needs root."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import select
+import signal
+import socket
+import struct
+import time
+from collections.abc import Iterable
+
+import msgspec
+
+from portico.agent import owner
+from portico.backends.bridge import BridgeBackend
+from portico.broker.hosts import HostStates
+from portico.contract import Backend
+from portico.hoststate import Group, HostObject, Report, Status, Update, key_of
+from portico.model.snapshot import Snapshot
+from portico.testing import agent_on_file, frames
+from portico.testing.lab import LabHost, Process
+from portico.testing.oracle import ICMP, ICMPV6, TCP, UDP, Packet
+
+NAME = "host-a"
+FEED = "/run/update.json"
+QUIET_S = 0.15
+"""A packet that has not come this long after the last one will not come."""
+
+_ETH_P_ALL = 3
+_SYN = 0x02
+
+
+class LabSite:
+    """One host, the broker's states for it, and its agent. `settle` returns when the agent has seen to everything."""
+
+    def __init__(self, host: LabHost) -> None:
+        self._host = host
+        self._objects: dict[str, HostObject] = {}
+        self._revision = 0
+        self._states = HostStates()
+        self._agent: Process | None = None
+        for path in ("all", "default"):
+            host.run(["sysctl", "-qw", f"net.ipv6.conf.{path}.disable_ipv6=1"])  # the host itself is to keep silent
+
+    def make(self) -> Backend:
+        """Return a new backend with new states, and kill the agent; what it made stays, and `settle` starts another."""
+        if self._agent is not None:
+            self._agent.kill()
+            self._agent = None
+        self._states = HostStates()
+        self._states.follow(NAME, self._take)
+        return BridgeBackend(self._states)
+
+    def settle(self) -> dict[str, Status]:
+        """Publish the states, wait until the agent has realised them, and return its statuses by key."""
+        self._revision += 1
+        marker = Group(group_id=f"marker-{self._revision}", rules=())
+        self._states.replace("marker", NAME, [marker])
+        self._states.publish(self._revision)
+        update = Update(self._revision, tuple(self._objects.values()), complete=True)
+        self._host.path(FEED).write_bytes(msgspec.json.encode(update))
+        if self._agent is None:
+            self._agent = self._host.spawn(agent_on_file.command(FEED), log=f"agent-{self._revision}")
+        else:
+            self._agent.send_signal(signal.SIGHUP)
+        agent = self._agent
+        agent.wait_for_text(key_of(marker), timeout_s=10)
+        return _statuses(agent.output)
+
+    def _take(self, update: Update) -> None:
+        if update.complete:
+            self._objects.clear()
+        self._objects |= {key_of(item): item for item in update.objects}
+        for key in update.gone:
+            del self._objects[key]
+
+    def delivered(self, want: Snapshot, packets: Iterable[Packet]) -> dict[Packet, bool]:
+        """Send packets from the links of their senders, and return which came out of their receivers'."""
+        return self._host.call(lambda: _try_all(want, list(packets)))
+
+
+def _statuses(output: str) -> dict[str, Status]:
+    """Return the newest status of each key that an agent printed."""
+    reports = [msgspec.json.decode(line, type=Report) for line in output.splitlines() if line.startswith("{")]
+    return {status.key: status for report in reports for status in report.statuses}
+
+
+def _try_all(want: Snapshot, packets: list[Packet]) -> dict[Packet, bool]:
+    links = {port_id: _open(owner.host_link(port_id)) for port_id in _plugged(want)}
+    found = {}
+    try:
+        numbered = {number.to_bytes(4, "big"): packet for number, packet in enumerate(packets)}
+        for number, packet in numbered.items():
+            found[packet] = False
+            if packet.sender in links and packet.receiver in links:
+                links[packet.sender].send(_frame(want, packet, number))
+        for port_id, number in _arrivals(links):
+            packet = numbered[number]
+            found[packet] |= port_id == packet.receiver
+    finally:
+        for link in links.values():
+            link.close()
+    return found
+
+
+def _plugged(want: Snapshot) -> list[str]:
+    return [port_id for port_id in want.ports_of_host.get(NAME, ()) if want.ports[port_id].plug == "veth"]
+
+
+def _open(name: str) -> socket.socket:
+    _bring_up(name)
+    link = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(_ETH_P_ALL))
+    link.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
+    link.bind((name, _ETH_P_ALL))
+    return link
+
+
+def _bring_up(name: str) -> None:
+    """Set IFF_UP by ioctl (netdevice(7)), as the port's consumer would."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
+        fcntl.ioctl(control, 0x8914, struct.pack("16sH22x", name.encode(), 1))
+
+
+def _arrivals(links: dict[str, socket.socket]) -> Iterable[tuple[str, bytes]]:
+    """Yield (port id, number) of our packets until none has come for a while."""
+    owners = {link.fileno(): port_id for port_id, link in links.items()}
+    poll = select.poll()
+    for descriptor in owners:
+        poll.register(descriptor, select.POLLIN)
+    last = time.monotonic()
+    while (left_s := last + QUIET_S - time.monotonic()) > 0:
+        for descriptor, _ in poll.poll(left_s * 1000):
+            data, address = links[owners[descriptor]].recvfrom(2048)
+            at = data.rfind(_MARK)
+            if address[2] != socket.PACKET_OUTGOING and at >= 0:
+                last = time.monotonic()
+                yield owners[descriptor], data[at + len(_MARK) : at + len(_MARK) + 4]
+
+
+_MARK = b"portico-probe:"
+
+
+def _frame(want: Snapshot, packet: Packet, number: bytes) -> bytes:
+    payload = _MARK + number
+    source, destination = str(packet.source), str(packet.destination)
+    match packet.protocol:
+        case protocol if protocol == TCP:
+            body = struct.pack("!HHIIBBHHH", packet.low, packet.high, 1, 0, 5 << 4, _SYN, 1024, 0, 0) + payload
+        case protocol if protocol == UDP:
+            body = frames.udp(packet.low, packet.high, payload)
+        case protocol if protocol in (ICMP, ICMPV6):
+            body = struct.pack("!BBH", packet.low, packet.high, 0) + os.urandom(4) + payload
+        case _:
+            body = payload
+    receiver = want.ports[packet.receiver].mac
+    if packet.source.version == 4:
+        return frames.ethernet(
+            receiver, packet.mac, frames.IPV4, frames.ipv4(source, destination, packet.protocol, body)
+        )
+    return frames.ethernet(receiver, packet.mac, frames.IPV6, frames.ipv6(source, destination, packet.protocol, body))

@@ -1,0 +1,222 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The bridge backend on hosts with fake kernels; host states, the agent's loop and its drivers are the real ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Set
+from dataclasses import replace
+
+from portico.agent import owner
+from portico.agent.drivers.link import BridgeDriver, CarrierDriver, LinkTable, PairDriver
+from portico.agent.drivers.nft import FilterDriver
+from portico.agent.drivers.tap import TapDriver
+from portico.agent.loop import Loop
+from portico.backends.bridge import BridgeBackend
+from portico.broker.hosts import HostStates
+from portico.contract import Backend, ObjectStatus
+from portico.hoststate import Status, Update
+from portico.testing import nft_eval
+from portico.testing.fakekernel import (
+    DESCRIPTOR,
+    HOST,
+    OURS,
+    FakeConntrack,
+    FakeKernel,
+    FakeLinks,
+    FakeNetfilter,
+    FakeNft,
+    FakeRedirects,
+    tables,
+)
+from portico.testing.faults import Faults
+from portico.testing.nft_state import Container, Key, Table
+from portico.testing.oracle import Packet
+from portico.testing.world import HOSTS, object_id
+
+STATES = {"active": "ACTIVE", "waiting": "DOWN", "error": "ERROR"}
+PATIENCE_S = 20.0
+"""For how long, on its own clock, an agent may retry before it is taken to have come to rest."""
+
+
+class FakeHost:
+    """One host: a kernel that stays, and an agent that may be killed."""
+
+    def __init__(self, faults: Faults, report: Callable[[int, Collection[Status]], None]) -> None:
+        self.kernel = FakeKernel(faults)
+        self._report = report
+        self._now_s = 0.0
+        self._end_following: Callable[[], None] = lambda: None
+        self._updates: list[Update] = []
+        self.loop: Loop
+
+    def start(self, hosts: HostStates, name: str) -> None:
+        """Start an agent anew, as after SIGKILL, following `hosts`."""
+        self._end_following()
+        self._updates.clear()
+        ours, host = FakeLinks(self.kernel, OURS), FakeLinks(self.kernel, HOST)
+        table, conntrack = LinkTable(ours), FakeConntrack()
+        bridges = BridgeDriver(table, conntrack)
+        self.loop = Loop(
+            [
+                bridges,
+                PairDriver(table, host, DESCRIPTOR, OURS),
+                FilterDriver(FakeNft(self.kernel), FakeNetfilter(self.kernel), conntrack),
+                CarrierDriver(table),
+                TapDriver(table, host, FakeRedirects(self.kernel), DESCRIPTOR, OURS),
+            ],
+            clock=lambda: self._now_s,
+            report=self._report,
+        )
+        self.loop.learn_zones({item.network_id: item.zone for item in bridges.read(None).values()})
+        self._end_following = hosts.follow(name, self._updates.append)
+
+    def settle(self) -> None:
+        """Let the agent work until it has nothing to do, or nothing but retries that go on for ever."""
+        for update in self._updates:
+            self.loop.accept(update)
+        self._updates.clear()
+        until_s = self._now_s + PATIENCE_S
+        self.loop.step()
+        while (wait_s := self.loop.next_s()) is not None and self._now_s + wait_s < until_s:
+            self._now_s += wait_s
+            self.loop.step()
+
+    def suspect(self) -> None:
+        """Tell the agent, as the kernel's events would, that something is not as it left it."""
+        self.loop.suspect()
+
+
+class FakeHostsMedium:
+    """Two hosts and what the broker holds for them."""
+
+    def __init__(self) -> None:
+        self.faults = Faults()
+        self._statuses: dict[str, ObjectStatus] = {}
+        self._hosts = {name: FakeHost(self.faults, self._take_report) for name in HOSTS}
+        self._states = HostStates()
+        self._revision = 0
+
+    def make(self) -> Backend:
+        """See Medium."""
+        self._states = HostStates()
+        self._statuses.clear()
+        for name, host in self._hosts.items():
+            host.start(self._states, name)
+        return BridgeBackend(self._states)
+
+    def settle(self) -> Mapping[str, ObjectStatus]:
+        """See Medium."""
+        self._revision += 1
+        self._states.publish(self._revision)
+        for host in self._hosts.values():
+            host.settle()
+        return dict(self._statuses)
+
+    def peek(self) -> Mapping[str, object]:
+        """See Medium."""
+        return {f"{name}/{key}": item for name, host in self._hosts.items() for key, item in dump(host.kernel).items()}
+
+    def delivers(self, packet: Packet) -> bool:
+        """See Medium."""
+        return any(delivers(host.kernel, packet) for host in self._hosts.values())
+
+    def plant(self) -> Set[str]:
+        """See Medium."""
+        kernel = self._hosts[HOSTS[0]].kernel
+        links = FakeLinks(kernel, HOST)
+        links.add_bridge("docker0", "02:42:00:00:00:01", 1500)
+        taken = f"pv{object_id('port', 1)[:11]}"  # the very name that a port of ours would have
+        links.add_bridge(taken, "02:42:00:00:00:02", 1500)
+        return {f"{HOSTS[0]}/{HOST}/docker0", f"{HOSTS[0]}/{HOST}/{taken}"}
+
+    def corrupt(self, number: int) -> None:
+        """See Medium."""
+        hosts = [host for host in self._hosts.values() if host.kernel.namespaces[OURS]]
+        host = hosts[number % len(hosts)]
+        corrupt(host.kernel, number // len(hosts))
+        host.suspect()
+
+    def _take_report(self, _revision: int, statuses: Collection[Status]) -> None:
+        for status in statuses:
+            kind, _, port_id = status.key.partition("/")
+            if kind != "vif":
+                continue
+            if status.state == "gone":
+                self._statuses.pop(port_id, None)
+            else:
+                self._statuses[port_id] = ObjectStatus("port", port_id, STATES[status.state], status.reason)
+
+
+def delivers(kernel: FakeKernel, packet: Packet) -> bool:
+    """Return whether the bridges and rules of one host deliver a packet."""
+    ours = kernel.namespaces[OURS]
+    near, far = (ours.get(owner.port_link(port_id)) for port_id in (packet.sender, packet.receiver))
+    if near is None or far is None or not (near.up and far.up) or not near.master or near.master != far.master:
+        return False
+    bridge = kernel.by_index(near.master)
+    if bridge is None or not bridge[1].up:
+        return False
+    seen = nft_eval.Seen(near.name, far.name, packet)
+    table = tables(kernel)
+    return bool(table.chains) and nft_eval.passes(table, "prerouting", seen) and nft_eval.passes(table, "forward", seen)
+
+
+def corrupt(kernel: FakeKernel, number: int) -> None:
+    """Change one thing of the agent's: links go, come down, change; rules are emptied or opened."""
+    links = FakeLinks(kernel, OURS)
+    names = sorted(kernel.namespaces[OURS])
+    name = names[number // 5 % len(names)]
+    link = kernel.namespaces[OURS][name]
+    match number % 5:
+        case 0:
+            links.lose(name)
+        case 1:
+            kernel.namespaces[OURS][name] = replace(link, up=not link.up)
+        case 2:
+            kernel.namespaces[OURS][name] = replace(link, mtu=link.mtu - 1)
+        case 3:
+            kernel.nft.tables.pop(("bridge", "portico"), None)
+            kernel.nft.generation += 1
+        case 4:
+            for chain in tables(kernel).chains.values():
+                chain.rows = ["accept"]
+            kernel.nft.generation += 1
+
+
+def dump(kernel: FakeKernel) -> dict[str, object]:
+    """Return what a host has, without what depends on history: indexes are names, zones are networks.
+
+    Without links there is nothing to filter; an agent that starts with nothing wanted leaves older rules as they are.
+    """
+    ours = kernel.namespaces[OURS].values()
+    zones = {int(words[1]): words[0] for link in ours if len(words := owner.words(link.alias)) == 2}
+    found: dict[str, object] = {}
+    for place, links in kernel.namespaces.items():
+        for link in links.values():
+            if link.kind == "tun" and link.index not in kernel.redirects:
+                continue  # a tap that nobody uses is its hypervisor's business
+            master, target = (kernel.by_index(index) for index in (link.master, kernel.redirects.get(link.index, 0)))
+            alias = " ".join(zones.get(int(word), word) if word.isdecimal() else word for word in link.alias.split())
+            up = link.up and (place == OURS or target is not None)  # else it is up to the consumer
+            plain = replace(link, index=0, master=0, alias=alias, up=up)
+            found[f"{place}/{link.name}"] = (plain, master and master[1].name, target and target[1].name)
+    if kernel.namespaces[OURS]:
+        for (family, _), table in kernel.nft.tables.items():
+            found[f"nft/{family}"] = _dump_table(table, zones)
+    return found
+
+
+def _dump_table(table: Table, zones: Mapping[int, str]) -> object:
+    chains = {name: tuple(chain.rows) for name, chain in table.chains.items()}
+    return chains, {name: _dump_container(container, zones) for name, container in table.containers.items()}
+
+
+def _dump_container(container: Container, zones: Mapping[int, str]) -> frozenset[tuple[Key, str]]:
+    def named(parts: Iterable[object]) -> Key:
+        return tuple(zones.get(part, part) if isinstance(part, int) else part for part in parts)  # type: ignore[misc]
+
+    def value(text: str) -> str:
+        number = int(text, 0) if text[:1].isdecimal() else None
+        return text if number is None else f"{zones.get(number & 0xFFFF, number)} {number >> 16}"
+
+    return frozenset((named(key), value(text)) for key, text in {**container.single, **container.ranges}.items())

@@ -1,0 +1,237 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A kernel for the agent's drivers that lives in memory, keeps state as the real one does, and fails when told to.
+
+It stands in for the agent's access to rtnetlink, tc, conntrack and libnftables; drivers and loop are the real ones.
+Every write asks `Faults` first, with the object's name and alias in the subject.
+"""
+
+from __future__ import annotations
+
+import errno
+import itertools
+from collections.abc import Callable
+from dataclasses import replace
+from ipaddress import ip_address
+
+from portico.agent import netlink
+from portico.agent.drivers.conntrack import Conntrack
+from portico.agent.drivers.libnftables import Nft, NftError
+from portico.agent.links import BRIDGE_SETTINGS, Link, Links
+from portico.agent.netlink import NetlinkError
+from portico.agent.redirect import Redirects
+from portico.agent.verdict import Connection
+from portico.testing.faults import Faults, Outcome
+from portico.testing.nft_state import NftState, Table
+
+HOST, OURS = "host", "portico"
+DESCRIPTOR = 7
+"""What stands for the descriptor of the host's namespace."""
+
+
+class FakeKernel:
+    """Two network namespaces: the host's, and the agent's with its nft tables."""
+
+    def __init__(self, faults: Faults) -> None:
+        self.faults = faults
+        self.namespaces: dict[str, dict[str, Link]] = {HOST: {}, OURS: {}}
+        self.peers: dict[int, int] = {}
+        self.redirects: dict[int, int] = {}
+        self.nft = NftState()
+        self.indexes = itertools.count(1)
+
+    def write(self, call: str, *subjects: str) -> bool:
+        """Ask for a write; return whether it has an effect.
+
+        Raises:
+            NetlinkError: it is refused.
+        """
+        outcome = self.faults.write(" ".join((call, *subjects)))
+        if outcome is Outcome.REFUSED:
+            raise NetlinkError(errno.EIO, f"{call} refused")
+        return outcome is Outcome.DONE
+
+    def by_index(self, index: int) -> tuple[str, Link] | None:
+        """Return the namespace and the link with `index`."""
+        found = ((place, link) for place, links in self.namespaces.items() for link in links.values())
+        return next((pair for pair in found if pair[1].index == index), None)
+
+
+class FakeLinks(Links):
+    """The links of one namespace of a `FakeKernel`."""
+
+    def __init__(self, kernel: FakeKernel, place: str) -> None:
+        self._kernel = kernel
+        self._place = place
+
+    @property
+    def _links(self) -> dict[str, Link]:
+        return self._kernel.namespaces[self._place]
+
+    def all(self) -> list[Link]:
+        """See Links."""
+        return list(self._links.values())
+
+    def find(self, name: str) -> Link | None:
+        """See Links. A tap is there as soon as anyone asks for it: every hypervisor is quick here."""
+        if self._place == HOST and name.startswith("tap") and name not in self._links:
+            self._links[name] = Link(next(self._kernel.indexes), name, "tun", "", "", 1500, 0, up=False)
+        return self._links.get(name)
+
+    def at(self, index: int) -> Link | None:
+        """See Links."""
+        return next((link for link in self._links.values() if link.index == index), None)
+
+    def add_bridge(self, name: str, mac: str, mtu: int) -> None:
+        """See Links."""
+        self._refuse_taken(self._place, name)
+        if self._kernel.write("add bridge", name):
+            index = next(self._kernel.indexes)
+            self._links[name] = Link(index, name, "bridge", "", mac, mtu, 0, up=True, bridge=BRIDGE_SETTINGS)
+
+    def reset_bridge(self, name: str) -> None:
+        """See Links."""
+        link = self._get(name)
+        if self._kernel.write("reset bridge", name, link.alias):
+            self._links[name] = replace(link, bridge=BRIDGE_SETTINGS)
+
+    def add_veth(self, name: str, *, master: int, mtu: int, peer: str, peer_mac: str, peer_netns: int) -> None:
+        """See Links."""
+        assert peer_netns == DESCRIPTOR
+        self._refuse_taken(self._place, name)
+        self._refuse_taken(HOST, peer)
+        if self.at(master) is None:
+            raise NetlinkError(errno.ENODEV, "no such master")
+        if self._kernel.write("add veth", name):
+            near, far = next(self._kernel.indexes), next(self._kernel.indexes)
+            self._links[name] = Link(near, name, "veth", "", "", mtu, master, up=False)
+            self._kernel.namespaces[HOST][peer] = Link(far, peer, "veth", "", peer_mac, mtu, 0, up=False)
+            self._kernel.peers |= {near: far, far: near}
+
+    def change(
+        self,
+        name: str,
+        *,
+        up: bool | None = None,
+        alias: str | None = None,
+        mac: str | None = None,
+        mtu: int | None = None,
+        master: int | None = None,
+    ) -> None:
+        """See Links."""
+        link = self._get(name)
+        given = {"up": up, "alias": alias, "mac": mac, "mtu": mtu, "master": master}
+        if self._kernel.write("change", name, link.alias):
+            self._links[name] = replace(link, **{word: value for word, value in given.items() if value is not None})  # type: ignore[arg-type]
+
+    def mute_ipv6(self, name: str) -> None:
+        """See Links."""
+        self._kernel.write("mute", name, self._get(name).alias)
+
+    def remove(self, name: str) -> None:
+        """See Links. The other end of a veth pair goes too, and what was in a bridge is let go."""
+        link = self._links.get(name)
+        if link is None or not self._kernel.write("remove", name, link.alias):
+            return
+        self.lose(name)
+
+    def lose(self, name: str) -> None:
+        """Remove a link as a stranger would."""
+        link = self._links.pop(name)
+        peer = self._kernel.by_index(self._kernel.peers.pop(link.index, 0))
+        if peer is not None:
+            place, end = peer
+            del self._kernel.namespaces[place][end.name]
+            del self._kernel.peers[end.index]
+        for other in [other for other in self._links.values() if other.master == link.index]:
+            self._links[other.name] = replace(other, master=0)
+        for index in (link.index, peer[1].index if peer else 0):
+            self._kernel.redirects.pop(index, None)
+
+    def _get(self, name: str) -> Link:
+        link = self.find(name)
+        if link is None:
+            raise NetlinkError(errno.ENODEV, f"no link {name}")
+        return link
+
+    def _refuse_taken(self, place: str, name: str) -> None:
+        if name in self._kernel.namespaces[place]:
+            raise NetlinkError(errno.EEXIST, f"link {name} exists")
+
+
+class FakeRedirects(Redirects):
+    """The redirections in the host's namespace of a `FakeKernel`."""
+
+    def __init__(self, kernel: FakeKernel) -> None:
+        self._kernel = kernel
+
+    def target(self, index: int) -> int:
+        """See Redirects."""
+        return self._kernel.redirects.get(index, 0)
+
+    def put(self, index: int, target: int) -> None:
+        """See Redirects."""
+        if self._kernel.write("redirect", self._name(index)):
+            self._kernel.redirects[index] = target
+
+    def remove(self, index: int) -> None:
+        """See Redirects."""
+        if index in self._kernel.redirects and self._kernel.write("end redirect", self._name(index)):
+            del self._kernel.redirects[index]
+
+    def _name(self, index: int) -> str:
+        found = self._kernel.by_index(index)
+        return f"{found[1].name} {found[1].alias}" if found else ""
+
+
+class FakeNft(Nft):
+    """Commands to the tables of a `FakeKernel`."""
+
+    def __init__(self, kernel: FakeKernel) -> None:
+        self._kernel = kernel
+
+    def run(self, commands: str) -> str:
+        """See Nft."""
+        outcome = self._kernel.faults.write("nft")
+        if outcome is Outcome.REFUSED:
+            raise NftError("Error: Could not process rule: refused")
+        if outcome is Outcome.DONE:
+            self._kernel.nft.run(commands)
+        return ""
+
+    def check(self, commands: str) -> None:
+        """See Nft."""
+        self._kernel.nft.outcome(commands)
+
+    def close(self) -> None:
+        """See Nft."""
+
+
+class FakeNetfilter(netlink.Socket):
+    """Answers one question: the generation of the tables of a `FakeKernel`."""
+
+    def __init__(self, kernel: FakeKernel) -> None:
+        self._kernel = kernel
+
+    def ask(self, kind: int, body: bytes, flags: int = 0) -> list[bytes]:
+        """See Socket; for NFT_MSG_GETGEN only."""
+        assert (kind, flags) == (0x0A10, 0)
+        return [body + netlink.attr(1, self._kernel.nft.generation.to_bytes(4, "big"))]
+
+
+class FakeConntrack(Conntrack):
+    """No connections: only the first packet of each is ever seen."""
+
+    def __init__(self) -> None:
+        pass
+
+    def remove(self, unwanted: Callable[[Connection], bool]) -> int:
+        """See Conntrack; what is unwanted is asked about one connection, so that the judge is at work too."""
+        return int(unwanted(Connection(1, ip_address("192.0.2.10"), ip_address("192.0.2.11"), 6, 40000, 80)))
+
+    def clear_zone(self, zone: int) -> None:
+        """See Conntrack."""
+
+
+def tables(kernel: FakeKernel) -> Table:
+    """Return the table that filters what goes over bridges; an empty one if there is none."""
+    return kernel.nft.tables.get(("bridge", "portico"), Table())

@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Raw Ethernet frames, right or wrong on purpose, to throw at a filter."""
+
+from __future__ import annotations
+
+import ipaddress
+import struct
+
+IPV4, ARP, VLAN, IPV6, LOCAL_EXPERIMENT = 0x0800, 0x0806, 0x8100, 0x86DD, 0x88B5
+UDP, FRAGMENT, ICMPV6 = 17, 44, 58
+REQUEST, REPLY = 1, 2
+ROUTER_SOLICIT, ROUTER_ADVERT, SOLICIT, ADVERT = 133, 134, 135, 136
+
+
+def mac(text: str) -> bytes:
+    """Pack a MAC address."""
+    return bytes.fromhex(text.replace(":", ""))
+
+
+def ethernet(destination: str, source: str, kind: int, payload: bytes) -> bytes:
+    """Return a frame."""
+    return mac(destination) + mac(source) + struct.pack("!H", kind) + payload
+
+
+def tagged(vlan_id: int, frame: bytes) -> bytes:
+    """Return `frame` with an 802.1Q tag."""
+    return frame[:12] + struct.pack("!HH", VLAN, vlan_id) + frame[12:]
+
+
+def arp(operation: int, sender_mac: str, sender: str, target: str) -> bytes:
+    """Return an ARP packet."""
+    head = struct.pack("!HHBBH", 1, IPV4, 6, 4, operation)
+    return head + mac(sender_mac) + ipaddress.ip_address(sender).packed + bytes(6) + ipaddress.ip_address(target).packed
+
+
+def ipv4(source: str, destination: str, protocol: int, payload: bytes) -> bytes:
+    """Return an IPv4 packet with a right header checksum."""
+    addresses = ipaddress.ip_address(source).packed + ipaddress.ip_address(destination).packed
+    start = struct.pack("!BBHHHBB", 0x45, 0, 20 + len(payload), 7, 0, 64, protocol)
+    return start + struct.pack("!H", checksum(start + addresses)) + addresses + payload
+
+
+def ipv6(source: str, destination: str, following: int, payload: bytes) -> bytes:
+    """Return an IPv6 packet."""
+    addresses = ipaddress.ip_address(source).packed + ipaddress.ip_address(destination).packed
+    return struct.pack("!IHBB", 0x60000000, len(payload), following, 255) + addresses + payload
+
+
+def udp(source: int, destination: int, payload: bytes = b"") -> bytes:
+    """Return a UDP datagram without a checksum."""
+    return struct.pack("!HHHH", source, destination, 8 + len(payload), 0) + payload
+
+
+def opening(protocol: int, source: int, destination: int, payload: bytes) -> bytes:
+    """Return the first packet of a connection of SCTP, DCCP or UDP-Lite, or as of UDP, sound enough for connection
+    tracking.
+
+    `payload` is a multiple of four bytes long.
+    """
+    ports = struct.pack("!HH", source, destination)
+    match protocol:
+        case 33:  # DCCP-Request with a long sequence number (RFC 4340 section 5.1)
+            return ports + struct.pack("!BBHBBHII", 5, 0, 1, 1, 0, 0, 1, 1) + payload
+        case 132:  # INIT (RFC 9260 section 3.3.2), the payload as a parameter of it
+            chunk = struct.pack("!BBHIIHHI", 1, 0, 24 + len(payload), 1, 1500, 1, 1, 1)
+            return ports + struct.pack("!II", 0, 0) + chunk + struct.pack("!HH", 0x8000, 4 + len(payload)) + payload
+        case 136:  # the checksum covers the header (RFC 3828 section 3.1)
+            return ports + struct.pack("!HH", 8, 1) + payload
+        case _:
+            return udp(source, destination, payload)
+
+
+def icmpv6(source: str, destination: str, kind: int, body: bytes) -> bytes:
+    """Return an IPv6 packet with an ICMPv6 message, its checksum right."""
+    pseudo = ipaddress.ip_address(source).packed + ipaddress.ip_address(destination).packed
+    message = struct.pack("!BBH", kind, 0, 0) + body
+    total = checksum(pseudo + struct.pack("!II", len(message), ICMPV6) + message)
+    return ipv6(source, destination, ICMPV6, message[:2] + struct.pack("!H", total) + message[4:])
+
+
+def neighbor(kind: int, source: str, destination: str, target: str) -> bytes:
+    """Return a neighbour solicitation or advertisement (RFC 4861) for `target`."""
+    return icmpv6(source, destination, kind, bytes(4) + ipaddress.ip_address(target).packed)
+
+
+def fragments(packet: bytes, first: int) -> tuple[bytes, bytes]:
+    """Return an IPv6 packet cut in two after `first` bytes (a multiple of 8) of what follows its header."""
+    head, rest = packet[:40], packet[40:]
+    made = []
+    for offset, piece, more in ((0, rest[:first], 1), (first, rest[first:], 0)):
+        extension = struct.pack("!BBHI", head[6], 0, offset | more, 0x1234)
+        length = struct.pack("!H", len(extension) + len(piece))
+        made.append(head[:4] + length + bytes([FRAGMENT]) + head[7:] + extension + piece)
+    return made[0], made[1]
+
+
+def checksum(data: bytes) -> int:
+    """Return the internet checksum (RFC 1071)."""
+    padded = data + b"\0" * (len(data) % 2)
+    total: int = sum(struct.unpack(f"!{len(padded) // 2}H", padded))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return ~total & 0xFFFF

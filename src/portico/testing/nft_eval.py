@@ -1,0 +1,203 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What rules do with the first packet of a connection: reads the statements in an `NftState` as the kernel does.
+
+Only the words that the agent's rules use. An expression for which the packet has no field does not match. Source:
+nft(8).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+
+from portico.model.snapshot import IpAddress
+from portico.testing.nft_state import RANGES, Chain, Part, Table, parse_part
+from portico.testing.oracle import PORTED, Packet
+
+Value = str | int | IpAddress
+
+_NUMBERS = {"udp": 17, "tcp": 6, "ipv6-icmp": 58, "icmp": 1, "ip": 0x0800, "ip6": 0x86DD, "arp": 0x0806}
+_FIELDS = (
+    "iifname", "oifname", "ether saddr", "ether type", "ip saddr", "ip daddr", "ip6 saddr", "ip6 daddr", "meta mark",
+    "meta l4proto", "th dport", "udp sport", "udp dport", "icmp type", "icmp code", "icmpv6 type", "icmpv6 code",
+    "@th,64,128", "arp operation", "arp saddr ether", "arp saddr ip",
+)  # fmt: skip
+_VERDICTS = re.compile(r"(accept|drop)$|(jump|goto) (\S+)$")
+_MATCH = re.compile(
+    rf"(?P<left>(?:{'|'.join(map(re.escape, _FIELDS))})(?: & \S+)?"
+    rf"(?: \. (?:{'|'.join(map(re.escape, _FIELDS))})(?: & \S+)?)*)"
+    r" (?:(?P<how>vmap )?@(?P<name>[^ ,]+)|(?P<not>!= )?(?:== )?(?P<right>\{[^}]*\}|\S+))"
+)
+_IGNORED = re.compile(r"ct zone set .*|ct state \S+ .*")
+
+
+class Dropped(Exception):
+    """The packet ends here."""
+
+
+class Accepted(Exception):
+    """The packet leaves the base chain."""
+
+
+@dataclass(slots=True)
+class Seen:
+    """A packet on its way over a bridge, from one of its ports to another."""
+
+    iif: str
+    oif: str
+    packet: Packet
+    mark: int = 0
+
+    def value(self, name: str) -> Value | None:
+        """Return a field, or None when the packet has none of that name."""
+        packet = self.packet
+        family = "ip" if packet.source.version == 4 else "ip6"
+        icmp = {("ip", 1): "icmp", ("ip6", 58): "icmpv6"}.get((family, packet.protocol), "")
+        match name.split():
+            case ["iifname"]:
+                return self.iif
+            case ["oifname"]:
+                return self.oif
+            case ["ether", "saddr"]:
+                return packet.mac.lower()
+            case ["ether", "type"]:
+                return _NUMBERS[family]
+            case [("ip" | "ip6") as word, side]:
+                return None if word != family else packet.source if side == "saddr" else packet.destination
+            case ["meta", "l4proto"]:
+                return packet.protocol
+            case ["meta", "mark"]:
+                return self.mark
+            case ["th" | "udp" as word, port] if packet.protocol == 17 or (word == "th" and packet.protocol in PORTED):
+                return packet.low if port == "sport" else packet.high
+            case [("icmp" | "icmpv6") as word, part] if word == icmp:
+                return packet.low if part == "type" else packet.high
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Test:
+    """One expression: fields against a container, or one field against values."""
+
+    fields: tuple[tuple[str, int], ...]
+    container: str
+    is_verdict_map: bool
+    values: tuple[Part, ...]
+    negated: bool
+
+
+def passes(table: Table, hook: str, packet: Seen) -> bool:
+    """Return whether `packet` gets through all base chains of a hook."""
+    return all(passes_chain(table, chain, packet) for chain in table.hooked(hook))
+
+
+def passes_chain(table: Table, chain: Chain, packet: Seen) -> bool:
+    """Return whether `packet` gets through one base chain."""
+    try:
+        _walk(table, chain, packet)
+    except Accepted:
+        return True
+    except Dropped:
+        return False
+    return chain.policy == "accept"
+
+
+def _walk(table: Table, chain: Chain, packet: Seen) -> bool:
+    """Go through a chain; return whether the packet goes on in the calling chain (a `goto` from there ends it too)."""
+    for row in chain.rows:
+        verdict = _row_verdict(table, row, packet)
+        if verdict and not _obey(table, verdict, packet):
+            return False
+    return True
+
+
+def _obey(table: Table, verdict: str, packet: Seen) -> bool:
+    """Follow a verdict; return whether the rules after it are looked at."""
+    word, _, name = verdict.partition(" ")
+    if word == "accept":
+        raise Accepted
+    if word == "drop":
+        raise Dropped
+    _walk(table, table.chains[name], packet)
+    return word == "jump"
+
+
+def _row_verdict(table: Table, row: str, packet: Seen) -> str:
+    if _IGNORED.fullmatch(row):
+        return ""
+    if row == "meta mark set iifname map @zones":
+        mark = table.containers["zones"].find((packet.iif,))
+        if mark is not None:
+            packet.mark = int(mark, 0)
+        return ""
+    tests, verdict = parse_row(row)
+    for test in tests:
+        found = _try(table, test, packet)
+        if found is None:
+            return ""
+        if test.is_verdict_map:
+            return found
+    return verdict
+
+
+def _try(table: Table, test: Test, packet: Seen) -> str | None:
+    """Return None when a test fails, else the value of what it found."""
+    values = tuple(_masked(packet.value(name), mask) for name, mask in test.fields)
+    if any(value is None for value in values):
+        return None
+    if test.container:
+        return table.containers[test.container].find(values)  # type: ignore[arg-type]  # none of them is None
+    return "" if any(_equals(part, values[0]) for part in test.values) != test.negated else None
+
+
+def _masked(value: Value | None, mask: int) -> Value | None:
+    return value & mask if isinstance(value, int) else value
+
+
+def _equals(part: Part, value: object) -> bool:
+    return value in part if isinstance(part, RANGES) else value == part
+
+
+@lru_cache(maxsize=4096)
+def parse_row(row: str) -> tuple[tuple[Test, ...], str]:
+    """Return a rule's tests and its verdict.
+
+    Raises:
+        ValueError: the rule has words that are not known here.
+    """
+    tests = []
+    position = 0
+    while not (end := _VERDICTS.match(row, position)):
+        if extension := re.compile(r"exthdr \w+ exists ?").match(row, position):
+            tests.append(Test((("arp operation", -1),), "", is_verdict_map=False, values=(), negated=False))
+            position = extension.end()
+            continue
+        found = _MATCH.match(row, position)
+        if not found:
+            raise ValueError(f"nft rule not understood from {row[position:]!r} on: {row}")
+        tests.append(_test(found))
+        position = found.end() + 1
+        if position > len(row):
+            return tuple(tests), ""
+    return tuple(tests), end[0]
+
+
+def _test(found: re.Match[str]) -> Test:
+    fields = []
+    for text in found["left"].split(" . "):
+        name, _, mask = text.partition(" & ")
+        fields.append((name, int(mask, 0) if mask else -1))
+    return Test(
+        fields=tuple(fields),
+        container=found["name"] or "",
+        is_verdict_map=bool(found["how"]),
+        values=tuple(_literals(found["right"])) if found["right"] else (),
+        negated=bool(found["not"]),
+    )
+
+
+def _literals(text: str) -> Iterator[Part]:
+    for word in text.strip("{ }").split(", "):
+        yield _NUMBERS[word] if word in _NUMBERS else parse_part(word)
