@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The API on SQLite, beside the least that a durable write over HTTP can cost."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from bench.figure import Figure, median, percentile
+from bench.load import Connect, request, send
+from bench.running import Site, connector, site
+
+CONCURRENCY = 8
+PORTS = 20_000
+SLICE = 1_000
+SHOWS = 300
+LISTS = 15
+BULKS = 15
+
+
+@contextlib.contextmanager
+def floor() -> Iterator[Connect]:
+    """Yield what connects to the floor server."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "floor.sock"
+        argv = [sys.executable, "-m", "bench.floor", str(path), f"{folder}/floor.db"]
+        process = subprocess.Popen(argv)
+        try:
+            connect = connector(path)
+            for _ in range(500):
+                with contextlib.suppress(OSError):
+                    connect().close()
+                    break
+                time.sleep(0.01)
+            yield connect
+        finally:
+            process.terminate()
+            process.wait(timeout=10)
+
+
+def measure() -> list[Figure]:
+    """Measure creates from 0 to 20,000 ports, bulks, shows, lists, and a pool filled to the last address."""
+    with site() as portico:
+        with floor() as floor_connect:
+            figures = _creates(portico, floor_connect)
+        figures += _reads(portico)
+        figures += _bulk(portico)
+        figures += _exhaustion(portico)
+    return figures
+
+
+def _creates(portico: Site, floor_connect: Connect) -> list[Figure]:
+    network = portico.network("10.64.0.0/16")
+    raw = request("POST", "/v2.0/ports", {"port": {"network_id": network}})
+    least = request("POST", "/row", {"port": {"network_id": network}})
+    rates: list[float] = []
+    ratios: list[float] = []
+    seconds: list[float] = []
+    for _ in range(PORTS // SLICE):
+        bare = send(floor_connect, [least] * (SLICE // 4), CONCURRENCY)
+        run = send(portico.connect, [raw] * SLICE, CONCURRENCY)
+        if run.refused:
+            raise RuntimeError(run.refused[0].decode())
+        rates.append(run.per_second)
+        ratios.append(run.per_second / bare.per_second)
+        seconds += run.seconds
+    return [
+        Figure("create port, 8 at a time, 0 to 20,000 ports", median(rates), "/s", at_least=300),
+        Figure(
+            "the same, as a share of a bare durable write over HTTP",
+            median(ratios),
+            "x",
+            beside="Starlette, one INSERT, the same sync",
+        ),
+        Figure("create port, p99", percentile(seconds, 0.99) * 1e3, "ms", at_most=60),
+        Figure(
+            "create port, last 2,000 of 20,000 against first 2,000",
+            median(rates[-2:]) / median(rates[:2]),
+            "x",
+            at_least=0.8,
+            beside="itself when empty",
+        ),
+    ]
+
+
+def _reads(portico: Site) -> list[Figure]:
+    listed = request("GET", "/v2.0/ports?limit=1000")
+    page = send(portico.connect, [listed] * LISTS, 1, keep=True)
+    ids = [port["id"] for port in json.loads(page.bodies[0])["ports"]]
+    shown = send(portico.connect, [request("GET", f"/v2.0/ports/{one}") for one in ids[:SHOWS]], 1)
+    return [
+        Figure("show port, p50", median(shown.seconds) * 1e3, "ms", at_most=3),
+        Figure("list of 1,000 ports", median(page.seconds) * 1e3, "ms", at_most=60),
+    ]
+
+
+def _bulk(portico: Site) -> list[Figure]:
+    network = portico.network("10.65.0.0/16")
+    raw = request("POST", "/v2.0/ports", {"ports": [{"network_id": network}] * 50})
+    run = send(portico.connect, [raw] * BULKS, 1)
+    return [Figure("bulk create of 50 ports", median(run.seconds) * 1e3, "ms", at_most=100)]
+
+
+def _exhaustion(portico: Site) -> list[Figure]:
+    network = portico.network("10.66.0.0/20", gateway_ip=None)
+    raw = request("POST", "/v2.0/ports", {"port": {"network_id": network}})
+    room = 2**12 - 2
+    run = send(portico.connect, [raw] * (room + CONCURRENCY), CONCURRENCY, keep=True)
+    given = [json.loads(body)["port"]["fixed_ips"][0]["ip_address"] for body in run.bodies]
+    unclear = [body for body in run.refused if b"No more IP addresses available on network" not in body]
+    return [
+        Figure("8 clients fill a /20: addresses given twice", len(given) - len(set(given)), "", at_most=0),
+        Figure("8 clients fill a /20: addresses left over", room - len(set(given)), "", at_most=0),
+        Figure("8 clients fill a /20: unclear refusals after", len(unclear), "", at_most=0),
+    ]

@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Docker on Portico beside Docker's own user-defined bridge, turn and turn about on one engine."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+from bench.figure import Figure, median
+from bench.running import Site
+from portico.testing.lab import IMAGE_WITH_IPERF, DockerEngine, Lab
+
+RUNS = 21
+BATCHES = 5
+BATCH = 16
+AT_A_TIME = 8
+NETWORKS = 11
+TRANSFERS = 15
+TRANSFER_S = 2
+PINGS = 400
+PLAIN = "plain"
+PORTICO = "blue"
+
+
+def measure() -> list[Figure]:
+    """Measure container starts, network create and rm, TCP and ping between containers."""
+    with Lab() as lab:
+        host = lab.host("h1")
+        Site(host)
+        with DockerEngine(host) as engine:
+            engine.load(IMAGE_WITH_IPERF, ["iperf3"])
+            _create(engine, PLAIN, "10.90.0.0/24")
+            _create(engine, PORTICO, "10.91.0.0/24")
+            return [*_starts(engine), *_networks(engine), *_traffic(engine)]
+
+
+def _create(engine: DockerEngine, name: str, cidr: str) -> None:
+    driver = ["-d", "portico", "--ipam-driver", "portico"] if not name.startswith(PLAIN) else []
+    engine.docker("network", "create", *driver, "--subnet", cidr, name)
+
+
+def _seconds(engine: DockerEngine, *words: str) -> float:
+    start = time.perf_counter()
+    engine.docker(*words)
+    return time.perf_counter() - start
+
+
+def _ratio(pairs: Sequence[tuple[float, float]]) -> float:
+    return median([ours / theirs for ours, theirs in pairs])
+
+
+def pairs_of(measure: Callable[[str], float], count: int) -> list[tuple[float, float]]:
+    """Measure `count` pairs, Portico's value first; who runs first alternates, for that is worth something."""
+    pairs = []
+    for number in range(count):
+        order = (PORTICO, PLAIN) if number % 2 == 0 else (PLAIN, PORTICO)
+        found = {network: measure(network) for network in order}
+        pairs.append((found[PORTICO], found[PLAIN]))
+    return pairs
+
+
+def _starts(engine: DockerEngine) -> list[Figure]:
+    def run(network: str) -> float:
+        return _seconds(engine, "run", "--rm", "--network", network, IMAGE_WITH_IPERF, "true")
+
+    def batch(network: str) -> float:
+        start = time.perf_counter()
+        with ThreadPoolExecutor(AT_A_TIME) as pool:
+            list(pool.map(run, [network] * BATCH))
+        return time.perf_counter() - start
+
+    run(PLAIN), run(PORTICO)
+    single = pairs_of(run, RUNS)
+    many = pairs_of(batch, BATCHES)
+    beside = f"a user-defined bridge: {median([theirs for _, theirs in single]) * 1e3:.0f} ms"
+    return [
+        Figure("docker run --rm IMAGE true", _ratio(single), "x", at_most=1.0, beside=beside),
+        Figure(
+            f"{BATCH} containers, {AT_A_TIME} at a time",
+            _ratio(many),
+            "x",
+            at_most=1.0,
+            beside=f"a user-defined bridge: {median([theirs for _, theirs in many]):.2f} s",
+        ),
+    ]
+
+
+def _networks(engine: DockerEngine) -> list[Figure]:
+    removals: dict[str, list[float]] = {PORTICO: [], PLAIN: []}
+
+    def make(network: str) -> float:
+        name, octet = f"{network}-made", 92 if network == PORTICO else 93
+        start = time.perf_counter()
+        _create(engine, name, f"10.{octet}.{len(removals[network])}.0/24")
+        seconds = time.perf_counter() - start
+        removals[network].append(_seconds(engine, "network", "rm", name))
+        return seconds
+
+    made = pairs_of(make, NETWORKS)
+    removed = list(zip(removals[PORTICO], removals[PLAIN], strict=True))
+    return [
+        Figure("docker network create", _ratio(made), "x", at_most=1.0, beside="a user-defined bridge"),
+        Figure("docker network rm", _ratio(removed), "x", at_most=1.0, beside="a user-defined bridge"),
+    ]
+
+
+def _traffic(engine: DockerEngine) -> list[Figure]:
+    for network in (PLAIN, PORTICO):
+        for role, command in (("server", ["iperf3", "-s"]), ("client", ["sleep", "1000"])):
+            name = f"{network}-{role}"
+            engine.docker("run", "-d", "--name", name, "--network", network, IMAGE_WITH_IPERF, *command)
+    time.sleep(1)
+    speeds = pairs_of(partial(_gigabits, engine), TRANSFERS)
+    trips = pairs_of(partial(_round_trip_ms, engine), TRANSFERS)
+    engine.docker("rm", "-f", *(f"{network}-{role}" for network in (PLAIN, PORTICO) for role in ("server", "client")))
+    return [
+        Figure(
+            "TCP container to container, security groups on",
+            _ratio(speeds),
+            "x",
+            at_least=0.95,
+            beside=f"a user-defined bridge: {median([theirs for _, theirs in speeds]):.1f} Gbit/s",
+        ),
+        Figure(
+            "ping container to container",
+            _ratio(trips),
+            "x",
+            at_most=1.1,
+            beside=f"a user-defined bridge: {median([theirs for _, theirs in trips]):.3f} ms",
+        ),
+    ]
+
+
+def _gigabits(engine: DockerEngine, network: str) -> float:
+    words = ["exec", f"{network}-client", "iperf3", "-c", f"{network}-server", "-t", str(TRANSFER_S), "-J"]
+    found = json.loads(engine.docker(*words).out)
+    return float(found["end"]["sum_received"]["bits_per_second"]) / 1e9
+
+
+def _round_trip_ms(engine: DockerEngine, network: str) -> float:
+    words = ["exec", f"{network}-client", "ping", "-c", str(PINGS), "-i", "0.005", f"{network}-server"]
+    found = re.search(r"= [\d.]+/([\d.]+)/", engine.docker(*words).out)
+    if found is None:
+        raise RuntimeError(f"ping on {network} printed no round trip time")
+    return float(found[1])

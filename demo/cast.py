@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who takes part in the demo, and who is to reach whom: pure data, from which the table of expectations comes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import permutations
+from typing import Literal
+
+# One subnet for both networks: what keeps them apart is Portico, not a missing route. Their containers have addresses
+# from different halves of it, so that an address stands for one workload.
+SUBNET = "10.1.0.0/24"
+RANGES = {"blue": "10.1.0.0/25", "red": "10.1.0.128/25"}
+OPEN_PORT = 80
+CLOSED_PORT = 8080
+
+Probe = Literal["ping", "tcp 80", "tcp 8080"]
+PROBES: tuple[Probe, ...] = ("ping", "tcp 80", "tcp 8080")
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """A container or virtual machine: its network and its security group."""
+
+    name: str
+    kind: Literal["container", "vm"]
+    network: str
+    group: Literal["default", "web"]
+
+
+ANN = Workload("ann", "container", "blue", "default")
+BOB = Workload("bob", "container", "blue", "default")
+VM = Workload("vm", "vm", "blue", "default")
+SHOP = Workload("shop", "container", "blue", "web")
+REX = Workload("rex", "container", "red", "default")
+ROY = Workload("roy", "container", "red", "default")
+CAST = (ANN, BOB, VM, SHOP, REX, ROY)
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One question: does `source` reach `target` by `probe`?"""
+
+    source: Workload
+    target: Workload
+    probe: Probe
+
+    @property
+    def expected(self) -> bool:
+        """Whether it should: never across networks; default group members each other; all the web group's port."""
+        if self.source.network != self.target.network:
+            return False
+        if self.target.group == "web":
+            return self.probe == f"tcp {OPEN_PORT}"
+        return self.source.group == self.target.group
+
+
+def trials() -> list[Trial]:
+    """Return every question there is between two different workloads."""
+    return [Trial(source, target, probe) for source, target in permutations(CAST, 2) for probe in PROBES]

@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the demo sets up: a lab host with Portico and a Docker Engine, networks, containers and a virtual machine."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from demo import cast
+from demo.cast import CAST, RANGES, SUBNET, VM, Workload
+from demo.screen import Screen
+from portico.testing.lab import IMAGE, DockerEngine, Lab, LabHost, Process, Result, VirtualMachine, wait_until
+
+PORTICO = Path(sys.executable).with_name("portico")
+TAP = "tap-vm"
+
+# Each workload serves its own name on both ports, so that an answer also tells who gave it.
+SERVE = "mkdir -p /www && hostname > /www/index.html && for port in {ports}; do httpd -p $port -h /www; done"
+
+
+class Stage:
+    """Everything that the demo runs. `addresses` fills while the workloads start."""
+
+    def __init__(self, lab: Lab, screen: Screen) -> None:
+        self.addresses: dict[Workload, str] = {}
+        self._screen = screen
+        self._host: LabHost = lab.host("demo")
+        self._engine = DockerEngine(self._host)
+        self._portico: Process | None = None
+        self._vm: VirtualMachine | None = None
+        self._vm_network = ""
+
+    def build(self) -> None:
+        """Start everything, step by step."""
+        self._start_portico()
+        self._start_engine()
+        self._make_group()
+        self._make_networks()
+        self._run_containers()
+        self._boot_vm()
+
+    def portico_log(self) -> str:
+        """Return the end of what `portico up` has written."""
+        return self._portico.tail(15) if self._portico else ""
+
+    def portico(self, *words: str) -> Any:
+        """Run the `portico` command and return what it prints as JSON."""
+        return json.loads(self._host.run([PORTICO, *words, "-f", "json"]).out)
+
+    def run(self, workload: Workload, argv: list[str], *, check: bool = False, timeout_s: float = 30) -> Result:
+        """Run a command inside a workload."""
+        if workload.kind == "vm" and self._vm is not None:
+            return self._vm.run(argv, check=check, timeout_s=timeout_s)
+        return self._engine.docker("exec", workload.name, *argv, check=check, timeout_s=timeout_s)
+
+    def _start_portico(self) -> None:
+        with self._screen.step("portico up: API, broker, agent and Docker plugin"):
+            self._portico = self._host.spawn([PORTICO, "up"])
+            wait_until("portico up: an answer", self._portico_answers, 20, self._portico.tail)
+
+    def _portico_answers(self) -> bool:
+        plugin = self._host.path("/run/docker/plugins/portico.sock")
+        return plugin.exists() and self._host.run([PORTICO, "network", "list"], check=False).ok
+
+    def _start_engine(self) -> None:
+        with self._screen.step("a Docker Engine and an image made of busybox and iperf3") as step:
+            self._engine.start()
+            self._engine.load(IMAGE, ["iperf3"])
+            step.detail = self._engine.docker("version", "--format", "{{.Server.Version}}").out.strip()
+
+    def _make_group(self) -> None:
+        with self._screen.step(f"security group web: TCP port {cast.OPEN_PORT} open, everything else closed"):
+            self.portico("security-group", "create", "web")
+            ports = ["--port-range-min", str(cast.OPEN_PORT), "--port-range-max", str(cast.OPEN_PORT)]
+            direction = ["--direction", "ingress", "--protocol", "tcp"]
+            self.portico("security-group-rule", "create", "--security-group", "web", *direction, *ports)
+
+    def _make_networks(self) -> None:
+        for name, addresses in RANGES.items():
+            driver = ["-d", "portico", "--ipam-driver", "portico"]
+            words = ["network", "create", *driver, "--subnet", SUBNET, "--ip-range", addresses, name]
+            with self._screen.step(f"docker {' '.join(words)}"):
+                self._engine.docker(*words)
+            if name == VM.network:
+                [self._vm_network] = [network["id"] for network in self.portico("network", "list")]
+
+    def _run_containers(self) -> None:
+        containers = [workload for workload in CAST if workload.kind == "container"]
+        with self._screen.step("containers") as step:
+            for workload in containers:
+                self._run_container(workload)
+                step.detail = ", ".join(f"{each.name} {address}" for each, address in self.addresses.items())
+
+    def _run_container(self, workload: Workload) -> None:
+        network = f"name={workload.network}"
+        if workload.group != "default":
+            network += f",driver-opt=portico.security-groups={workload.group}"
+        script = SERVE.format(ports=f"{cast.OPEN_PORT} {cast.CLOSED_PORT}") + " && exec sleep 1000000"
+        options = ["--detach", "--init", "--name", workload.name, "--hostname", workload.name, "--network", network]
+        self._engine.docker("run", *options, IMAGE, "sh", "-c", script)
+        form = f"{{{{.NetworkSettings.Networks.{workload.network}.IPAddress}}}}"
+        self.addresses[workload] = self._engine.docker("inspect", "--format", form, workload.name).out.strip()
+
+    def _boot_vm(self) -> None:
+        with self._screen.step(f"portico port create vm; portico port plug vm --tap {TAP}"):
+            port = self.portico("port", "create", "--network", self._vm_network, "vm")
+            self._host.run([PORTICO, "port", "plug", "vm", "--tap", TAP])
+        with self._screen.step("a virtual machine boots on it, address from DHCP") as step:
+            self._vm = VirtualMachine(self._host, VM.name, tap=TAP, mac=port["mac_address"])
+            self._vm.start()
+            found, wanted = self._vm.wait_for_address(), port["fixed_ips"][0]["ip_address"]
+            if found != wanted:
+                raise AssertionError(f"vm: DHCP gave it {found}, its port has {wanted}")
+            self.addresses[VM] = step.detail = found
+            self._vm.run(["sh", "-c", SERVE.format(ports=f"{cast.OPEN_PORT} {cast.CLOSED_PORT}")])
