@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from portico.testing.lab import initramfs
-from portico.testing.lab.accel import CPU, QEMU, accelerator
+from portico.testing.lab.accel import CPU, KERNEL_OPTIONS, QEMU, accelerator
 from portico.testing.lab.host import LabHost
 from portico.testing.lab.lab import Lab
 from portico.testing.lab.process import NotReady
@@ -24,7 +24,7 @@ MEMORY_MB = 4096
 TCG_PATIENCE = 10  # an emulated machine starts Docker in 20 to 50 s instead of 1
 
 _GUEST = Path(__file__).with_name("guest")
-_KERNEL_OPTIONS = "console=ttyS0 quiet panic=-1 mitigations=off nokaslr no_timer_check"
+
 _COMMAND = """\
 mount -t proc proc /proc
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
@@ -85,4 +85,4 @@ def _command_line(memory_mb: int) -> list[str]:
     system = ["-m", str(memory_mb), "-kernel", "/run/lab/kernel", "-initrd", "/run/lab/initramfs"]
     files = "local,path=/,mount_tag=real,security_model=none,readonly=on,multidevs=remap"
     lines = ["-serial", "stdio", "-serial", "file:/run/lab/exit", "-nodefaults", "-display", "none", "-no-reboot"]
-    return [QEMU, *machine, *system, "-virtfs", files, "-append", _KERNEL_OPTIONS, *lines]
+    return [QEMU, *machine, *system, "-virtfs", files, "-append", KERNEL_OPTIONS, *lines]
