@@ -24,6 +24,10 @@ INVALID = 0x20000
 UNGUARDED = 0x40000
 """Bits of the packet mark: part of a tracked connection; invalid; sent by a port without port security."""
 
+ESTABLISHED = "established"
+SHORT_WAY = ("meta l4proto tcp accept", "meta l4proto icmp accept")
+"""The chain that lets tracked packets pass early, and its rules; none while a port has only stateless groups."""
+
 _NET_SETS = {"src4": "srcn4", "src6": "srcn6", "nd6": "ndn6"}
 """The set for addresses and its companion for ranges."""
 
@@ -95,15 +99,22 @@ def group_chain(direction: str, group_id: str) -> str:
     return f"{direction}-{group_id}"
 
 
-def policy_lines(direction: str, groups: tuple[str, ...], known: Mapping[str, bool]) -> tuple[str, ...]:
-    """Return the rules of a policy chain. `known` maps the groups that are there to whether they are stateful.
+def is_tracked(groups: tuple[str, ...], known: Mapping[str, bool]) -> bool:
+    """Tell whether a port with these groups lets packets pass for belonging to a connection.
 
-    Only stateless groups: no packet gets in for belonging to a connection, each is judged by the rules alone. As
-    soon as one group is stateful, connections are tracked for all of them.
+    `known` maps the groups that are there to whether they are stateful. Only stateless groups: each packet is judged
+    by the rules alone. As soon as one group is stateful, connections are tracked for all of them.
     """
+    shown = [known[group_id] for group_id in groups if group_id in known]
+    return not shown or any(shown)
+
+
+def policy_lines(direction: str, groups: tuple[str, ...], known: Mapping[str, bool]) -> tuple[str, ...]:
+    """Return the rules of a policy chain; `known` is as in `is_tracked`."""
     shown = [group_id for group_id in groups if group_id in known]
-    tracked = not shown or any(known[group_id] for group_id in shown)
-    first = (f"meta mark & {TRACKED:#x} != 0 accept", f"meta mark & {INVALID:#x} != 0 drop") if tracked else ()
+    first: tuple[str, ...] = ()
+    if is_tracked(groups, known):
+        first = (f"meta mark & {TRACKED:#x} != 0 accept", f"meta mark & {INVALID:#x} != 0 drop")
     always = ("jump welcome",) if direction == "ingress" else ("ether type arp accept",)
     return (*first, *always, *(f"jump {group_chain(direction, group_id)}" for group_id in shown), "drop")
 
@@ -133,29 +144,29 @@ def _port_fragment(vif: Vif, zone: int) -> Fragment:
         Element("ingress", link): f"goto {policy_chain('ingress', groups)}",
     }
     networks: set[Network] = set()
+    sources = [(source.mac.lower(), ipaddress.ip_network(source.cidr, strict=False)) for source in vif.guard.sources]
     for mac in sorted({vif.mac.lower(), *(source.mac.lower() for source in vif.guard.sources)}):
         elements[Element("macs", f"{link} . {mac}")] = ""
-        _add_source(elements, networks, link, mac, ipaddress.ip_network(f"{link_local(mac)}/128"))
-    for source in vif.guard.sources:
-        _add_source(elements, networks, link, source.mac.lower(), ipaddress.ip_network(source.cidr, strict=False))
+        sources.append((mac, ipaddress.ip_network(f"{link_local(mac)}/128")))
+    for mac, net in sources:
+        exact, ranges = _source(link, zone, mac, net)
+        elements |= exact
+        networks |= ranges
     owned = frozenset((zone, source.cidr) for source in vif.guard.sources)
     return Fragment(elements, frozenset(networks), frozenset({groups}), owned=owned)
 
 
-def _add_source(
-    elements: dict[Element, str],
-    networks: set[Network],
-    link: str,
-    mac: str,
-    net: ipaddress.IPv4Network | ipaddress.IPv6Network,
-) -> None:
-    """Let a port send from `net` with `mac`, and, in IPv6, answer for it."""
-    places = [(f"src{net.version}", f"{link} . {mac}")] + ([("nd6", link)] if net.version == 6 else [])
-    for container, scope in places:
-        if net.prefixlen == net.max_prefixlen:
-            elements[Element(container, f"{scope} . {literal(container, net)}")] = ""
-        else:
-            networks.add(Network(_NET_SETS[container], scope, str(net)))
+def _source(
+    link: str, zone: int, mac: str, net: ipaddress.IPv4Network | ipaddress.IPv6Network
+) -> tuple[dict[Element, str], set[Network]]:
+    """Return what lets a port send from `net` with `mac`, and, in IPv6, answer for it."""
+    places = [(f"src{net.version}", f"{link} . {mac}", f"{zone:#x}")] + (
+        [("nd6", link, "")] if net.version == 6 else []
+    )
+    if net.prefixlen == net.max_prefixlen:
+        exact = {Element(name, f"{scope} . {literal(name, net)}"): value for name, scope, value in places}
+        return exact, set()
+    return {}, {Network(_NET_SETS[name], scope, str(net)) for name, scope, _ in places}
 
 
 def literal(container: str, net: ipaddress.IPv4Network | ipaddress.IPv6Network) -> str:

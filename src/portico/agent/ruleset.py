@@ -37,10 +37,11 @@ class Ruleset:
     def __init__(self) -> None:
         self.fragments: dict[str, Fragment] = {}
         self._elements: dict[Element, str] = {}
-        self._chains: dict[str, tuple[str, ...]] = {}
+        self._chains: dict[str, tuple[str, ...]] = {parts.ESTABLISHED: parts.SHORT_WAY}
         self._sets: set[str] = set()
         self._groups: dict[str, bool] = {}
         self._policies: Counter[tuple[str, ...]] = Counter()
+        self._untracked: set[tuple[str, ...]] = set()
         self._members: Counter[str] = Counter()
         self._networks: dict[tuple[str, str], Counter[str]] = {}
 
@@ -71,6 +72,7 @@ class Ruleset:
         policies |= {groups for groups in self._policies if regrouped.intersection(groups)}
         for groups in policies:
             chains.update(self._policy(groups))
+        chains[parts.ESTABLISHED] = () if self._untracked else parts.SHORT_WAY
         return self._settle(elements, chains, ranges)
 
     def whole(self) -> Change:
@@ -92,6 +94,10 @@ class Ruleset:
         used = self._policies[groups] > 0
         if not used:
             del self._policies[groups]
+        if used and not parts.is_tracked(groups, self._groups):
+            self._untracked.add(groups)
+        else:
+            self._untracked.discard(groups)
         for direction in ("ingress", "egress"):
             lines = parts.policy_lines(direction, groups, self._groups) if used else None
             yield parts.policy_chain(direction, groups), lines

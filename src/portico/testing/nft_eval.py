@@ -30,6 +30,7 @@ _MATCH = re.compile(
     rf"(?: \. (?:{'|'.join(map(re.escape, _FIELDS))})(?: & \S+)?)*)"
     r" (?:(?P<how>vmap )?@(?P<name>[^ ,]+)|(?P<not>!= )?(?:== )?(?P<right>\{[^}]*\}|\S+))"
 )
+_MARKING = re.compile(r"meta mark set (?P<key>.+?) map @(?P<map>\w+) ?")
 _IGNORED = re.compile(r"ct zone set .*|ct state \S+ .*")
 
 
@@ -127,10 +128,14 @@ def _obey(table: Table, verdict: str, packet: Seen) -> bool:
 def _row_verdict(table: Table, row: str, packet: Seen) -> str:
     if _IGNORED.fullmatch(row):
         return ""
-    if row == "meta mark set iifname map @zones":
-        mark = table.containers["zones"].find((packet.iif,))
-        if mark is not None:
-            packet.mark = int(mark, 0)
+    while marking := _MARKING.match(row):
+        key = tuple(packet.value(name) for name in marking["key"].split(" . "))
+        mark = None if None in key else table.containers[marking["map"]].find(key)  # type: ignore[arg-type]
+        if mark is None:
+            return ""
+        packet.mark = int(mark, 0)
+        row = row[marking.end() :]
+    if not row:
         return ""
     tests, verdict = parse_row(row)
     for test in tests:

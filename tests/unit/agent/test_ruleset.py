@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from portico.agent import rules
 from portico.agent.delta import Wanted
-from portico.agent.fragment import Element, Fragment, fragment, link_local
-from portico.agent.ruleset import Change, Ruleset, render
+from portico.agent.fragment import ESTABLISHED, SHORT_WAY, Element, Fragment, fragment, link_local
+from portico.agent.ruleset import Change, Ruleset, render, skeleton
 from portico.hoststate import Bridge, Group, Guard, HostObject, Member, Rule, Source, Vif, key_of
 
 NETS = ("n1", "n2")
@@ -85,7 +85,7 @@ class Kernel:
 
     def __init__(self) -> None:
         self.sets: set[str] = set()
-        self.chains: dict[str, tuple[str, ...]] = {}
+        self.chains: dict[str, tuple[str, ...]] = {ESTABLISHED: SHORT_WAY}
         self.elements: dict[Element, str] = {}
 
     def apply(self, change: Change) -> None:
@@ -126,8 +126,34 @@ def test_changes_add_up_to_what_is_made_from_nothing(batches: list[list[tuple[bo
         assert render(change)
     whole = Ruleset()
     made = {key: fragment(item, wanted) for key, item in wanted.objects.items()}
-    everything = whole.change({key: piece for key, piece in made.items() if piece is not None})
+    whole.change({key: piece for key, piece in made.items() if piece is not None})
+    everything = whole.whole()
     assert (kernel.sets, kernel.chains, kernel.elements) == (everything.sets, everything.chains, everything.elements)
+
+
+def test_established_packets_take_the_short_way_only_while_no_port_has_just_stateless_groups() -> None:
+    def port(*groups: str) -> Vif:
+        return Vif("p1", "n1", "00:00:5e:00:53:01", 1500, "pv", guard=Guard((), groups))
+
+    wanted, kept = Wanted(), Ruleset()
+    wanted.change([Bridge("n1", 1500)], [])
+    steps: list[tuple[list[HostObject], tuple[str, ...]]] = [
+        ([Group("g1", (), False), Group("g2", (), True), port("g1", "g2")], SHORT_WAY),
+        ([port("g1")], ()),
+        ([Group("g1", (), True)], SHORT_WAY),
+        ([Group("g1", (), False)], ()),
+        ([port("g2")], SHORT_WAY),
+    ]
+    for put, expected in steps:
+        wanted.change(put, [])
+        pieces = {key_of(item): fragment(item, wanted) for item in put}
+        kept.change({key: piece for key, piece in pieces.items() if piece is not None})
+        assert kept.chain(ESTABLISHED) == expected
+
+
+def test_the_short_way_in_the_skeleton_is_the_one_that_rule_sets_begin_with() -> None:
+    body = skeleton().partition(f"chain {ESTABLISHED} {{")[2].partition("}")[0]
+    assert tuple(line.strip() for line in body.strip().splitlines()) == SHORT_WAY
 
 
 @given(st.lists(st.sampled_from(NETS), max_size=12))
