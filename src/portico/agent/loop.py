@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from portico.agent.delta import Delta, Driver, Forgotten, Trouble, Wanted, difference
-from portico.hoststate import Status, Update
+from portico.hoststate import Status, Update, key_of
 
 log = logging.getLogger(__name__)
 
@@ -65,6 +65,9 @@ class Loop:
         if not update.complete and not self._complete:
             return
         dirty = self._wanted.change(update.objects, update.gone, whole=update.complete)
+        if not update.complete:
+            # What is told again although it is as it was: the API wants to know what became of it.
+            dirty |= {key_of(item) for item in update.objects}
         self._dirty |= dirty
         self._owed |= dirty
         self.revision = update.revision

@@ -41,6 +41,8 @@ class Broker:
         self._by_type = {kind: item for item in reversed(self._backends) for kind in item.describe().network_types}
         self._wake = threading.Event()
         self._complete = False
+        # Ports whose row came as DOWN, which is what a new binding leaves there: only their host can say more.
+        self._down: set[str] = set()
         self._stopping = threading.Event()
         self._pruned_at = -PRUNE_S
         self._thread = threading.Thread(target=self._run, name="broker", daemon=True)
@@ -135,6 +137,8 @@ class Broker:
         else:
             dirty, more = self._follow()
         errors = self._sync(dirty) if dirty.everything or dirty.ids else []
+        if not errors:
+            self._ask_again()
         self._complete |= dirty.everything and not errors
         if self._complete:  # what agents are told first has to be whole: they remove all else
             self._hosts.publish(self.want.revision)
@@ -142,13 +146,26 @@ class Broker:
             raise errors[0]
         return more
 
+    def _ask_again(self) -> None:
+        """Have hosts say what became of ports that were bound anew: what they must have may be as it was."""
+        for port_id in self._down:
+            port = self.want.ports.get(port_id)
+            if port is not None and port.host:
+                self._hosts.restate(port.host, f"vif/{port_id}")
+        self._down = set()
+
     def _load(self) -> Dirty:
         want = Snapshot()
+        down: set[str] = set()
         with self._store.read() as tx:
             want.revision = journal.newest(tx)
             for resource in RESOURCES:
                 for row in tx.list(resource, Query()):
                     want.put(resource, row)
+                    if _is_down(resource, row):
+                        down.add(row["id"])
+        if want.revision != self.want.revision:
+            self._down |= down
         self.want = want
         return Dirty(everything=True)
 
@@ -167,6 +184,8 @@ class Broker:
                     self.want.remove(resource, object_id)
                 else:
                     self.want.put(resource, row)
+                    if _is_down(resource, row):
+                        self._down.add(object_id)
         if entries:
             self.want.revision = entries[-1].revision
         return Dirty(ids={resource: frozenset(ids) for resource, ids in changed.items()}), bool(entries)
@@ -183,6 +202,10 @@ class Broker:
                 LOG.exception("broker: backend %s", backend.describe().name)
                 errors.append(error)
         return errors
+
+
+def _is_down(resource: str, row: Mapping[str, Any]) -> bool:
+    return resource == "port" and row["status"] == "DOWN"
 
 
 def _changed_ids(entries: Sequence[Entry]) -> dict[str, set[str]]:

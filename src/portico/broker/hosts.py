@@ -50,6 +50,12 @@ class HostStates:
         for host in [host for host in self._parts if host not in hosts]:
             self.replace(backend, host, ())
 
+    def restate(self, host: str, key: str) -> None:
+        """Have `publish` tell of an object again although it is as it was: its status is asked for."""
+        with self._lock:
+            if any(key in part for part in self._parts[host].values()):
+                self._touched[host].add(key)
+
     def _set(self, host: str, part: dict[str, HostObject], item: HostObject) -> str:
         key = key_of(item)
         if part.get(key) != item:

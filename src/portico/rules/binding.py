@@ -19,6 +19,8 @@ PLUGS = ("tap", "veth")
 
 # Attributes whose change means that the port is bound anew.
 ATTRIBUTES = ("binding:host_id", "binding:profile", "binding:vnic_type")
+# Attributes that tell what a bound port is on its host; while they and `make_tap` stay, so does its status.
+_RESULT = ("binding:host_id", "binding:vnic_type", "binding:vif_type", "binding:vif_details")
 
 
 def check_profile(profile: Row) -> None:
@@ -54,18 +56,35 @@ def bind(tx: Transaction, context: Context, before: Row | None, row: Row) -> Row
     Args:
         before: the port as it was, None if it is new. One that is bound to the host already can stay.
     """
+    bound, reason = _result(tx, context, before, row)
     if before is not None:
+        if _is_same(before, {**row, **bound}):
+            return bound
         tx.forget_reason("port", row["id"])
+    if reason:
+        tx.note_reason("port", row["id"], f"binding failed: {reason}")
+    return {**bound, "status": "DOWN"}
+
+
+def _result(tx: Transaction, context: Context, before: Row | None, row: Row) -> tuple[Row, str]:
+    """Return how a port is reached on its host, and why that failed if it did."""
     host = row["binding:host_id"]
     if not host:
-        return {"binding:vif_type": "unbound", "binding:vif_details": {}, "status": "DOWN"}
+        return {"binding:vif_type": "unbound", "binding:vif_details": {}}, ""
     stays = before is not None and before["binding:host_id"] == host and before["binding:vif_type"] != FAILED
     reason = "" if stays else agent.unfit(tx, host)
     if reason:
-        tx.note_reason("port", row["id"], f"binding failed: {reason}")
-        return {"binding:vif_type": FAILED, "binding:vif_details": {}, "status": "DOWN"}
+        return {"binding:vif_type": FAILED, "binding:vif_details": {}}, reason
     bound = context.broker.bind(row, lookup.get(tx, "network", row["network_id"]))
-    return {"binding:vif_type": bound.vif_type, "binding:vif_details": bound.vif_details, "status": "DOWN"}
+    return {"binding:vif_type": bound.vif_type, "binding:vif_details": bound.vif_details}, ""
+
+
+def _is_same(before: Row, after: Row) -> bool:
+    """Tell whether a port that works is bound as it was: its host has nothing to do and would say nothing anew."""
+    if before["binding:vif_type"] == FAILED:
+        return False
+    made = [bool(port["binding:profile"].get("make_tap", False)) for port in (before, after)]
+    return made[0] == made[1] and all(before[name] == after[name] for name in _RESULT)
 
 
 def settle_dhcp(tx: Transaction, context: Context, before: Row | None, after: Row | None) -> None:

@@ -62,6 +62,16 @@ def test_things_are_made_in_order_and_removed_in_reverse() -> None:
     assert agent.states() == {"vif/p1": "gone", "bridge/n1": "gone"}
 
 
+def test_an_object_that_is_told_again_is_looked_at_and_reported() -> None:
+    agent = Agent(FakeDrivers())
+    agent.give(*ALL, complete=True)
+    agent.kernel.calls.clear()
+    agent.reports.clear()
+    agent.give(vif(1), revision=2)
+    assert agent.kernel.calls == []
+    assert agent.reports == [(2, (Status("vif/p1", "active"),))]
+
+
 def test_a_second_complete_update_changes_nothing() -> None:
     agent = Agent(FakeDrivers())
     agent.give(*ALL, complete=True)

@@ -165,3 +165,20 @@ def test_a_second_broker_finds_what_the_first_had(store: Store, desk: Desk) -> N
     feed, expected = again.follow(HOST), desk.follow(HOST)
     again.broker.step(everything=True)
     assert feed.objects == expected.objects
+
+
+@pytest.mark.parametrize("everything", [False, True])
+def test_a_port_that_is_bound_anew_between_two_steps_is_told_again(desk: Desk, store: Store, everything: bool) -> None:
+    _, port = network_with_port(desk, **{"binding:profile": {"plug": "veth"}})
+    desk.broker.step(everything=True)
+    feed = desk.follow(HOST)
+    with store.write() as tx:
+        write_report(tx, HOST, Report(1, (Status(f"vif/{port['id']}", "active"),)))
+    desk.update("port", port["id"], **{"binding:host_id": ""})
+    desk.update("port", port["id"], **{"binding:host_id": HOST})
+    desk.broker.step(everything=everything)
+    assert [key_of(item) for item in feed.updates[-1].objects] == [f"vif/{port['id']}"]
+    assert not feed.updates[-1].complete
+    told = len(feed.updates)
+    desk.broker.step(everything=True)
+    assert len(feed.updates) == told, "a sync that finds nothing new asks nobody"

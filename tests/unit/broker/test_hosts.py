@@ -110,3 +110,14 @@ def test_a_follower_that_ended_is_told_nothing() -> None:
     hosts.put("bridge", "h1", [A], ())
     hosts.publish(2)
     assert len(updates) == 1
+
+
+def test_an_object_can_be_told_again_as_long_as_it_is_wanted() -> None:
+    hosts = HostStates()
+    hosts.put("bridge", "h1", [A], ())
+    hosts.publish(1)
+    updates = follow(hosts)
+    hosts.restate("h1", "bridge/a")
+    hosts.restate("h1", "bridge/unknown")
+    hosts.publish(2)
+    assert updates[1:] == [Update(revision=2, objects=(A,))]

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import time
+from typing import Literal
 
 import pytest
 
@@ -133,3 +134,36 @@ def test_a_host_whose_agent_is_switched_off_keeps_its_ports_and_gets_no_new_ones
         assert row["id"] in reason(tx, "port", new["id"])
         update(tx, admin, "agent", lookup.get(tx, "agent", row["id"]), admin_state_up=True)
         assert update(tx, context, "port", new, **on("h1"))["binding:vif_type"] == "tap"
+
+
+def plugged(tx: Transaction, port: Row, state: Literal["active", "waiting"] = "active") -> None:
+    write_report(tx, "h1", Report(revision=1, statuses=(Status(f"vif/{port['id']}", state, ""),)))
+
+
+@pytest.mark.parametrize(
+    ("changes", "status"),
+    [
+        ({"binding:profile": {"note": "x"}}, "ACTIVE"),
+        ({"binding:profile": {"plug": "tap", "make_tap": False}}, "ACTIVE"),
+        ({"binding:profile": {"make_tap": True}}, "DOWN"),
+        ({"binding:host_id": "h2"}, "DOWN"),
+        ({"binding:host_id": ""}, "DOWN"),
+    ],
+)
+def test_a_port_that_is_bound_as_before_keeps_its_status(
+    store: Store, context: Context, create: Create, update: Create, network: Row, changes: Row, status: str
+) -> None:
+    with store.write() as tx:
+        port = create(tx, context, "port", network_id=network["id"], **on("h1"))
+        plugged(tx, port)
+        assert update(tx, context, "port", lookup.get(tx, "port", port["id"]), **changes)["status"] == status
+
+
+def test_a_port_that_is_bound_as_before_keeps_its_reason(
+    store: Store, context: Context, create: Create, update: Create, network: Row
+) -> None:
+    with store.write() as tx:
+        port = create(tx, context, "port", network_id=network["id"], **on("h1"))
+        fail(tx, port)
+        after = update(tx, context, "port", lookup.get(tx, "port", port["id"]), **{"binding:profile": {"note": "x"}})
+        assert (after["status"], reason(tx, "port", port["id"])) == ("ERROR", "no such tap")
