@@ -98,6 +98,29 @@ def hosts(leases: Sequence[Lease]) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
+def without_leases_in_the_way(leases: str, before: str, after: str) -> str:
+    """Return the lease file's text without the leases that keep newly known clients from their addresses.
+
+    dnsmasq holds an address for whoever had it last, for `LEASE_S`, also when its hosts file gives it to another
+    client. `before` and `after` are the texts of that file. A lease of DHCPv6 does not tell the MAC address, so
+    each on an address that comes to a client goes; the client's own it gets again.
+    """
+    coming = _clients(after) - _clients(before)
+    lost = {address for address, _ in coming}
+
+    def stays(line: str) -> bool:
+        words = line.split()
+        return len(words) < 3 or words[2] not in lost or (words[2], words[1]) in coming
+
+    return "".join(line for line in leases.splitlines(keepends=True) if stays(line))
+
+
+def _clients(text: str) -> set[tuple[str, str]]:
+    """Return (address, MAC address) of the clients in the text of a hosts file."""
+    words = [line.split(",") for line in text.splitlines()]
+    return {(address.strip("[]"), mac) for mac, address, *_ in words}
+
+
 def names(dhcp: Dhcp, leases: Sequence[Lease]) -> str:
     """Return addresses and names of all ports, as in /etc/hosts."""
     lines = []

@@ -96,6 +96,12 @@ def udhcpc(workload: Workload, *wanted: str) -> dict[str, str]:
     return dict(re.findall(r"^([a-z0-9_]+)='?(.*?)'?$", told, re.MULTILINE))
 
 
+def dhcpv6(workload: Workload) -> bytes:
+    """Solicit and request an address once; return the reply."""
+    out = workload.run(sys.executable, "-I", "-S", "-c", ASK_DHCPV6).out
+    return bytes.fromhex(out.split()[1])
+
+
 def name_query(name: str, kind: int) -> str:
     labels = b"".join(bytes([len(part)]) + part.encode() for part in name.split("."))
     return (struct.pack("!HHHHHH", 7, 0x100, 1, 0, 0, 0) + labels + b"\0" + struct.pack("!HH", kind, 1)).hex()
@@ -138,6 +144,20 @@ def test_a_lease_that_comes_or_goes_needs_no_restart(rig: Rig) -> None:
     rig.want(gone=[lease(b.vif, 2, "two")])
     assert udhcpc(b) == {}
     assert rig.host.path(PID).read_text() == before
+
+
+def test_an_address_that_another_port_had_leased_is_given_to_the_port_that_has_it_now(rig: Rig) -> None:
+    a, b = begin(rig, subnet4(), subnet6("dhcpv6-stateful"))
+    for workload in (a, b):
+        wait_for_link_local(workload)
+    assert udhcpc(a)["ip"] == "10.0.0.1" and dhcpv6(a)[:1] == b"\7"
+    six = socket.inet_pton(socket.AF_INET6, "2001:db8::1")
+    assert six in dhcpv6(a)
+    rig.want(gone=[lease(a.vif, 1, "one")])
+    rig.want(lease(b.vif, 1, "two"))
+    assert udhcpc(b)["ip"] == "10.0.0.1"
+    assert six in dhcpv6(b)
+    assert udhcpc(a) == {}
 
 
 def test_names_of_all_ports_are_answered_and_nothing_else(rig: Rig) -> None:

@@ -72,6 +72,22 @@ def test_only_served_ports_with_addresses_are_known_and_all_names_are() -> None:
     ]
 
 
+def test_leases_of_others_on_addresses_that_are_given_anew_are_in_the_way() -> None:
+    kept = [
+        "1795710000 00:00:5e:00:53:02 10.0.0.6 two 01:00:00:5e:00:53:02\n",
+        "1795710000 00:00:5e:00:53:01 10.0.0.5 one *\n",
+        "duid 00:01:00:01\n",
+        "1795710000 7 2001:db8::6 two 00:03:00:01\n",
+    ]
+    lost = ["1795710000 00:00:5e:00:53:09 10.0.0.8 * *\n", "1795710000 7 2001:db8::5 one 00:03:00:02\n"]
+    before = "00:00:5e:00:53:02,10.0.0.6,two\n00:00:5e:00:53:02,[2001:db8::6],two\n"
+    after = (
+        before + "00:00:5e:00:53:01,10.0.0.5,one\n00:00:5e:00:53:01,[2001:db8::5],one\n00:00:5e:00:53:03,10.0.0.8,x\n"
+    )
+    assert dnsmasq.without_leases_in_the_way("".join([*lost, *kept]), before, after) == "".join(kept)
+    assert dnsmasq.without_leases_in_the_way("".join([*lost, *kept]), after, after) == "".join([*lost, *kept])
+
+
 def test_options_are_those_of_the_subnet_and_of_the_port() -> None:
     assert dnsmasq.options(SERVER, LEASES).splitlines() == [
         "tag:xs4,option:mtu,1450",

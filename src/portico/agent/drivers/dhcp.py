@@ -186,14 +186,17 @@ class DhcpDriver:
         folder, state = self._folders(item.network_id)
         for path in (folder, state):
             path.mkdir(parents=True, exist_ok=True, mode=0o755)
+        server = self._server(short)
+        rewire = before is None or (before.bridge, before.wire) != (item.bridge, item.wire)
+        stale = _leases(item, folder, state) != _read(state / dnsmasq.LEASES)
+        if server is not None and (rewire or stale or server.config() != item.config):
+            server.end()
+            server = None
+        if stale:  # before the hosts file says so: after a crash in between it would be found no more
+            _write(state / dnsmasq.LEASES, _leases(item, folder, state))
         changed = [(name, text) for name, text in item.files if text != _read(folder / name) or before is None]
         for name, text in changed:
             _write(folder / name, text)
-        server = self._server(short)
-        rewire = before is None or (before.bridge, before.wire) != (item.bridge, item.wire)
-        if server is not None and (rewire or server.config() != item.config):
-            server.end()
-            server = None
         if rewire:
             self._wire(item)
         if server is not None:
@@ -266,6 +269,12 @@ def _prepare() -> netlink.Socket:
     for path, value in _SYSCTLS.items():
         kernel.sysctl(path, value)
     return netlink.Socket(netlink.ROUTE)
+
+
+def _leases(item: ServerItem, folder: Path, state: Path) -> str:
+    """Return what the lease file has to be before the server gets the hosts file of `item`."""
+    after = dict(item.files)[dnsmasq.HOSTS]
+    return dnsmasq.without_leases_in_the_way(_read(state / dnsmasq.LEASES), _read(folder / dnsmasq.HOSTS), after)
 
 
 def _is_open_to_all(folder: Path) -> bool:
