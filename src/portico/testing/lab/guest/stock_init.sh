@@ -20,7 +20,6 @@ ln -s /proc/self/fd /root/dev/fd
 mkdir -p /root/dev/net
 [ -e /root/dev/net/tun ] || mknod /root/dev/net/tun c 10 200 # loads its module when opened; udev makes it elsewhere
 mount -t tmpfs run /root/run
-mount -t tmpfs tmp /root/tmp
 cp /bin/busybox /command.sh /root/run/
 umount /proc /dev
 exec switch_root /root /bin/sh /run/command.sh
