@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import re
 
+import sqlalchemy as sa
+
 from portico.errors import BadRequest, Conflict
 from portico.model.show import show
 from portico.model.snapshot import BINDING_FAILED as FAILED
@@ -16,6 +18,8 @@ from portico.store.transaction import Transaction
 # the terminating zero.
 LINK_NAME = re.compile(r"(?!\.{1,2}$)[!-.0-9;-~]{1,15}")
 PLUGS = ("tap", "veth")
+# The name of a port's tap when the request chooses none, as Nova makes it: of the first eleven letters of the id.
+OWN_TAP = re.compile(r"tap[0-9a-f]{8}-[0-9a-f]{2}")
 
 # Attributes whose change means that the port is bound anew.
 ATTRIBUTES = ("binding:host_id", "binding:profile", "binding:vnic_type")
@@ -61,6 +65,7 @@ def bind(tx: Transaction, context: Context, before: Row | None, row: Row) -> Row
         if _is_same(before, {**row, **bound}):
             return bound
         tx.forget_reason("port", row["id"])
+    _refuse_taken_tap(tx, {**row, **bound})
     if reason:
         tx.note_reason("port", row["id"], f"binding failed: {reason}")
     return {**bound, "status": "DOWN"}
@@ -77,6 +82,26 @@ def _result(tx: Transaction, context: Context, before: Row | None, row: Row) -> 
         return {"binding:vif_type": FAILED, "binding:vif_details": {}}, reason
     bound = context.broker.bind(row, lookup.get(tx, "network", row["network_id"]))
     return {"binding:vif_type": bound.vif_type, "binding:vif_details": bound.vif_details}, ""
+
+
+def _refuse_taken_tap(tx: Transaction, port: Row) -> None:
+    """Refuse a tap that another port has: traffic of one would come out of the other.
+
+    Looks only when the request chose the name: a name made of a fresh id is nobody's, and is kept for that port.
+    """
+    name = port["binding:vif_details"].get("tap_name")
+    if not name or name != port["binding:profile"].get("tap_name"):
+        return
+    table, host = tx.tables.of["port"], port["binding:host_id"]
+    named = table.c["binding:vif_details"]["tap_name"].as_string() == name
+    there = sa.and_(table.c["binding:host_id"] == host, table.c["binding:vif_type"] == dhcp.TAP, named)
+    owns = table.c.id.startswith(name[3:], autoescape=True) if OWN_TAP.fullmatch(name) else sa.false()
+    found = tx.connection.execute(sa.select(table.c.id).where(table.c.id != port["id"], there | owns).limit(1)).scalar()
+    if found is not None:
+        raise Conflict(
+            f"Unable to complete operation on port {port['id']}: tap {name} of host {host} is port {found}'s.",
+            type="TapNameInUse",
+        )
 
 
 def _is_same(before: Row, after: Row) -> bool:

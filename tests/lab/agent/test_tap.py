@@ -119,3 +119,20 @@ def test_an_agent_finds_its_joins_again(rig: Rig) -> None:
     rig.want(gone=[tap])
     rig.start()
     assert not rig.host.run(["ip", "link", "show", "tapone"], check=False).ok
+
+
+def test_a_second_port_on_a_tap_is_an_error_and_takes_nothing_from_the_first(rig: Rig) -> None:
+    everybody = group(1, *OPEN)
+    first, second = (port(number, everybody.group_id, plug="tap", tap_name="tapone") for number in (1, 2))
+    rig.want(network(), everybody, first)
+    rig.start()
+    hypervisor(rig)
+    rig.wait_status(f"vif/{first.port_id}", "active")
+    joined = rig.host.run(["tc", "filter", "show", "dev", "tapone", "ingress"]).out
+    rig.want(second)
+    status = rig.wait_status(f"vif/{second.port_id}", "error")
+    assert status.reason == f"tap tapone is joined to port {first.port_id}"
+    assert rig.host.run(["tc", "filter", "show", "dev", "tapone", "ingress"]).out == joined
+    assert rig.statuses()[f"vif/{first.port_id}"].state == "active"
+    rig.want(gone=[first])
+    rig.wait_status(f"vif/{second.port_id}", "active")

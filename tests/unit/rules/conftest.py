@@ -27,7 +27,8 @@ class Willing:
         """Refuse nothing."""
 
     def bind(self, port: Mapping[str, Any], network: Mapping[str, Any]) -> Binding:
-        return Binding(vif_type="tap", vif_details={"port": port["id"], "network": network["id"]})
+        tap = port["binding:profile"].get("tap_name") or f"tap{port['id'][:11]}"
+        return Binding(vif_type="tap", vif_details={"network": network["id"], "tap_name": tap})
 
     def network_types(self) -> tuple[str, ...]:
         return ("bridge",)

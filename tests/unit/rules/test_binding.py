@@ -9,6 +9,7 @@ from typing import Literal
 import pytest
 
 from portico.broker.status import reason, write_report
+from portico.errors import Conflict
 from portico.hoststate import Report, Status
 from portico.model.snapshot import Snapshot
 from portico.rules import TABLE, agent, lookup
@@ -167,3 +168,33 @@ def test_a_port_that_is_bound_as_before_keeps_its_reason(
         fail(tx, port)
         after = update(tx, context, "port", lookup.get(tx, "port", port["id"]), **{"binding:profile": {"note": "x"}})
         assert (after["status"], reason(tx, "port", port["id"])) == ("ERROR", "no such tap")
+
+
+def test_a_tap_that_another_port_has_on_the_host_is_refused(
+    store: Store, context: Context, create: Create, update: Create, network: Row
+) -> None:
+    named = {"binding:profile": {"tap_name": "tap7"}}
+    with store.write() as tx:
+        first = create(tx, context, "port", network_id=network["id"], **on("h1"), **named)
+        elsewhere = create(tx, context, "port", network_id=network["id"], **on("h2"), **named)
+        unbound = create(tx, context, "port", network_id=network["id"], **named)
+        plain = create(tx, context, "port", network_id=network["id"], **on("h1"))
+        for port, changes in ((elsewhere, on("h1")), (unbound, on("h1")), (plain, named)):
+            with pytest.raises(Conflict) as caught:
+                update(tx, context, "port", lookup.get(tx, "port", port["id"]), **changes)
+            assert all(word in str(caught.value) for word in (port["id"], first["id"], "host h1", "tap7"))
+            assert caught.value.type == "TapNameInUse"
+        update(tx, context, "port", lookup.get(tx, "port", first["id"]), **on(""))
+        update(tx, context, "port", lookup.get(tx, "port", plain["id"]), **named)
+
+
+def test_a_tap_that_is_named_after_another_port_is_refused_though_that_one_is_not_bound(
+    store: Store, context: Context, create: Create, update: Create, network: Row
+) -> None:
+    with store.write() as tx:
+        owner = create(tx, context, "port", network_id=network["id"])
+        profile = {"binding:profile": {"tap_name": f"tap{owner['id'][:11]}"}}
+        with pytest.raises(Conflict, match=owner["id"]):
+            create(tx, context, "port", network_id=network["id"], **on("h1"), **profile)
+        own = update(tx, context, "port", owner, **on("h1"), **profile)
+        assert own["binding:vif_type"] == "tap"

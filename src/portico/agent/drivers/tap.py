@@ -84,16 +84,19 @@ class TapDriver:
         return found
 
     def apply(self, delta: Delta) -> dict[str, Trouble]:
-        """See Driver."""
+        """See Driver. What leaves a tap goes first, for another port may come to it."""
         troubles = {}
-        for key in [*delta.gone, *delta.put]:
+        for key, item in delta.before.items():
             try:
-                if key in delta.before:
-                    self._remove(key, delta.before[key])
-                if key in delta.put and (trouble := self._put(key, delta.put[key])):
+                self._remove(key, item)
+            except OSError as error:
+                troubles[key] = Trouble(f"tap {item.tap_name}: {error.strerror}")
+        for key in delta.put.keys() - troubles.keys():
+            item = delta.put[key]
+            try:
+                if trouble := self._put(key, item):
                     troubles[key] = trouble
             except OSError as error:
-                item = delta.put.get(key) or delta.before[key]
                 troubles[key] = Trouble(f"tap {item.tap_name}: {error.strerror}")
         return troubles
 
@@ -111,6 +114,8 @@ class TapDriver:
             return Trouble(f"tap {item.tap_name}: the host has a link of that name that is no tap")
         if item.made and self._port(tap) != key.partition("/")[2]:
             return Trouble(f"tap {item.tap_name}: the host has a tap of that name that is not ours")
+        if other := self._joined_to_other(tap, key):
+            return Trouble(f"tap {item.tap_name} is joined to port {other}")
         if item.made:
             self._host.change(tap.name, mtu=item.mtu)
         self._host.mute_ipv6(end.name)
@@ -137,12 +142,20 @@ class TapDriver:
     def _remove(self, key: str, item: TapItem) -> None:
         tap = self._host.find(item.tap_name)
         if tap is not None:
-            self._redirects.remove(tap.index)
+            if not self._joined_to_other(tap, key):
+                self._redirects.remove(tap.index)
             if item.made and self._port(tap) == key.partition("/")[2]:
                 self._host.remove(tap.name)
         end = self._host_end(key)
         if end is not None:
             self._redirects.remove(end.index)
+
+    def _joined_to_other(self, tap: Link, key: str) -> str:
+        """Return the other port that a tap is joined to; empty if it is joined to the port `key`, or to none."""
+        target = self._redirects.target(tap.index)
+        end = self._host.at(target) if target else None
+        other = self._port(end) if end is not None else ""
+        return "" if other == key.partition("/")[2] else other
 
     def _host_end(self, key: str) -> Link | None:
         """Return the host's end of a port's pair, if it is in the host's namespace."""
