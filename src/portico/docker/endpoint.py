@@ -11,8 +11,9 @@ from pathlib import Path
 
 import msgspec
 
-from portico.docker import option, use, wire
+from portico.docker import link, option, use, wire
 from portico.docker.api import ANSWER_WITHIN_S, Api, Object, find
+from portico.docker.held import Held
 from portico.docker.network import made_by, resolve_groups
 from portico.docker.option import EndpointOptions, ExposedPort
 from portico.docker.record import ENDPOINT, RESERVED, DockerNetwork, Records
@@ -26,10 +27,16 @@ ASK_FOR_S = 1
 
 
 class Surroundings(msgspec.Struct, frozen=True):
-    """What endpoints need of the process: `link_is_made` waits a moment for a link, `later` has a thing done soon."""
+    """What endpoints need of the process.
+
+    `link_is_made` waits a moment for a link, `later` has a thing done soon, `link_is_here` tells whether a link is in
+    the namespace of the process, `held` are the ports that the process has in hand.
+    """
 
     link_is_made: Callable[[str], bool]
     later: Callable[[Callable[[], None]], None]
+    link_is_here: Callable[[str], bool] = link.is_here
+    held: Held = msgspec.field(default_factory=Held)
 
 
 class Endpoints:
@@ -60,6 +67,7 @@ class Endpoints:
                 port = self._adopt(record, call.endpoint_id, wanted, options)
             else:
                 port = self._claim(record, call.endpoint_id, wanted, options)
+            self._surroundings.held.hold(port["id"], call.endpoint_id)
             with self._lock:
                 self._ports[call.endpoint_id] = port
         return {} if wanted.mac_address else {"Interface": {"MacAddress": port["mac_address"]}}
@@ -173,14 +181,14 @@ class Endpoints:
         port = self._port(call.endpoint_id)
         if port is None:
             raise NotFound(f"Endpoint {call.endpoint_id} is not known to Portico.")
-        link = port["binding:vif_details"].get("link_name")
-        if link is None:
+        name = port["binding:vif_details"].get("link_name")
+        if name is None:
             raise Conflict(f"Port {port['id']}: {self._status(port, 'timeout_s=0')['reason']}")
         is_starting = not Path(call.sandbox_key).exists()
-        if not (is_starting and self._surroundings.link_is_made(link)):
+        if not (is_starting and self._surroundings.link_is_made(name)):
             self._wait_until_active(port)
         self._surroundings.later(lambda: self._write(call.endpoint_id))
-        return {"InterfaceName": {"SrcName": link, "DstPrefix": "eth"}, "DisableGatewayService": True}
+        return {"InterfaceName": {"SrcName": name, "DstPrefix": "eth"}, "DisableGatewayService": True}
 
     def _write(self, endpoint_id: str) -> None:
         """Write down who uses a port.
@@ -223,15 +231,34 @@ class Endpoints:
 
     def delete(self, call: wire.Endpoint) -> wire.Answer:
         """Delete an endpoint's port, or give it back if it was there before."""
-        port = self._port(call.endpoint_id)
+        port = self._end(call.endpoint_id)
+        if port is not None and use.of(port).adopted is None:
+            self._reservations.note_released(port)
+        return {}
+
+    def delete_later(self, call: wire.Endpoint) -> None:
+        """Have an endpoint's port deleted as soon as the API answers: the engine does not ask again."""
+        with self._lock:
+            port = self._ports.get(call.endpoint_id)
+            if port is not None and use.of(port).adopted is not None:
+                self._ports.pop(call.endpoint_id)  # by then it may be another endpoint's: the API is to be asked
+        if port is not None:
+            self._surroundings.held.drop(port["id"])
+
+        def end() -> None:
+            self._end(call.endpoint_id)
+
+        self._surroundings.later(end)
+
+    def _end(self, endpoint_id: str) -> Object | None:
+        port = self._port(endpoint_id)
         if port is not None:
             use.end(self._api, port)
-            if use.of(port).adopted is None:
-                self._reservations.note_released(port)
+            self._surroundings.held.drop(port["id"])
             with self._lock:
-                self._ports.pop(call.endpoint_id, None)
-                self._unwritten.pop(call.endpoint_id, None)
-        return {}
+                self._ports.pop(endpoint_id, None)
+                self._unwritten.pop(endpoint_id, None)
+        return port
 
     def _port(self, endpoint_id: str) -> Object | None:
         with self._lock:

@@ -5,11 +5,11 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from ipaddress import IPv4Network, ip_address, ip_network
 
 from portico.docker import option, wire
-from portico.docker.api import Api, find
+from portico.docker.api import Api, delete_if_there, find
 from portico.docker.pool import IpAddress, IpNetwork, Pending, PendingPools, PoolId, new_id, parse_id
 from portico.docker.record import DockerNetwork, Records
 from portico.docker.reservation import Reservations
@@ -24,9 +24,16 @@ class Ipam:
     """Answers the calls of the IPAM driver."""
 
     def __init__(
-        self, api: Api, settings: DockerSettings, pending: PendingPools, records: Records, reservations: Reservations
+        self,
+        api: Api,
+        settings: DockerSettings,
+        pending: PendingPools,
+        records: Records,
+        reservations: Reservations,
+        later: Callable[[Callable[[], None]], None],
     ) -> None:
         self._api = api
+        self._later = later
         self._settings = settings
         self._pending = pending
         self._records = records
@@ -148,6 +155,18 @@ class Ipam:
         if record is not None:
             self._reservations.release(record, record.pools[pool.nonce], call.address)
         return {}
+
+    def release_later(self, call: wire.ReleaseAddress) -> None:
+        """Have an address given back as soon as the API answers: the engine does not ask again.
+
+        Only one that this process knows is. Of another it cannot be told later whether the next one has it already;
+        the next one takes it over.
+        """
+        pool = parse_id(call.pool_id)
+        record = self._records.known_pool(pool.nonce)
+        port = record and self._reservations.give_up(record.pools[pool.nonce], call.address)
+        if port:
+            self._later(lambda: delete_if_there(self._api, "ports", port["id"]))
 
 
 def _network(flag: str, text: str) -> IpNetwork:

@@ -19,18 +19,22 @@ from portico.docker.network import Networks
 from portico.docker.pool import PendingPools
 from portico.docker.record import Records
 from portico.docker.reservation import Reservations
-from portico.errors import BadRequest, PorticoError
+from portico.errors import BadRequest, PorticoError, Unavailable
 from portico.settings import Settings
 
 LOG = logging.getLogger(__name__)
 
 
 class Route(NamedTuple):
-    """What a call's body is (None: it has none that matters) and what answers it."""
+    """What a call's body is (None: it has none that matters) and what answers it.
+
+    `missed` is told of a call that the API was away for.
+    """
 
     body: type[wire.Call] | None
     answer: Callable[[Any], wire.Answer]
     needs_api: bool = True
+    missed: Callable[[Any], None] = lambda _call: None
 
 
 class Plugin:
@@ -47,9 +51,9 @@ class Plugin:
         self._api = api
         self._pulse = Pulse(api)
         self._pending = PendingPools()
-        self._reservations = Reservations(api, settings.host)
+        self._reservations = Reservations(api, settings.host, surroundings.held, surroundings.link_is_here)
         self._network_made = network_made
-        ipam = Ipam(api, settings.docker, self._pending, records, self._reservations)
+        ipam = Ipam(api, settings.docker, self._pending, records, self._reservations, surroundings.later)
         networks = Networks(api, settings.host, self._pending, records)
         endpoints = Endpoints(api, settings.host, records, self._reservations, surroundings)
         self._networks = networks
@@ -61,14 +65,14 @@ class Plugin:
             "/IpamDriver.RequestPool": Route(wire.RequestPool, ipam.request_pool),
             "/IpamDriver.ReleasePool": Route(wire.ReleasePool, ipam.release_pool, needs_api=False),
             "/IpamDriver.RequestAddress": Route(wire.RequestAddress, ipam.request_address),
-            "/IpamDriver.ReleaseAddress": Route(wire.ReleaseAddress, ipam.release_address),
+            "/IpamDriver.ReleaseAddress": Route(wire.ReleaseAddress, ipam.release_address, missed=ipam.release_later),
             "/NetworkDriver.CreateNetwork": Route(wire.CreateNetwork, self._create_network),
             "/NetworkDriver.DeleteNetwork": Route(wire.DeleteNetwork, networks.delete),
             "/NetworkDriver.CreateEndpoint": Route(wire.CreateEndpoint, endpoints.create),
             "/NetworkDriver.EndpointOperInfo": Route(wire.Endpoint, endpoints.operational_info, needs_api=False),
             "/NetworkDriver.Join": Route(wire.Endpoint, endpoints.join),
             "/NetworkDriver.Leave": Route(wire.Endpoint, endpoints.leave, needs_api=False),
-            "/NetworkDriver.DeleteEndpoint": Route(wire.Endpoint, endpoints.delete),
+            "/NetworkDriver.DeleteEndpoint": Route(wire.Endpoint, endpoints.delete, missed=endpoints.delete_later),
             "/NetworkDriver.ProgramExternalConnectivity": Route(wire.Endpoint, _nothing, needs_api=False),
             "/NetworkDriver.RevokeExternalConnectivity": Route(wire.Endpoint, _nothing, needs_api=False),
             "/NetworkDriver.DiscoverNew": Route(None, _nothing, needs_api=False),
@@ -83,10 +87,7 @@ class Plugin:
         started = time.monotonic()
         try:
             call = _decode(route.body, path, body) if route.body else None
-            with self._api.within(ANSWER_WITHIN_S):
-                if route.needs_api:
-                    self._pulse.check()
-                found = route.answer(call)
+            found = self._carry_out(route, call)
         except PorticoError as error:
             LOG.warning("%s: %s", path, error.message)
             return _failure(HTTPStatus.INTERNAL_SERVER_ERROR, error.message)
@@ -96,6 +97,16 @@ class Plugin:
             return _failure(HTTPStatus.INTERNAL_SERVER_ERROR, f"{type(error).__name__}: {error}")
         LOG.debug("%s: %s after %.1f ms", path, found, (time.monotonic() - started) * 1000)
         return HTTPStatus.OK, msgspec.json.encode(found)
+
+    def _carry_out(self, route: Route, call: wire.Call | None) -> wire.Answer:
+        try:
+            with self._api.within(ANSWER_WITHIN_S):
+                if route.needs_api:
+                    self._pulse.check()
+                return route.answer(call)
+        except Unavailable:
+            route.missed(call)
+            raise
 
     def _activate(self, _call: None) -> wire.Answer:
         """Begin with an engine that has just started: whatever the one before was about to do is off."""

@@ -132,10 +132,13 @@ class Records:
 
     def of_pool(self, nonce: str) -> DockerNetwork | None:
         """Return the Docker network that has a pool."""
-        with self._lock:
-            known = self._by_pool.get(nonce)
-        found = known or self._read(tags=pool_tag(nonce))
+        found = self.known_pool(nonce) or self._read(tags=pool_tag(nonce))
         return found if found and nonce in found.pools else None
+
+    def known_pool(self, nonce: str) -> DockerNetwork | None:
+        """Return the Docker network that has a pool if it is in memory."""
+        with self._lock:
+            return self._by_pool.get(nonce)
 
     def add(self, record: DockerNetwork) -> None:
         """Keep a network in memory."""

@@ -4,22 +4,33 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from ipaddress import ip_address
 
 from portico.docker import use
 from portico.docker.api import Api, Object, delete_if_there
-from portico.docker.record import RESERVED, DockerNetwork
+from portico.docker.held import Held
+from portico.docker.record import ENDPOINT, RESERVED, DockerNetwork, host_of
 from portico.errors import Conflict
+
+# MAC address taken, address taken, MAC address taken by another one still, done.
+CREATE_TRIES = 4
 
 Place = tuple[str, str]  # (subnet id, address)
 
 
 class Reservations:
-    """Thread-safe. What is in memory here saves requests and is never needed."""
+    """Thread-safe. What is in memory here saves requests and is never needed.
 
-    def __init__(self, api: Api, host: str) -> None:
+    Args:
+        link_is_here: tells whether a link is in the namespace of this process, and so in no container's.
+    """
+
+    def __init__(self, api: Api, host: str, held: Held, link_is_here: Callable[[str], bool]) -> None:
         self._api = api
         self._host = host
+        self._held = held
+        self._link_is_here = link_is_here
         self._lock = threading.Lock()
         self._ports: dict[Place, Object] = {}
         self._released: set[Place] = set()
@@ -47,28 +58,66 @@ class Reservations:
             body["binding:host_id"] = self._host
         if record.security_groups is not None:
             body["security_groups"] = list(record.security_groups)
-        try:
-            port = self._api.create("ports", body)
-        except Conflict as error:
-            if error.type == "MacAddressInUse":  # somebody gave it to a port by hand
-                del body["mac_address"]
-                port = self._api.create("ports", body)
-            elif address and error.type == "IpAddressAlreadyAllocated":
-                return self._free_port(record, address)
-            else:
-                raise
+        port = self._create(record, body, address) if address else self._api.create("ports", body)
+        if port is None:
+            return address
+        self._held.hold(port["id"])
         [fixed_ip] = [item for item in port["fixed_ips"] if item["subnet_id"] == subnet_id]
         with self._lock:
             self._ports[subnet_id, fixed_ip["ip_address"]] = port
         return str(fixed_ip["ip_address"])
 
-    def _free_port(self, record: DockerNetwork, address: str) -> str:
-        """Return the address if a port has it that nothing uses: --driver-opt portico.port may name that port next."""
-        port = self.holder(record, address)
-        if port is None or not use.is_free(port):
-            user = f"port {port['id']} ({port['device_owner']} {port['device_id']})" if port else "a port"
-            raise Conflict(f"Address {address} is in use by {user.replace(' ( )', '')}.")
-        return address
+    def _create(self, record: DockerNetwork, body: Object, address: str) -> Object | None:
+        """Make the port with an address that was asked for; None if a port that nothing uses has it.
+
+        --driver-opt portico.port may name that port next.
+
+        Raises:
+            Conflict: the address is in use.
+        """
+        for _ in range(CREATE_TRIES):
+            try:
+                return self._api.create("ports", body)
+            except Conflict as error:
+                if error.type == "MacAddressInUse" and "mac_address" in body:
+                    del body["mac_address"]  # somebody gave it to a port by hand, or what was left over has it
+                elif error.type == "IpAddressAlreadyAllocated":
+                    there = self.holder(record, address)
+                    if there is not None and use.is_free(there):
+                        return None
+                    if there is not None:  # else it went in this moment
+                        self._end_left_over(record, there, address)
+                    body["mac_address"] = _mac_of(address)
+                else:
+                    raise
+        raise Conflict(f"Address {address} is in use.")
+
+    def _end_left_over(self, record: DockerNetwork, port: Object, address: str) -> None:
+        """Take an address from a port that keeps it though nobody has that port any more.
+
+        Raises:
+            Conflict: somebody has.
+        """
+        if not self._is_abandoned(record, port):
+            user = f"port {port['id']} ({port['device_owner']} {port['device_id']})".replace(" ( )", "")
+            raise Conflict(f"Address {address} is in use by {user}.")
+        use.end(self._api, port)
+
+    def _is_abandoned(self, record: DockerNetwork, port: Object) -> bool:
+        """Tell whether a port of this Docker network is left of a call that failed, or of a process that was killed.
+
+        Its link must be seen in this namespace: one that is in none may be in a container. A reserved port of an
+        address family that is not plugged has no link.
+        """
+        if port["device_owner"] not in (RESERVED, ENDPOINT) or not self._is_ours(record, port):
+            return False
+        if self._held.endpoint(port["id"]) is not None:
+            return False
+        link = port["binding:vif_details"].get("link_name")
+        return port["device_owner"] == RESERVED if link is None else self._link_is_here(link)
+
+    def _is_ours(self, record: DockerNetwork, port: Object) -> bool:
+        return host_of(port) == self._host and use.of(port).network == record.id
 
     def holder(self, record: DockerNetwork, address: str) -> Object | None:
         """Return the port that has an address on a network."""
@@ -83,7 +132,8 @@ class Reservations:
                 port = self._ports.pop((subnet_id, canonical), None)
                 if port is not None:
                     return port
-        return self.holder(record, canonical)
+        port = self.holder(record, canonical)
+        return None if port is None or self._held.endpoint(port["id"]) else port
 
     def note_released(self, port: Object) -> None:
         """Remember that the engine's ReleaseAddress of a deleted port is still to come, and has nothing left to do.
@@ -100,16 +150,29 @@ class Reservations:
             if place in self._released:
                 self._released.remove(place)
                 return
-            port = self._ports.pop(place, None)
+            port = self._ports.get(place)
         port = port or self.holder(record, place[1])
-        if port is not None and port["device_owner"] == RESERVED:
+        if port is not None and port["device_owner"] == RESERVED and self._is_ours(record, port):
             delete_if_there(self._api, "ports", port["id"])
+            self._held.drop(port["id"])
+            with self._lock:
+                if self._ports.get(place) is port:  # else the next one has the address by now
+                    del self._ports[place]
+
+    def give_up(self, subnet_id: str, address: str) -> Object | None:
+        """Let go of an address whose release could not be carried out; return the port that is still to be deleted."""
+        with self._lock:
+            port = self._ports.pop((subnet_id, str(ip_address(address))), None)
+        if port is not None:
+            self._held.drop(port["id"])
+        return port
 
     def clear(self) -> None:
         """Forget what the engine was about to do: it has started anew."""
         with self._lock:
             self._ports.clear()
             self._released.clear()
+        self._held.clear()
 
 
 def _mac_of(address: str) -> str:

@@ -17,6 +17,7 @@ from portico.docker.api import Api
 from portico.docker.endpoint import Surroundings
 from portico.docker.plugin import Plugin
 from portico.docker.record import Records
+from portico.errors import Unavailable
 from portico.settings import Settings
 
 Object = dict[str, Any]
@@ -50,6 +51,8 @@ class EngineCalls:
         self._api = api
         self._settings = settings
         self.links_are_made = False
+        self.links_are_here = False
+        self.waiting: list[Callable[[], None]] = []
         self.after: Callable[[str], None] = lambda _name: None
         self.networks: dict[str, EngineNetwork] = {}
         self.endpoints: dict[str, EngineEndpoint] = {}
@@ -58,8 +61,23 @@ class EngineCalls:
     def restart_plugin(self) -> None:
         """Lose everything that the plugin has in memory, as SIGKILL does."""
         self.records = Records(self._api, self._settings.host)
-        surroundings = Surroundings(lambda _link: self.links_are_made, lambda thing: thing())
+        self.waiting.clear()
+        surroundings = Surroundings(
+            lambda _link: self.links_are_made, self._later, link_is_here=lambda _link: self.links_are_here
+        )
         self.plugin = Plugin(self._api, self._settings, self.records, lambda: None, surroundings)
+
+    def _later(self, thing: Callable[[], None]) -> None:
+        try:
+            thing()
+        except Unavailable:
+            self.waiting.append(thing)
+
+    def do_what_waits(self) -> None:
+        """Do what the plugin wanted to do as soon as the API answers."""
+        waiting, self.waiting = self.waiting, []
+        for thing in waiting:
+            thing()
 
     def call(self, name: str, **body: object) -> Object:
         """Make one call and return the answer.
