@@ -19,7 +19,7 @@ LINK = "eth0"
 LEASE_S = 86400
 ADVERTISE_EVERY_S = 60
 
-HOSTS, NAMES, OPTIONS, LEASES, PID = "hosts", "names", "options", "leases", "pid"
+HOSTS, NAMES, OPTIONS, LEASES, PID, NETWORK = "hosts", "names", "options", "leases", "pid", "network"
 RELOADED = (HOSTS, NAMES, OPTIONS)
 """The files that are read again on SIGHUP."""
 

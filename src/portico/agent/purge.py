@@ -53,11 +53,12 @@ def _servers(place: Place) -> list[str]:
     removed = []
     prefix = owner.dhcp_netns_prefix(place.netns)
     folder = place.run_dir / FOLDER / place.netns
+    if folder.is_dir():
+        for path in sorted(folder.iterdir()):
+            for server in Server.all_of(path):
+                server.end()
+                removed.append(f"DHCP server {server.pid}")
     for name in kernel.names(prefix):
-        server = Server.find(kernel.NETNS_FOLDER / name, folder / name.removeprefix(prefix))
-        if server is not None:
-            server.end()
-            removed.append(f"DHCP server {server.pid}")
         kernel.remove_named(name)
         removed.append(f"namespace {name}")
     return removed

@@ -42,6 +42,33 @@ class Server:
         server.close()
         return None
 
+    @classmethod
+    def all_of(cls, folder: Path) -> list[Server]:
+        """Return every server that was started on a configuration in `folder`, in whatever namespace it is.
+
+        One whose namespace lost its name, or whose pid file is gone, is found by its arguments alone. `folder` must be
+        the same one to the process: another mount namespace may have another of that name.
+        """
+        found = []
+        for entry in Path("/proc").iterdir():
+            if not entry.name.isdecimal():
+                continue
+            with suppress(OSError):
+                server = cls(int(entry.name))
+                if server._has(folder):  # asked after the process is held, so that it is of the one that is ended
+                    found.append(server)
+                else:
+                    server.close()
+        return found
+
+    def _has(self, folder: Path) -> bool:
+        start = f"{_ARGUMENT}{folder}/{_CONFIG}".encode()
+        with suppress(OSError):
+            program, *arguments = Path(f"/proc/{self.pid}/cmdline").read_bytes().split(b"\0")
+            if program.endswith(b"dnsmasq") and any(argument.startswith(start) for argument in arguments):
+                return Path(f"/proc/{self.pid}/root{folder}").samefile(folder)
+        return False
+
     @staticmethod
     def start(netns: int, folder: Path, config: str) -> None:
         """Start a server in the namespace `netns`; it is ready when this returns.

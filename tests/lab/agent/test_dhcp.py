@@ -7,17 +7,20 @@ import re
 import socket
 import struct
 import sys
+from pathlib import Path
 from typing import Literal
 
+import msgspec
 import pytest
 
 from portico.hoststate import Dhcp, DhcpOption, DhcpSubnet, Lease, Route, Vif
-from portico.testing.lab import wait_until
+from portico.testing.lab import Process, wait_until
 from portico.testing.rig import ANY, NET_A, Rig, Workload, group, network, port
 
 pytestmark = pytest.mark.lab
 
 PID = "/run/portico/dhcp/portico/aaaaaaaa-00/pid"
+NETNS = "portico-dhcp-aaaaaaaa-00"
 SCRIPT = "/run/script"
 SERVER_MAC = "00:00:5e:00:53:fa"
 
@@ -254,6 +257,64 @@ def test_the_server_runs_without_root_and_is_small(rig: Rig) -> None:
     assert re.search(r"^Uid:\s+65534\s", status, re.MULTILINE)
     rss = re.search(r"^VmRSS:\s+(\d+) kB", status, re.MULTILINE)
     assert rss and int(rss[1]) < 4096
+
+
+def test_a_namespace_that_lost_its_name_is_made_anew_and_its_server_ended(rig: Rig) -> None:
+    a, _ = begin(rig, subnet4())
+    before = rig.host.path(PID).read_text().strip()
+    rig.host.run(["ip", "netns", "del", NETNS])
+    rig.want(group(2))  # everything is compared
+    assert rig.statuses()[f"dhcp/{NET_A}"].state == "active"
+    assert not rig.host.run(["kill", "-0", before], check=False).ok
+    assert NETNS in rig.host.run(["ip", "netns"]).out
+    assert udhcpc(a)["ip"] == "10.0.0.1"
+
+
+def test_purge_ends_a_server_whose_namespace_and_pid_file_are_gone_and_no_other(rig: Rig) -> None:
+    begin(rig, subnet4())
+    before = rig.host.path(PID).read_text().strip()
+    rig.pause()
+    rig.host.run(["ip", "netns", "del", NETNS])
+    rig.host.path(PID).unlink()
+    other = rig.host.spawn(["dnsmasq", "-k", "--conf-file=/dev/null", "--port=5353", "--pid-file="], log="other")
+    shown = rig.host.run([sys.executable, "-m", "portico.cli", "agent", "--purge"]).out
+    assert f"DHCP server {before}" in shown
+    assert not rig.host.run(["kill", "-0", before], check=False).ok
+    assert other.alive
+
+
+def test_what_is_kept_of_a_network_outlives_a_reboot_only_while_it_is_wanted(rig: Rig) -> None:
+    a, _ = begin(rig, subnet4())
+    assert udhcpc(a)["ip"] == "10.0.0.1"
+    rig.pause()
+    rig.host.run(["kill", rig.host.path(PID).read_text().strip()])
+    rig.host.run(["ip", "netns", "del", NETNS])
+    rig.host.run(["ip", "netns", "del", "portico"])
+    rig.host.run(["rm", "-r", "/run/portico"])
+    kept = rig.host.path("/var/lib/portico/dhcp/portico")
+    old = kept / "cccccccc-00"
+    old.mkdir()
+    (old / "leases").write_text("")
+    rig.start()
+    assert rig.statuses()[f"dhcp/{NET_A}"].state == "active"
+    assert [path.name for path in kept.iterdir()] == ["aaaaaaaa-00"]
+    assert "10.0.0.1" in (kept / "aaaaaaaa-00/leases").read_text()
+
+
+def test_a_link_that_cannot_be_made_costs_nothing_however_often_it_is_tried(rig: Rig) -> None:
+    wrong = msgspec.structs.replace(server(subnet4()), mac="01:00:00:00:00:01")  # a group's, which no link can have
+    rig.want(network(), wrong)
+    rig.start()
+    assert rig.agent is not None
+    assert rig.wait_status(f"dhcp/{NET_A}", "error").reason.startswith("DHCP server: ")
+    before = descriptors(rig.agent)
+    for number in range(5):
+        rig.want(group(number))  # everything is compared
+    assert descriptors(rig.agent) <= before
+
+
+def descriptors(process: Process) -> int:
+    return len([*Path(f"/proc/{process.pid}/fd").iterdir()])
 
 
 def flag(shown: str, name: str) -> str:

@@ -120,7 +120,8 @@ class DhcpDriver:
         if keys is None:
             prefix = owner.dhcp_netns_prefix(self._netns)
             shorts = {name.removeprefix(prefix) for name in kernel.names(prefix)}
-            shorts |= {folder.name for folder in self._run_dir.iterdir()} if self._run_dir.is_dir() else set()
+            for folder in (self._run_dir, self._state_dir):  # what was kept may be of a network that is gone since
+                shorts |= {path.name for path in folder.iterdir()} if folder.is_dir() else set()
         else:
             ids = [key.partition("/")[2] for key in keys if key.startswith("dhcp/")]
             shorts = {owner.short(network_id) for network_id in ids}
@@ -164,12 +165,12 @@ class DhcpDriver:
 
     def _find(self, short: str) -> ServerItem:
         """Return what there is of a server; `network_id` is as much of it as is known."""
-        folder = self._run_dir / short
+        folder, state = self._folders(short)
         server = self._server(short)
         config = server.config() if server else ""
         near = self._table.by_name.get(owner.dhcp_link(short))
         alias = owner.words(near.alias) if near and near.up else []
-        network_id = dnsmasq.network_of(config) or (alias[0] if alias else short)
+        network_id = dnsmasq.network_of(config) or (alias[0] if alias else _read(state / dnsmasq.NETWORK) or short)
         if server is not None:
             self._watch(f"dhcp/{network_id}", server)
         return ServerItem(
@@ -186,12 +187,16 @@ class DhcpDriver:
         folder, state = self._folders(item.network_id)
         for path in (folder, state):
             path.mkdir(parents=True, exist_ok=True, mode=0o755)
+        _write(state / dnsmasq.NETWORK, item.network_id)
         server = self._server(short)
-        rewire = before is None or (before.bridge, before.wire) != (item.bridge, item.wire)
+        # Without a server nothing tells whether the link still ends in the namespace that has the name.
+        rewire = before is None or not before.running or (before.bridge, before.wire) != (item.bridge, item.wire)
         stale = _leases(item, folder, state) != _read(state / dnsmasq.LEASES)
         if server is not None and (rewire or stale or server.config() != item.config):
             server.end()
             server = None
+        if server is None:
+            _end_all(folder)
         if stale:  # before the hosts file says so: after a crash in between it would be found no more
             _write(state / dnsmasq.LEASES, _leases(item, folder, state))
         changed = [(name, text) for name, text in item.files if text != _read(folder / name) or before is None]
@@ -217,12 +222,20 @@ class DhcpDriver:
             raise OSError(errno.ENODEV, f"bridge {item.bridge} is missing")
         name = owner.dhcp_link(item.network_id)
         netns = kernel.ensure_named(owner.dhcp_netns(self._netns, item.network_id))
-        route = kernel.within(netns, _prepare)
-        inner = Links(route)
+        try:
+            with kernel.within(netns, _prepare) as route:
+                self._join(item, make, bridge.index, Links(route), netns)
+        finally:
+            os.close(netns)
+        self._table.kernel.change(name, up=True, alias=owner.alias(item.network_id, "dhcp", item.wire))
+
+    def _join(self, item: ServerItem, make: Wire, master: int, inner: Links, netns: int) -> None:
+        """Make the pair between the bridge `master` and the namespace `netns`, and set up its `inner` end."""
+        name = owner.dhcp_link(item.network_id)
         self._table.kernel.remove(name)
         self._table.kernel.add_veth(
             name,
-            master=bridge.index,
+            master=master,
             mtu=make.mtu,
             peer=dnsmasq.LINK,
             peer_mac=make.mac,
@@ -232,14 +245,9 @@ class DhcpDriver:
         inner.change(dnsmasq.LINK, up=True)
         for address in make.addresses:
             inner.add_address(dnsmasq.LINK, address)
-        self._table.kernel.change(name, up=True, alias=owner.alias(item.network_id, "dhcp", item.wire))
-        route.close()
-        os.close(netns)
 
     def _remove(self, network_id: str) -> None:
-        server = self._server(owner.short(network_id))
-        if server is not None:
-            server.end()
+        _end_all(self._folders(network_id)[0])
         self._table.kernel.remove(owner.dhcp_link(network_id))
         kernel.remove_named(owner.dhcp_netns(self._netns, network_id))
         for folder in self._folders(network_id):
@@ -269,6 +277,12 @@ def _prepare() -> netlink.Socket:
     for path, value in _SYSCTLS.items():
         kernel.sysctl(path, value)
     return netlink.Socket(netlink.ROUTE)
+
+
+def _end_all(folder: Path) -> None:
+    """End every server on a configuration in `folder`, also one in a namespace that lost its name."""
+    for server in Server.all_of(folder):
+        server.end()
 
 
 def _leases(item: ServerItem, folder: Path, state: Path) -> str:
