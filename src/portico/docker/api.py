@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from contextvars import ContextVar
 from typing import Any, Protocol
 
 from portico.errors import Conflict, NotFound, Unavailable
@@ -19,6 +20,8 @@ ALIVE_WITHIN_S = 1.5
 # An answer this young is proof enough.
 ALIVE_FOR_S = 1.0
 RETRY_S = 0.1
+
+_end: ContextVar[float] = ContextVar("when the call that this thread carries out must be answered")
 
 
 class Api(Protocol):
@@ -41,6 +44,23 @@ class Api(Protocol):
 
     def within(self, seconds: float) -> AbstractContextManager[None]:
         """Bound all requests of this thread together."""
+
+
+@contextmanager
+def in_time(api: Api) -> Iterator[None]:
+    """Bound everything that a call waits for, the API and other calls, by `ANSWER_WITHIN_S` together."""
+    token = _end.set(time.monotonic() + ANSWER_WITHIN_S)
+    try:
+        with api.within(ANSWER_WITHIN_S):
+            yield
+    finally:
+        _end.reset(token)
+
+
+def seconds_left() -> float:
+    """Return how long the call that this thread carries out may still wait."""
+    now = time.monotonic()
+    return max(0.0, _end.get(now + ANSWER_WITHIN_S) - now)
 
 
 class Pulse:

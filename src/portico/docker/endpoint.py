@@ -115,17 +115,25 @@ class Endpoints:
         }
 
     def _merge(self, ports: Sequence[Object], mac: str, changes: Object) -> Object:
-        """Return a port of the endpoint's with the addresses of all reserved ones."""
+        """Return a port of the endpoint's with the addresses of all reserved ones.
+
+        The API has no request that moves an address, so for a moment it is nobody's; this host waits for its turn.
+
+        Raises:
+            Conflict: another host that shares the network took the address in that moment.
+        """
         first, *rest = ports
         fixed_ips = [item for port in ports for item in port["fixed_ips"]]
         # The MAC address of a port that is plugged cannot change: another port it is.
         is_other = mac not in ("", first["mac_address"])
-        for port in ports if is_other else rest:
-            self._api.delete("ports", port["id"])
-        if is_other:
-            kept = {name: first[name] for name in ("network_id", "security_groups")}
-            return self._api.create("ports", {**kept, "fixed_ips": fixed_ips, "mac_address": mac, **changes})
-        return self._api.update("ports", first["id"], {**changes, "fixed_ips": fixed_ips})
+        with self._reservations.turn(first["network_id"]):
+            for port in ports if is_other else rest:
+                self._api.delete("ports", port["id"])
+                self._surroundings.held.drop(port["id"])
+            if is_other:
+                kept = {name: first[name] for name in ("network_id", "security_groups")}
+                return self._api.create("ports", {**kept, "fixed_ips": fixed_ips, "mac_address": mac, **changes})
+            return self._api.update("ports", first["id"], {**changes, "fixed_ips": fixed_ips})
 
     def _open(self, endpoint_id: str, exposed: Sequence[ExposedPort]) -> str:
         """Make the security group that lets everybody in to the exposed ports."""

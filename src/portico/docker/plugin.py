@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from portico.docker import wire
-from portico.docker.api import ANSWER_WITHIN_S, Api, Pulse
+from portico.docker.api import Api, Pulse, in_time
 from portico.docker.endpoint import Endpoints, Surroundings
 from portico.docker.ipam import GLOBAL_SPACE, LOCAL_SPACE, Ipam
 from portico.docker.network import Networks
@@ -100,7 +100,7 @@ class Plugin:
 
     def _carry_out(self, route: Route, call: wire.Call | None) -> wire.Answer:
         try:
-            with self._api.within(ANSWER_WITHIN_S):
+            with in_time(self._api):
                 if route.needs_api:
                     self._pulse.check()
                 return route.answer(call)

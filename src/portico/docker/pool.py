@@ -16,6 +16,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_net
 
 import msgspec
 
+from portico.docker.api import seconds_left
 from portico.errors import BadRequest, Conflict, Unavailable
 
 IpAddress = IPv4Address | IPv6Address
@@ -84,7 +85,7 @@ class PendingPools:
             Unavailable: the other one stays on its way.
         """
         with self._changed:
-            if not self._changed.wait_for(lambda: self._is_free(pending.pool.cidr), TURN_S):
+            if not self._changed.wait_for(lambda: self._is_free(pending.pool.cidr), min(TURN_S, seconds_left())):
                 raise Unavailable(
                     f"Another Docker network with subnet {pending.pool.cidr} is being created just now: try again."
                 )

@@ -4,14 +4,15 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from ipaddress import ip_address
 
 from portico.docker import use
-from portico.docker.api import Api, Object, delete_if_there
+from portico.docker.api import Api, Object, delete_if_there, seconds_left
 from portico.docker.held import Held
 from portico.docker.record import ENDPOINT, RESERVED, DockerNetwork, host_of
-from portico.errors import Conflict
+from portico.errors import Conflict, Unavailable
 
 # MAC address taken, address taken, MAC address taken by another one still, done.
 CREATE_TRIES = 4
@@ -34,6 +35,7 @@ class Reservations:
         self._lock = threading.Lock()
         self._ports: dict[Place, Object] = {}
         self._released: set[Place] = set()
+        self._turns: dict[str, threading.Lock] = {}
 
     def make(self, record: DockerNetwork, subnet_id: str, address: str, *, bind: bool) -> str:
         """Reserve `address`, or with an empty one the next that is free, and return it.
@@ -58,7 +60,8 @@ class Reservations:
             body["binding:host_id"] = self._host
         if record.security_groups is not None:
             body["security_groups"] = list(record.security_groups)
-        port = self._create(record, body, address) if address else self._api.create("ports", body)
+        with self.turn(record.network_id):
+            port = self._create(record, body, address) if address else self._api.create("ports", body)
         if port is None:
             return address
         self._held.hold(port["id"])
@@ -66,6 +69,22 @@ class Reservations:
         with self._lock:
             self._ports[subnet_id, fixed_ip["ip_address"]] = port
         return str(fixed_ip["ip_address"])
+
+    @contextmanager
+    def turn(self, network_id: str) -> Iterator[None]:
+        """Keep this host from reserving addresses of a network while others are on their way from port to port.
+
+        Raises:
+            Unavailable: others have their turn for too long.
+        """
+        with self._lock:
+            lock = self._turns.setdefault(network_id, threading.Lock())
+        if not lock.acquire(timeout=seconds_left()):
+            raise Unavailable(f"Other addresses of network {network_id} are being given for too long: try again.")
+        try:
+            yield
+        finally:
+            lock.release()
 
     def _create(self, record: DockerNetwork, body: Object, address: str) -> Object | None:
         """Make the port with an address that was asked for; None if a port that nothing uses has it.

@@ -111,6 +111,17 @@ def test_a_call_of_several_slow_requests_is_bounded_as_a_whole(slow: SlowApi, pl
     assert seconds(lambda: plugin.answer("/NetworkDriver.DeleteNetwork", body)) < 2
 
 
+def test_waiting_for_the_turn_of_a_subnet_counts_too(slow: SlowApi, plugin: Plugin) -> None:
+    body = msgspec.json.encode({"AddressSpace": "portico-local", "Pool": "10.1.0.0/24"})
+    slow.answers, slow.takes_s = 100, ALIVE_FOR_S
+    assert plugin.answer("/IpamDriver.RequestPool", body)[0] == 200
+    time.sleep(ALIVE_FOR_S)
+    started = time.monotonic()
+    status, answer = plugin.answer("/IpamDriver.RequestPool", body)
+    assert status == 500 and b"being created just now" in answer
+    assert time.monotonic() - started < 2
+
+
 def test_a_join_that_waits_finds_an_api_that_begins_to_hang(slow: SlowApi, plugin: Plugin) -> None:
     slow.answers, slow.takes_s = 4, 0.1
     body = msgspec.json.encode(CALLS["NetworkDriver.Join"])

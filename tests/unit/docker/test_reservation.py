@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any
 
 import pytest
@@ -131,3 +132,35 @@ def test_a_free_port_is_adopted_though_its_mac_address_is_the_one_of_the_address
     mine = api.create("ports", {**where, "mac_address": MAC})
     endpoint = engine.connect(network, ADDRESS, options={"portico.port": mine["id"]})
     assert endpoint.mac == MAC
+
+
+@pytest.mark.parametrize("mac", ["", "02:00:00:00:00:09"])
+def test_addresses_on_their_way_from_port_to_port_are_given_to_nobody_else(
+    engine: EngineCalls, api: InProcessApi, mac: str
+) -> None:
+    network = engine.create_network("10.1.0.0/24", version6=["2001:db8::/64"])
+    asks = {"PoolID": network.pools[1][0], "Address": "2001:db8::7", "Options": None}
+    reserved: list[str] = []
+    others: list[Future[Any]] = []
+
+    def ask_in_between(method: str, path: str) -> None:
+        if (method, path) == ("POST" if mac else "PUT", "ports") and len(reserved) == 2:
+            reserved.clear()
+            others.append(pool.submit(engine.call, "IpamDriver.RequestAddress", **asks))
+            wait(others, 0.1)
+
+    with ThreadPoolExecutor(1) as pool:
+        engine.after = reserved.append
+        api.before = ask_in_between
+        engine.connect(network, ADDRESS, "2001:db8::7", mac=mac)
+        with pytest.raises(CallFailed, match="2001:db8::7 is in use by port"):
+            others[0].result()
+
+
+def test_another_hosts_reservation_is_not_released_here(engine: EngineCalls, api: InProcessApi) -> None:
+    network = engine.create_network("10.1.0.0/24")
+    elsewhere = {"docker": {"host": "elsewhere", "network": "n"}}
+    body = {"network_id": api.list("networks")[0]["id"], "fixed_ips": [{"ip_address": ADDRESS}]}
+    port = api.create("ports", {**body, "device_owner": RESERVED, "binding:profile": elsewhere})
+    engine.call("IpamDriver.ReleaseAddress", PoolID=network.pools[0][0], Address=ADDRESS)
+    assert [item["id"] for item in api.list("ports", device_owner=RESERVED)] == [port["id"]]
