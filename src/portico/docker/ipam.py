@@ -79,13 +79,16 @@ class Ipam:
         return Pending(new_id(ip_network(found[0]["cidr"]), None), time.monotonic(), found[0])
 
     def _choose(self, version: int) -> Pending:
-        """Return a pool with the next free prefix of the subnet pool that the settings describe."""
+        """Return a pool with the next free prefix of the subnet pool that the settings describe.
+
+        Free of every subnet that there is, wherever its prefix came from: a container may be on several networks.
+        """
         settings = self._settings
         prefix = settings.ipv4_pool if version == 4 else settings.ipv6_pool
         length = settings.ipv4_prefix_length if version == 4 else settings.ipv6_prefix_length
         with self._choosing:
             source = self._subnetpool(prefix)
-            used = [ip_network(item["cidr"]) for item in self._api.list("subnets", subnetpool_id=source, fields="cidr")]
+            used = [ip_network(item["cidr"]) for item in self._api.list("subnets", ip_version=version, fields="cidr")]
             taken = {*used, *self._pending.prefixes()}
             cidr = next(_free(ip_network(prefix), length, taken), None)
             if cidr is None:
@@ -117,7 +120,8 @@ class Ipam:
             record = self._records.of_pool(pool.nonce)
             if record is None:
                 raise NotFound(
-                    f"Pool {call.pool_id} belongs to no network: create networks with both -d and --ipam-driver."
+                    f"Pool {call.pool_id} belongs to no network: create networks with both -d and --ipam-driver; if "
+                    "you did, the plugin was restarted in between: create it again."
                 )
             address = self._of_network(record, pool, asked, is_gateway=is_gateway)
         return {"Address": f"{address}/{pool.cidr.prefixlen}", "Data": {}}

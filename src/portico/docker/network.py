@@ -101,7 +101,8 @@ class Networks:
         owned: bool,
     ) -> DockerNetwork:
         of_pool = {pool.pending.pool.nonce: subnet["id"] for pool, subnet in zip(pools, subnets, strict=True)}
-        record = DockerNetwork(docker_id, "", network_id, owned, of_pool, groups, options.expose)
+        gateways = tuple(str(pool.gateway) for pool in pools if pool.gateway)
+        record = DockerNetwork(docker_id, "", network_id, owned, of_pool, groups, options.expose, gateways)
         auxiliary = [
             {"subnet_id": subnet["id"], "ip_address": address}
             for pool, subnet in zip(pools, subnets, strict=True)
@@ -227,4 +228,9 @@ def _existing_subnet(network: Object, there: Sequence[Object], pool: Pool, pendi
     asked = pending.asked_gateway(wanted.nonce)
     if asked is not None and subnet["gateway_ip"] and asked != ip_address(subnet["gateway_ip"]):
         raise Conflict(f"--gateway {asked}: subnet {wanted.cidr} exists and has gateway {subnet['gateway_ip']}.")
+    if subnet["gateway_ip"] and pool.gateway not in (None, ip_address(subnet["gateway_ip"])):
+        raise Conflict(
+            f"Subnet {wanted.cidr} exists and has gateway {subnet['gateway_ip']}, and Docker takes {pool.gateway} for "
+            f"it: give --gateway {subnet['gateway_ip']} or --ipam-opt {option.NETWORK}={name} too."
+        )
     return subnet

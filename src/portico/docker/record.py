@@ -30,7 +30,8 @@ class DockerNetwork(msgspec.Struct, frozen=True):
     """A Docker network.
 
     `id` is Docker's, `network_id` Portico's; `owned` tells whether Portico's was made for it and goes with it. `pools`
-    maps a PoolID's nonce to the subnet. `security_groups` (ids) None: the default group of the project.
+    maps a PoolID's nonce to the subnet. `security_groups` (ids) None: the default group of the project. `gateways` are
+    the addresses that Docker takes for its gateways.
     """
 
     id: str
@@ -40,6 +41,7 @@ class DockerNetwork(msgspec.Struct, frozen=True):
     pools: Mapping[str, str]
     security_groups: tuple[str, ...] | None = None
     expose: bool = False
+    gateways: tuple[str, ...] = ()
 
 
 class Kept(msgspec.Struct, frozen=True):
@@ -50,6 +52,7 @@ class Kept(msgspec.Struct, frozen=True):
     pools: dict[str, str]
     security_groups: tuple[str, ...] | None
     expose: bool
+    gateways: tuple[str, ...] = ()
 
 
 def pool_tag(nonce: str) -> str:
@@ -59,7 +62,7 @@ def pool_tag(nonce: str) -> str:
 
 def anchor(record: DockerNetwork, host: str, fixed_ips: Sequence[Object]) -> Object:
     """Return the body of the anchor port; `fixed_ips` are the auxiliary addresses."""
-    kept = Kept(host, record.owned, dict(record.pools), record.security_groups, record.expose)
+    kept = Kept(host, record.owned, dict(record.pools), record.security_groups, record.expose, record.gateways)
     return {
         "network_id": record.network_id,
         "name": f"docker-{record.id[:12]}",
@@ -100,6 +103,7 @@ def read(port: Object) -> DockerNetwork:
         pools=kept.pools,
         security_groups=kept.security_groups,
         expose=kept.expose,
+        gateways=kept.gateways,
     )
 
 

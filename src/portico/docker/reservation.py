@@ -46,6 +46,8 @@ class Reservations:
         Raises:
             Conflict: it is in use, or none is free.
         """
+        if address in record.gateways:
+            raise Conflict(f"Address {address} is the gateway of Docker network {record.id}.")
         wanted = {"subnet_id": subnet_id}
         body: Object = {
             "network_id": record.network_id,
@@ -117,12 +119,12 @@ class Reservations:
         Raises:
             Conflict: somebody has.
         """
-        if not self._is_abandoned(record, port):
+        if not self.is_abandoned(record, port):
             user = f"port {port['id']} ({port['device_owner']} {port['device_id']})".replace(" ( )", "")
             raise Conflict(f"Address {address} is in use by {user}.")
         use.end(self._api, port)
 
-    def _is_abandoned(self, record: DockerNetwork, port: Object) -> bool:
+    def is_abandoned(self, record: DockerNetwork, port: Object) -> bool:
         """Tell whether a port of this Docker network is left of a call that failed, or of a process that was killed.
 
         Its link must be seen in this namespace: one that is in none may be in a container. A reserved port of an

@@ -135,7 +135,7 @@ def test_an_existing_network_is_used_by_name_and_by_ipam_option(site: DockerSite
     try:
         body = {"network_id": there["id"], "ip_version": 4, "cidr": "10.5.0.0/24", "gateway_ip": "10.5.0.254"}
         site.api.create("subnets", body)
-        site.create("one", "--subnet", "10.5.0.0/24", "-o", "portico.network=there")
+        site.create("one", "--subnet", "10.5.0.0/24", "--gateway", "10.5.0.254", "-o", "portico.network=there")
         site.create("two", "--ipam-opt", f"portico.network={there['id']}")
         site.run("web", "one", "--ip", "10.5.0.5")
         site.run("cli", "two")

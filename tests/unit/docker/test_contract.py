@@ -166,7 +166,7 @@ def test_an_existing_network_is_used_and_outlives_dockers(engine: EngineCalls, a
     blue = api.create("networks", {"name": "blue"})
     api.create("subnets", {"network_id": blue["id"], "cidr": "10.5.0.0/24", "ip_version": 4, "gateway_ip": "10.5.0.9"})
     for way in (
-        {"subnets": ["10.5.0.0/24"], "options": {"portico.network": "blue"}},
+        {"subnets": ["10.5.0.0/24"], "gateway": "10.5.0.9", "options": {"portico.network": "blue"}},
         {"subnets": [""], "ipam_options": {"portico.network": blue["id"]}},
     ):
         network = engine.create_network(*way.pop("subnets"), **way)  # type: ignore[arg-type]

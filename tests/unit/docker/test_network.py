@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Docker networks: their prefixes, gateways, and existing subnets."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from portico.docker.record import ENDPOINT
+from portico.testing.docker_calls import CallFailed, EngineCalls
+from portico.testing.in_process import InProcessApi
+
+
+def test_a_prefix_that_portico_chooses_overlaps_none_that_there_is(engine: EngineCalls, api: InProcessApi) -> None:
+    engine.create_network("10.192.0.0/24")
+    other = api.create("networks", {"name": "other"})
+    api.create("subnets", {"network_id": other["id"], "cidr": "10.192.0.0/22", "ip_version": 4})
+    assert engine.create_network("").pools[0][1] == "10.192.4.0/24"
+
+
+@pytest.mark.parametrize("gateway", ["", "10.1.0.254"])
+def test_the_gateway_is_no_containers_address(engine: EngineCalls, gateway: str) -> None:
+    network = engine.create_network("10.1.0.0/24", gateway=gateway)
+    engine.restart_plugin()
+    address = gateway or "10.1.0.1"
+    with pytest.raises(CallFailed, match=f"Address {address} is the gateway of Docker network {network.id}"):
+        engine.connect(network, address)
+
+
+@pytest.fixture
+def blue(api: InProcessApi) -> dict[str, Any]:
+    network = api.create("networks", {"name": "blue"})
+    for name, cidr, gateway in (("one", "10.5.0.0/24", "10.5.0.254"), ("two", "10.6.0.0/24", "10.6.0.254")):
+        body = {"name": name, "cidr": cidr, "gateway_ip": gateway, "ip_version": 4}
+        api.create("subnets", {"network_id": network["id"], **body})
+    return network
+
+
+@pytest.mark.usefixtures("blue")
+def test_an_existing_subnets_gateway_is_told_to_docker_or_the_network_is_refused(engine: EngineCalls) -> None:
+    by_name = {"portico.network": "blue"}
+    with pytest.raises(CallFailed, match=r"has gateway 10\.5\.0\.254, and Docker takes 10\.5\.0\.1 for it: give --gat"):
+        engine.create_network("10.5.0.0/24", options=by_name)
+    assert engine.create_network("10.5.0.0/24", options=by_name, gateway="10.5.0.254").pools[0][2] == "10.5.0.254/24"
+    assert engine.create_network("10.5.0.0/24", options=by_name, ipam_options=by_name).pools[0][2] == "10.5.0.254/24"
+
+
+@pytest.mark.parametrize("way", ["-o", "--ipam-opt"])
+@pytest.mark.parametrize("by", ["name", "id"])
+def test_an_existing_subnet_is_named_in_both_ways(
+    engine: EngineCalls, api: InProcessApi, blue: dict[str, Any], way: str, by: str
+) -> None:
+    [two] = api.list("subnets", name="two")
+    option = {"portico.subnet": two[by]}
+    if way == "-o":
+        network = engine.create_network("10.6.0.0/24", gateway="10.6.0.254", options=option)
+    else:
+        network = engine.create_network("", ipam_options=option)
+    endpoint = engine.connect(network)
+    [port] = api.list("ports", device_owner=ENDPOINT)
+    assert port["network_id"] == blue["id"] and port["fixed_ips"][0]["subnet_id"] == two["id"]
+    with pytest.raises(
+        CallFailed, match=r"no subnet 10\.5\.0\.0/24 \(it has 10\.6\.0\.0/24\)|has no subnet 10\.5\.0\.0/24\."
+    ):
+        engine.create_network("10.5.0.0/24", **{"options" if way == "-o" else "ipam_options": option})  # type: ignore[arg-type]
+    engine.disconnect(endpoint)
+    engine.remove_network(network)
+    assert len(api.list("subnets", network_id=blue["id"])) == 2
+
+
+def test_several_subnets_are_one_network_with_a_gateway_each(engine: EngineCalls, api: InProcessApi) -> None:
+    network = engine.create_network("10.1.0.0/24", "10.2.0.0/24")
+    assert [pool[2] for pool in network.pools] == ["10.1.0.1/24", "10.2.0.1/24"]
+    assert len(api.list("networks")) == 1
+    given = [
+        engine.call("IpamDriver.RequestAddress", PoolID=pool[0], Address="", Options=None)["Address"]
+        for pool in network.pools
+    ]
+    assert [address.rpartition(".")[0] for address in given] == ["10.1.0", "10.2.0"]
+    for pool, address in zip(network.pools, given, strict=True):
+        engine.call("IpamDriver.ReleaseAddress", PoolID=pool[0], Address=address.partition("/")[0])
+    engine.remove_network(network)
+    assert api.list("networks") == api.list("ports") == []
+
+
+def test_a_pool_that_a_restart_lost_is_an_error_that_says_so(engine: EngineCalls) -> None:
+    pool = engine.call("IpamDriver.RequestPool", AddressSpace="portico-local", Pool="10.1.0.0/24")
+    engine.restart_plugin()
+    asked = {"RequestAddressType": "com.docker.network.gateway"}
+    with pytest.raises(CallFailed, match="the plugin was restarted in between: create it again"):
+        engine.call("IpamDriver.RequestAddress", PoolID=pool["PoolID"], Address="", Options=asked)
