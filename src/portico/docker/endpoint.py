@@ -186,9 +186,7 @@ class Endpoints:
         A running container gets its link at once, so the port must carry traffic by then. One that is about to start
         has no namespace yet, and 100 ms before it does: there the link itself is enough.
         """
-        port = self._port(call.endpoint_id)
-        if port is None:
-            raise NotFound(f"Endpoint {call.endpoint_id} is not known to Portico.")
+        port = self._port(call.endpoint_id) or self._found_again(call)
         name = port["binding:vif_details"].get("link_name")
         if name is None:
             raise Conflict(f"Port {port['id']}: {self._status(port, 'timeout_s=0')['reason']}")
@@ -197,6 +195,29 @@ class Endpoints:
             self._wait_until_active(port)
         self._surroundings.later(lambda: self._write(call.endpoint_id))
         return {"InterfaceName": {"SrcName": name, "DstPrefix": "eth"}, "DisableGatewayService": True}
+
+    def _found_again(self, call: wire.Endpoint) -> Object:
+        """Return the port of an endpoint that was created by a process before this one and not yet written down.
+
+        Join says neither address nor MAC address, so it must be the only port of the Docker network in this state.
+
+        Raises:
+            NotFound: it cannot be told.
+        """
+        record = self._records.get(call.network_id)
+        found = self._api.list("ports", network_id=record.network_id, device_owner=RESERVED)
+        found = [port for port in found if self._reservations.is_abandoned(record, port) and port["binding:host_id"]]
+        if len(found) != 1:
+            raise NotFound(
+                f"Endpoint {call.endpoint_id} is not known to Portico: the plugin was restarted while the container "
+                "was starting: start it again."
+            )
+        [port] = found
+        self._surroundings.held.hold(port["id"], call.endpoint_id)
+        with self._lock:
+            self._ports[call.endpoint_id] = port
+            self._unwritten[call.endpoint_id] = self._plugged(call.endpoint_id, use.Use(self._host, record.id))
+        return port
 
     def _write(self, endpoint_id: str) -> None:
         """Write down who uses a port.

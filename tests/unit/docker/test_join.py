@@ -137,3 +137,17 @@ def test_a_host_that_is_taken_out_of_use_gets_no_container_and_the_answer_says_w
         assert api.list("ports", device_owner=[RESERVED, ENDPOINT]) == []
     finally:
         api.delete("agents", name)
+
+
+def test_a_restart_between_create_and_join_is_got_over(engine: EngineCalls, api: InProcessApi) -> None:
+    network = engine.create_network("10.1.0.0/24")
+    engine.links_are_here = True
+    engine.after = lambda name: engine.restart_plugin() if name == "NetworkDriver.CreateEndpoint" else None
+    endpoint = engine.connect(network)
+    [port] = api.list("ports", device_owner=[RESERVED, ENDPOINT])
+    assert (port["device_id"], port["binding:vif_details"]["link_name"]) == (endpoint.id, endpoint.link)
+    engine.call("IpamDriver.RequestAddress", PoolID=network.pools[0][0], Address="", Options=None)
+    with pytest.raises(CallFailed, match="the plugin was restarted while the container was starting: start it again"):
+        engine.connect(network)
+    engine.disconnect(endpoint)
+    assert len(api.list("ports", device_owner=[RESERVED, ENDPOINT])) == 1
