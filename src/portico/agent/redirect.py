@@ -18,6 +18,9 @@ from portico.agent.netlink import NetlinkError, attr, nest, text
 PREFERENCE = 28783
 """The preference (priority) of our filters: the sign by which we know them on a link that is not ours. 0x706f, "po"."""
 
+GROUP = 4
+"""The multicast group (RTNLGRP_TC) that tells of traffic control."""
+
 _NEW_QDISC, _DEL_QDISC = 36, 37
 _NEW_FILTER, _DEL_FILTER, _GET_FILTER = 44, 45, 46
 _TCMSG = struct.Struct("=BxxxiIII")
@@ -31,6 +34,11 @@ _MIRRED_PARMS = 2
 _MIRRED = struct.Struct("=IIiiiiI")
 _STOLEN, _EGRESS_REDIRECT = 4, 1
 _MATCH_ALL = struct.pack("=HBBI", 0x06, 0, 0, 0xFFFFFFFF)
+
+
+def lost_at(kind: int, body: bytes) -> int:
+    """Return the index of the link that a message of `GROUP` says to have lost a filter or a qdisc; 0 if it says else."""
+    return int(_TCMSG.unpack_from(body)[1]) if kind in (_DEL_QDISC, _DEL_FILTER) else 0
 
 
 class Redirects:

@@ -16,13 +16,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from portico.agent import kernel, links, netlink, owner
+from portico.agent import kernel, links, netlink, owner, redirect
 from portico.agent.delta import Driver
 from portico.agent.drivers.conntrack import Conntrack
 from portico.agent.drivers.dhcp import DhcpDriver
 from portico.agent.drivers.libnftables import Nft
 from portico.agent.drivers.link import BridgeDriver, CarrierDriver, LinkTable, PairDriver
 from portico.agent.drivers.nft import FilterDriver, generation_events
+from portico.agent.drivers.sysctls import SysctlDriver
 from portico.agent.drivers.tap import TapDriver
 from portico.agent.loop import Loop
 from portico.agent.redirect import Redirects
@@ -37,17 +38,6 @@ VANISHED_WAIT_S = 0.1
 
 _KINDS = {"br": "bridge", "pb": "vif", "pd": "dhcp"}
 """Kind of wanted object by the first letters of a link's name in our namespace (see owner)."""
-
-_SYSCTLS = {
-    "ipv6/conf/all/disable_ipv6": "1",
-    "ipv6/conf/default/disable_ipv6": "1",
-    "bridge/bridge-nf-call-arptables": "0",
-    # a connection that was cut must not come back by its next packet
-    "netfilter/nf_conntrack_tcp_loose": "0",
-    # the ends judge their windows and checksums themselves; a bridge only has to know who began
-    "netfilter/nf_conntrack_tcp_be_liberal": "1",
-    "netfilter/nf_conntrack_checksum": "0",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +117,7 @@ class Runtime:
     def _run(self) -> None:
         try:
             host_route = netlink.Socket(netlink.ROUTE)
-            host_events = netlink.Socket(netlink.ROUTE, [links.GROUP_LINK])
+            host_events = netlink.Socket(netlink.ROUTE, [links.GROUP_LINK, redirect.GROUP])
             kernel.enter(self._netns)
             self._work(host_route, host_events)
         except Exception:
@@ -135,7 +125,6 @@ class Runtime:
             raise
 
     def _work(self, host_route: netlink.Socket, host_events: netlink.Socket) -> None:
-        prepare_namespace()
         own_events = netlink.Socket(netlink.ROUTE, [links.GROUP_LINK])
         rule_events = generation_events()
         netfilter = netlink.Socket(netlink.NETFILTER)
@@ -145,13 +134,15 @@ class Runtime:
         bridges = BridgeDriver(table, conntrack)
         filters = FilterDriver(Nft(), netfilter, conntrack)
         servers = DhcpDriver(table, self._place.netns, run_dir=self._place.run_dir, state_dir=self._place.state_dir)
+        taps = TapDriver(table, host_links, Redirects(host_route), self._host_netns, self._place.netns)
         drivers: list[Driver] = [
+            SysctlDriver(),
             bridges,
             PairDriver(table, host_links, self._host_netns, self._place.netns),
             filters,
             CarrierDriver(table),
             servers,
-            TapDriver(table, host_links, Redirects(host_route), self._host_netns, self._place.netns),
+            taps,
         ]
         loop = Loop(drivers, clock=time.monotonic, report=self._report, full_interval_s=self._place.full_interval_s)
         loop.learn_zones({item.network_id: item.zone for item in bridges.read(None).values()})
@@ -165,7 +156,7 @@ class Runtime:
                 return
             notice_links(loop, table, own_events)
             notice_rules(loop, filters, rule_events)
-            notice_taps(loop, host_events)
+            notice_taps(loop, taps, host_events)
             loop.suspect(servers.ended())
             try:
                 loop.step()
@@ -190,23 +181,10 @@ class Runtime:
             task(loop)
 
 
-def prepare_namespace() -> None:
-    """Load what the data plane needs and set the sysctls of the calling thread's namespace."""
-    if not Path("/proc/sys/net/bridge").is_dir():
-        kernel.load_module("br_netfilter")
-    if not Path("/proc/sys/net/netfilter/nf_conntrack_tcp_loose").exists():
-        kernel.load_module("nf_conntrack")
-    for path, value in _SYSCTLS.items():
-        try:
-            kernel.sysctl(path, value)
-        except FileNotFoundError:
-            log.warning("this kernel has no sysctl net/%s", path)
-
-
 def notice_links(loop: Loop, table: LinkTable, events: netlink.Socket) -> None:
     """Have the loop look at links of ours that are not as it left them."""
     try:
-        seen = {found.name: (kind, found) for kind, found in _link_events(events)}
+        seen = {found.name: (kind, found) for kind, found in _links(events.events())}
     except netlink.NetlinkError:
         loop.suspect()
         return
@@ -227,13 +205,15 @@ def notice_rules(loop: Loop, filters: FilterDriver, events: netlink.Socket) -> N
         loop.suspect()
 
 
-def notice_taps(loop: Loop, events: netlink.Socket) -> None:
-    """Have the loop look at ports whose tap has come, gone or changed."""
+def notice_taps(loop: Loop, taps: TapDriver, events: netlink.Socket) -> None:
+    """Have the loop look at ports whose tap has come, gone or changed, or whose join was taken away."""
     try:
-        names = {found.name for _, found in _link_events(events)}
+        arrived = list(events.events())
     except netlink.NetlinkError:
         loop.suspect()
         return
+    loop.suspect(key for kind, body in arrived if (key := taps.joined.get(redirect.lost_at(kind, body))))
+    names = {found.name for _, found in _links(arrived)}
     if names:
         loop.suspect(f"vif/{vif.port_id}" for vif in loop.wanted.of(Vif) if vif.plug == "tap" and vif.tap_name in names)
 
@@ -246,7 +226,7 @@ def drain(events: netlink.Socket) -> bool:
         return True
 
 
-def _link_events(events: netlink.Socket) -> Iterable[tuple[int, links.Link]]:
-    for kind, body in events.events():
+def _links(events: Iterable[tuple[int, bytes]]) -> Iterable[tuple[int, links.Link]]:
+    for kind, body in events:
         if kind in (links.RTM_NEWLINK, links.RTM_DELLINK) and body[0] == 0:
             yield kind, links.parse(body)

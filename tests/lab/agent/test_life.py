@@ -235,3 +235,12 @@ def shown(rig: Rig) -> list[str]:
     joins = rig.host.run(["tc", "filter", "show", "dev", "tapmine", "ingress"]).out.splitlines()
     servers = [path.read_text() for path in rig.host.path("/run/portico/dhcp/portico").rglob("pid")]
     return [*links_of_host, *joins, *servers]
+
+
+def test_a_sysctl_that_somebody_changed_is_set_again_by_the_next_full_pass(rig: Rig) -> None:
+    two(rig)
+    name = "/proc/sys/net/netfilter/nf_conntrack_tcp_loose"
+    inside = ["ip", "netns", "exec", "portico"]
+    rig.host.run([*inside, "sh", "-c", f"echo 1 > {name}"])
+    rig.want(group(9))  # everything is compared
+    assert rig.host.run([*inside, "cat", name]).out.strip() == "0"

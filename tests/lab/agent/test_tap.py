@@ -136,3 +136,21 @@ def test_a_second_port_on_a_tap_is_an_error_and_takes_nothing_from_the_first(rig
     assert rig.statuses()[f"vif/{first.port_id}"].state == "active"
     rig.want(gone=[first])
     rig.wait_status(f"vif/{second.port_id}", "active")
+
+
+@pytest.mark.parametrize("end", ["tap", "port"])
+@pytest.mark.parametrize("lost", [["qdisc", "del", "clsact"], ["filter", "del", "ingress"]])
+def test_a_join_that_somebody_takes_away_is_made_again_at_once(rig: Rig, end: str, lost: list[str]) -> None:
+    everybody = group(1, *OPEN)
+    tap = port(1, everybody.group_id, plug="tap", tap_name="tapone", make_tap=True)
+    rig.want(network(), everybody, tap)
+    rig.start()
+    link = tap.tap_name if end == "tap" else tap.link_name
+
+    def joined() -> bool:
+        return "mirred" in rig.host.run(["tc", "filter", "show", "dev", link, "ingress"]).out
+
+    assert joined()
+    what, verb, where = lost
+    rig.host.run(["tc", what, verb, "dev", link, where])
+    wait_until("the join is there again", joined, 2)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from portico.agent.drivers.sysctls import MODULES
 from portico.cli.main import main
 from portico.cli.units import files
 
@@ -59,6 +60,19 @@ def test_what_works_on_network_namespaces_shares_the_hosts_mounts(name: str) -> 
         line.partition("=")[0] for line in UNITS[name].splitlines() if "=" in line and not line.startswith("#")
     }
     assert directives & OWN_MOUNTS == set()
+
+
+@pytest.mark.parametrize("name", ["portico.service", "portico-agent.service"])
+def test_the_modules_that_a_service_may_not_load_are_loaded_before_it_starts(name: str) -> None:
+    lines = UNITS[name].splitlines()
+    assert not any("CAP_SYS_MODULE" in line for line in lines)
+    listed = [
+        word for line in lines for word in line.partition("=")[2].split() if line.startswith(("Wants=", "After="))
+    ]
+    modules = dict(files(PROGRAM))[Path("etc/modules-load.d/portico.conf")].splitlines()
+    for module in MODULES.values():
+        assert listed.count(f"modprobe@{module}.service") == 2, "wanted, and waited for"
+        assert module in modules
 
 
 def test_a_directory_that_cannot_be_written_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

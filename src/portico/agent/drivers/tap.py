@@ -50,6 +50,8 @@ class TapDriver:
         self._redirects = redirects
         self._host_netns = host_netns
         self._netns = netns
+        self.joined: dict[int, str] = {}
+        """The keys of the joins last seen, by the indexes of both links: where a lost redirection concerns us."""
 
     def plan(self, wanted: Wanted, keys: Collection[str]) -> tuple[dict[str, Any], dict[str, Trouble]]:
         """See Driver."""
@@ -65,6 +67,7 @@ class TapDriver:
     def read(self, keys: Collection[str] | None) -> dict[str, Any]:
         """See Driver. When everything is read, a redirection of ours to a link that is gone is removed."""
         if keys is None:
+            self.joined = {}
             links = self._host.all()
             by_index = {link.index: link for link in links}
             for link in links:
@@ -173,6 +176,7 @@ class TapDriver:
         tap = by_index.get(target) or self._host.at(target)
         if tap is None:
             return None
+        self.joined |= dict.fromkeys((end.index, tap.index), f"vif/{self._port(end)}")
         made = self._port(tap) == self._port(end)
         whole = tap.up and end.up and self._redirects.target(tap.index) == end.index
         return TapItem(tap.name if whole else "", made, tap.mtu if made else 0)
