@@ -84,14 +84,23 @@ def neighbor(kind: int, source: str, destination: str, target: str) -> bytes:
 
 
 def fragments(packet: bytes, first: int) -> tuple[bytes, bytes]:
-    """Return an IPv6 packet cut in two after `first` bytes (a multiple of 8) of what follows its header."""
-    head, rest = packet[:40], packet[40:]
-    made = []
-    for offset, piece, more in ((0, rest[:first], 1), (first, rest[first:], 0)):
-        extension = struct.pack("!BBHI", head[6], 0, offset | more, 0x1234)
-        length = struct.pack("!H", len(extension) + len(piece))
-        made.append(head[:4] + length + bytes([FRAGMENT]) + head[7:] + extension + piece)
-    return made[0], made[1]
+    """Return an IP packet cut in two after `first` bytes (a multiple of 8) of what follows its header."""
+    length = 40 if packet[0] >> 4 == 6 else 20
+    head, rest = packet[:length], packet[length:]
+    cut = _fragment6 if packet[0] >> 4 == 6 else _fragment4
+    return cut(head, rest[:first], 0, more=True), cut(head, rest[first:], first, more=False)
+
+
+def _fragment4(head: bytes, piece: bytes, offset: int, *, more: bool) -> bytes:
+    start = head[:2] + struct.pack("!H", 20 + len(piece)) + head[4:6]
+    start += struct.pack("!H", offset // 8 | more << 13) + head[8:10]
+    return start + struct.pack("!H", checksum(start + head[12:])) + head[12:] + piece
+
+
+def _fragment6(head: bytes, piece: bytes, offset: int, *, more: bool) -> bytes:
+    extension = struct.pack("!BBHI", head[6], 0, offset | more, 0x1234)
+    size = struct.pack("!H", len(extension) + len(piece))
+    return head[:4] + size + bytes([FRAGMENT]) + head[7:] + extension + piece
 
 
 def checksum(data: bytes) -> int:
