@@ -16,7 +16,7 @@ from portico.docker.api import ANSWER_WITHIN_S, Api, Object, find
 from portico.docker.held import Held
 from portico.docker.network import made_by, resolve_groups
 from portico.docker.option import EndpointOptions, ExposedPort
-from portico.docker.record import ENDPOINT, RESERVED, DockerNetwork, Records
+from portico.docker.record import ADOPTED, ENDPOINT, PLUGGED, RESERVED, DockerNetwork, Records
 from portico.docker.reservation import Reservations
 from portico.errors import BadRequest, Conflict, NotFound, PorticoError, Unavailable
 
@@ -178,7 +178,8 @@ class Endpoints:
             if wanted.mac_address and wanted.mac_address.lower() != port["mac_address"]:
                 raise Conflict(f"Port {port['id']} has MAC address {port['mac_address']}, not {wanted.mac_address}.")
             how = use.Use(self._host, record.id, adopted=port["binding:profile"] or {})
-            return self._api.update("ports", port["id"], self._plugged(endpoint_id, how))
+            changes = {**self._plugged(endpoint_id, how), "device_owner": ADOPTED}
+            return self._api.update("ports", port["id"], changes)
 
     def join(self, call: wire.Endpoint) -> wire.Answer:
         """Return the link of an endpoint as soon as the engine can have it. No gateway: networks end at themselves.
@@ -261,7 +262,7 @@ class Endpoints:
     def delete(self, call: wire.Endpoint) -> wire.Answer:
         """Delete an endpoint's port, or give it back if it was there before."""
         port = self._end(call.endpoint_id)
-        if port is not None and use.of(port).adopted is None:
+        if port is not None and use.adopted(port) is None:
             self._reservations.note_released(port)
         return {}
 
@@ -269,7 +270,7 @@ class Endpoints:
         """Have an endpoint's port deleted as soon as the API answers: the engine does not ask again."""
         with self._lock:
             port = self._ports.get(call.endpoint_id)
-            if port is not None and use.of(port).adopted is not None:
+            if port is not None and use.adopted(port) is not None:
                 self._ports.pop(call.endpoint_id)  # by then it may be another endpoint's: the API is to be asked
         if port is not None:
             self._surroundings.held.drop(port["id"])
@@ -294,7 +295,7 @@ class Endpoints:
             known = self._ports.get(endpoint_id)
         if known is not None:
             return known
-        found = self._api.list("ports", device_id=endpoint_id, device_owner=ENDPOINT)
+        found = self._api.list("ports", device_id=endpoint_id, device_owner=PLUGGED)
         return found[0] if found else None
 
 

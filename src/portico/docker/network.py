@@ -13,7 +13,7 @@ from portico.docker import option, use, wire
 from portico.docker.api import Api, Object, delete_if_there, find
 from portico.docker.option import NetworkOptions
 from portico.docker.pool import IpAddress, IpNetwork, Pending, PendingPools
-from portico.docker.record import ENDPOINT, RESERVED, DockerNetwork, Records, anchor
+from portico.docker.record import PLUGGED, RESERVED, DockerNetwork, Records, anchor
 from portico.errors import BadRequest, Conflict, NotFound, PorticoError
 
 LOG = logging.getLogger(__name__)
@@ -155,11 +155,11 @@ def remove(api: Api, host: str, record: DockerNetwork) -> None:
     if not record.pools:  # overwritten; the network says it too
         owned = bool(api.list("networks", id=record.network_id, description=made_by(host)))
         record = msgspec.structs.replace(record, owned=owned)
-    plugged = [port for port in ports if port["device_owner"] in (RESERVED, ENDPOINT)]
+    plugged = [port for port in ports if port["device_owner"] in (RESERVED, *PLUGGED)]
     ours = [port for port in plugged if use.of(port).network == record.id]
     if record.owned:
         ours += [port for port in plugged if use.of(port) == use.NOBODYS and port["binding:host_id"] in ("", host)]
-        known = {record.anchor_id, *(port["id"] for port in ours if use.of(port).adopted is None)}
+        known = {record.anchor_id, *(port["id"] for port in ours if use.adopted(port) is None)}
         others = [port["id"] for port in ports if port["id"] not in known and port["device_owner"] != DHCP_OWNER]
         if others:
             named = ", ".join(others[:5]) + (f" and {len(others) - 5} more" if len(others) > 5 else "")

@@ -21,6 +21,9 @@ from portico.errors import NotFound
 ANCHOR = "docker:network"
 RESERVED = "docker:reserved"
 ENDPOINT = "docker:endpoint"
+# An endpoint on a port that was there before, and that is given back instead of deleted.
+ADOPTED = "docker:adopted"
+PLUGGED = (ENDPOINT, ADOPTED)
 
 # Docker's part of a port's binding:profile.
 PROFILE = "docker"

@@ -11,7 +11,7 @@ from ipaddress import ip_address
 from portico.docker import use
 from portico.docker.api import Api, Object, delete_if_there, seconds_left
 from portico.docker.held import Held
-from portico.docker.record import ENDPOINT, RESERVED, DockerNetwork, host_of
+from portico.docker.record import PLUGGED, RESERVED, DockerNetwork, host_of
 from portico.errors import Conflict, Unavailable
 
 # MAC address taken, address taken, MAC address taken by another one still, done.
@@ -130,7 +130,7 @@ class Reservations:
         Its link must be seen in this namespace: one that is in none may be in a container. A reserved port of an
         address family that is not plugged has no link.
         """
-        if port["device_owner"] not in (RESERVED, ENDPOINT) or not self._is_ours(record, port):
+        if port["device_owner"] not in (RESERVED, *PLUGGED) or not self._is_ours(record, port):
             return False
         if self._held.endpoint(port["id"]) is not None:
             return False

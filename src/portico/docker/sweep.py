@@ -17,7 +17,7 @@ from portico.docker import use
 from portico.docker.api import Api, Object, delete_if_there
 from portico.docker.engine import Inventory
 from portico.docker.network import made_by, remove
-from portico.docker.record import ANCHOR, ENDPOINT, RESERVED, Records, host_of, read
+from portico.docker.record import ANCHOR, ENDPOINT, PLUGGED, RESERVED, Records, host_of, read
 from portico.errors import NotFound, PorticoError
 
 LOG = logging.getLogger(__name__)
@@ -90,7 +90,7 @@ class Sweeper:
         yield from self._halves(ports, anchors)
 
     def _docker_ports(self) -> list[Object]:
-        return self._api.list("ports", device_owner=[RESERVED, ENDPOINT, ANCHOR])
+        return self._api.list("ports", device_owner=[ANCHOR, RESERVED, *PLUGGED])
 
     def _is_idle(self, port: Object, inventory: Inventory | None) -> bool:
         if port["device_owner"] == ANCHOR:
@@ -161,6 +161,6 @@ def _of_endpoint(port: Object, inventory: Inventory) -> Object:
             return {}
         known = {"device_owner": ENDPOINT, "device_id": endpoint_id}
     name = inventory.endpoints.get(endpoint_id)
-    if name and how.adopted is None:  # a port that was there before keeps its own
+    if name and use.adopted(port) is None:  # a port that was there before keeps its own
         known["name"] = name
     return {key: value for key, value in known.items() if port[key] != value}

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from portico.docker.api import Api, Object, delete_if_there
-from portico.docker.record import PROFILE, part
+from portico.docker.record import ADOPTED, PROFILE, part
 from portico.errors import NotFound
 
 
@@ -47,15 +47,25 @@ def is_free(port: Object) -> bool:
     return not (port["device_id"] or port["device_owner"] or port["binding:host_id"])
 
 
+def adopted(port: Object) -> Object | None:
+    """Return the profile that a port which was there before gets back; None of a port that Docker made."""
+    before = of(port).adopted
+    if before is None and port["device_owner"] == ADOPTED:
+        # Somebody has overwritten the profile: what they wrote stays.
+        return {key: value for key, value in (port["binding:profile"] or {}).items() if key != PROFILE}
+    return before
+
+
 def end(api: Api, port: Object) -> None:
     """Delete a port, or give it back as it was before Docker used it; gone already is fine."""
     use = of(port)
-    if use.adopted is None:
+    before = adopted(port)
+    if before is None:
         delete_if_there(api, "ports", port["id"])
     else:
-        before = {"device_id": "", "device_owner": "", "binding:host_id": "", "binding:profile": use.adopted}
+        free = {"device_id": "", "device_owner": "", "binding:host_id": "", "binding:profile": before}
         try:
-            api.update("ports", port["id"], before)
+            api.update("ports", port["id"], free)
         except NotFound:
             return
     if use.group:

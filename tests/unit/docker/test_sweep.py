@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from portico.docker.engine import Inventory
+from portico.docker.record import PLUGGED
 from portico.docker.sweep import Sweeper
 from portico.errors import Unavailable
 from portico.testing.docker_calls import CallFailed, EngineCalls
@@ -210,6 +211,26 @@ def test_whoever_overwrites_dockers_profiles_docker_can_end_all_it_has(
     assert left(api) == {}
 
 
+@pytest.mark.parametrize("profile", [{}, {"plug": "tap"}, {"docker": "x", "note": "theirs"}])
+@pytest.mark.parametrize("restarts", [False, True])
+def test_an_adopted_port_whose_profile_was_overwritten_is_given_back_all_the_same(
+    engine: EngineCalls, api: InProcessApi, profile: dict[str, Any], restarts: bool
+) -> None:
+    network = engine.create_network("10.1.0.0/24")
+    where = {"network_id": api.list("networks")[0]["id"], "fixed_ips": [{"ip_address": "10.1.0.50"}]}
+    mine = api.create("ports", where)
+    endpoint = engine.connect(network, "10.1.0.50", options={"portico.port": mine["id"]})
+    api.update("ports", mine["id"], {"binding:profile": profile})
+    if restarts:
+        engine.restart_plugin()
+    with pytest.raises(CallFailed, match=f"in use by port {mine['id']}"):
+        engine.remove_network(network)
+    engine.disconnect(endpoint)
+    [port] = api.list("ports", id=mine["id"])
+    assert port["device_id"] == port["device_owner"] == port["binding:host_id"] == ""
+    assert "docker" not in port["binding:profile"]
+
+
 def test_a_left_over_network_with_other_peoples_ports_waits_for_them(engine: EngineCalls, api: InProcessApi) -> None:
     engine.create_network("10.1.0.0/24")
     port = api.create("ports", {"network_id": api.list("networks")[0]["id"]})
@@ -268,7 +289,7 @@ def test_names_follow_docker_rename_and_leave_other_hosts_and_adopted_ports_alon
     for name in ("web", "renamed", ""):  # the last is what a container that is being removed has
         names.update(dict.fromkeys([endpoint.id, adopted.id], name))
         broom.name()
-        found = sorted(port["name"] for port in api.list("ports", device_owner="docker:endpoint"))
+        found = sorted(port["name"] for port in api.list("ports", device_owner=PLUGGED))
         assert found == sorted(["mine", "other", name or "renamed"])
 
 
