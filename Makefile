@@ -13,7 +13,7 @@ COMPILE := CUSTOM_COMPILE_COMMAND="make locks" $(BIN)/pip-compile --quiet --gene
 .DEFAULT_GOAL := help
 # The targets of `test` need what those before them made, and would measure each other.
 .NOTPARALLEL:
-.PHONY: help venv packages lint types imports unit lab test-stock-kernel compat test demo bench locks format clean
+.PHONY: help venv packages lint types imports unit unit-postgresql lab test-stock-kernel compat test demo bench locks format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' Makefile
@@ -45,6 +45,9 @@ imports: venv ## which folder may import which
 unit: venv ## tests that need no root
 	$(PYTEST) tests/unit
 
+unit-postgresql: packages venv ## the tests of store, rules and API once more, on a PostgreSQL server of their own
+	PORTICO_TEST_DATABASE=postgresql $(PYTEST) tests/unit/store tests/unit/rules tests/unit/api
+
 lab: venv ## tests in network namespaces of their own; needs root
 	$(PYTEST) tests/lab
 
@@ -54,7 +57,7 @@ test-stock-kernel: packages venv ## the agent's lab tests under Debian's kernel,
 compat: venv ## other people's clients against Portico
 	$(PYTEST) tests/compat
 
-test: packages venv lint types imports unit lab compat ## everything; what a change must pass
+test: packages venv lint types imports unit unit-postgresql lab compat ## everything; what a change must pass
 
 demo: packages venv ## containers and a VM on Portico networks, with a table of who reaches whom
 	$(BIN)/python -m demo

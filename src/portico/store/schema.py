@@ -12,7 +12,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from portico.errors import Unavailable
-from portico.store.store import Store
+from portico.store import postgresql
+from portico.store.store import Store, first_line
 
 # The newest migration in migrations/versions; a test proves it.
 HEAD = "0001"
@@ -32,7 +33,7 @@ def version(store: Store) -> str | None:
                 return None
             return connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
     except sa.exc.DatabaseError as error:
-        raise Unavailable(f"database {store.engine.url!r}: {error.orig}") from error
+        raise Unavailable(f"database {store.engine.url!r}: {first_line(error)}") from error
 
 
 def ensure(store: Store) -> None:
@@ -41,7 +42,7 @@ def ensure(store: Store) -> None:
     Raises:
         Unavailable: the database does not answer, or comes from a newer Portico.
     """
-    if store.engine.dialect.name == "sqlite" and store.engine.url.database:
+    if store.is_embedded and store.engine.url.database:
         Path(store.engine.url.database).parent.mkdir(parents=True, exist_ok=True)
     found = version(store)
     if found == HEAD:
@@ -56,6 +57,8 @@ def ensure(store: Store) -> None:
 
 def _create(store: Store) -> None:
     with store.engine.connect().execution_options(portico_write=True) as connection, connection.begin():
+        if not store.is_embedded:
+            postgresql.one_at_a_time(connection)
         if sa.inspect(connection).has_table(VERSION_TABLE):
             return
         store.tables.metadata.create_all(connection)
@@ -72,6 +75,8 @@ def upgrade(store: Store) -> None:
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
     with store.engine.connect().execution_options(portico_write=True) as connection, connection.begin():
+        if not store.is_embedded:
+            postgresql.one_at_a_time(connection)
         config.attributes["connection"] = connection
         config.attributes["metadata"] = store.tables.metadata
         command.upgrade(config, "head")
@@ -83,7 +88,7 @@ def backup(store: Store, target: Path) -> None:
     Raises:
         Unavailable: the database is another server's business to back up, or the target exists.
     """
-    if store.engine.dialect.name != "sqlite":
+    if not store.is_embedded:
         raise Unavailable(f"database {store.engine.url!r}: back it up with its own server's tools")
     if target.exists():
         raise Unavailable(f"backup {target} exists already")

@@ -3,58 +3,20 @@
 
 from __future__ import annotations
 
-import sqlite3
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import msgspec
 import sqlalchemy as sa
 
-from portico.errors import Unavailable
+from portico.errors import SettingsError, Unavailable
 from portico.model.resource import Registry
+from portico.store import postgresql, sqlite
 from portico.store.tables import Tables
 from portico.store.transaction import Transaction
 
-# How long a transaction waits for another process's write lock before the caller gets 503.
-LOCK_TIMEOUT_S = 10
-_WAL_PAUSE_S = 0.005
-
-
-def _sqlite_connect(connection: sqlite3.Connection, _record: object) -> None:
-    # The driver's own transaction control would begin late and not at all for reads; ours is explicit (_begin).
-    connection.isolation_level = None
-    cursor = connection.cursor()
-    _use_wal(cursor)
-    # FULL: an acknowledged write survives a power cut (NORMAL would lose the newest ones in WAL mode).
-    cursor.execute("PRAGMA synchronous=FULL")
-    cursor.execute("PRAGMA cache_size=-8000")
-    # As on PostgreSQL, and as Python compares.
-    cursor.execute("PRAGMA case_sensitive_like=ON")
-    cursor.close()
-
-
-def _use_wal(cursor: sqlite3.Cursor) -> None:
-    # The change to WAL upgrades a lock, for which SQLite refuses at once instead of waiting (it could be a deadlock):
-    # of servers that open a new database at the same moment, all but one would fail.
-    give_up = time.monotonic() + LOCK_TIMEOUT_S
-    while True:
-        try:
-            cursor.execute("PRAGMA journal_mode=WAL")
-            return
-        except sqlite3.OperationalError as error:
-            # Not sqlite_errorcode: extended codes of SQLITE_BUSY differ between versions.
-            if "locked" not in str(error) or time.monotonic() > give_up:
-                raise
-        time.sleep(_WAL_PAUSE_S)
-
-
-def _begin(connection: sa.Connection) -> None:
-    # IMMEDIATE takes the write lock at once: a deferred transaction that upgrades later could fail half-way.
-    write = connection.get_execution_options().get("portico_write")
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+_ENGINES = {"sqlite": sqlite.make_engine, "postgresql": postgresql.make_engine}
 
 
 class Store:
@@ -67,19 +29,11 @@ class Store:
     def __init__(self, url: str, registry: Registry) -> None:
         self.registry = registry
         self.tables = Tables(registry)
-        options: dict[str, Any] = {
-            "json_serializer": lambda value: msgspec.json.encode(value).decode(),
-            "json_deserializer": msgspec.json.decode,
-        }
-        if url.startswith("sqlite"):
-            options["connect_args"] = {"timeout": LOCK_TIMEOUT_S, "check_same_thread": False}
-        self.engine = sa.create_engine(url, **options)
+        self.engine = _make_engine(url)
         self.is_embedded = self.engine.dialect.name == "sqlite"
         self._writer = threading.Lock()
         self._listeners: list[Callable[[int], None]] = []
-        if self.is_embedded:
-            sa.event.listen(self.engine, "connect", _sqlite_connect)
-            sa.event.listen(self.engine, "begin", _begin)
+        self._other_servers: postgresql.Listener | None = None
         self._next_revision = (
             sa.update(self.tables.revision)
             .values(number=self.tables.revision.c.number + 1)
@@ -88,11 +42,24 @@ class Store:
 
     def close(self) -> None:
         """Give back all connections."""
+        if self._other_servers is not None:
+            self._other_servers.stop()
         self.engine.dispose()
 
     def on_commit(self, listener: Callable[[int], None]) -> None:
-        """Call `listener(revision)` after every commit of this process, in the committing thread; it must be quick."""
+        """Call `listener(revision)` after every commit; it must be quick.
+
+        It is called in the committing thread for commits of this process. On a shared database it is called from
+        another thread too, for commits of all processes, and with 0 when some may have been missed.
+        """
         self._listeners.append(listener)
+        if not self.is_embedded and self._other_servers is None:
+            self._other_servers = postgresql.Listener(self.engine, self._tell)
+            self._other_servers.start()
+
+    def _tell(self, revision: int) -> None:
+        for listener in self._listeners:
+            listener(revision)
 
     @property
     def is_writing(self) -> bool:
@@ -107,17 +74,14 @@ class Store:
             Unavailable: the database does not answer, or stays locked by another process.
         """
         # SQLite's own lock is taken by polling; this one is fair among the threads of this process.
-        with self._writer:
-            try:
-                with self.engine.connect().execution_options(portico_write=True) as connection, connection.begin():
-                    transaction = Transaction(self, connection, self._take_revision(connection))
-                    yield transaction
-                    transaction.write_journal()
-            except sa.exc.OperationalError as error:
-                raise Unavailable(f"database: {error.orig}") from error
+        with self._writer, _answering(), self._writing() as connection:
+            transaction = Transaction(self, connection, self._take_revision(connection))
+            yield transaction
+            transaction.write_journal()
+            if transaction.changes and not self.is_embedded:
+                postgresql.notify(connection, transaction.revision)
         if transaction.changes:
-            for listener in self._listeners:
-                listener(transaction.revision)
+            self._tell(transaction.revision)
 
     @contextmanager
     def read(self) -> Iterator[Transaction]:
@@ -126,11 +90,54 @@ class Store:
         Raises:
             Unavailable: the database does not answer.
         """
-        try:
-            with self.engine.connect() as connection, connection.begin():
+        with _answering(), self.engine.connect() as connection:
+            if not self.is_embedded:
+                connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+            with connection.begin():
                 yield Transaction(self, connection, 0)
-        except sa.exc.OperationalError as error:
-            raise Unavailable(f"database: {error.orig}") from error
+
+    @contextmanager
+    def _writing(self) -> Iterator[sa.Connection]:
+        with self.engine.connect().execution_options(portico_write=True) as connection, connection.begin():
+            yield connection
 
     def _take_revision(self, connection: sa.Connection) -> int:
         return int(connection.execute(self._next_revision).scalar_one())
+
+
+def _make_engine(url: str) -> sa.Engine:
+    try:
+        parsed = sa.make_url(url)
+    except sa.exc.ArgumentError as error:
+        raise SettingsError(f"database: {error}") from error
+    make = _ENGINES.get(parsed.get_backend_name())
+    if make is None:
+        raise SettingsError(
+            f"database = '{parsed.render_as_string(hide_password=True)}': must be one of "
+            f"{', '.join(f'{name}://' for name in _ENGINES)}"
+        )
+    return make(
+        parsed,
+        json_serializer=lambda value: msgspec.json.encode(value).decode(),
+        json_deserializer=msgspec.json.decode,
+    )
+
+
+@contextmanager
+def _answering() -> Iterator[None]:
+    """Raise `Unavailable` for a database that does not answer, or closes the connection."""
+    try:
+        yield
+    except (sa.exc.OperationalError, sa.exc.InterfaceError) as error:
+        raise Unavailable(f"database: {first_line(error)}") from error
+    except sa.exc.DBAPIError as error:
+        if error.connection_invalidated:
+            raise Unavailable(f"database: {first_line(error)}") from error
+        raise
+    except sa.exc.TimeoutError as error:
+        raise Unavailable("database: all connections are in use") from error
+
+
+def first_line(error: sa.exc.DBAPIError) -> str:
+    """Return what the database's driver said, without its hints."""
+    return str(error.orig).partition("\n")[0]

@@ -15,7 +15,13 @@ from portico.model.resource import Attribute, Registry, Resource
 # of the text is the order of the addresses on every database.
 ADDRESS_DIGITS = 32
 
-TEXT = sa.String(255)
+
+def text(length: int) -> sa.types.TypeEngine[str]:
+    """Return the type of a column for text, which sorts by code points on every database."""
+    return sa.String(length).with_variant(sa.String(length, collation="C"), "postgresql")
+
+
+TEXT = text(255)
 
 # What is looked for inside a request, besides references: such a look must not cost more the more objects there are.
 INDEXES = {"port": (("network_id", "device_owner"), ("network_id", "binding:vif_type"))}
@@ -30,16 +36,16 @@ def column_type(attribute: Attribute) -> sa.types.TypeEngine[Any]:
         ValueError: the model names a type that the store does not know.
     """
     if sized := _SIZED.fullmatch(attribute.column):
-        return sa.String(int(sized[1]))
+        return text(int(sized[1]))
     match attribute.column:
         case "integer":
             return sa.Integer()
         case "boolean":
             return sa.Boolean()
         case "datetime":
-            return sa.String(32)
+            return text(32)
         case "text":
-            return sa.Text()
+            return sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
         case "json":
             return sa.JSON(none_as_null=True)
     raise ValueError(f"attribute {attribute.name}: column {attribute.column!r} is no column type")
@@ -92,45 +98,45 @@ class Tables:
             sa.Column("resource", TEXT, nullable=False),
             sa.Column("id", TEXT, nullable=False),
             sa.Column("project_id", TEXT, nullable=False),
-            sa.Column("change", sa.String(16), nullable=False),
+            sa.Column("change", text(16), nullable=False),
         )
 
     def _addresses(self) -> None:
         self.address = self._table(
             "address",
-            sa.Column("subnet_id", sa.String(36), primary_key=True),
-            sa.Column("address", sa.String(ADDRESS_DIGITS), primary_key=True),
-            sa.Column("ip", sa.String(64), nullable=False, index=True),
-            sa.Column("port_id", sa.String(36), nullable=False, index=True),
+            sa.Column("subnet_id", text(36), primary_key=True),
+            sa.Column("address", text(ADDRESS_DIGITS), primary_key=True),
+            sa.Column("ip", text(64), nullable=False, index=True),
+            sa.Column("port_id", text(36), nullable=False, index=True),
         )
         self.free_range = self._table(
             "free_range",
-            sa.Column("subnet_id", sa.String(36), primary_key=True),
-            sa.Column("first", sa.String(ADDRESS_DIGITS), primary_key=True),
-            sa.Column("last", sa.String(ADDRESS_DIGITS), nullable=False),
+            sa.Column("subnet_id", text(36), primary_key=True),
+            sa.Column("first", text(ADDRESS_DIGITS), primary_key=True),
+            sa.Column("last", text(ADDRESS_DIGITS), nullable=False),
         )
         self.cursor = self._table(
             "cursor",
-            sa.Column("subnet_id", sa.String(36), primary_key=True),
-            sa.Column("next", sa.String(ADDRESS_DIGITS), nullable=False),
+            sa.Column("subnet_id", text(36), primary_key=True),
+            sa.Column("next", text(ADDRESS_DIGITS), nullable=False),
         )
 
     def _links(self) -> None:
         self.port_group = self._table(
             "port_group",
-            sa.Column("port_id", sa.String(36), primary_key=True),
-            sa.Column("group_id", sa.String(36), primary_key=True, index=True),
+            sa.Column("port_id", text(36), primary_key=True),
+            sa.Column("group_id", text(36), primary_key=True, index=True),
         )
         self.tag = self._table(
             "tag",
             sa.Column("resource", TEXT, primary_key=True),
-            sa.Column("id", sa.String(36), primary_key=True),
+            sa.Column("id", text(36), primary_key=True),
             sa.Column("tag", TEXT, primary_key=True),
         )
         self.status = self._table(
             "status",
             sa.Column("resource", TEXT, primary_key=True),
-            sa.Column("id", sa.String(36), primary_key=True),
+            sa.Column("id", text(36), primary_key=True),
             sa.Column("reason", sa.Text, nullable=False),
         )
 

@@ -38,6 +38,9 @@ class Transaction:
 
     def get(self, resource: str, object_id: str) -> Row | None:
         """Return the object, or None."""
+        if "\x00" in object_id:
+            # PostgreSQL keeps no such text, and refuses even to look for it.
+            return None
         table = self.tables.of[resource]
         row = self.connection.execute(select.by_id(table), {"key": object_id}).first()
         return dict(row._mapping) if row is not None else None

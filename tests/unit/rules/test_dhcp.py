@@ -24,8 +24,12 @@ HOST = {"binding:host_id": "h1"}
 @pytest.fixture
 def network(store: Store, context: Context, create: Create) -> Row:
     with store.write() as tx:
-        made = create(tx, context, "network")
-        create(tx, context, "subnet", network_id=made["id"], ip_version=4, cidr="10.0.0.0/16")
+        return make_network(tx, context, create)
+
+
+def make_network(tx: Transaction, context: Context, create: Create) -> Row:
+    made = create(tx, context, "network")
+    create(tx, context, "subnet", network_id=made["id"], ip_version=4, cidr="10.0.0.0/16")
     return made
 
 
@@ -129,21 +133,22 @@ def counted_work(tx: Transaction) -> Iterator[list[int]]:
 
 @pytest.mark.parametrize("plug", ["tap", "veth"])
 def test_plugging_and_unplugging_costs_the_same_however_many_ports_are_bound(
-    store: Store, context: Context, create: Create, network: Row, plug: str
+    embedded_store: Store, context: Context, create: Create, plug: str
 ) -> None:
-    def once(tx: Transaction) -> list[int]:
+    def once(tx: Transaction, network: Row) -> list[int]:
         body: dict[str, Any] = {"network_id": network["id"], "security_groups": [], **HOST}
         with counted_work(tx) as work:
             remove(tx, context, create(tx, context, "port", **body))
         return work
 
-    with store.write() as tx:
+    with embedded_store.write() as tx:
+        network = make_network(tx, context, create)
         # With "veth", each port that is plugged is the first tap and the last one.
         create(tx, context, "port", network_id=network["id"], security_groups=[], **(HOST if plug == "tap" else {}))
-        once(tx)  # the free addresses fall into pieces
-        few = once(tx)
+        once(tx, network)  # the free addresses fall into pieces
+        few = once(tx, network)
         fill(tx, network, plug)
-        many = once(tx)
+        many = once(tx, network)
     assert few[1] == many[1] > 0
     # A tree of 20,000 is a few levels deeper; a look at each port would be at least a step for each.
     assert many[0] - few[0] < MANY / 100 / 10

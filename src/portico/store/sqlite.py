@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The embedded database: one file, written by one process at a time."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from typing import Any
+
+import sqlalchemy as sa
+
+# How long a transaction waits for another process's write lock before the caller gets 503.
+LOCK_TIMEOUT_S = 10
+_WAL_PAUSE_S = 0.005
+
+
+def make_engine(url: sa.URL, **options: Any) -> sa.Engine:
+    """Return the engine for a SQLite URL; `options` go to SQLAlchemy."""
+    arguments = {"timeout": LOCK_TIMEOUT_S, "check_same_thread": False}
+    engine = sa.create_engine(url, connect_args=arguments, **options)
+    sa.event.listen(engine, "connect", _connect)
+    sa.event.listen(engine, "begin", _begin)
+    return engine
+
+
+def _connect(connection: sqlite3.Connection, _record: object) -> None:
+    # The driver's own transaction control would begin late and not at all for reads; ours is explicit (_begin).
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    _use_wal(cursor)
+    # FULL: an acknowledged write survives a power cut (NORMAL would lose the newest ones in WAL mode).
+    cursor.execute("PRAGMA synchronous=FULL")
+    cursor.execute("PRAGMA cache_size=-8000")
+    # As on PostgreSQL, and as Python compares.
+    cursor.execute("PRAGMA case_sensitive_like=ON")
+    cursor.close()
+
+
+def _use_wal(cursor: sqlite3.Cursor) -> None:
+    # The change to WAL upgrades a lock, for which SQLite refuses at once instead of waiting (it could be a deadlock):
+    # of servers that open a new database at the same moment, all but one would fail.
+    give_up = time.monotonic() + LOCK_TIMEOUT_S
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            # Not sqlite_errorcode: extended codes of SQLITE_BUSY differ between versions.
+            if "locked" not in str(error) or time.monotonic() > give_up:
+                raise
+        time.sleep(_WAL_PAUSE_S)
+
+
+def _begin(connection: sa.Connection) -> None:
+    # IMMEDIATE takes the write lock at once: a deferred transaction that upgrades later could fail half-way.
+    write = connection.get_execution_options().get("portico_write")
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")

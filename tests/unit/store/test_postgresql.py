@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Several API servers' stores on one PostgreSQL server, which is restarted and killed under them."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import ExitStack
+from ipaddress import ip_address
+
+import pytest
+import sqlalchemy as sa
+
+from portico.errors import SettingsError, Unavailable
+from portico.model.resource import Registry
+from portico.store import allocate, journal, schema
+from portico.store.journal import Entry
+from portico.store.store import Store
+from portico.testing.postgresql import PostgresqlServer
+
+SUBNET = "s"
+ADDRESSES = 256
+WRITERS = 4
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[PostgresqlServer]:
+    with PostgresqlServer(durable=True) as server:
+        yield server
+
+
+@pytest.fixture
+def pair(server: PostgresqlServer, registry: Registry) -> Iterator[tuple[Store, Store]]:
+    """Two stores on one new database."""
+    name = f"t{uuid.uuid4().hex}"
+    server.create(name)
+    with ExitStack() as stack:
+        stores = []
+        for _ in range(2):
+            store = Store(server.url(name), registry)
+            stack.callback(store.close)
+            schema.ensure(store)
+            stores.append(store)
+        yield stores[0], stores[1]
+
+
+def add(store: Store, *ids: str) -> str:
+    """Add networks, in one transaction."""
+    ids = ids or (str(uuid.uuid4()),)
+    with store.write() as tx:
+        for network_id in ids:
+            tx.insert("network", {"id": network_id, "project_id": "red"})
+    return ids[0]
+
+
+def history(store: Store) -> list[Entry]:
+    """Return the whole journal, as a reader follows it."""
+    entries: list[Entry] = []
+    while True:
+        with store.read() as tx:
+            more = journal.since(tx, entries[-1].revision if entries else 0, 7)
+        if not more:
+            return entries
+        entries += more
+
+
+def test_each_server_hears_of_the_others_commits_and_of_none_that_failed(pair: tuple[Store, Store]) -> None:
+    heard: list[int] = []
+    came = threading.Event()
+
+    def told(revision: int) -> None:
+        heard.append(revision)
+        came.set()
+
+    pair[1].on_commit(told)
+    assert came.wait(5)  # it listens
+    came.clear()
+    with pytest.raises(sa.exc.IntegrityError):
+        add(pair[0], "n", "n")
+    add(pair[0])
+    assert came.wait(5)
+    assert heard == [0, 1]
+
+
+def test_who_follows_sees_every_change_once_and_in_order_while_many_take_addresses(pair: tuple[Store, Store]) -> None:
+    with pair[0].write() as tx:
+        allocate.set_pools(tx, SUBNET, [(ip_address("10.0.0.0"), ip_address("10.0.0.255"))])
+    taken: list[str] = []
+    seen: dict[int, list[Entry]] = {0: [], 1: []}
+    done = threading.Event()
+
+    def take(store: Store) -> None:
+        while True:
+            with store.write() as tx:
+                address = allocate.take_next(tx, SUBNET, 4)
+                if address is None:
+                    return
+                port = str(uuid.uuid4())
+                allocate.record(tx, SUBNET, address, port)
+                tx.insert("port", {"id": port, "project_id": "red", "network_id": "n", "mac_address": port[:17]})
+            taken.append(str(address))
+
+    def follow(which: int) -> None:
+        while not done.is_set():
+            with pair[which].read() as tx:
+                seen[which] += journal.since(tx, seen[which][-1].revision if seen[which] else 0)
+
+    followers = [threading.Thread(target=follow, args=[which]) for which in seen]
+    writers = [threading.Thread(target=take, args=[pair[number % 2]]) for number in range(WRITERS)]
+    for thread in (*followers, *writers):
+        thread.start()
+    for thread in writers:
+        thread.join()
+    time.sleep(0.2)
+    done.set()
+    for thread in followers:
+        thread.join()
+    assert len(taken) == len(set(taken)) == ADDRESSES
+    whole = history(pair[0])
+    assert len({entry.id for entry in whole}) == len(whole) == ADDRESSES
+    revisions = [entry.revision for entry in whole]
+    assert revisions == sorted(set(revisions))
+    assert seen[0] == seen[1] == whole
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_a_server_that_ends_under_load_costs_refusals_and_no_acknowledged_write(
+    server: PostgresqlServer, pair: tuple[Store, Store], how: signal.Signals
+) -> None:
+    acknowledged: list[str] = []
+    refusals: list[str] = []
+    done = threading.Event()
+
+    def write(store: Store) -> None:
+        while not done.is_set():
+            try:
+                acknowledged.append(add(store))
+            except Unavailable as error:
+                refusals.append(error.message)
+                time.sleep(0.01)
+
+    writers = [threading.Thread(target=write, args=[store]) for store in pair]
+    for thread in writers:
+        thread.start()
+    time.sleep(0.3)
+    server.stop(how)
+    time.sleep(0.2)
+    server.start()
+    before = len(acknowledged)
+    give_up = time.monotonic() + 20
+    while len(acknowledged) < before + 20 and time.monotonic() < give_up:
+        time.sleep(0.02)
+    done.set()
+    for thread in writers:
+        thread.join()
+    assert refusals and not any("\n" in text for text in refusals)
+    assert len(acknowledged) >= before + 20
+    present = [entry.id for entry in history(pair[1])]
+    assert len(present) == len(set(present))
+    # A commit whose answer was lost may be there; one that was acknowledged must be.
+    assert set(acknowledged) <= set(present)
+
+
+def test_a_listener_hears_again_after_its_connection_was_lost(
+    server: PostgresqlServer, pair: tuple[Store, Store]
+) -> None:
+    heard: list[int] = []
+    pair[1].on_commit(heard.append)
+    server.stop(signal.SIGKILL)
+    server.start()
+    give_up = time.monotonic() + 20
+    revision = 0
+    while revision not in heard[1:] and time.monotonic() < give_up:
+        try:
+            with pair[0].write() as tx:
+                tx.insert("network", {"id": str(uuid.uuid4()), "project_id": "red"})
+                revision = tx.revision
+        except Unavailable:
+            pass
+        time.sleep(0.05)
+    assert heard.count(0) >= 1 and revision in heard
+
+
+def test_a_database_that_is_neither_is_refused_with_its_password_hidden(registry: Registry) -> None:
+    with pytest.raises(SettingsError) as caught:
+        Store("mysql://portico:secret@db/portico", registry)
+    assert "sqlite://, postgresql://" in str(caught.value) and "secret" not in str(caught.value)
+
+
+def test_a_server_that_is_not_there_is_told_with_one_line_and_without_the_password(registry: Registry) -> None:
+    store = Store("postgresql://portico:secret@127.0.0.1:1/portico", registry)
+    with pytest.raises(Unavailable) as caught:
+        schema.ensure(store)
+    assert "127.0.0.1" in str(caught.value) and "secret" not in str(caught.value) and "\n" not in str(caught.value)
+    store.close()
