@@ -79,6 +79,8 @@ def _api_url(value: str) -> None:
         _socket_path(value.removeprefix("unix:").removeprefix("//"))
     elif parts.scheme not in {"http", "https"} or not parts.hostname:
         raise ValueError("must be unix:/PATH, http://HOST:PORT or https://HOST:PORT")
+    elif parts.port == 0:  # raises ValueError itself for what is no port
+        raise ValueError("must name a port of 1 to 65535")
 
 
 def _absolute(value: Path) -> None:

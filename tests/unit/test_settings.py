@@ -67,6 +67,8 @@ def test_state_dir_and_run_dir_move_what_lies_in_them(tmp_path: Path) -> None:
         ("state_dir = 'here'", ["state_dir", "absolute path"]),
         ("database = '/var/lib/x.db'", ["database", "URL"]),
         ("api_url = 'tcp://x'", ["api_url", "http://HOST:PORT"]),
+        ("api_url = 'http://x:port'", ["api_url", "port"]),
+        ("api_url = 'http://x:0'", ["api_url", "65535"]),
         ("[agent]\nnetns = '../x'", ["agent.netns = '../x'"]),
         ("[agent]\navailability_zone = ''", ["agent.availability_zone = ''", "1 to 255 characters"]),
         ("[network]\nmac_base = '01:00:5e'", ["network.mac_base", "group address"]),

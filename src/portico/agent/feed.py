@@ -2,7 +2,7 @@
 """The agent's link to the API: follows the host's wanted state and reports what became of it.
 
 While the API is away the data plane stays as it is: the follower connects again with growing pauses, and the
-reporter keeps the newest status of each key until it can deliver it. Over a unix socket or plain HTTP with the
+reporter keeps the newest status of each key until it can deliver it. Over a unix socket or TCP with the
 standard library's client: the agent makes two requests, and a fuller client costs 6 MB.
 """
 
@@ -44,22 +44,23 @@ class _UnixConnection(http.client.HTTPConnection):
 
 
 class Api:
-    """Where the API is: `unix:/path` or `http://host:port`.
+    """Where the API is: `unix:/path`, `http://host:port` or, behind a proxy, `https://host:port`.
 
     Raises:
-        SettingsError: `url` is neither.
+        SettingsError: `url` is none of these.
     """
 
     def __init__(self, url: str) -> None:
         self._url = urlsplit(url)
-        if self._url.scheme not in ("unix", "http"):
-            raise SettingsError(f"api_url {url}: must begin with unix: or http:")
+        if self._url.scheme not in ("unix", "http", "https"):
+            raise SettingsError(f"api_url {url}: must begin with unix:, http: or https:")
 
     def connect(self, timeout_s: float) -> http.client.HTTPConnection:
         """Return a new connection, not opened yet."""
         if self._url.scheme == "unix":
             return _UnixConnection(self._url.path, timeout_s)
-        return http.client.HTTPConnection(self._url.hostname or "localhost", self._url.port, timeout=timeout_s)
+        kind = http.client.HTTPSConnection if self._url.scheme == "https" else http.client.HTTPConnection
+        return kind(self._url.hostname or "localhost", self._url.port, timeout=timeout_s)
 
 
 class Follower:

@@ -37,7 +37,7 @@ _MATCH_ALL = struct.pack("=HBBI", 0x06, 0, 0, 0xFFFFFFFF)
 
 
 def lost_at(kind: int, body: bytes) -> int:
-    """Return the index of the link that a message of `GROUP` says to have lost a filter or a qdisc; 0 if it says else."""
+    """Return the index of the link that lost a filter or a qdisc by the word of a message of `GROUP`; 0 if none did."""
     return int(_TCMSG.unpack_from(body)[1]) if kind in (_DEL_QDISC, _DEL_FILTER) else 0
 
 

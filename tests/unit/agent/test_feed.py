@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import http.client
 import queue
 import socketserver
 import threading
@@ -18,6 +19,7 @@ from portico.agent import feed
 from portico.agent.feed import Api, Follower, Reporter
 from portico.errors import SettingsError
 from portico.hoststate import Bridge, Report, Status, Update
+from portico.settings_check import problem
 
 FIRST = Update(3, (Bridge("n1", 1500),), complete=True)
 SECOND = Update(4, gone=("bridge/n1",))
@@ -147,3 +149,17 @@ def test_reporter_keeps_what_was_refused_and_prefers_the_newer_status(server: Se
 def test_an_address_that_is_no_http_and_no_socket_is_refused() -> None:
     with pytest.raises(SettingsError, match="ftp://x"):
         Api("ftp://x")
+
+
+@pytest.mark.parametrize("url", ["unix:/run/x.sock", "http://h:9696", "https://h:9696", "https://h"])
+def test_what_the_settings_accept_the_feed_can_speak(url: str) -> None:
+    assert problem("api_url", url) == ""
+    connection = Api(url).connect(1.0)
+    assert isinstance(connection, http.client.HTTPSConnection) == url.startswith("https:")
+    if not url.startswith("unix:"):
+        assert (connection.host, connection.port) == ("h", 443 if url == "https://h" else 9696)
+
+
+@pytest.mark.parametrize("url", ["tcp://h:1", "http://h:port", "http://h:0", "http://h:70000"])
+def test_what_the_feed_cannot_speak_the_settings_refuse(url: str) -> None:
+    assert problem("api_url", url)
