@@ -33,6 +33,13 @@ class Later:
         """Have a thing done soon."""
         self._things.put(thing)
 
+    def flush(self, within_s: float) -> None:
+        """Wait until everything that was given so far is done, but no longer than `within_s`."""
+        done = threading.Event()
+        self._things.put(done.set)
+        if not done.wait(within_s):
+            LOG.warning("something that was to be done later is left to the sweep")
+
     def _run(self) -> None:
         while True:
             thing = self._things.get()

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import signal
 import threading
 import time
@@ -14,21 +15,23 @@ from pathlib import Path
 
 from portico.client import Client
 from portico.docker import engine, link
-from portico.docker.endpoint import Surroundings
+from portico.docker.endpoint import PLUG_WITHIN_S, Surroundings
 from portico.docker.engine import Inventory
 from portico.docker.later import Later
 from portico.docker.plugin import Plugin
 from portico.docker.record import Records
 from portico.docker.server import Server, listen
 from portico.docker.sweep import Sweeper
-from portico.errors import PorticoError
+from portico.errors import PorticoError, Unavailable
 from portico.settings import Settings
 
 LOG = logging.getLogger(__name__)
 
 REQUEST_WITHIN_S = 10
 CONNECT_WITHIN_S = 1
-ANSWER_WITHIN_S = 3
+# For the calls that are being carried out: a Join that has just begun waits for the agent, and for the API a little.
+STOP_WITHIN_S = PLUG_WITHIN_S + 3
+FLUSH_WITHIN_S = 2
 # How long after a network was made its name is asked for: the engine keeps its locks while a driver call lasts.
 NAME_AFTER_S = 1.0
 
@@ -38,6 +41,7 @@ def run(settings: Settings) -> None:
 
     Raises:
         SettingsError, Conflict: the socket cannot be served; one line says why.
+        Unavailable: the socket takes no connections any more.
     """
     stopping = {signal.SIGTERM, signal.SIGINT}
     signal.pthread_sigmask(signal.SIG_BLOCK, stopping)
@@ -47,9 +51,10 @@ def run(settings: Settings) -> None:
         Sweeper(api, settings.host, records, partial(_inventory, settings.docker.engine_socket), link.is_here),
         settings.docker.sweep_s,
     )
-    plugin = Plugin(api, settings, records, upkeep.network_made, Surroundings(link.is_made_soon, Later()))
+    later = Later()
+    plugin = Plugin(api, settings, records, upkeep.network_made, Surroundings(link.is_made_soon, later))
     path = settings.docker.socket
-    server = Server(listen(path), plugin.answer)
+    server = Server(listen(path), plugin.answer, partial(os.kill, os.getpid(), signal.SIGTERM))
     inode = path.stat().st_ino
     server.start()
     upkeep.start()
@@ -58,7 +63,10 @@ def run(settings: Settings) -> None:
     with contextlib.suppress(FileNotFoundError):
         if path.stat().st_ino == inode:
             path.unlink()
-    server.stop(ANSWER_WITHIN_S)
+    server.stop(STOP_WITHIN_S)
+    later.flush(FLUSH_WITHIN_S)
+    if server.failure:
+        raise Unavailable(f"docker.socket: {path} takes no connections any more: {server.failure}")
 
 
 class Upkeep:

@@ -9,9 +9,11 @@ side: the engine might be using one at that very moment.
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import socket
 import threading
+import time
 from collections.abc import Callable
 from http import HTTPStatus
 from pathlib import Path
@@ -27,7 +29,13 @@ BACKLOG = 128
 # Calls that are carried out at the same time; others wait for their turn.
 MAX_RUNNING = 32
 MAX_BODY = 4 * 1024 * 1024
+STOPPING = "Portico's Docker plugin is just being stopped: try again."
 CONTENT_TYPE = "application/vnd.docker.plugins.v1.2+json"
+
+# Until a connection is taken again when the process, or the machine, has no descriptor, memory or thread left.
+PAUSE_S = 0.1
+# Errors after which a socket never takes a connection again.
+BROKEN = frozenset({errno.EBADF, errno.EINVAL, errno.ENOTSOCK, errno.EOPNOTSUPP})
 
 Answer = Callable[[str, bytes], tuple[int, bytes]]
 
@@ -62,12 +70,20 @@ def listen(path: Path) -> socket.socket:
 
 
 class Server:
-    """Serves `answer` on a listening socket."""
+    """Serves `answer` on a listening socket.
 
-    def __init__(self, sock: socket.socket, answer: Answer) -> None:
+    Args:
+        broken: is called when the socket takes no connection any more; `failure` says why.
+    """
+
+    def __init__(self, sock: socket.socket, answer: Answer, broken: Callable[[], None] = lambda: None) -> None:
+        self.failure = ""
         self._sock = sock
         self._answer = answer
+        self._broken = broken
         self._turns = threading.BoundedSemaphore(MAX_RUNNING)
+        self._ended = threading.Condition()
+        self._running = 0
         self._stopping = False
         self._thread = threading.Thread(target=self._accept, name="accept", daemon=True)
 
@@ -76,24 +92,43 @@ class Server:
         self._thread.start()
 
     def stop(self, within_s: float) -> None:
-        """Take no more connections, and wait until the calls that are being carried out are answered."""
+        """Take no more connections, and wait until the calls that are being carried out are answered.
+
+        A call that comes now gets an answer too, that says so.
+        """
         self._stopping = True
         with contextlib.suppress(OSError):
             self._sock.shutdown(socket.SHUT_RDWR)
         self._sock.close()
-        for _ in range(MAX_RUNNING):
-            if not self._turns.acquire(timeout=within_s):
-                return
+        with self._ended:
+            if not self._ended.wait_for(lambda: self._running == 0, within_s):
+                LOG.error("%d calls of the engine are left without an answer", self._running)
 
     def _accept(self) -> None:
         while True:
             try:
                 connection, _ = self._sock.accept()
-            except OSError:
+            except OSError as error:
                 if self._stopping:
                     return
-                raise
-            threading.Thread(target=self._serve, args=(connection,), name="connection", daemon=True).start()
+                LOG.error("no connection can be taken: %s", error)  # noqa: TRY400 (where it happened is plain)
+                if error.errno in BROKEN:
+                    self.failure = str(error)
+                    self._broken()
+                    return
+                time.sleep(PAUSE_S)
+            else:
+                self._start(connection)
+
+    def _start(self, connection: socket.socket) -> None:
+        while True:
+            try:
+                threading.Thread(target=self._serve, args=(connection,), name="connection", daemon=True).start()
+            except RuntimeError as error:
+                LOG.error("a connection waits: %s", error)  # noqa: TRY400
+                time.sleep(PAUSE_S)
+            else:
+                return
 
     def _serve(self, connection: socket.socket) -> None:
         with connection, contextlib.suppress(OSError):
@@ -111,10 +146,23 @@ class Server:
                     )
                     return
                 if request.complete:
-                    with self._turns:
-                        status, body = self._answer(request.target.decode(errors="replace"), b"".join(request.parts))
-                        connection.sendall(_response(status, body))
+                    self._carry_out(connection, request)
                     request.clear()
+
+    def _carry_out(self, connection: socket.socket, request: _Request) -> None:
+        with self._ended:
+            self._running += 1
+        try:
+            with self._turns:
+                if self._stopping:
+                    status, body = int(HTTPStatus.SERVICE_UNAVAILABLE), _error(STOPPING)
+                else:
+                    status, body = self._answer(request.target.decode(errors="replace"), b"".join(request.parts))
+                connection.sendall(_response(status, body))
+        finally:
+            with self._ended:
+                self._running -= 1
+                self._ended.notify_all()
 
 
 class _Request:

@@ -78,6 +78,15 @@ def test_things_for_later_are_done_in_order_and_outlive_a_failure() -> None:
     wait_until("both", lambda: done == [1, 2], 5)
 
 
+def test_what_is_still_to_be_done_is_waited_for_at_the_end() -> None:
+    done: list[int] = []
+    later = Later()
+    later(lambda: time.sleep(0.1))
+    later(lambda: done.append(1))
+    later.flush(5)
+    assert done == [1]
+
+
 def test_an_api_that_is_away_for_a_while_learns_all_the_same_who_uses_the_port(
     engine: EngineCalls, api: InProcessApi, module_settings: Settings
 ) -> None:

@@ -3,16 +3,22 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import socket
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 
+from portico.docker.api import ANSWER_WITHIN_S
+from portico.docker.endpoint import PLUG_WITHIN_S
+from portico.docker.main import STOP_WITHIN_S
 from portico.docker.server import Server, listen
 from portico.errors import Conflict, SettingsError
 
@@ -125,3 +131,72 @@ def test_a_socket_in_use_or_out_of_reach_stops_the_start_in_one_line(tmp_path: P
     (tmp_path / "file").touch()
     with pytest.raises(SettingsError, match=r"docker\.socket = .*file/p\.sock"):
         listen(tmp_path / "file" / "p.sock")
+
+
+def test_a_call_that_comes_while_others_are_finished_is_answered_in_words(tmp_path: Path) -> None:
+    path = tmp_path / "a.sock"
+    server = Server(listen(path), echo)
+    server.start()
+    with connect(path) as slow, connect(path) as late:
+        assert post(late, "/first")[0] == 200
+        slow.sendall(b"POST /slow HTTP/1.1\r\nHost:\r\nContent-Length: 0\r\n\r\n")
+        time.sleep(0.1)
+        thread = threading.Thread(target=server.stop, args=(5,))
+        thread.start()
+        time.sleep(0.05)
+        status, answer = post(late, "/late")
+        assert status == 503 and "just being stopped: try again" in msgspec.json.decode(answer)["Err"]
+        assert read(slow)[0] == 200
+        thread.join(1)
+        assert not thread.is_alive()
+
+
+def test_one_deadline_holds_for_all_calls_together_and_is_longer_than_the_longest(tmp_path: Path) -> None:
+    assert STOP_WITHIN_S > PLUG_WITHIN_S + ANSWER_WITHIN_S
+    path = tmp_path / "a.sock"
+    may_end = threading.Event()
+    server = Server(listen(path), lambda _target, _body: (200 if may_end.wait(5) else 500, b"{}"))
+    server.start()
+    with connect(path) as sock:
+        sock.sendall(b"POST /hangs HTTP/1.1\r\nHost:\r\nContent-Length: 0\r\n\r\n")
+        time.sleep(0.1)
+        started = time.monotonic()
+        server.stop(0.2)
+        assert 0.1 < time.monotonic() - started < 1
+        may_end.set()
+
+
+class FailingSocket(socket.socket):
+    """A listening socket whose `accept` fails first with each of `errors`."""
+
+    errors: tuple[int, ...] = ()
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        if self.errors:
+            number, *rest = self.errors
+            self.errors = tuple(rest)
+            raise OSError(number, os.strerror(number))
+        return super().accept()
+
+
+def failing(path: Path, *errors: int) -> FailingSocket:
+    sock = FailingSocket(fileno=listen(path).detach())
+    sock.errors = errors
+    return sock
+
+
+def test_a_want_of_descriptors_passes(tmp_path: Path) -> None:
+    path = tmp_path / "a.sock"
+    server = Server(failing(path, errno.EMFILE, errno.ECONNABORTED), echo)
+    server.start()
+    with connect(path) as sock:
+        assert post(sock, "/a")[0] == 200
+    server.stop(1)
+
+
+def test_a_socket_that_is_broken_is_told(tmp_path: Path) -> None:
+    told = threading.Event()
+    server = Server(failing(tmp_path / "a.sock", errno.EBADF), echo, told.set)
+    server.start()
+    assert told.wait(5) and "Bad file descriptor" in server.failure
+    server.stop(1)
