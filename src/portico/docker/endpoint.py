@@ -68,8 +68,11 @@ class Endpoints:
             else:
                 port = self._claim(record, call.endpoint_id, wanted, options)
             self._surroundings.held.hold(port["id"], call.endpoint_id)
-            with self._lock:
-                self._ports[call.endpoint_id] = port
+            if (
+                port["device_owner"] != ADOPTED
+            ):  # of that the API is asked: another host may adopt it in the same moment
+                with self._lock:
+                    self._ports[call.endpoint_id] = port
         return {} if wanted.mac_address else {"Interface": {"MacAddress": port["mac_address"]}}
 
     def _claim(
@@ -204,7 +207,10 @@ class Endpoints:
 
         Raises:
             NotFound: it cannot be told.
+            Conflict: there is none, and not because of a restart.
         """
+        if self._surroundings.held.has_endpoint(call.endpoint_id):
+            raise Conflict(f"The port of endpoint {call.endpoint_id} was taken by another host, or deleted.")
         record = self._records.get(call.network_id)
         found = self._api.list("ports", network_id=record.network_id, device_owner=RESERVED)
         found = [port for port in found if self._reservations.is_abandoned(record, port) and port["binding:host_id"]]
@@ -268,12 +274,7 @@ class Endpoints:
 
     def delete_later(self, call: wire.Endpoint) -> None:
         """Have an endpoint's port deleted as soon as the API answers: the engine does not ask again."""
-        with self._lock:
-            port = self._ports.get(call.endpoint_id)
-            if port is not None and use.adopted(port) is not None:
-                self._ports.pop(call.endpoint_id)  # by then it may be another endpoint's: the API is to be asked
-        if port is not None:
-            self._surroundings.held.drop(port["id"])
+        self._surroundings.held.drop_endpoint(call.endpoint_id)
 
         def end() -> None:
             self._end(call.endpoint_id)

@@ -26,10 +26,20 @@ class Held:
         with self._lock:
             self._endpoints.pop(port_id, None)
 
+    def drop_endpoint(self, endpoint_id: str) -> None:
+        """Let go of an endpoint's port."""
+        with self._lock:
+            self._endpoints = {port: endpoint for port, endpoint in self._endpoints.items() if endpoint != endpoint_id}
+
     def clear(self) -> None:
         """Let go of all."""
         with self._lock:
             self._endpoints.clear()
+
+    def has_endpoint(self, endpoint_id: str) -> bool:
+        """Tell whether a port of an endpoint is held."""
+        with self._lock:
+            return endpoint_id in self._endpoints.values()
 
     def endpoint(self, port_id: str) -> str | None:
         """Return the EndpointID of a port that is held; None if it is not held."""

@@ -17,6 +17,7 @@ from portico.client import Client
 from portico.docker import engine, link
 from portico.docker.endpoint import PLUG_WITHIN_S, Surroundings
 from portico.docker.engine import Inventory
+from portico.docker.held import Held
 from portico.docker.later import Later
 from portico.docker.plugin import Plugin
 from portico.docker.record import Records
@@ -47,12 +48,14 @@ def run(settings: Settings) -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, stopping)
     api = Client(settings.api_url, timeout_s=REQUEST_WITHIN_S, connect_timeout_s=CONNECT_WITHIN_S)
     records = Records(api, settings.host)
+    held, later = Held(), Later()
+    inventory = partial(_inventory, settings.docker.engine_socket)
     upkeep = Upkeep(
-        Sweeper(api, settings.host, records, partial(_inventory, settings.docker.engine_socket), link.is_here),
+        Sweeper(api, settings.host, records, inventory, link.is_here, held),
         settings.docker.sweep_s,
     )
-    later = Later()
-    plugin = Plugin(api, settings, records, upkeep.network_made, Surroundings(link.is_made_soon, later))
+    surroundings = Surroundings(link.is_made_soon, later, held=held)
+    plugin = Plugin(api, settings, records, upkeep.network_made, surroundings)
     path = settings.docker.socket
     server = Server(listen(path), plugin.answer, partial(os.kill, os.getpid(), signal.SIGTERM))
     inode = path.stat().st_ino

@@ -1,26 +1,33 @@
 # SPDX-License-Identifier: Apache-2.0
 """What crashes leave behind, found and removed; and Docker's names on Portico's objects.
 
-A thing is removed when two rounds in a row find that nobody has it: what is on its way in one round has arrived in
-the next. An endpoint whose link is not in this namespace is in a container's, and stays whatever the engine says.
+A thing is removed when two rounds in a row find that nobody has it, with more time between them than any container
+takes to start: what is on its way in one round has arrived in the next. An endpoint whose link is not in this namespace
+is in a container's, and stays whatever the engine says.
 """
 
 from __future__ import annotations
 
 import contextlib
 import logging
+import time
 from collections.abc import Callable, Iterator
 
 import msgspec
 
 from portico.docker import use
 from portico.docker.api import Api, Object, delete_if_there
+from portico.docker.endpoint import PLUG_WITHIN_S
 from portico.docker.engine import Inventory
+from portico.docker.held import Held
 from portico.docker.network import made_by, remove
 from portico.docker.record import ANCHOR, ENDPOINT, PLUGGED, RESERVED, Records, host_of, read
 from portico.errors import NotFound, PorticoError
 
 LOG = logging.getLogger(__name__)
+
+# How long nobody must have a thing, however often there is a round: Join's longest, and the engine's time around it.
+IDLE_S = PLUG_WITHIN_S + 4
 
 
 class Leftover(msgspec.Struct, frozen=True):
@@ -37,6 +44,8 @@ class Sweeper:
     Args:
         inventory: asks the engine; None when it does not answer, and then only what needs no asking is swept.
         link_is_here: tells whether a link is in the namespace of this process.
+        held: the ports that this process has in hand; it knows better than the engine did a moment ago whose they are.
+        idle_s: how long nobody must have a thing.
     """
 
     def __init__(
@@ -46,24 +55,29 @@ class Sweeper:
         records: Records,
         inventory: Callable[[], Inventory | None],
         link_is_here: Callable[[str], bool],
+        held: Held | None = None,
+        idle_s: float = IDLE_S,
     ) -> None:
         self._api = api
         self._host = host
         self._records = records
         self._inventory = inventory
         self._link_is_here = link_is_here
-        self._seen: set[tuple[str, str]] = set()
+        self._held = held or Held()
+        self._idle_s = idle_s
+        self._seen: dict[tuple[str, str], float] = {}
 
     def round(self) -> list[str]:
-        """Remove what was left over in the last round already; return what it was.
+        """Remove what was left over in the last round already, and for long enough; return what it was.
 
         Raises:
             PorticoError: the API does not answer.
         """
         found = list(self._leftovers())
         removed = []
+        now = time.monotonic()
         for item in found:
-            if (item.kind, item.id) not in self._seen:
+            if now - self._seen.get((item.kind, item.id), now + 1) < self._idle_s:
                 continue
             try:
                 item.remove()
@@ -72,7 +86,7 @@ class Sweeper:
             else:
                 LOG.info("sweep: removed %s %s, which nobody has", item.kind, item.id)
                 removed.append(f"{item.kind} {item.id}")
-        self._seen = {(item.kind, item.id) for item in found}
+        self._seen = {key: self._seen.get(key, now) for key in ((item.kind, item.id) for item in found)}
         return removed
 
     def _leftovers(self) -> Iterator[Leftover]:
@@ -123,16 +137,18 @@ class Sweeper:
         Raises:
             PorticoError: the API does not answer.
         """
+        # Asked after the API: a port that the engine has by then is one of these, or these are gone.
+        ports = self._docker_ports()
         inventory = self._inventory()
         if inventory is None:
             return
-        for port in self._docker_ports():
+        for port in ports:
             if host_of(port) != self._host:
                 continue
             if port["device_owner"] == ANCHOR:
                 self._name_network(port, inventory)
                 continue
-            changes = _of_endpoint(port, inventory)
+            changes = self._of_endpoint(port, inventory)
             if changes:
                 self._change(port, changes)
 
@@ -149,18 +165,17 @@ class Sweeper:
         with contextlib.suppress(NotFound):  # it went while the engine was asked
             self._api.update("ports", port["id"], changes)
 
-
-def _of_endpoint(port: Object, inventory: Inventory) -> Object:
-    """Return what the engine knows of an endpoint's port, where the port says something else."""
-    how = use.of(port)
-    known: Object = {}
-    endpoint_id = port["device_id"]
-    if port["device_owner"] == RESERVED:
-        endpoint_id = inventory.by_mac.get((how.network, port["mac_address"]), "")
-        if not endpoint_id:
-            return {}
-        known = {"device_owner": ENDPOINT, "device_id": endpoint_id}
-    name = inventory.endpoints.get(endpoint_id)
-    if name and use.adopted(port) is None:  # a port that was there before keeps its own
-        known["name"] = name
-    return {key: value for key, value in known.items() if port[key] != value}
+    def _of_endpoint(self, port: Object, inventory: Inventory) -> Object:
+        """Return what the engine knows of an endpoint's port, where the port says something else."""
+        how = use.of(port)
+        known: Object = {}
+        endpoint_id = port["device_id"]
+        if port["device_owner"] == RESERVED:
+            endpoint_id = inventory.by_mac.get((how.network, port["mac_address"]), "")
+            if not endpoint_id or self._held.endpoint(port["id"]) not in (None, endpoint_id):
+                return {}
+            known = {"device_owner": ENDPOINT, "device_id": endpoint_id}
+        name = inventory.endpoints.get(endpoint_id)
+        if name and use.adopted(port) is None:  # a port that was there before keeps its own
+            known["name"] = name
+        return {key: value for key, value in known.items() if port[key] != value}

@@ -65,6 +65,7 @@ class EngineCalls:
         surroundings = Surroundings(
             lambda _link: self.links_are_made, self._later, link_is_here=lambda _link: self.links_are_here
         )
+        self.held = surroundings.held
         self.plugin = Plugin(self._api, self._settings, self.records, lambda: None, surroundings)
 
     def _later(self, thing: Callable[[], None]) -> None:

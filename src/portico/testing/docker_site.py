@@ -165,7 +165,7 @@ class DockerSite:
         host = self.host.run(["ip", "-br", "link", "show", "type", "veth"]).out
         return [*host.splitlines(), *self.host.run(["ip", "-n", "portico", "-br", "link"]).out.splitlines()]
 
-    def wait_until_clean(self, timeout_s: float = 15) -> None:
+    def wait_until_clean(self, timeout_s: float = 30) -> None:
         """Wait until nothing is left in API and kernel."""
         wait_until("nothing left of Docker's networks", lambda: not self.left(), timeout_s, lambda: str(self.left()))
 

@@ -55,7 +55,12 @@ def test_a_crash_before_the_port_is_written_down_costs_nothing(
     assert len(api.list("ports", device_owner=RESERVED)) == len(waiting) == 1
     engine.restart_plugin()
     in_container = Sweeper(
-        api, module_settings.host, engine.records, lambda: Inventory({network.id: "n"}, {}), lambda _link: False
+        api,
+        module_settings.host,
+        engine.records,
+        lambda: Inventory({network.id: "n"}, {}),
+        lambda _link: False,
+        idle_s=0,
     )
     assert [in_container.round() for _ in range(3)] == [[]] * 3
     engine.disconnect(endpoint)

@@ -78,6 +78,7 @@ def test_random_lives_keep_what_is_used_and_leave_nothing(
         engine.records,
         lambda: Inventory(dict.fromkeys(engine.networks, "n"), {}),
         lambda _link: True,
+        idle_s=0,
     )
     for _ in range(2):
         broom.round()

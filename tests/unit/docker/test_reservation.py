@@ -164,3 +164,18 @@ def test_another_hosts_reservation_is_not_released_here(engine: EngineCalls, api
     port = api.create("ports", {**body, "device_owner": RESERVED, "binding:profile": elsewhere})
     engine.call("IpamDriver.ReleaseAddress", PoolID=network.pools[0][0], Address=ADDRESS)
     assert [item["id"] for item in api.list("ports", device_owner=RESERVED)] == [port["id"]]
+
+
+def test_two_hosts_that_adopt_one_port_do_not_both_use_it(engine: EngineCalls, api: InProcessApi) -> None:
+    network = engine.create_network("10.1.0.0/24")
+    where = {"network_id": api.list("networks")[0]["id"], "fixed_ips": [{"ip_address": ADDRESS}], "name": "mine"}
+    mine = api.create("ports", where)
+
+    def other_host_too(name: str) -> None:
+        if name == "NetworkDriver.CreateEndpoint":
+            api.update("ports", mine["id"], {"device_id": "of another host"})
+
+    engine.after = other_host_too
+    with pytest.raises(CallFailed, match="was taken by another host"):
+        engine.connect(network, ADDRESS, options={"portico.port": "mine"})
+    assert [port["device_id"] for port in api.list("ports", name="mine")] == ["of another host"]

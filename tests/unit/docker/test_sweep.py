@@ -3,15 +3,18 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
 
 import pytest
 
+from portico.docker.api import ANSWER_WITHIN_S
+from portico.docker.endpoint import PLUG_WITHIN_S
 from portico.docker.engine import Inventory
 from portico.docker.record import PLUGGED
-from portico.docker.sweep import Sweeper
+from portico.docker.sweep import IDLE_S, Sweeper
 from portico.errors import Unavailable
 from portico.testing.docker_calls import CallFailed, EngineCalls
 from portico.testing.in_process import InProcessApi
@@ -33,7 +36,7 @@ def sweeper(engine: EngineCalls, api: InProcessApi, *, links_here: bool = True, 
             return None
         return Inventory(dict.fromkeys(engine.networks, "blue"), dict.fromkeys(engine.endpoints, "web"))
 
-    return Sweeper(api, HOST, engine.records, inventory, lambda _link: links_here)
+    return Sweeper(api, HOST, engine.records, inventory, lambda _link: links_here, idle_s=0)
 
 
 def left(api: InProcessApi) -> dict[str, Any]:
@@ -315,3 +318,50 @@ def test_concurrent_creates_with_one_subnet_take_turns_and_never_mix(engine: Eng
         engine.call("IpamDriver.RequestPool", AddressSpace="portico-local", Pool="10.1.0.0/24")
     engine.call("IpamDriver.ReleasePool", PoolID=first["PoolID"])
     engine.create_network("10.1.0.0/24")
+
+
+def test_rounds_in_quick_succession_leave_a_container_the_time_to_start(engine: EngineCalls, api: InProcessApi) -> None:
+    network = engine.create_network("10.1.0.0/24")
+    engine.call("IpamDriver.RequestAddress", PoolID=network.pools[0][0], Address="", Options=None)
+    inventory = Inventory({network.id: "blue"}, {})
+    patient = Sweeper(api, HOST, engine.records, lambda: inventory, lambda _link: True, idle_s=0.2)
+    assert [patient.round() for _ in range(3)] == [[]] * 3
+    time.sleep(0.25)
+    assert len(patient.round()) == 1
+    assert IDLE_S > PLUG_WITHIN_S + ANSWER_WITHIN_S
+
+
+def test_a_leaked_reservation_goes_from_a_network_that_stays(engine: EngineCalls, api: InProcessApi) -> None:
+    network = engine.create_network("10.1.0.0/24")
+    endpoint = engine.connect(network)
+    engine.call("IpamDriver.RequestAddress", PoolID=network.pools[0][0], Address="", Options=None)
+    broom = sweeper(engine, api)
+    assert [len(broom.round()) for _ in range(3)] == [0, 1, 0]
+    assert sorted(port["device_owner"] for port in api.list("ports")) == ["docker:endpoint", "docker:network"]
+    engine.disconnect(endpoint)
+
+
+def test_an_engine_that_still_names_the_last_holder_of_an_address_does_not_overwrite_the_next(
+    engine: EngineCalls, api: InProcessApi
+) -> None:
+    network = engine.create_network("10.1.0.0/24")
+    first = engine.connect(network, "10.1.0.7")
+    engine.disconnect(first)
+    late = Inventory({network.id: "blue"}, {first.id: "first"}, {(network.id, first.mac): first.id})
+    broom = Sweeper(api, HOST, engine.records, lambda: late, lambda _link: True, engine.held)
+    engine.after = lambda _name: broom.name()
+    second = engine.connect(network, "10.1.0.7")
+    assert [port["device_id"] for port in api.list("ports", device_owner="docker:endpoint")] == [second.id]
+
+
+def test_the_engine_is_asked_after_the_ports(engine: EngineCalls, api: InProcessApi) -> None:
+    network = engine.create_network("10.1.0.0/24")
+    asked: list[str] = []
+
+    def inventory() -> Inventory:
+        asked.append("engine")
+        return Inventory({network.id: "blue"}, {})
+
+    api.before = lambda method, path: asked.append(f"{method} {path}")
+    Sweeper(api, HOST, engine.records, inventory, lambda _link: True).name()
+    assert asked[:2] == ["GET ports", "engine"]
