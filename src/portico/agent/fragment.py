@@ -19,6 +19,8 @@ from portico.agent import owner, rules
 from portico.agent.delta import Wanted
 from portico.hoststate import Bridge, Dhcp, Group, HostObject, Member, Vif
 
+Net = ipaddress.IPv4Network | ipaddress.IPv6Network
+
 TRACKED = 0x10000
 INVALID = 0x20000
 UNGUARDED = 0x40000
@@ -54,7 +56,7 @@ class Fragment:
     """What one wanted object adds to the rules.
 
     `policies` are tuples of group ids, `members` groups whose member sets must exist, `chains` and `stateful` are a
-    group's, `owned` are the addresses (zone and CIDR) of a guarded port.
+    group's, `owned` are the addresses of a guarded port, each with its zone.
     """
 
     elements: Mapping[Element, str] = field(default_factory=dict)
@@ -63,7 +65,7 @@ class Fragment:
     members: frozenset[str] = frozenset()
     chains: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     stateful: bool = True
-    owned: frozenset[tuple[int, str]] = frozenset()
+    owned: frozenset[tuple[int, Net]] = frozenset()
 
 
 def fragment(item: HostObject, wanted: Wanted) -> Fragment | None:
@@ -144,21 +146,26 @@ def _port_fragment(vif: Vif, zone: int) -> Fragment:
         Element("ingress", link): f"goto {policy_chain('ingress', groups)}",
     }
     networks: set[Network] = set()
-    sources = [(source.mac.lower(), ipaddress.ip_network(source.cidr, strict=False)) for source in vif.guard.sources]
-    for mac in sorted({vif.mac.lower(), *(source.mac.lower() for source in vif.guard.sources)}):
+    allowed = sources(vif)
+    for mac, net in allowed:
         elements[Element("macs", f"{link} . {mac}")] = ""
-        sources.append((mac, ipaddress.ip_network(f"{link_local(mac)}/128")))
-    for mac, net in sources:
         exact, ranges = _source(link, zone, mac, net)
         elements |= exact
         networks |= ranges
-    owned = frozenset((zone, source.cidr) for source in vif.guard.sources)
+    owned = frozenset((zone, net) for _, net in allowed)
     return Fragment(elements, frozenset(networks), frozenset({groups}), owned=owned)
 
 
-def _source(
-    link: str, zone: int, mac: str, net: ipaddress.IPv4Network | ipaddress.IPv6Network
-) -> tuple[dict[Element, str], set[Network]]:
+def sources(vif: Vif) -> list[tuple[str, Net]]:
+    """Return what a guarded port may send from: what it was given, and the link-local address of each MAC address."""
+    if vif.guard is None:
+        return []
+    given = [(source.mac.lower(), ipaddress.ip_network(source.cidr, strict=False)) for source in vif.guard.sources]
+    macs = sorted({vif.mac.lower(), *(mac for mac, _ in given)})
+    return given + [(mac, ipaddress.ip_network(f"{link_local(mac)}/128")) for mac in macs]
+
+
+def _source(link: str, zone: int, mac: str, net: Net) -> tuple[dict[Element, str], set[Network]]:
     """Return what lets a port send from `net` with `mac`, and, in IPv6, answer for it."""
     places = [(f"src{net.version}", f"{link} . {mac}", f"{zone:#x}")] + (
         [("nd6", link, "")] if net.version == 6 else []
@@ -169,7 +176,7 @@ def _source(
     return {}, {Network(_NET_SETS[name], scope, str(net)) for name, scope, _ in places}
 
 
-def literal(container: str, net: ipaddress.IPv4Network | ipaddress.IPv6Network) -> str:
+def literal(container: str, net: Net) -> str:
     """Return addresses as a set wants them: ND targets are read as raw bytes (nft 1.0.6 has no `icmpv6 taddr`)."""
     first, last = net.network_address, net.broadcast_address
     if container in ("nd6", "ndn6"):

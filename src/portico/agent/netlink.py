@@ -76,15 +76,18 @@ def u32(kind: int, value: int) -> bytes:
 
 def attributes(data: bytes, offset: int = 0) -> dict[int, bytes]:
     """Unpack the attributes of `data` from `offset`; of an attribute that comes twice the last one counts."""
-    found: dict[int, bytes] = {}
+    return dict(each_attribute(data, offset))
+
+
+def each_attribute(data: bytes, offset: int = 0) -> Iterator[tuple[int, bytes]]:
+    """Yield kind and value of the attributes of `data` from `offset`."""
     end = len(data)
     while offset + 4 <= end:
         length, kind = _ATTR.unpack_from(data, offset)
         if length < 4:
             break
-        found[kind & _TYPE_MASK] = data[offset + 4 : offset + length]
+        yield kind & _TYPE_MASK, data[offset + 4 : offset + length]
         offset += (length + 3) & ~3
-    return found
 
 
 def string(value: bytes) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 from portico.hoststate import Rule
 
@@ -101,7 +102,12 @@ def _admits(rule: Rule, flow: Flow, is_member: Callable[[str, Address], bool]) -
         return False
     if rule.remote_group_id is not None:
         return is_member(rule.remote_group_id, flow.remote)
-    return rule.remote_cidr is None or flow.remote in ipaddress.ip_network(rule.remote_cidr, strict=False)
+    return rule.remote_cidr is None or flow.remote in _network(rule.remote_cidr)
+
+
+@lru_cache(maxsize=1024)
+def _network(cidr: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+    return ipaddress.ip_network(cidr, strict=False)
 
 
 def _admits_protocol(rule: Rule, flow: Flow, version: int) -> bool:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import re
 import select
 import shutil
 import signal
@@ -82,10 +83,7 @@ class Server:
         for old in folder.glob(f"{_CONFIG}*"):
             old.unlink()
         path.write_text(config)
-        program = shutil.which("dnsmasq", path=f"{os.environ.get('PATH', '')}:{_SBIN}")
-        if program is None:
-            raise FileNotFoundError(errno.ENOENT, "dnsmasq is not installed (package dnsmasq-base)")
-        argv = [program, f"{_ARGUMENT}{path}"]
+        argv = [_program(), f"{_ARGUMENT}{path}"]
 
         def run() -> subprocess.CompletedProcess[str]:
             return subprocess.run(
@@ -130,3 +128,30 @@ class Server:
     def close(self) -> None:
         """Let go of the process."""
         os.close(self._pidfd)
+
+
+def check_options(text: str) -> None:
+    """Have dnsmasq judge the text of an options file: of one that it reads on SIGHUP it only logs what is wrong.
+
+    Raises:
+        OSError: it would not take it; with the line and its words.
+    """
+    lines = text.splitlines()
+    argv = [_program(), "--test", f"{_ARGUMENT}-"]
+    given = "".join(f"dhcp-option={line}\n" for line in lines)
+    try:
+        done = subprocess.run(argv, input=given, capture_output=True, text=True, timeout=START_MAX_S, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise TimeoutError(errno.ETIMEDOUT, f"dnsmasq has not judged in {START_MAX_S:g} s") from error
+    if done.returncode != 0:
+        words = done.stderr.strip()
+        at = re.search(r" at line (\d+)", words)
+        guilty = f" ({lines[int(at[1]) - 1]})" if at and 0 < int(at[1]) <= len(lines) else ""
+        raise OSError(errno.EINVAL, f"{words}{guilty}")
+
+
+def _program() -> str:
+    program = shutil.which("dnsmasq", path=f"{os.environ.get('PATH', '')}:{_SBIN}")
+    if program is None:
+        raise FileNotFoundError(errno.ENOENT, "dnsmasq is not installed (package dnsmasq-base)")
+    return program

@@ -8,83 +8,106 @@ the connections that it alone had let in must be cut, and no others.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
 from portico.agent import rules
 from portico.agent.delta import Wanted
-from portico.agent.fragment import Fragment
-from portico.agent.rules import Address, Flow
+from portico.agent.fragment import Fragment, Net, fragment, sources
+from portico.agent.rules import Flow
 from portico.hoststate import Group, Member, Vif
-
-Net = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 @dataclass(frozen=True, slots=True)
 class Connection:
     """A tracked connection in its original direction.
 
-    `low` and `high` are source and destination port, or ICMP type and code.
+    Addresses are packed, for most connections need nothing more than a look-up of them. `low` and `high` are source
+    and destination port, or ICMP type and code.
     """
 
     zone: int
-    source: Address
-    destination: Address
+    source: bytes
+    destination: bytes
     protocol: int
     low: int
     high: int
 
 
 class Addresses:
-    """Who has an address, by zone or other scope: single addresses by lookup, ranges by search."""
+    """Who has an address, by zone or other scope. Who has just that address goes before those who have a range with it.
+
+    A port that may send from any address would else have a say in every connection of its network.
+    """
 
     def __init__(self) -> None:
-        self._single: dict[tuple[object, str], list[Vif | None]] = {}
-        self._ranges: dict[object, list[tuple[Net, Vif | None]]] = {}
+        self._single: dict[tuple[object, bytes], list[Vif | None]] = {}
+        self._ranges: dict[object, list[tuple[bytes, bytes, Vif | None]]] = {}
 
-    def add(self, scope: object, cidr: str, who: Vif | None = None) -> None:
-        """Note that `who` has `cidr`."""
-        address, _, length = cidr.partition("/")
-        if length in ("", "32" if "." in address else "128"):
-            self._single.setdefault((scope, address), []).append(who)
+    def add(self, scope: object, net: Net, who: Vif | None = None) -> None:
+        """Note that `who` has `net`."""
+        first, last = net.network_address.packed, net.broadcast_address.packed
+        if first == last:
+            self._single.setdefault((scope, first), []).append(who)
         else:
-            self._ranges.setdefault(scope, []).append((ipaddress.ip_network(cidr, strict=False), who))
+            self._ranges.setdefault(scope, []).append((first, last, who))
 
-    def having(self, scope: object, address: Address) -> list[Vif | None]:
+    def having(self, scope: object, address: bytes) -> list[Vif | None]:
         """Return who has `address`."""
-        found = self._single.get((scope, str(address)), [])
-        ranges = self._ranges.get(scope)
-        return found + [who for net, who in ranges if address in net] if ranges else found
+        found = self._single.get((scope, address))
+        if found is not None:
+            return found
+        ranges = self._ranges.get(scope, ())
+        return [who for first, last, who in ranges if len(first) == len(address) and first <= address <= last]
 
 
 class Judge:
     """Judges connections after a change of the rules.
 
+    An end of a connection is looked at when a port that has its address has changed or is new, or one that had it has
+    changed or gone. Then one of the ports that have the address now must let the connection in.
+
     Args:
         wanted: the state that is in force now.
-        changed: keys whose fragments changed or went; None for all, when what was in force before is not known.
+        changed: keys whose fragments changed, came or went; None for all, when what was in force before is not known.
         before: the fragments that were in force under those keys.
     """
 
-    def __init__(self, wanted: Wanted, changed: Collection[str] | None, before: Collection[Fragment]) -> None:
+    def __init__(self, wanted: Wanted, changed: Collection[str] | None, before: Mapping[str, Fragment]) -> None:
         self._wanted = wanted
         self._changed = changed
         self._before = before
+        self._refused: dict[tuple[object, ...], bool] = {}
+
+    @cached_property
+    def zones(self) -> frozenset[int] | None:
+        """Where connections may have to be cut; None for everywhere."""
+        if self._changed is None:
+            return None
+        left = {zone for piece in self._before.values() for zone, _ in piece.owned}
+        changed = (vif.network_id for vif in self._wanted.of(Vif) if vif.port_id in self._affected and vif.guard)
+        return frozenset(left.union(self._wanted.zones[name] for name in changed if name in self._wanted.zones))
 
     def is_unwanted(self, connection: Connection) -> bool:
         """Return whether `connection` has to be cut."""
-        ends = (("egress", connection.source), ("ingress", connection.destination))
-        for _, address in ends:
-            if self._left.having(connection.zone, address):
-                return True
-        for (direction, address), (_, remote) in zip(ends, reversed(ends), strict=True):
-            owners = self._owners.having(connection.zone, address)
-            if any(vif is not None and vif.port_id in self._affected for vif in owners):
-                flow = Flow(direction, remote, connection.protocol, connection.low, connection.high)
-                if not any(vif is not None and self._admits(vif, flow) for vif in owners):
-                    return True
-        return False
+        source, destination = connection.source, connection.destination
+        return self._is_refused("egress", source, destination, connection) or self._is_refused(
+            "ingress", destination, source, connection
+        )
+
+    def _is_refused(self, direction: str, address: bytes, remote: bytes, connection: Connection) -> bool:
+        low = 0 if connection.protocol in rules.PORTED else connection.low
+        key = (connection.zone, direction, address, remote, connection.protocol, low, connection.high)
+        if key not in self._refused:
+            flow = Flow(direction, ipaddress.ip_address(remote), connection.protocol, low, connection.high)
+            self._refused[key] = self._refuses(connection.zone, address, flow)
+        return self._refused[key]
+
+    def _refuses(self, zone: int, address: bytes, flow: Flow) -> bool:
+        owners = [vif for vif in self._owners.having(zone, address) if vif is not None]
+        concerned = self._left.having(zone, address) or any(vif.port_id in self._affected for vif in owners)
+        return bool(concerned) and not any(self._admits(vif, flow) for vif in owners)
 
     @cached_property
     def _groups(self) -> dict[str, Group]:
@@ -94,40 +117,35 @@ class Judge:
     def _owners(self) -> Addresses:
         found = Addresses()
         for vif in self._wanted.of(Vif):
-            for source in vif.guard.sources if vif.guard else ():
-                found.add(self._wanted.zones.get(vif.network_id), source.cidr, vif)
+            for _, net in sources(vif):
+                found.add(self._wanted.zones.get(vif.network_id), net, vif)
         return found
 
     @cached_property
     def _members(self) -> Addresses:
         found = Addresses()
         for member in self._wanted.of(Member):
-            found.add((member.group_id, member.network_id), member.cidr)
+            found.add((member.group_id, member.network_id), ipaddress.ip_network(member.cidr, strict=False))
         return found
 
     @cached_property
     def _left(self) -> Addresses:
-        """Addresses that a changed or removed port had and no port has now."""
-        now = {
-            (self._wanted.zones.get(vif.network_id), source.cidr)
-            for vif in self._wanted.of(Vif)
-            for source in (vif.guard.sources if vif.guard else ())
-        }
+        """The addresses that changed and removed ports had."""
         found = Addresses()
-        for piece in self._before:
-            for zone, cidr in piece.owned - now:
-                found.add(zone, cidr)
+        for zone, net in frozenset().union(*(piece.owned for piece in self._before.values())):
+            found.add(zone, net)
         return found
 
     @cached_property
     def _affected(self) -> frozenset[str]:
-        """Ids of the ports whose rules may admit less than before."""
+        """Ids of the ports that may admit less than whoever had their addresses before."""
         if self._changed is None:
             return frozenset(vif.port_id for vif in self._wanted.of(Vif))
         kinds: dict[str, set[str]] = {"vif": set(), "group": set(), "member": set()}
         for key in self._changed:
             kind, _, rest = key.partition("/")
-            kinds.setdefault(kind, set()).add(rest.partition("/")[0])
+            if kind == "vif" or self._takes_away(key):
+                kinds.setdefault(kind, set()).add(rest.partition("/")[0])
         groups = kinds["group"] | {
             group_id
             for group_id, group in self._groups.items()
@@ -139,14 +157,25 @@ class Judge:
             if vif.port_id in kinds["vif"] or (vif.guard and groups.intersection(vif.guard.group_ids))
         )
 
+    def _takes_away(self, key: str) -> bool:
+        """Return whether a group or member may admit less than before: most changes only add a rule or a member."""
+        before = self._before.get(key)
+        item = self._wanted.objects.get(key)
+        now = fragment(item, self._wanted) if item is not None else None
+        if before is None or now is None:
+            return before is not None
+        if before.elements != now.elements or before.stateful != now.stateful:
+            return True
+        return any(not set(lines) <= set(now.chains.get(name, ())) for name, lines in before.chains.items())
+
     def _admits(self, vif: Vif, flow: Flow) -> bool:
         if not vif.admin_up:
             return False
         if vif.guard is None:
             return True
 
-        def is_member(group_id: str, address: Address) -> bool:
-            return bool(self._members.having((group_id, vif.network_id), address))
+        def is_member(group_id: str, address: rules.Address) -> bool:
+            return bool(self._members.having((group_id, vif.network_id), address.packed))
 
         groups = (self._groups[group_id] for group_id in vif.guard.group_ids if group_id in self._groups)
         return any(rules.admits(group.rules, flow, is_member) for group in groups)

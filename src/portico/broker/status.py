@@ -15,6 +15,8 @@ from portico.store.transaction import Transaction
 
 # An agent's word for a VIF -> a port's status as Neutron writes it.
 _STATES = {"active": "ACTIVE", "waiting": "DOWN", "error": "ERROR"}
+# Under this name the table of reasons keeps what is wrong with a port's lease.
+_LEASE = "lease"
 
 
 def write_statuses(store: Store, statuses: Iterable[ObjectStatus]) -> None:
@@ -33,6 +35,8 @@ def write_report(tx: Transaction, host: str, report: Report) -> None:
     """
     for item in report.statuses:
         kind, _, object_id = item.key.partition("/")
+        if kind == "lease":
+            _write_lease(tx, host, object_id, item.reason if item.state == "error" else "")
         state = _STATES.get(item.state)
         if state is None:
             continue
@@ -40,7 +44,7 @@ def write_report(tx: Transaction, host: str, report: Report) -> None:
             case "vif":
                 row = tx.get("port", object_id)
                 if row is not None and row["binding:host_id"] == host:
-                    _write(tx, ObjectStatus("port", object_id, state, item.reason), row)
+                    _write(tx, _with_lease(tx, ObjectStatus("port", object_id, state, item.reason)), row)
             case "dhcp":
                 for row in tx.find("port", network_id=object_id, device_owner=DHCP_OWNER):
                     _write_shared(tx, host, ObjectStatus("port", row["id"], state, item.reason), row)
@@ -48,6 +52,29 @@ def write_report(tx: Transaction, host: str, report: Report) -> None:
                 row = tx.get("network", object_id)
                 if row is not None:
                     _write_shared(tx, host, ObjectStatus("network", object_id, state, item.reason), row)
+
+
+def _write_lease(tx: Transaction, host: str, port_id: str, trouble: str) -> None:
+    """Keep what the host of a port says of its DHCP lease beside its VIF's status: a port needs both."""
+    row = tx.get("port", port_id)
+    if row is not None and row["binding:host_id"] != host:
+        return
+    known = reason(tx, _LEASE, port_id)
+    if known == trouble:
+        return
+    tx.forget_reason(_LEASE, port_id)
+    if row is None:
+        return
+    if trouble:
+        tx.note_reason(_LEASE, port_id, trouble)
+    if row["status"] == "ACTIVE" or (known and reason(tx, "port", port_id) == f"DHCP: {known}"):
+        _write(tx, _with_lease(tx, ObjectStatus("port", port_id, "ACTIVE", "")), row)
+
+
+def _with_lease(tx: Transaction, item: ObjectStatus) -> ObjectStatus:
+    """Return the status of a port with its lease's trouble, if it has no other."""
+    trouble = reason(tx, _LEASE, item.id) if item.state == "ACTIVE" else ""
+    return ObjectStatus("port", item.id, "ERROR", f"DHCP: {trouble}") if trouble else item
 
 
 def _write_shared(tx: Transaction, host: str, item: ObjectStatus, row: dict[str, object]) -> None:

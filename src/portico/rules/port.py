@@ -90,7 +90,7 @@ def _options(options: Sequence[Row]) -> list[Row]:
     """Return extra_dhcp_opts as they are kept; an option whose value is None is one to leave out.
 
     Raises:
-        BadRequest: a DHCP server knows no such option, or its value is more than one line.
+        BadRequest: a DHCP server knows no such option, or its value is not of the option's type.
     """
     kept: dict[tuple[str, int], Row] = {}
     for option in options:
@@ -101,7 +101,8 @@ def _options(options: Sequence[Row]) -> list[Row]:
             kept[key] = {"opt_name": option["opt_name"], "opt_value": option["opt_value"], "ip_version": version}
     for option in kept.values():
         _check_option("opt_name", option["opt_name"], dhcp_option.name_fault(option["opt_name"], option["ip_version"]))
-        _check_option("opt_value", option["opt_value"], dhcp_option.value_fault(option["opt_value"]))
+        name, value = option["opt_name"], option["opt_value"]
+        _check_option("opt_value", value, dhcp_option.value_fault(name, option["ip_version"], value))
     return list(kept.values())
 
 

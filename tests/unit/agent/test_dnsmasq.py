@@ -13,6 +13,7 @@ from portico.agent import dnsmasq
 from portico.agent.delta import Wanted
 from portico.agent.drivers.dhcp import DhcpDriver
 from portico.agent.drivers.link import LinkTable
+from portico.agent.server import check_options
 from portico.hoststate import Bridge, Dhcp, DhcpOption, DhcpSubnet, Lease, Route
 from portico.testing.fakekernel import OURS, FakeKernel, FakeLinks
 from portico.testing.faults import Faults
@@ -163,3 +164,9 @@ def test_a_domain_that_is_more_than_a_word_is_a_trouble_of_its_server(tmp_path: 
 def test_a_configuration_tells_its_network() -> None:
     assert dnsmasq.network_of(text()) == "net-1"
     assert dnsmasq.network_of("# something else\n") == ""
+
+
+def test_dnsmasq_judges_options_before_a_server_has_to_read_them() -> None:
+    check_options(dnsmasq.options(SERVER, LEASES))
+    with pytest.raises(OSError, match=r"line 2 .*\(tag:xp,3,not-an-address\)"):
+        check_options("tag:xs4,option:mtu,1450\ntag:xp,3,not-an-address\n")

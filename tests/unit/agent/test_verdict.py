@@ -8,7 +8,7 @@ import ipaddress
 from portico.agent.delta import Wanted
 from portico.agent.fragment import Fragment, fragment
 from portico.agent.verdict import Connection, Judge
-from portico.hoststate import Bridge, Group, Guard, HostObject, Member, Rule, Source, Vif
+from portico.hoststate import Bridge, Group, Guard, HostObject, Member, Rule, Source, Vif, key_of
 
 ANY = Rule("egress", "IPv4")
 
@@ -25,13 +25,24 @@ def state(*objects: HostObject) -> Wanted:
 
 
 def tcp(source: int, destination: int, port: int, zone: int = 1) -> Connection:
-    addresses = [ipaddress.ip_address(f"10.0.0.{number}") for number in (source, destination)]
-    return Connection(zone, addresses[0], addresses[1], 6, 40000, port)
+    return connection(f"10.0.0.{source}", f"10.0.0.{destination}", port, zone)
+
+
+def connection(source: str, destination: str, port: int, zone: int = 1) -> Connection:
+    ends = [ipaddress.ip_address(address).packed for address in (source, destination)]
+    return Connection(zone, ends[0], ends[1], 6, 40000, port)
+
+
+def before(wanted: Wanted, *objects: HostObject) -> dict[str, Fragment]:
+    """Return what was in force of `objects`."""
+    pieces = {key_of(item): fragment(item, wanted) for item in objects}
+    return {key: piece for key, piece in pieces.items() if piece is not None}
 
 
 def test_a_connection_that_no_rule_admits_is_cut_and_others_are_not() -> None:
     served = Group("g", (ANY, Rule("ingress", "IPv4", 6, 80, 80)))
-    judge = Judge(state(served, vif(1, "g"), vif(2, "g")), ["group/g"], ())
+    wanted = state(served, vif(1, "g"), vif(2, "g"))
+    judge = Judge(wanted, ["group/g"], before(wanted, Group("g", (ANY, Rule("ingress", "IPv4")))))
     assert judge.is_unwanted(tcp(1, 2, 81))
     assert not judge.is_unwanted(tcp(1, 2, 80))
     assert not judge.is_unwanted(tcp(1, 9, 81))  # leaves the host; egress admits it
@@ -39,26 +50,52 @@ def test_a_connection_that_no_rule_admits_is_cut_and_others_are_not() -> None:
 
 
 def test_ports_that_the_change_does_not_touch_are_not_judged() -> None:
-    judge = Judge(state(Group("g", ()), Group("h", ()), vif(1, "g"), vif(2, "h")), ["group/g"], ())
+    wanted = state(Group("g", ()), Group("h", ()), vif(1, "g"), vif(2, "h"))
+    judge = Judge(wanted, ["group/g"], before(wanted, Group("g", (ANY,))))
     assert judge.is_unwanted(tcp(1, 9, 80))
     assert not judge.is_unwanted(tcp(2, 9, 80))
+
+
+def test_a_change_that_takes_nothing_away_looks_at_no_zone() -> None:
+    more = Group("g", (ANY, Rule("ingress", "IPv4", 6, 80, 80)))
+    wanted = state(more, Member("g", "n1", "10.0.0.9/32"), vif(1, "g"), vif(2, "g", network="n2"))
+    old = before(wanted, Group("g", (ANY,)))
+    assert Judge(wanted, ["group/g", "member/g/n1/10.0.0.9/32"], old).zones == frozenset()
+    assert Judge(wanted, ["group/h", "vif/n1p1"], old).zones == frozenset({wanted.zones["n1"]})
+    assert Judge(wanted, ["group/g"], before(wanted, Group("g", (ANY,), stateful=False))).zones == frozenset({1, 2})
+    assert Judge(wanted, None, {}).zones is None
 
 
 def test_a_member_counts_on_its_own_network_only() -> None:
     same = Group("g", (ANY, Rule("ingress", "IPv4", remote_group_id="g")))
     wanted = state(same, vif(1, "g"), vif(1, "g", network="n2"), Member("g", "n1", "10.0.0.9/32"))
-    judge = Judge(wanted, ["member/g/n1/10.0.0.8/32"], ())
+    judge = Judge(wanted, ["member/g/n1/10.0.0.8/32"], before(wanted, Member("g", "n1", "10.0.0.8/32")))
     assert not judge.is_unwanted(tcp(9, 1, 80, zone=wanted.zones["n1"]))
     assert judge.is_unwanted(tcp(9, 1, 80, zone=wanted.zones["n2"]))
     assert judge.is_unwanted(tcp(8, 1, 80, zone=wanted.zones["n1"]))
 
 
 def test_what_a_removed_port_had_is_cut_so_that_no_heir_gets_it() -> None:
-    before = fragment(vif(1), state())
-    assert isinstance(before, Fragment)
-    judge = Judge(state(vif(2)), ["vif/n1p1"], [before])
+    judge = Judge(state(vif(2)), ["vif/n1p1"], before(state(), vif(1)))
+    assert judge.zones == frozenset({1})
     assert judge.is_unwanted(tcp(9, 1, 80)) and judge.is_unwanted(tcp(1, 9, 80))
     assert not judge.is_unwanted(tcp(9, 3, 80))
+
+
+def test_a_new_port_inherits_only_what_its_rules_let_in() -> None:
+    wanted = state(Group("g", (ANY, Rule("ingress", "IPv4", 6, 80, 80))), vif(1, "g"))
+    judge = Judge(wanted, ["vif/n1p1"], {})
+    assert judge.is_unwanted(tcp(9, 1, 81)) and not judge.is_unwanted(tcp(9, 1, 80))
+
+
+def test_link_local_addresses_are_a_ports_own() -> None:
+    wanted = state(Group("g", (Rule("ingress", "IPv6", 6, 80, 80),)), vif(1, "g"))
+    local = "fe80::200:5eff:fe00:5301"
+    judge = Judge(wanted, ["group/g"], before(wanted, Group("g", (Rule("ingress", "IPv6"),))))
+    assert judge.is_unwanted(connection("fe80::9", local, 81))
+    assert not judge.is_unwanted(connection("fe80::9", local, 80))
+    gone = Judge(state(), ["vif/n1p1"], before(state(), vif(1)))
+    assert gone.is_unwanted(connection("fe80::9", local, 80))
 
 
 def test_an_address_that_two_ports_share_keeps_what_either_admits() -> None:
@@ -68,9 +105,38 @@ def test_an_address_that_two_ports_share_keeps_what_either_admits() -> None:
         for n, group in ((1, "open"), (2, "closed"))
     ]
     wanted = state(Group("open", (Rule("ingress", "IPv4"),)), Group("closed", ()), *ports)
-    assert not Judge(wanted, ["group/closed"], ()).is_unwanted(tcp(9, 50, 80))
+    old = before(wanted, Group("closed", (ANY,)))
+    assert not Judge(wanted, ["group/closed"], old).is_unwanted(tcp(9, 50, 80))
+
+
+def test_a_port_with_a_range_has_no_say_about_anothers_own_address() -> None:
+    wide = Vif(
+        "w", "n1", "00:00:5e:00:53:0a", 1500, "pv", guard=Guard((Source("00:00:5e:00:53:0a", "0.0.0.0/0"),), ("open",))
+    )
+    wanted = state(Group("open", (ANY, Rule("ingress", "IPv4"))), Group("g", ()), wide, vif(1, "g"))
+    judge = Judge(wanted, ["group/g"], before(wanted, Group("g", (ANY, Rule("ingress", "IPv4")))))
+    assert judge.is_unwanted(tcp(9, 1, 80))
+
+
+def test_a_port_with_a_range_that_goes_takes_no_connection_of_others_along() -> None:
+    mac = "00:00:5e:00:53:0a"
+    wide = Vif("w", "n1", mac, 1500, "pv", guard=Guard((Source(mac, "0.0.0.0/0"),), ("open",)))
+    wanted = state(Group("g", (ANY, Rule("ingress", "IPv4"))), vif(1, "g"), vif(2, "g"))
+    judge = Judge(wanted, ["vif/w"], before(wanted, wide))
+    assert judge.is_unwanted(tcp(1, 9, 80)), "nobody has the second address any more"
+    assert not judge.is_unwanted(tcp(1, 2, 80))
+
+
+def test_a_range_decides_where_nobody_has_the_address_itself() -> None:
+    wide = Vif(
+        "w", "n1", "00:00:5e:00:53:0a", 1500, "pv", guard=Guard((Source("00:00:5e:00:53:0a", "10.0.0.0/28"),), ("g",))
+    )
+    wanted = state(Group("g", (Rule("ingress", "IPv4", 6, 80, 80),)), wide)
+    judge = Judge(wanted, ["group/g"], before(wanted, Group("g", (Rule("ingress", "IPv4"),))))
+    assert judge.is_unwanted(tcp(30, 9, 81)) and not judge.is_unwanted(tcp(30, 9, 80))
+    assert not judge.is_unwanted(tcp(30, 20, 81))
 
 
 def test_without_memory_of_what_was_in_force_everything_is_judged() -> None:
-    judge = Judge(state(Group("g", ()), vif(1, "g")), None, ())
+    judge = Judge(state(Group("g", ()), vif(1, "g")), None, {})
     assert judge.is_unwanted(tcp(1, 9, 80))

@@ -13,7 +13,7 @@ from .conftest import Desk, Row
 HOST, OTHER = "host-a", "host-b"
 
 
-def tell(desk: Desk, host: str, key: str, state: Literal["active", "waiting", "error"], why: str = "") -> None:
+def tell(desk: Desk, host: str, key: str, state: Literal["active", "waiting", "error", "gone"], why: str = "") -> None:
     with desk.store.write() as tx:
         write_report(tx, host, Report(revision=1, statuses=(Status(key, state, why),)))
 
@@ -54,3 +54,34 @@ def test_one_host_that_is_well_does_not_hide_another_that_is_not(desk: Desk) -> 
     tell(desk, HOST, f"dhcp/{network['id']}", "error", "no dnsmasq")
     tell(desk, OTHER, f"dhcp/{network['id']}", "active")
     assert seen(desk, "port", server["id"]) == ("ERROR", "host host-a: no dnsmasq")
+
+
+def test_a_lease_in_trouble_shows_at_its_port_once_that_is_plugged(desk: Desk) -> None:
+    network, _ = served_network(desk)
+    port = desk.create("port", network_id=network["id"], **{"binding:host_id": HOST})
+    vif, lease = f"vif/{port['id']}", f"lease/{port['id']}"
+    tell(desk, HOST, lease, "error", "name is not one word")
+    assert seen(desk, "port", port["id"]) == ("DOWN", "")
+    tell(desk, HOST, vif, "active")
+    assert seen(desk, "port", port["id"]) == ("ERROR", "DHCP: name is not one word")
+    tell(desk, OTHER, lease, "active")
+    tell(desk, HOST, vif, "active")
+    assert seen(desk, "port", port["id"]) == ("ERROR", "DHCP: name is not one word")
+    tell(desk, HOST, lease, "error", "another")
+    assert seen(desk, "port", port["id"]) == ("ERROR", "DHCP: another")
+    tell(desk, HOST, lease, "active")
+    assert seen(desk, "port", port["id"]) == ("ACTIVE", "")
+    tell(desk, HOST, lease, "error", "again")
+    tell(desk, HOST, vif, "error", "no link")
+    tell(desk, HOST, lease, "active")
+    assert seen(desk, "port", port["id"]) == ("ERROR", "no link")
+
+
+def test_a_lease_of_a_port_that_is_gone_leaves_nothing_behind(desk: Desk) -> None:
+    network, _ = served_network(desk)
+    port = desk.create("port", network_id=network["id"], **{"binding:host_id": HOST})
+    tell(desk, HOST, f"lease/{port['id']}", "error", "no")
+    desk.delete("port", port["id"])
+    tell(desk, HOST, f"lease/{port['id']}", "gone")
+    with desk.store.read() as tx:
+        assert reason(tx, "lease", port["id"]) == ""

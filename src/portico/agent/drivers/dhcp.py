@@ -21,7 +21,7 @@ from portico.agent import dnsmasq, kernel, netlink, owner
 from portico.agent.delta import Delta, Trouble, Wanted
 from portico.agent.drivers.link import LinkTable
 from portico.agent.links import Links
-from portico.agent.server import Server
+from portico.agent.server import Server, check_options
 from portico.hoststate import Dhcp, Lease
 
 FOLDER = "dhcp"
@@ -188,6 +188,9 @@ class DhcpDriver:
         for path in (folder, state):
             path.mkdir(parents=True, exist_ok=True, mode=0o755)
         _write(state / dnsmasq.NETWORK, item.network_id)
+        wanted_options = dict(item.files)[dnsmasq.OPTIONS]
+        if wanted_options != _read(folder / dnsmasq.OPTIONS):
+            check_options(wanted_options)
         server = self._server(short)
         # Without a server nothing tells whether the link still ends in the namespace that has the name.
         rewire = before is None or not before.running or (before.bridge, before.wire) != (item.bridge, item.wire)

@@ -43,6 +43,7 @@ class FilterDriver:
         self._rules = ruleset.Ruleset()
         self._generation: int | None = None
         self._wanted = Wanted()
+        self._uncut: dict[str, Fragment] = {}
 
     def plan(self, wanted: Wanted, keys: Collection[str]) -> tuple[dict[str, Any], dict[str, Trouble]]:
         """See Driver."""
@@ -82,16 +83,27 @@ class FilterDriver:
             try:
                 self._commit(put, delta.gone)
             except NftError:
-                troubles = {key: Trouble(f"nft: {error}") for key in [*delta.put, *delta.gone]}
-        changed = [key for key in [*put, *delta.gone] if key in delta.before]
-        if changed or not known:
-            judge = Judge(self._wanted, changed if known else None, [delta.before[key] for key in changed])
-            self._conntrack.remove(judge.is_unwanted)
+                return {key: Trouble(f"nft: {error}") for key in [*delta.put, *delta.gone]}
+        changed = [*put, *delta.gone]
+        self._uncut |= {key: delta.before[key] for key in changed if key in delta.before}
+        try:
+            self._cut(changed if known else None)
+        except OSError as error:
+            # As after a restart: the next pass puts everything, and judges every connection.
+            self._generation = None
+            troubles |= {key: Trouble(f"connection tracking: {error}") for key in changed}
         return troubles
 
     def is_ours(self) -> bool:
         """Return whether the rules in our namespace are those of our last transaction."""
         return self._generation == self._kernel_generation()
+
+    def _cut(self, changed: Collection[str] | None) -> None:
+        """Cut connections that are no longer let in, after a change of the rules (None: of all of them)."""
+        judge = Judge(self._wanted, changed, self._uncut)
+        if judge.zones is None or judge.zones:
+            self._conntrack.remove(judge.zones, judge.is_unwanted)
+        self._uncut = {}
 
     def _commit(self, put: Mapping[str, Fragment], gone: Collection[str]) -> None:
         """Put fragments in force; the rules stay as they were if nft refuses."""
