@@ -87,6 +87,15 @@ class Endpoints:
                 hint = f": to use port {port['id']}, give --driver-opt {option.PORT}={port['id']}" if port else ""
                 raise Conflict(f"Address {address} was not reserved for endpoint {endpoint_id}{hint}.")
             ports.append(port)
+        try:
+            return self._plug(record, endpoint_id, ports, wanted.mac_address.lower(), options)
+        except PorticoError:
+            self._reservations.put_back(ports)
+            raise
+
+    def _plug(
+        self, record: DockerNetwork, endpoint_id: str, ports: Sequence[Object], mac: str, options: EndpointOptions
+    ) -> Object:
         groups = resolve_groups(self._api, options.security_groups)
         group = ""
         if (record.expose if options.expose is None else options.expose) and options.exposed:
@@ -95,7 +104,6 @@ class Endpoints:
         changes = self._plugged(endpoint_id, use.Use(self._host, record.id, group))
         if groups is not None:
             changes["security_groups"] = list(groups)
-        mac = wanted.mac_address.lower()
         is_bound = ports[0]["binding:host_id"] == self._host
         if len(ports) == 1 and is_bound and groups is None and mac in ("", ports[0]["mac_address"]):
             # Only who uses the port is left to write: that can wait until the container is on its way (see `join`).

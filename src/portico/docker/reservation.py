@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from ipaddress import ip_address
 
@@ -155,6 +155,13 @@ class Reservations:
                     return port
         port = self.holder(record, canonical)
         return None if port is None or self._held.endpoint(port["id"]) else port
+
+    def put_back(self, ports: Iterable[Object]) -> None:
+        """Keep ports in memory again that were taken for an endpoint which came to nothing: ReleaseAddress is next."""
+        with self._lock:
+            self._ports.update(
+                ((item["subnet_id"], item["ip_address"]), port) for port in ports for item in port["fixed_ips"]
+            )
 
     def note_released(self, port: Object) -> None:
         """Remember that the engine's ReleaseAddress of a deleted port is still to come, and has nothing left to do.

@@ -179,3 +179,25 @@ def test_two_hosts_that_adopt_one_port_do_not_both_use_it(engine: EngineCalls, a
     with pytest.raises(CallFailed, match="was taken by another host"):
         engine.connect(network, ADDRESS, options={"portico.port": "mine"})
     assert [port["device_id"] for port in api.list("ports", name="mine")] == ["of another host"]
+
+
+def test_an_endpoint_that_came_to_nothing_is_cleaned_up_when_the_api_is_back(
+    engine: EngineCalls, api: InProcessApi
+) -> None:
+    network = engine.create_network("10.1.0.0/24", version6=["2001:db8::/64"])
+    requests: list[str] = []
+
+    def goes_away_before_create(name: str) -> None:
+        requests.append(name)
+        if requests == ["IpamDriver.RequestAddress"] * 2:
+            api.before = away
+
+    engine.after = goes_away_before_create
+    with pytest.raises(CallFailed, match="as expected"):
+        engine.connect(network, ADDRESS, "2001:db8::7")
+    for pool, address in ((network.pools[0][0], ADDRESS), (network.pools[1][0], "2001:db8::7")):
+        with pytest.raises(CallFailed, match="as expected"):
+            engine.call("IpamDriver.ReleaseAddress", PoolID=pool, Address=address)
+    api.before = lambda _method, _path: None
+    engine.do_what_waits()
+    assert api.list("ports", device_owner=[RESERVED, ENDPOINT]) == []
