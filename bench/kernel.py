@@ -11,6 +11,7 @@ from bench.figure import Figure, median
 from bench.load import request, send
 from bench.running import Site, site
 
+STARTS = 5
 SINGLE = 40
 PORTS = 1_000
 NETWORKS = 10
@@ -19,14 +20,23 @@ COMPARISONS = 5
 
 def measure() -> list[Figure]:
     """Measure the way of single ports, 1,000 ports on one host, and memory with ten networks that serve DHCP."""
+    figures = [_start()]
     with site() as portico:
-        started = Figure("`portico up` serves", portico.started_s, "s", at_most=2)
-        figures = [started, *_single(portico)]
+        figures += _single(portico)
     with site(PORTICO_AGENT_RECONCILE_S="3", PORTICO_LOG_LEVEL="debug") as portico:
         figures += _full_host(portico)
     with site() as portico:
         figures += _memory(portico)
     return figures
+
+
+def _start() -> Figure:
+    """Measure the start on fresh hosts, where the database has to be made too."""
+    seconds = []
+    for _ in range(STARTS):
+        with site() as portico:
+            seconds.append(portico.started_s)
+    return Figure(f"`portico up` serves, median of {STARTS}", median(seconds), "s", at_most=2)
 
 
 def _bound(network: str, **profile: object) -> dict[str, Any]:
@@ -44,11 +54,16 @@ def _single(portico: Site) -> list[Figure]:
     _await_active(portico, portico.call("POST", "/v2.0/ports", {"port": _bound(network)})["port"]["id"])
     seconds = []
     for _ in range(SINGLE):
-        port = portico.call("POST", "/v2.0/ports", {"port": _bound(network)})["port"]["id"]
+        # From before the request is sent: the commit comes before its answer, and the agent does not wait for that.
         start = time.perf_counter()
+        port = portico.call("POST", "/v2.0/ports", {"port": _bound(network)})["port"]["id"]
         _await_active(portico, port)
         seconds.append(time.perf_counter() - start)
-    return [Figure("API commit to port ACTIVE in the kernel, p50", median(seconds) * 1e3, "ms", at_most=30)]
+    return [
+        Figure(
+            "request for a bound port sent to port ACTIVE in the kernel, p50", median(seconds) * 1e3, "ms", at_most=30
+        )
+    ]
 
 
 def _full_host(portico: Site) -> list[Figure]:
@@ -98,7 +113,7 @@ def _memory(portico: Site) -> list[Figure]:
     time.sleep(1)
     return [
         Figure(
-            "memory of all processes, 10 networks with DHCP", portico.memory_mib(), "MiB", at_most=150,
+            "memory of all processes, 10 networks with DHCP", portico.memory_mb(), "MB", at_most=150,
             beside="Neutron: 1.3 GB",
         )
     ]  # fmt: skip

@@ -68,12 +68,12 @@ class Site:
         self.call("POST", "/v2.0/subnets", {"subnet": subnet})
         return network_id
 
-    def memory_mib(self) -> float:
-        """Return the resident memory of all processes of Portico on the host, dnsmasq included, in MiB."""
+    def memory_mb(self) -> float:
+        """Return the resident memory of all processes of Portico on the host, dnsmasq included, in MB (10^6 bytes)."""
         listing = self.host.run(["/bin/ps", "axo", "rss=,args="], timeout_s=10).out
         lines = [line.split(None, 1) for line in listing.splitlines()]
         ours = [int(rss) for rss, words in lines if "portico" in words and "holder.py" not in words]
-        return sum(ours) / 1024
+        return sum(ours) * 1024 / 1e6  # ps(1) counts in KiB
 
 
 def connector(path: Path) -> Connect:
