@@ -7,10 +7,14 @@ import argparse
 import sys
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from portico.cli import output
 from portico.cli.context import Context
+from portico.errors import NotFound
+
+if TYPE_CHECKING:
+    from portico.client import Client
 
 Object = Mapping[str, Any]
 DOCKER_OWNER = "docker:"
@@ -32,7 +36,8 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
         n for n in client.list("networks") if not arguments.networks or {n["id"], n["name"]} & set(arguments.networks)
     ]
     subnets = _by_network(client.list("subnets"))
-    ports = _by_network(client.list("ports"))
+    names = {network["id"] for network in networks}
+    ports = _by_network(_told(client, port) for port in client.list("ports") if port["network_id"] in names)
     found = [{**n, "subnets": subnets[n["id"]], "ports": ports[n["id"]]} for n in sorted(networks, key=_name)]
     if arguments.format == "tree":
         text = "".join(f"{line}\n" for network in found for line in tree(network))
@@ -40,6 +45,16 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     else:
         sys.stdout.write(output.document(found, arguments.format))
     return 0
+
+
+def _told(client: Client, port: Object) -> Object:
+    """Return a port with why it is not ACTIVE as its `status_reason`; only such a port costs a request."""
+    if port["status"] == "ACTIVE":
+        return {**port, "status_reason": ""}
+    try:
+        return {**port, "status_reason": client.get_json(f"/portico/v1/ports/{port['id']}/status")["reason"]}
+    except NotFound:  # it went since the list was read
+        return {**port, "status_reason": ""}
 
 
 def _by_network(objects: Iterable[Object]) -> dict[str, list[Object]]:
@@ -89,6 +104,8 @@ def _port(port: Object) -> Iterator[str]:
         return
     addresses = ", ".join(fixed["ip_address"] for fixed in port["fixed_ips"]) or "no address"
     yield f"port {_title(port)}  {port['status']}{_off(port)}  {addresses}  {port['mac_address']}"
+    if port["status_reason"]:
+        yield port["status_reason"]
     owner, device = port["device_owner"], port["device_id"]
     host = port.get("binding:host_id") or ""
     if owner or device or host:

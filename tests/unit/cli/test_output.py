@@ -20,7 +20,7 @@ SUBNET = {"id": "s1", "name": "", "cidr": "10.1.0.0/24", "gateway_ip": "10.1.0.1
 PORT = {
     "id": "p1", "name": "web", "status": "ACTIVE", "admin_state_up": True, "mac_address": "02:00:00:00:00:01",
     "fixed_ips": [{"ip_address": "10.1.0.2"}], "device_owner": "docker:endpoint", "device_id": "0123456789abcdef",
-    "binding:host_id": "h1", "binding:vif_type": "veth",
+    "binding:host_id": "h1", "binding:vif_type": "veth", "status_reason": "",
 }  # fmt: skip
 NETWORK = {"id": "n1", "name": "blue", "status": "ACTIVE", "admin_state_up": False, "mtu": 1400}
 
@@ -53,6 +53,7 @@ def test_a_tree_shows_subnets_ports_workloads_and_what_is_switched_off() -> None
         "device_id": "",
         "binding:host_id": "",
         "status": "DOWN",
+        "status_reason": "tap x does not exist",
     }
     assert list(tree({**NETWORK, "subnets": [SUBNET], "ports": [marker, PORT, bare]})) == [
         "network blue  ACTIVE (switched off)  mtu 1400",
@@ -61,6 +62,7 @@ def test_a_tree_shows_subnets_ports_workloads_and_what_is_switched_off() -> None
         "├─ port web  ACTIVE  10.1.0.2  02:00:00:00:00:01",
         "│  docker:endpoint  0123456789ab  on h1 as veth",
         "└─ port p1  DOWN  no address  02:00:00:00:00:01",
+        "   tap x does not exist",
     ]
 
 

@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`portico topology` against a real API."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import yaml
+
+from portico.client import Client
+
+from .conftest import Portico
+
+REASON = "tap tap-x does not exist on this host yet"
+
+
+@pytest.fixture
+def port(portico: Portico, network: str, api_url: str) -> Iterator[str]:
+    """The id of a port that waits for its tap, as an agent told."""
+    made = portico("port", "create", "web", "--network", network, "--binding-host-id", "h9", "-f", "json").json
+    status = {"key": f"vif/{made['id']}", "state": "waiting", "reason": REASON}
+    with Client(api_url) as client:
+        client.put_json("/portico/v1/hosts/h9/status", {"revision": 1, "statuses": [status]})
+    yield made["id"]
+    portico("port", "delete", made["id"])
+
+
+def test_the_tree_says_why_a_port_is_not_active(portico: Portico, network: str, port: str) -> None:
+    shown = portico("topology", network)
+    assert shown.code == 0 and REASON in shown.out
+    at = next(number for number, line in enumerate(shown.out.splitlines()) if "port web  DOWN" in line)
+    assert shown.out.splitlines()[at + 1].endswith(REASON)
+
+
+@pytest.mark.parametrize(("form", "read"), [("json", json.loads), ("yaml", yaml.safe_load)])
+def test_documents_hold_networks_with_their_subnets_and_ports(
+    portico: Portico, network: str, port: str, form: str, read: Callable[[str], Any]
+) -> None:
+    (found,) = read(portico("topology", network, "-f", form).out)
+    assert found["name"] == network
+    assert [subnet["name"] for subnet in found["subnets"]] == [f"{network}4"]
+    (shown,) = [item for item in found["ports"] if item["id"] == port]
+    assert (shown["status"], shown["status_reason"]) == ("DOWN", REASON)
+    assert read(portico("topology", "nobody", "-f", form).out) == []
