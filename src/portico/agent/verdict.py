@@ -78,6 +78,7 @@ class Judge:
         self._wanted = wanted
         self._changed = changed
         self._before = before
+        self._concerned: dict[tuple[int, bytes], bool] = {}
         self._refused: dict[tuple[object, ...], bool] = {}
 
     @cached_property
@@ -89,6 +90,15 @@ class Judge:
         changed = (vif.network_id for vif in self._wanted.of(Vif) if vif.port_id in self._affected and vif.guard)
         return frozenset(left.union(self._wanted.zones[name] for name in changed if name in self._wanted.zones))
 
+    def concerns(self, zone: int, address: bytes) -> bool:
+        """Return whether the change concerns connections that have `address` at one end."""
+        key = (zone, address)
+        if key not in self._concerned:
+            owners = self._owners.having(zone, address)
+            affected = any(vif is not None and vif.port_id in self._affected for vif in owners)
+            self._concerned[key] = affected or bool(self._left.having(zone, address))
+        return self._concerned[key]
+
     def is_unwanted(self, connection: Connection) -> bool:
         """Return whether `connection` has to be cut."""
         source, destination = connection.source, connection.destination
@@ -97,17 +107,15 @@ class Judge:
         )
 
     def _is_refused(self, direction: str, address: bytes, remote: bytes, connection: Connection) -> bool:
+        if not self.concerns(connection.zone, address):
+            return False
         low = 0 if connection.protocol in rules.PORTED else connection.low
         key = (connection.zone, direction, address, remote, connection.protocol, low, connection.high)
         if key not in self._refused:
             flow = Flow(direction, ipaddress.ip_address(remote), connection.protocol, low, connection.high)
-            self._refused[key] = self._refuses(connection.zone, address, flow)
+            owners = self._owners.having(connection.zone, address)
+            self._refused[key] = not any(vif is not None and self._admits(vif, flow) for vif in owners)
         return self._refused[key]
-
-    def _refuses(self, zone: int, address: bytes, flow: Flow) -> bool:
-        owners = [vif for vif in self._owners.having(zone, address) if vif is not None]
-        concerned = self._left.having(zone, address) or any(vif.port_id in self._affected for vif in owners)
-        return bool(concerned) and not any(self._admits(vif, flow) for vif in owners)
 
     @cached_property
     def _groups(self) -> dict[str, Group]:

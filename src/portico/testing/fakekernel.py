@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import errno
 import itertools
-from collections.abc import Callable
 from dataclasses import replace
-from ipaddress import ip_address
 
 from portico.agent import netlink
 from portico.agent.drivers.conntrack import Conntrack
@@ -19,7 +17,7 @@ from portico.agent.drivers.libnftables import Nft, NftError
 from portico.agent.links import BRIDGE_SETTINGS, Link, Links
 from portico.agent.netlink import NetlinkError
 from portico.agent.redirect import Redirects
-from portico.agent.verdict import Connection
+from portico.agent.verdict import Connection, Judge
 from portico.testing.faults import Faults, Outcome
 from portico.testing.nft_state import NftState, Table
 
@@ -224,9 +222,9 @@ class FakeConntrack(Conntrack):
     def __init__(self) -> None:
         pass
 
-    def remove(self, unwanted: Callable[[Connection], bool]) -> int:
-        """See Conntrack; what is unwanted is asked about one connection, so that the judge is at work too."""
-        return int(unwanted(Connection(1, ip_address("192.0.2.10"), ip_address("192.0.2.11"), 6, 40000, 80)))
+    def remove(self, judge: Judge) -> int:
+        """See Conntrack; the judge is asked about one connection, so that it is at work too."""
+        return int(judge.is_unwanted(Connection(1, bytes([192, 0, 2, 10]), bytes([192, 0, 2, 11]), 6, 40000, 80)))
 
     def clear_zone(self, zone: int) -> None:
         """See Conntrack."""

@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 
 import pytest
 
 from portico.agent.delta import Delta, Forgotten, Wanted
 from portico.agent.drivers.nft import FilterDriver
-from portico.agent.verdict import Connection
+from portico.agent.verdict import Connection, Judge
 from portico.hoststate import Bridge, Group, Guard, Source, Vif
 from portico.testing.fakekernel import FakeConntrack, FakeKernel, FakeNetfilter, FakeNft
 from portico.testing.faults import Faults
@@ -25,8 +25,8 @@ class Stubborn(FakeConntrack):
         self.failures = 0
         self.asked: list[tuple[Collection[int] | None, bool]] = []
 
-    def remove(self, zones: Collection[int] | None, unwanted: Callable[[Connection], bool]) -> int:
-        self.asked.append((zones, unwanted(LEFT)))
+    def remove(self, judge: Judge) -> int:
+        self.asked.append((judge.zones, judge.is_unwanted(LEFT)))
         if self.failures:
             self.failures -= 1
             raise OSError(105, "No buffer space available")

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import socket
 import struct
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 
 from portico.agent import netlink
 from portico.agent.netlink import NetlinkError
-from portico.agent.verdict import Connection
+from portico.agent.verdict import Connection, Judge
 
 _CT_GET = 0x0101
 _CT_DELETE = 0x0102
@@ -28,6 +28,17 @@ _PROTO_NUM, _SRC_PORT, _DST_PORT = 1, 2, 3
 _ICMP_TYPE, _ICMP_CODE, _ICMP6_TYPE, _ICMP6_CODE = 5, 6, 8, 9
 _NESTED = 0x8000
 
+_HEAD = struct.Struct("=HH")
+_USUAL = [
+    (
+        size,
+        _HEAD.pack(12 + 2 * size, _TUPLE_IP | _NESTED) + _HEAD.pack(4 + size, source),
+        _HEAD.pack(4 + size, destination),
+    )
+    for size, source, destination in ((4, _SRC4, _DST4), (16, _SRC6, _DST6))
+]
+"""Of an original tuple with IPv4 and with IPv6: an address's length, and the headers before source and destination."""
+
 _ZONES_AT_ONCE = 4
 """For more zones than these the whole table is asked for once: the kernel goes through all of it each time."""
 
@@ -38,33 +49,42 @@ class Conntrack:
     def __init__(self, netfilter: netlink.Socket) -> None:
         self._netfilter = netfilter
 
-    def remove(self, zones: Collection[int] | None, unwanted: Callable[[Connection], bool]) -> int:
-        """Remove the entries in `zones` (None for all) that `unwanted` says; return how many."""
-        doomed = [entry for entry, connection in self._connections(zones) if unwanted(connection)]
+    def remove(self, judge: Judge) -> int:
+        """Remove the entries that `judge` says are unwanted; return how many.
+
+        Most are told apart by their addresses alone: the rest of an entry is read only when the judge is concerned.
+        """
+        doomed = []
+        for zone, original, entry in self._entries(judge.zones):
+            source, destination = _addresses(original)
+            if judge.concerns(zone, source) or judge.concerns(zone, destination):
+                protocol, low, high = _transport(original)
+                if judge.is_unwanted(Connection(zone, source, destination, protocol, low, high)):
+                    doomed.append(entry)
         for entry in doomed:
             self._delete(entry)
         return len(doomed)
 
     def clear_zone(self, zone: int) -> None:
         """Remove all entries of a zone."""
-        self.remove([zone], lambda _: True)
+        for _, _, entry in [*self._entries({zone})]:
+            self._delete(entry)
 
-    def _connections(self, zones: Collection[int] | None) -> Iterator[tuple[bytes, Connection]]:
-        """Yield each entry as the kernel tells it, and read.
+    def _entries(self, zones: Collection[int] | None) -> Iterator[tuple[int, bytes, bytes]]:
+        """Yield zone, original tuple and message of the entries in `zones`, or of all.
 
-        Linux from 6.8 on tells those of one zone when asked to; an older one tells all, and so is everyone when there
-        are many zones, for each question goes through the whole table.
+        Linux from 6.8 on tells those of one zone when asked to; an older one tells all, and so does any when there are
+        many zones, for each question goes through the whole table.
         """
-        if zones is None or len(zones) > _ZONES_AT_ONCE:
-            questions = [b""]
-        else:
-            questions = [netlink.attr(_ZONE, struct.pack("!H", zone)) for zone in zones]
-        for question in questions:
-            asked = zones if not question else [int.from_bytes(question[4:6], "big")]
-            for entry in self._netfilter.dump(_CT_GET, _NFGEN.pack(socket.AF_UNSPEC, 0, 0) + question):
+        body = _NFGEN.pack(socket.AF_UNSPEC, 0, 0)
+        questions: list[tuple[Collection[int] | None, bytes]] = [(zones, body)]
+        if zones is not None and len(zones) <= _ZONES_AT_ONCE:
+            questions = [({zone}, body + netlink.attr(_ZONE, struct.pack("!H", zone))) for zone in zones]
+        for asked, question in questions:
+            for entry in self._netfilter.dump(_CT_GET, question):
                 zone, original = _zone_and_original(entry)
                 if asked is None or zone in asked:
-                    yield entry, _connection(zone, original)
+                    yield zone, original, entry
 
     def _delete(self, entry: bytes) -> None:
         parts = netlink.attributes(entry, _NFGEN.size)
@@ -90,17 +110,18 @@ def _zone_and_original(entry: bytes) -> tuple[int, bytes]:
     return 0, original
 
 
-def _connection(zone: int, original: bytes) -> Connection:
-    parts = netlink.attributes(original)
-    ip = netlink.attributes(parts[_TUPLE_IP])
-    proto = netlink.attributes(parts[_TUPLE_PROTO])
+def _addresses(original: bytes) -> tuple[bytes, bytes]:
+    """Return source and destination; the order in which every kernel so far tells them is tried first."""
+    for size, first, second in _USUAL:
+        if original.startswith(first) and original.startswith(second, 8 + size):
+            return original[8 : 8 + size], original[12 + size : 12 + 2 * size]
+    ip = netlink.attributes(netlink.attributes(original)[_TUPLE_IP])
+    return (ip[_SRC4], ip[_DST4]) if _SRC4 in ip else (ip[_SRC6], ip[_DST6])
+
+
+def _transport(original: bytes) -> tuple[int, int, int]:
+    """Return the protocol with source and destination port, or ICMP type and code."""
+    proto = netlink.attributes(netlink.attributes(original)[_TUPLE_PROTO])
     low = proto.get(_SRC_PORT) or proto.get(_ICMP_TYPE) or proto.get(_ICMP6_TYPE) or b""
     high = proto.get(_DST_PORT) or proto.get(_ICMP_CODE) or proto.get(_ICMP6_CODE) or b""
-    return Connection(
-        zone=zone,
-        source=ip[_SRC4] if _SRC4 in ip else ip[_SRC6],
-        destination=ip[_DST4] if _DST4 in ip else ip[_DST6],
-        protocol=proto[_PROTO_NUM][0],
-        low=int.from_bytes(low, "big"),
-        high=int.from_bytes(high, "big"),
-    )
+    return proto[_PROTO_NUM][0], int.from_bytes(low, "big"), int.from_bytes(high, "big")

@@ -102,7 +102,7 @@ class FilterDriver:
         """Cut connections that are no longer let in, after a change of the rules (None: of all of them)."""
         judge = Judge(self._wanted, changed, self._uncut)
         if judge.zones is None or judge.zones:
-            self._conntrack.remove(judge.zones, judge.is_unwanted)
+            self._conntrack.remove(judge)
         self._uncut = {}
 
     def _commit(self, put: Mapping[str, Fragment], gone: Collection[str]) -> None:
