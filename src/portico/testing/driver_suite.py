@@ -23,14 +23,16 @@ from portico.agent.drivers.conntrack import Conntrack
 from portico.agent.drivers.libnftables import Nft
 from portico.agent.drivers.link import BridgeDriver, CarrierDriver, LinkTable, PairDriver
 from portico.agent.drivers.nft import FilterDriver
+from portico.agent.drivers.tap import TapDriver
 from portico.agent.links import Links
+from portico.agent.redirect import Redirects
 from portico.backends.bridge import plan
 from portico.hoststate import Bridge, HostObject, Vif, key_of
 from portico.testing.backend_suite import example_world
 from portico.testing.faults import Crash, Faults
 from portico.testing.world import HOSTS
 
-ORDER = ("bridges", "pairs", "filters", "carriers")
+ORDER = ("bridges", "pairs", "filters", "carriers", "taps")
 each_driver = pytest.mark.parametrize("position", range(len(ORDER)), ids=ORDER)
 
 
@@ -38,12 +40,14 @@ each_driver = pytest.mark.parametrize("position", range(len(ORDER)), ids=ORDER)
 class Site:
     """A kernel to work on. `ours` and `host` are the links of the two namespaces, `host_netns` describes the latter.
 
-    `call` runs what touches the kernel, in whatever thread that has to be.
+    The taps of `tap_names` are there, as hypervisors make them; `redirects` is the host's namespace's. `call` runs what
+    touches the kernel, in whatever thread that has to be.
     """
 
     ours: Links
     host: Links
     host_netns: int
+    redirects: Redirects
     nft: Nft
     netfilter: netlink.Socket
     conntrack: Conntrack
@@ -63,6 +67,7 @@ class Stack:
             PairDriver(table, site.host, site.host_netns, "portico"),
             FilterDriver(site.nft, site.netfilter, site.conntrack),
             CarrierDriver(table),
+            TapDriver(table, site.host, site.redirects, site.host_netns, "portico"),
         )
 
     def want(self, objects: list[HostObject]) -> None:
@@ -107,6 +112,11 @@ class Stack:
 def objects() -> list[HostObject]:
     """Return a host's wanted state with bridges, guarded and unguarded ports, groups and members."""
     return plan.host_objects(example_world().snapshot(), HOSTS[0])
+
+
+def tap_names() -> list[str]:
+    """Return the names of the taps that `objects()` wants joined."""
+    return [item.tap_name for item in objects() if isinstance(item, Vif) and item.plug == "tap"]
 
 
 class DriverSuite:
@@ -241,6 +251,16 @@ def spoil(stack: Stack, position: int) -> str | None:
         case "filters":
             site.call(lambda: site.nft.run("delete table bridge portico\n"))
             return None
+        case "taps":
+            tapped = next(item for item in objects() if isinstance(item, Vif) and item.plug == "tap")
+
+            def part() -> None:
+                tap = site.host.find(tapped.tap_name)
+                assert tap is not None
+                site.redirects.remove(tap.index)
+
+            site.call(part)
+            return key_of(tapped)
         case _:
             site.call(lambda: site.ours.change(link, up=False))
             return key_of(vif)

@@ -12,7 +12,8 @@ from portico.agent import netlink
 from portico.agent.drivers.conntrack import Conntrack
 from portico.agent.drivers.libnftables import Nft
 from portico.agent.links import Links
-from portico.testing.driver_suite import DriverSuite, Site
+from portico.agent.redirect import Redirects
+from portico.testing.driver_suite import DriverSuite, Site, tap_names
 from portico.testing.faults import Faults
 from portico.testing.lab import Lab
 
@@ -26,12 +27,15 @@ class TestDriversOnTheKernel(DriverSuite):
     def lab(self) -> Iterator[None]:
         with Lab() as lab:
             ours, host = lab.host("ours"), lab.host("host")
+            for name in tap_names():
+                host.run(["ip", "tuntap", "add", name, "mode", "tap"])
             netns = os.open(f"/proc/{host.pid}/ns/net", os.O_RDONLY)
             netfilter = ours.call(lambda: netlink.Socket(netlink.NETFILTER))
             self._site = Site(
                 ours=ours.call(lambda: Links(netlink.Socket(netlink.ROUTE))),
                 host=host.call(lambda: Links(netlink.Socket(netlink.ROUTE))),
                 host_netns=netns,
+                redirects=host.call(lambda: Redirects(netlink.Socket(netlink.ROUTE))),
                 nft=ours.call(Nft),
                 netfilter=netfilter,
                 conntrack=Conntrack(netfilter),

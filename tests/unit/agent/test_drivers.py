@@ -13,6 +13,7 @@ from portico.testing.fakekernel import (
     FakeLinks,
     FakeNetfilter,
     FakeNft,
+    FakeRedirects,
 )
 from portico.testing.faults import Faults
 
@@ -25,6 +26,7 @@ class TestDriversOnAFakeKernel(DriverFaultSuite):
             ours=FakeLinks(kernel, OURS),
             host=FakeLinks(kernel, HOST),
             host_netns=DESCRIPTOR,
+            redirects=FakeRedirects(kernel),
             nft=FakeNft(kernel),
             netfilter=FakeNetfilter(kernel),
             conntrack=FakeConntrack(),
