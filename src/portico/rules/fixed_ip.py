@@ -55,8 +55,12 @@ def choose(tx: Transaction, port: Row, subnets: Sequence[Row], wanted: Sequence[
 
 
 def is_automatic(subnet: Row) -> bool:
-    """Tell whether ports make their addresses in the subnet of their MAC addresses."""
-    return subnet["ipv6_address_mode"] in SLAAC_MODES
+    """Tell whether ports make their addresses in the subnet of their MAC addresses.
+
+    Either mode says so: with ipv6_ra_mode alone a router outside Portico's care announces the prefix, and hosts form
+    the same addresses.
+    """
+    return subnet["ipv6_address_mode"] in SLAAC_MODES or subnet["ipv6_ra_mode"] in SLAAC_MODES
 
 
 def choose_wanted(tx: Transaction, port: Row, subnets: Sequence[Row], wanted: Sequence[Row]) -> Chosen:

@@ -18,7 +18,6 @@ MAX_DNS_SERVERS = 5
 MAX_HOST_ROUTES = 20
 # RFC 4862 section 5.5.3: an interface identifier is 64 bits long, so is the prefix that goes with it.
 SLAAC_PREFIX = 64
-SLAAC_MODES = ("slaac", "dhcpv6-stateless")
 
 
 def create(tx: Transaction, context: Context, body: Row) -> Row:
@@ -44,7 +43,7 @@ def create(tx: Transaction, context: Context, body: Row) -> Row:
     row = tx.insert("subnet", row)
     allocate.set_pools(tx, row["id"], ranges)
     tx.update("network", parent, {"subnets": [*parent["subnets"], row["id"]]})
-    if row["ipv6_address_mode"] in SLAAC_MODES:
+    if fixed_ip.is_automatic(row):
         fixed_ip.add_automatic(tx, row)
     dhcp.settle(tx, context, parent)
     return row
@@ -171,7 +170,7 @@ def _check_ipv6_modes(row: Row, cidr: IpNetwork) -> None:
             f"ipv6_ra_mode set to '{router}' with ipv6_address_mode set to '{address}' is not valid. If both "
             "attributes are set, they must be the same value"
         )
-    if (address or router) in SLAAC_MODES and cidr.prefixlen != SLAAC_PREFIX:
+    if fixed_ip.is_automatic(row) and cidr.prefixlen != SLAAC_PREFIX:
         raise invalid(f"Invalid CIDR {cidr} for IPv6 address mode: EUI-64 addresses require the prefix to be /64")
 
 
@@ -205,7 +204,7 @@ def update(tx: Transaction, context: Context, row: Row, changes: Row) -> Row:
 def delete(tx: Transaction, context: Context, row: Row) -> None:
     """Remove a subnet; addresses that Portico gave by itself (DHCP server, SLAAC) go with it, others are in the way."""
     holders = fixed_ip.ports_in(tx, row["id"])
-    automatic = row["ipv6_address_mode"] in SLAAC_MODES
+    automatic = fixed_ip.is_automatic(row)
     users = [
         port["id"]
         for port in holders

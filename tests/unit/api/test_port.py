@@ -207,6 +207,20 @@ def test_a_port_with_only_automatic_addresses_follows_its_mac_address_too(api: A
     assert addresses(both) == [f"2001:db8::{EUI64}"]
 
 
+@pytest.mark.parametrize("mode", ["ipv6_ra_mode", "ipv6_address_mode"])
+@pytest.mark.parametrize("value", ["slaac", "dhcpv6-stateless"])
+def test_one_of_the_two_modes_is_enough_for_automatic_addresses(api: Asker, mode: str, value: str) -> None:
+    network = api.network("192.0.2.0/24")
+    early = api.port(network)
+    subnet = api.subnet(network, "2001:db8::/64", **{mode: value})
+    assert len(addresses(api.show("ports", early["id"]))) == 2
+    assert addresses(api.port(network, mac_address=MAC)) == ["192.0.2.3", f"2001:db8::{EUI64}"]
+    answer = api.try_create("ports", network_id=network["id"], fixed_ips=[{"ip_address": "2001:db8::5"}])
+    assert answer.error == (400, "AllocationOnAutoAddressSubnet")
+    api.delete("subnets", subnet)
+    assert addresses(api.show("ports", early["id"])) == ["192.0.2.2"]
+
+
 def test_an_automatic_subnet_gives_no_other_address(api: Asker) -> None:
     network = api.create("networks")
     subnet = api.subnet(network, "2001:db8::/64", **SLAAC)
