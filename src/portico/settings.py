@@ -187,6 +187,9 @@ def load(
     for name, value in values.items():
         if problem := settings_check.problem(name, value):
             raise _wrong(name, given[name], problem)
+    name, problem = settings_check.conflict(values)
+    if problem:
+        raise _wrong(name, given[name], problem)
     return _build(values)
 
 

@@ -154,3 +154,13 @@ def problem(name: str, value: object) -> str:
     except ValueError as error:
         return str(error)
     return ""
+
+
+def conflict(values: Mapping[str, Any]) -> tuple[str, str]:
+    """Return the setting that does not go with others, and why; two empty texts if all go together."""
+    for version in (4, 6):
+        name = f"docker.ipv{version}_prefix_length"
+        pool = values[f"docker.ipv{version}_pool"]
+        if values[name] < ipaddress.ip_network(pool).prefixlen:
+            return name, f"must not be less than the prefix length of docker.ipv{version}_pool = '{pool}'"
+    return "", ""

@@ -75,6 +75,11 @@ def test_state_dir_and_run_dir_move_what_lies_in_them(tmp_path: Path) -> None:
         ("[network]\nmac_base = 'fa:16'", ["three octets"]),
         ("[docker]\nipv4_pool = '10.0.0.1/8'", ["docker.ipv4_pool", "host bits set"]),
         ("[docker]\nipv6_pool = '10.0.0.0/8'", ["docker.ipv6_pool"]),
+        (
+            "[docker]\nipv4_pool = '10.0.0.0/16'\nipv4_prefix_length = 12",
+            ["ipv4_prefix_length = 12", "ipv4_pool"],
+        ),
+        ("[docker]\nipv6_pool = 'fd00::/64'\nipv6_prefix_length = 60", ["docker.ipv6_prefix_length = 60", "ipv6_pool"]),
         ("[network]\ndns_domain = 'a..b'", ["network.dns_domain", "domain name"]),
     ],
 )

@@ -20,7 +20,8 @@ from portico.errors import Conflict, PorticoError
 from portico.settings import Settings
 
 LOG = logging.getLogger(__name__)
-STOP_TIMEOUT_S = 5
+# The Docker plugin answers calls that wait for the agent, and then writes down what is left: 13 s at most.
+STOP_TIMEOUT_S = 14
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -13,28 +13,11 @@ from portico.docker.api import Api, delete_if_there, find
 from portico.docker.pool import IpAddress, IpNetwork, Pending, PendingPools, PoolId, new_id, parse_id
 from portico.docker.record import DockerNetwork, Records
 from portico.docker.reservation import Reservations
-from portico.errors import BadRequest, Conflict, NotFound, SettingsError
+from portico.errors import BadRequest, Conflict, NotFound
 from portico.settings import DockerSettings
 
 LOCAL_SPACE = "portico-local"
 GLOBAL_SPACE = "portico-global"
-
-
-def check(settings: DockerSettings) -> None:
-    """Refuse prefix lengths of which the pools have no prefix.
-
-    Raises:
-        SettingsError: one line that says so.
-    """
-    for version, prefix, length in (
-        (4, settings.ipv4_pool, settings.ipv4_prefix_length),
-        (6, settings.ipv6_pool, settings.ipv6_prefix_length),
-    ):
-        if length < ip_network(prefix).prefixlen:
-            raise SettingsError(
-                f"docker.ipv{version}_prefix_length = {length}: must not be less than the prefix length of "
-                f"docker.ipv{version}_pool = '{prefix}'"
-            )
 
 
 class Ipam:

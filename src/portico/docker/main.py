@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 
 from portico.client import Client
-from portico.docker import engine, ipam, link
+from portico.docker import engine, link
 from portico.docker.endpoint import PLUG_WITHIN_S, Surroundings
 from portico.docker.engine import Inventory
 from portico.docker.held import Held
@@ -44,7 +44,6 @@ def run(settings: Settings) -> None:
         SettingsError, Conflict: the settings are wrong or the socket cannot be served; one line says why.
         Unavailable: the socket takes no connections any more.
     """
-    ipam.check(settings.docker)
     stopping = {signal.SIGTERM, signal.SIGINT}
     signal.pthread_sigmask(signal.SIG_BLOCK, stopping)
     api = Client(settings.api_url, timeout_s=REQUEST_WITHIN_S, connect_timeout_s=CONNECT_WITHIN_S)

@@ -3,15 +3,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from portico import settings
-from portico.docker.main import run
 from portico.docker.record import ENDPOINT
-from portico.errors import SettingsError
 from portico.testing.docker_calls import CallFailed, EngineCalls
 from portico.testing.in_process import InProcessApi
 
@@ -94,20 +90,3 @@ def test_a_pool_that_a_restart_lost_is_an_error_that_says_so(engine: EngineCalls
     asked = {"RequestAddressType": "com.docker.network.gateway"}
     with pytest.raises(CallFailed, match="the plugin was restarted in between: create it again"):
         engine.call("IpamDriver.RequestAddress", PoolID=pool["PoolID"], Address="", Options=asked)
-
-
-@pytest.mark.parametrize(
-    ("wrong", "words"),
-    [
-        ({"docker.ipv4_pool": "10.0.0.0/16", "docker.ipv4_prefix_length": "12"}, "ipv4_prefix_length = 12"),
-        ({"docker.ipv6_pool": "fd00::/64", "docker.ipv6_prefix_length": "60"}, "ipv6_prefix_length = 60"),
-    ],
-)
-def test_prefixes_larger_than_their_pool_stop_the_start_in_one_line(
-    tmp_path: Path, wrong: dict[str, str], words: str
-) -> None:
-    (tmp_path / "empty.toml").touch()
-    loaded = settings.load(file=tmp_path / "empty.toml", environment={}, overrides=wrong)
-    with pytest.raises(SettingsError, match=f"docker.{words}: must not be less than the prefix length of") as raised:
-        run(loaded)
-    assert "\n" not in raised.value.message
