@@ -27,7 +27,7 @@ UNGUARDED = 0x40000
 """Bits of the packet mark: part of a tracked connection; invalid; sent by a port without port security."""
 
 ESTABLISHED = "established"
-SHORT_WAY = ("meta l4proto tcp accept", "meta l4proto icmp accept")
+SHORT_WAY = ("meta l4proto tcp goto receive", "meta l4proto icmp goto receive")
 """The chain that lets tracked packets pass early, and its rules; none while a port has only stateless groups."""
 
 _NET_SETS = {"src4": "srcn4", "src6": "srcn6", "nd6": "ndn6"}
@@ -115,9 +115,10 @@ def policy_lines(direction: str, groups: tuple[str, ...], known: Mapping[str, bo
     """Return the rules of a policy chain; `known` is as in `is_tracked`."""
     shown = [group_id for group_id in groups if group_id in known]
     first: tuple[str, ...] = ()
+    verdict = rules.YES[direction]
     if is_tracked(groups, known):
-        first = (f"meta mark & {TRACKED:#x} != 0 accept", f"meta mark & {INVALID:#x} != 0 drop")
-    always = ("jump welcome",) if direction == "ingress" else ("ether type arp accept",)
+        first = (f"meta mark & {TRACKED:#x} != 0 {verdict}", f"meta mark & {INVALID:#x} != 0 drop")
+    always = ("jump welcome",) if direction == "ingress" else (f"ether type arp {verdict}",)
     return (*first, *always, *(f"jump {group_chain(direction, group_id)}" for group_id in shown), "drop")
 
 
@@ -126,8 +127,8 @@ def _open_fragment(name: str, zone: int) -> Fragment:
     return Fragment(
         elements={
             Element("zones", link): f"{zone | UNGUARDED:#x}",
-            Element("egress", link): "accept",
-            Element("ingress", link): "accept",
+            Element("egress", link): rules.YES["egress"],
+            Element("ingress", link): rules.YES["ingress"],
         }
     )
 

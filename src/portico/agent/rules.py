@@ -24,6 +24,9 @@ _EXTENSION_HEADERS = {0: "hbh", 43: "rt", 44: "frag", 60: "dst"}
 
 ZONE_MASK = 0xFFFF
 
+YES = {"egress": "goto receive", "ingress": "accept"}
+"""The verdict that lets a packet through in a direction: what may be sent is still to be received."""
+
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
@@ -60,11 +63,11 @@ def lines(rule: Rule) -> list[str]:
     if rule.remote_group_id is not None:
         key = f"meta mark & {ZONE_MASK:#x} . {word} {side}"
         names = (member_set(rule.remote_group_id, family), member_net_set(rule.remote_group_id, family))
-        return [f"ether type {word} {key} @{name}{match} accept" for name in names]
+        return [f"ether type {word} {key} @{name}{match} {YES[rule.direction]}" for name in names]
     remote = ""
     if rule.remote_cidr is not None:
         remote = f" {word} {side} {ipaddress.ip_network(rule.remote_cidr, strict=False)}"
-    return [f"ether type {word}{remote}{match} accept"]
+    return [f"ether type {word}{remote}{match} {YES[rule.direction]}"]
 
 
 def admits(rules: Iterable[Rule], flow: Flow, is_member: Callable[[str, Address], bool]) -> bool:

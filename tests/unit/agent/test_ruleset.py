@@ -22,12 +22,12 @@ GROUPS = ("g1", "g2", "g3")
 
 def test_a_rule_becomes_the_statement_that_says_it() -> None:
     said = {
-        Rule("egress", "IPv4"): ["ether type ip accept"],
+        Rule("egress", "IPv4"): ["ether type ip goto receive"],
         Rule("ingress", "IPv6", 17, 53, 53): ["ether type ip6 meta l4proto 17 th dport 53 accept"],
         Rule("ingress", "IPv4", 6, 80, None): ["ether type ip meta l4proto 6 th dport 80-65535 accept"],
         Rule("ingress", "IPv4", 1, 8, 0): ["ether type ip meta l4proto 1 icmp type 8 icmp code 0 accept"],
         Rule("ingress", "IPv6", 60): ["ether type ip6 exthdr dst exists accept"],
-        Rule("egress", "IPv4", None, None, None, "10.0.0.0/8"): ["ether type ip ip daddr 10.0.0.0/8 accept"],
+        Rule("egress", "IPv4", None, None, None, "10.0.0.0/8"): ["ether type ip ip daddr 10.0.0.0/8 goto receive"],
         Rule("ingress", "IPv4", remote_group_id="g"): [
             f"ether type ip meta mark & 0xffff . ip saddr @{name} accept" for name in ("m4-g", "n4-g")
         ],
