@@ -268,10 +268,13 @@ def _update_addresses(tx: Transaction, row: Row, changes: Row, after: Row) -> No
 
 
 def _split(wanted: Sequence[Row], row: Row, moved_subnets: set[str]) -> tuple[list[Row], list[Row]]:
-    """Return which of the wanted addresses the port has already, and which are to be chosen."""
+    """Return which of the wanted addresses the port has already, and which are to be chosen.
+
+    Addresses that are named come first: an item that only names their subnet is content with another one.
+    """
     kept: list[Row] = []
     fresh: list[Row] = []
-    for item in wanted:
+    for item in sorted(wanted, key=lambda item: item.get("ip_address") is None):
         match = next(
             (
                 have

@@ -178,6 +178,18 @@ def test_a_change_of_addresses_keeps_what_it_names_and_gives_back_the_rest(api: 
     assert addresses(api.port(network, fixed_ips=[{"ip_address": "192.0.2.2"}])) == ["192.0.2.2"]
 
 
+@pytest.mark.parametrize("subnet_first", [True, False])
+def test_an_address_that_is_named_is_kept_wherever_it_stands_in_the_request(
+    api: Asker, network: Row, subnet_first: bool
+) -> None:
+    port = api.port(network)
+    wanted = [{"subnet_id": network["subnets"][0]}, {"ip_address": "192.0.2.2"}]
+    changed = api.update("ports", port, fixed_ips=wanted if subnet_first else wanted[::-1])
+    assert addresses(changed) == ["192.0.2.2", "192.0.2.3"]
+    api.delete("ports", port)
+    assert taken(api, network) == 0
+
+
 def test_automatic_addresses_come_follow_and_go_with_the_mac_address(api: Asker, network: Row) -> None:
     port = api.port(network, mac_address=MAC)
     api.subnet(network, "2001:db8:a::/64", **SLAAC)
