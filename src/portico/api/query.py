@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from ipaddress import ip_address
+from typing import Literal
 from urllib.parse import urlencode
 
 import msgspec
@@ -21,6 +22,11 @@ Pairs = Sequence[tuple[str, str]]
 
 _CONTROL = frozenset({"fields", "sort_key", "sort_dir", "limit", "marker", "page_reverse", "verbose"})
 _TAGS = {"tags": "tags_all", "tags-any": "tags_any", "not-tags": "not_tags_all", "not-tags-any": "not_tags_any"}
+_FIXED_IPS: Mapping[str, Literal["subnet", "address", "address_contains"]] = {
+    "subnet_id": "subnet",
+    "ip_address": "address",
+    "ip_address_substr": "address_contains",
+}
 # An agent is alive while its last heartbeat is young: the younger, the more so.
 _SORTED_BY = {("agent", "alive"): "heartbeat_timestamp"}
 # SQLite and PostgreSQL take 8-byte integers.
@@ -161,7 +167,7 @@ def _special_filter(resource: Resource, name: str, given: Sequence[str]) -> list
         return [Filter("updated_at", tuple(_moment(value) for value in given), "after")]
     match resource.name, name:
         case "port", "fixed_ips":
-            return [_fixed_ips(value) for value in given]
+            return _fixed_ips(given)
         case "port", "security_groups" | "security_group_ids":
             return [Filter("security_groups", tuple(given), "group")]
         case "agent", "alive":
@@ -183,22 +189,23 @@ def _moment(value: str) -> str:
     raise _bad(f"The input changed_since must be in the following format: YYYY-MM-DDTHH:MM:SS[Z], not '{value[:40]}'.")
 
 
-def _fixed_ips(value: str) -> Filter:
-    key, _, text = value.partition("=")
-    match key:
-        case "subnet_id":
-            return Filter("fixed_ips", (text,), "subnet")
-        case "ip_address":
-            try:
-                return Filter("fixed_ips", (str(ip_address(text)),), "address")
-            except ValueError:
-                # No port has what is no address: an empty answer, as Neutron gives.
-                return Filter("fixed_ips", (text,), "address")
-        case "ip_address_substr":
-            return Filter("fixed_ips", (text.lower(),), "address_contains")
-    raise _bad(
-        f"Invalid input for fixed_ips. Reason: '{key[:40]}' is none of subnet_id, ip_address, ip_address_substr."
-    )
+def _fixed_ips(given: Sequence[str]) -> list[Filter]:
+    """Return the filters on fixed IPs: values of one key are alternatives, keys must all hold."""
+    values: dict[str, list[str]] = {}
+    for pair in given:
+        key, _, text = pair.partition("=")
+        if key not in _FIXED_IPS:
+            raise _bad(f"Invalid input for fixed_ips. Reason: '{key[:40]}' is none of {', '.join(_FIXED_IPS)}.")
+        values.setdefault(key, []).append(_address(text))
+    return [Filter("fixed_ips", tuple(texts), _FIXED_IPS[key]) for key, texts in values.items()]
+
+
+def _address(text: str) -> str:
+    """Return an address, or a part of one, as it is kept; no port has what is none: an empty answer, as Neutron's."""
+    try:
+        return str(ip_address(text))
+    except ValueError:
+        return text.lower()
 
 
 def links(url: str, pairs: Pairs, request: ListRequest, ids: Sequence[str]) -> list[dict[str, str]]:

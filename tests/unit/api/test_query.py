@@ -161,6 +161,34 @@ def test_ports_are_found_by_their_addresses(full: Asker) -> None:
     assert full.list("ports", "fixed_ips=ip_address=no-address") == []
 
 
+def test_fixed_ips_of_one_key_are_alternatives_and_different_keys_must_all_hold(api: Asker) -> None:
+    network = api.network("192.0.2.0/24", "198.51.100.0/24")
+    subnets = [api.list("subnets", f"cidr={quote(cidr)}")[0]["id"] for cidr in ("192.0.2.0/24", "198.51.100.0/24")]
+    for address in ("192.0.2.7", "198.51.100.8", "192.0.2.9"):
+        api.port(network, fixed_ips=[{"ip_address": address}], name=address)
+
+    def names(*pairs: str) -> list[str]:
+        return sorted(row["name"] for row in api.list("ports", urlencode([("fixed_ips", pair) for pair in pairs])))
+
+    assert names("ip_address=192.0.2.7", "ip_address=198.51.100.8") == ["192.0.2.7", "198.51.100.8"]
+    assert len(names(*(f"subnet_id={subnet}" for subnet in subnets))) == 3
+    assert names("ip_address_substr=100.8", "ip_address_substr=2.9") == ["192.0.2.9", "198.51.100.8"]
+    assert names("ip_address=192.0.2.7", "ip_address=198.51.100.8", f"subnet_id={subnets[0]}") == ["192.0.2.7"]
+    assert names("ip_address=192.0.2.7", f"subnet_id={subnets[1]}") == []
+
+
+@pytest.mark.parametrize("pair", ["bogus=1", "", "192.0.2.1"])
+def test_what_is_no_pair_of_a_fixed_ip_is_refused(full: Asker, pair: str) -> None:
+    answer = full.ask("GET", f"ports?fixed_ips={pair}")
+    assert answer.error == (400, "HTTPBadRequest") and "ip_address_substr" in answer.message
+
+
+def test_more_values_than_a_statement_takes_are_refused(full: Asker) -> None:
+    answer = full.ask("GET", "networks?" + "&".join(["name=a"] * 5001))
+    assert answer.error == (400, "HTTPBadRequest") and "name" in answer.message and "5000" in answer.message
+    assert full.list("networks", "&".join(["name=a"] * 5000))
+
+
 def test_ports_are_found_by_their_groups(full: Asker) -> None:
     every = full.list("ports")
     for group in full.list("security-groups"):
