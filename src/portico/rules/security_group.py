@@ -14,6 +14,7 @@ from portico.store.store import Store
 from portico.store.transaction import Transaction
 
 DEFAULT_NAME = "default"
+ETHERTYPES = ("IPv4", "IPv6")
 
 
 def create(tx: Transaction, context: Context, body: Row) -> Row:
@@ -21,6 +22,7 @@ def create(tx: Transaction, context: Context, body: Row) -> Row:
     _refuse_default_name(body.get("name") or "")
     quota.check(tx, context, "security_group", body["project_id"])
     ensure_default(tx, context, body["project_id"])
+    quota.check(tx, context, "security_group_rule", body["project_id"], adding=len(ETHERTYPES))
     return _insert(tx, context, body)
 
 
@@ -36,7 +38,10 @@ def before_list(store: Store, context: Context) -> None:
 
 
 def ensure_default(tx: Transaction, context: Context, project_id: str) -> str:
-    """Return the id of the project's default group; make it when the project has none yet."""
+    """Return the id of the project's default group; make it when the project has none yet.
+
+    It counts towards the quotas but is not subject to them: nobody asked for it, and what did must not fail for it.
+    """
     found = _find_default(tx, project_id)
     if found is not None:
         return found
@@ -58,9 +63,8 @@ def _insert(tx: Transaction, context: Context, body: Row) -> Row:
     rules = [("egress", None)]
     if group["name"] == DEFAULT_NAME:
         rules.append(("ingress", group["id"]))
-    quota.check(tx, context, "security_group_rule", group["project_id"], adding=2 * len(rules))
     for direction, remote_group_id in rules:
-        for ethertype in ("IPv4", "IPv6"):
+        for ethertype in ETHERTYPES:
             security_group_rule.insert_initial(tx, group, direction, ethertype, remote_group_id)
     return group
 

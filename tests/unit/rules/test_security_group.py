@@ -74,6 +74,14 @@ def test_listing_shows_the_default_group_of_the_asking_project_and_writes_only_o
         assert journal.newest(tx) == 1
 
 
+def test_the_default_group_is_made_whatever_the_quotas(store: Store, make_context: Callable[..., Context]) -> None:
+    tight = make_context(security_group=0, security_group_rule=3)
+    security_group.before_list(store, tight)
+    with store.read() as tx:
+        assert len(tx.find("security_group_rule", project_id="red")) == tx.used("security_group_rule", "red") == 4
+        assert tx.used("security_group", "red") == 1
+
+
 @pytest.mark.parametrize("name", ["default", "Default"])
 def test_no_second_group_is_called_default(store: Store, context: Context, create: Make, name: str) -> None:
     with store.write() as tx:
