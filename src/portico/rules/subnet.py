@@ -179,14 +179,7 @@ def update(tx: Transaction, context: Context, row: Row, changes: Row) -> Row:
     cidr = ip_network(row["cidr"])
     after = {**row, **changes}
     if changes.get("gateway_ip"):
-        gateway = ip_address(changes["gateway_ip"])
-        pools.check_gateway(cidr, gateway)
-        holder = allocate.holder(tx, row["id"], gateway)
-        if holder is not None and lookup.get(tx, "port", holder)["device_owner"] not in fixed_ip.ROUTER_OWNERS:
-            raise Conflict(
-                f"Current gateway ip {gateway} already in use by port {holder}. Unable to update subnet {row['id']}.",
-                type="GatewayIpInUse",
-            )
+        _check_new_gateway(tx, row, ip_address(changes["gateway_ip"]), cidr)
     ranges = pools.check_pools(cidr, pools.parse(after["allocation_pools"]))
     pools.check_gateway_outside(ip_address(after["gateway_ip"]) if after["gateway_ip"] else None, ranges)
     if "allocation_pools" in changes:
@@ -199,6 +192,24 @@ def update(tx: Transaction, context: Context, row: Row, changes: Row) -> Row:
     if "enable_dhcp" in changes:
         dhcp.settle(tx, context, lookup.get(tx, "network", row["network_id"]))
     return updated
+
+
+def _check_new_gateway(tx: Transaction, row: Row, gateway: IpAddress, cidr: IpNetwork) -> None:
+    """Refuse a gateway that is a workload's address, and another one while a router serves at the present one."""
+    pools.check_gateway(cidr, gateway)
+    present = ip_address(row["gateway_ip"]) if row["gateway_ip"] else None
+    if gateway == present:
+        return
+    for address, may_be_router in ((gateway, True), (present, False)):
+        holder = allocate.holder(tx, row["id"], address) if address is not None else None
+        if holder is None:
+            continue
+        is_router = lookup.get(tx, "port", holder)["device_owner"] in fixed_ip.ROUTER_OWNERS
+        if is_router != may_be_router:
+            raise Conflict(
+                f"Current gateway ip {address} already in use by port {holder}. Unable to update subnet {row['id']}.",
+                type="GatewayIpInUse",
+            )
 
 
 def delete(tx: Transaction, context: Context, row: Row) -> None:

@@ -227,6 +227,21 @@ def test_a_gateway_cannot_become_an_address_that_a_port_has(api: Asker, network:
     assert answer.error == (409, "GatewayIpInUse") and port["id"] in answer.message and "192.0.2.99" in answer.message
 
 
+def test_a_gateway_at_which_a_router_is_stays(api: Asker, network: Row) -> None:
+    made = api.subnet(network, "192.0.2.0/24")
+    router = api.port(network, device_owner="network:router_interface", fixed_ips=[{"ip_address": "192.0.2.1"}])
+    answer = api.try_update("subnets", made, gateway_ip="192.0.2.254")
+    assert answer.error == (409, "GatewayIpInUse") and router["id"] in answer.message and "192.0.2.1 " in answer.message
+    assert api.update("subnets", made, gateway_ip="192.0.2.1", name="x")["name"] == "x"
+    api.delete("ports", router)
+    # A workload at the gateway's address is no router, and one may be where the gateway is to be.
+    api.port(network, fixed_ips=[{"ip_address": "192.0.2.1"}])
+    api.port(network, device_owner="network:router_interface", fixed_ips=[{"ip_address": "192.0.2.254"}])
+    pools = [pool("192.0.2.2", "192.0.2.253")]
+    changed = api.update("subnets", made, gateway_ip="192.0.2.254", allocation_pools=pools)
+    assert changed["gateway_ip"] == "192.0.2.254"
+
+
 def test_dhcp_cannot_be_switched_off_under_ipv6_modes(api: Asker, network: Row) -> None:
     made = api.subnet(network, "2001:db8::/64", ipv6_ra_mode="slaac", ipv6_address_mode="slaac")
     assert api.try_update("subnets", made, enable_dhcp=False).error == (400, "InvalidInput")
