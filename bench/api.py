@@ -5,12 +5,11 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Sequence
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from bench.figure import Figure, median, percentile

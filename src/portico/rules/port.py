@@ -14,6 +14,7 @@ from portico.errors import BadRequest, Conflict, NotFound
 from portico.model import dhcp_option
 from portico.model.address import host_name, read_interface
 from portico.model.show import show
+from portico.model.snapshot import BINDING_FAILED
 from portico.rules import binding, fixed_ip, lookup, mac, quota, security_group
 from portico.rules.context import Context, Row
 from portico.store import select
@@ -230,7 +231,7 @@ def update(tx: Transaction, context: Context, row: Row, changes: Row) -> Row:
 def _update_mac(tx: Transaction, context: Context, row: Row, changes: Row, after: Row) -> None:
     if "mac_address" not in changes or changes["mac_address"] == row["mac_address"]:
         return
-    if row["binding:host_id"] and row["status"] == "ACTIVE":
+    if row["binding:vif_type"] not in ("unbound", BINDING_FAILED):
         raise Conflict(
             f"Unable to complete operation on port {row['id']}, port is already bound, port type: "
             f"{row['binding:vif_type']}, old_mac {row['mac_address']}, new_mac {changes['mac_address']}.",

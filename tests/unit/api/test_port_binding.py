@@ -87,6 +87,20 @@ def test_a_port_plugged_by_tap_gives_its_network_a_dhcp_server_and_one_by_veth_d
     assert {item["subnet_id"] for item in api.show("ports", server["id"])["fixed_ips"]} == {six["id"]}
 
 
+def test_a_mac_address_stays_while_a_host_may_have_the_port_and_can_change_before_and_after(
+    api: Asker, network: Row
+) -> None:
+    port = api.port(network, mac_address=MAC, **{"binding:host_id": "h1"})
+    new = "fa:16:3e:01:02:04"
+    # Whatever its status: the host makes its devices of what it is told, and no workload follows.
+    for body in ({}, {"binding:host_id": ""}):
+        answer = api.try_update("ports", port, mac_address=new, **body)
+        assert answer.error == (409, "PortBound") and port["id"] in answer.message and new in answer.message
+    assert api.update("ports", port, mac_address=MAC)["mac_address"] == MAC
+    api.update("ports", port, **{"binding:host_id": ""})
+    assert api.update("ports", port, mac_address=new)["mac_address"] == new
+
+
 # Security
 
 
