@@ -181,6 +181,11 @@ def release(tx: Transaction, fixed_ips: Iterable[Row]) -> None:
         allocate.release(tx, item["subnet_id"], ip_address(item["ip_address"]), ranges)
 
 
+def allocation(fixed_ips: Sequence[Row]) -> str:
+    """Return the ip_allocation of a port with these addresses."""
+    return "immediate" if fixed_ips else "none"
+
+
 def ports_in(tx: Transaction, subnet_id: str) -> list[Row]:
     """Return the ports that have an address in the subnet."""
     table = tx.tables.address

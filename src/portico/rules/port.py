@@ -48,7 +48,7 @@ def create(tx: Transaction, context: Context, body: Row) -> Row:
     subnets = tx.find("subnet", network_id=parent["id"])
     chosen = fixed_ip.choose(tx, row, subnets, body.get("fixed_ips"))
     row["fixed_ips"] = fixed_ip.record(tx, row["id"], chosen)
-    row["ip_allocation"] = "immediate" if row["fixed_ips"] else "none"
+    row["ip_allocation"] = fixed_ip.allocation(row["fixed_ips"])
     _set_security(tx, context, row, body, parent)
     binding.check_profile(row["binding:profile"])
     context.broker.admit("port", None, row)
@@ -265,7 +265,7 @@ def _update_addresses(tx: Transaction, row: Row, changes: Row, after: Row) -> No
         present = {item["subnet_id"] for item in kept} | {subnet["id"] for subnet, _ in chosen}
         chosen += fixed_ip.choose_automatic(tx, after, subnets, present)
     after["fixed_ips"] = kept + fixed_ip.record(tx, row["id"], chosen)
-    after["ip_allocation"] = "immediate" if after["fixed_ips"] else "none"
+    after["ip_allocation"] = fixed_ip.allocation(after["fixed_ips"])
 
 
 def _split(wanted: Sequence[Row], row: Row, moved_subnets: set[str]) -> tuple[list[Row], list[Row]]:

@@ -55,6 +55,8 @@ def _choose_cidr(tx: Transaction, context: Context, body: Row) -> tuple[IpNetwor
     given = ip_network(body["cidr"], strict=False) if body.get("cidr") else None
     if given is not None and prefixlen is not None:
         raise _bad_subnets(f"cidr {given} and prefixlen {prefixlen} must not be supplied together")
+    if given is None and body.get("allocation_pools"):
+        raise _bad_subnets("allocation_pools allowed only for specific subnet requests")
     pool_id = _choose_pool(tx, body, given.version if given else version)
     if pool_id is None:
         if given is None:
@@ -230,7 +232,7 @@ def delete(tx: Transaction, context: Context, row: Row) -> None:
         )
     for port in holders:
         rest = [item for item in port["fixed_ips"] if item["subnet_id"] != row["id"]]
-        tx.update("port", port, {"fixed_ips": rest})
+        tx.update("port", port, {"fixed_ips": rest, "ip_allocation": fixed_ip.allocation(rest)})
     remove(tx, row)
     parent = lookup.get(tx, "network", row["network_id"])
     tx.update("network", parent, {"subnets": [item for item in parent["subnets"] if item != row["id"]]})

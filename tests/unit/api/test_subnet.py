@@ -178,6 +178,23 @@ def test_a_subnet_takes_its_range_from_a_pool(api: Asker, network: Row) -> None:
     api.delete("subnetpools", pool)
 
 
+def test_allocation_pools_need_a_range_that_the_request_names(api: Asker, network: Row) -> None:
+    source = api.create("subnetpools", name="p", prefixes=["10.0.0.0/16"], default_prefixlen=24)
+    body = {"network_id": network["id"], "ip_version": 4, "subnetpool_id": source["id"]}
+    answer = api.try_create("subnets", allocation_pools=[pool("10.0.0.9", "10.0.0.10")], **body)
+    assert answer.error == (400, "BadRequest") and "allocation_pools" in answer.message
+    named = api.create("subnets", cidr="10.0.0.0/24", allocation_pools=[pool("10.0.0.9", "10.0.0.10")], **body)
+    assert named["allocation_pools"] == [pool("10.0.0.9", "10.0.0.10")]
+
+
+def test_a_pool_is_named_or_the_default_one_asked_for_but_not_both(api: Asker, network: Row) -> None:
+    source = api.create("subnetpools", name="p", prefixes=["10.0.0.0/16"], default_prefixlen=24, is_default=True)
+    body = {"network_id": network["id"], "ip_version": 4, "subnetpool_id": source["id"]}
+    answer = api.try_create("subnets", use_default_subnetpool=True, **body)
+    assert answer.error == (400, "BadRequest") and "use_default_subnetpool" in answer.message
+    assert api.create("subnets", use_default_subnetpool=False, **body)["subnetpool_id"] == source["id"]
+
+
 def test_the_default_pool_is_used_when_asked_for(api: Asker, network: Row) -> None:
     four = api.create("subnetpools", name="4", prefixes=["10.0.0.0/16"], default_prefixlen=24, is_default=True)
     six = api.create("subnetpools", name="6", prefixes=["2001:db8::/48"], default_prefixlen=64, is_default=True)
@@ -280,6 +297,15 @@ def test_automatic_addresses_go_with_their_subnet_but_not_those_of_routers(api: 
     api.delete("ports", router)
     api.delete("subnets", six)
     assert addresses(api.show("ports", port["id"])) == ["192.0.2.2"]
+
+
+def test_a_port_whose_only_address_went_with_its_subnet_has_none(api: Asker, network: Row) -> None:
+    six = api.subnet(network, "2001:db8::/64", ipv6_ra_mode="slaac", ipv6_address_mode="slaac")
+    port = api.port(network)
+    assert (len(port["fixed_ips"]), port["ip_allocation"]) == (1, "immediate")
+    api.delete("subnets", six)
+    port = api.show("ports", port["id"])
+    assert (port["fixed_ips"], port["ip_allocation"]) == ([], "none")
 
 
 def test_a_subnet_on_a_full_network_is_a_new_place_for_ports(api: Asker, network: Row) -> None:
