@@ -40,7 +40,7 @@ def create(tx: Transaction, context: Context, body: Row) -> Row:
         "binding:vnic_type": body.get("binding:vnic_type") or "normal",
         "binding:vif_type": "unbound",
         "binding:vif_details": {},
-        "dns_name": body.get("dns_name") or "",
+        "dns_name": _dns_name(body.get("dns_name") or "", parent, context),
         "extra_dhcp_opts": _options(body.get("extra_dhcp_opts") or []),
         "tags": body.get("tags") or [],
     }
@@ -61,6 +61,29 @@ def create(tx: Transaction, context: Context, body: Row) -> Row:
         raise _mac_in_use(row) from error
     binding.settle_dhcp(tx, context, None, row)
     return row
+
+
+def _dns_name(name: str, network: Row, context: Context) -> str:
+    """Return the name of a port in its network's domain; one with a dot at its end is whole and loses the domain.
+
+    Raises:
+        BadRequest: it is of another domain, or has one of Neutron's keywords, which are there for domains.
+    """
+    rule = ""
+    if "<" in name:
+        rule = "must consist of letters, digits and hyphens: keywords are for domains"
+    elif name.endswith("."):
+        domain = f".{_domain(network, context)}."
+        name, whole = name.removesuffix(domain), name
+        if name == whole:
+            rule = f"has a dot at its end and so must end in '{domain}', the domain of network {network['id']}"
+    if rule:
+        raise BadRequest(f"Invalid input for operation: dns_name '{show(name)}' {rule}.", type="InvalidInput")
+    return name
+
+
+def _domain(network: Row, context: Context) -> str:
+    return str(network["dns_domain"] or context.limits.dns_domain).rstrip(".")
 
 
 def _mac(tx: Transaction, context: Context, row: Row, given: str | None) -> str:
@@ -208,6 +231,8 @@ def update(tx: Transaction, context: Context, row: Row, changes: Row) -> Row:
     for name in ("binding:host_id", "device_id", "device_owner", "dns_name"):
         after[name] = after[name] or ""
     after["binding:profile"] = after["binding:profile"] or {}
+    if changes.get("dns_name"):
+        after["dns_name"] = _dns_name(changes["dns_name"], lookup.get(tx, "network", row["network_id"]), context)
     _update_mac(tx, context, row, changes, after)
     _update_addresses(tx, row, changes, after)
     if "extra_dhcp_opts" in changes:
@@ -311,10 +336,9 @@ def remove(tx: Transaction, row: Row) -> None:
 def present(tx: Transaction, context: Context, rows: list[Row]) -> list[Row]:
     """Add dns_assignment: what the network's DNS server says, from name, addresses and domain."""
     networks = tx.get_many("network", sorted({row["network_id"] for row in rows}))
-    own = {network["id"]: (network["dns_domain"] or "").rstrip(".") for network in networks}
-    default = context.limits.dns_domain.rstrip(".")
+    domains = {network["id"]: _domain(network, context) for network in networks}
     for row in rows:
-        domain = own.get(row["network_id"]) or default
+        domain = domains[row["network_id"]]
         row["dns_assignment"] = [
             {"ip_address": ip, "hostname": host, "fqdn": f"{host}.{domain}."}
             for item in row["fixed_ips"]

@@ -8,6 +8,7 @@ import sqlalchemy as sa
 
 from portico.agent import dnsmasq
 from portico.backends.bridge import plan
+from portico.errors import BadRequest
 from portico.hoststate import Dhcp, Lease
 from portico.model.snapshot import RESOURCES, Snapshot
 from portico.rules import TABLE
@@ -60,6 +61,29 @@ def test_the_api_and_the_dns_server_agree_on_names(
         names = [(item["ip_address"], item["fqdn"]) for row in shown(tx, context) for item in row["dns_assignment"]]
         assert len(names) == 4 and all(full.endswith(f".{domain}") for _, full in names)
         assert set(names) == served(tx, context)
+
+
+@pytest.mark.parametrize(
+    ("body", "domain"), [({"dns_domain": "blue.example."}, "blue.example."), ({}, "portico.test.")]
+)
+def test_a_whole_name_is_taken_in_the_domain_of_the_network_and_in_no_other(
+    store: Store, context: Context, create: Create, update: Create, body: dict[str, str], domain: str
+) -> None:
+    with store.write() as tx:
+        parent = network(tx, context, create, **body)
+        port = create(
+            tx, context, "port", network_id=parent["id"], dns_name=f"Web.{domain}", **{"binding:host_id": "h1"}
+        )
+        assert port["dns_name"] == "web"
+        assert update(tx, context, "port", port, dns_name=f"a.b.{domain}")["dns_name"] == "a.b"
+        assert update(tx, context, "port", port, dns_name=f"mail.{domain}")["dns_name"] == "mail"
+        assert {(ip, f"mail.{domain}") for ip in ("192.0.2.2", "2001:db8::2")} <= served(tx, context)
+        for wrong in ("web.other.example.", domain, "<project_id>", f"<user_name>.{domain}", "web."):
+            with pytest.raises(BadRequest, match="dns_name") as caught:
+                create(tx, context, "port", network_id=parent["id"], dns_name=wrong)
+            assert caught.value.type == "InvalidInput"
+            with pytest.raises(BadRequest, match="dns_name"):
+                update(tx, context, "port", port, dns_name=wrong)
 
 
 def test_the_names_of_a_list_of_ports_cost_one_statement(store: Store, context: Context, create: Create) -> None:
