@@ -12,6 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from portico.errors import BadRequest, Forbidden, NotFound, OverQuota
+from portico.model.converters import boolean
 from portico.model.show import show as shown
 from portico.rules.context import Context, Row
 from portico.store import select
@@ -84,11 +85,13 @@ def update(tx: Transaction, context: Context, project_id: str, values: Row) -> R
     """Set limits of the project and return all of them; `force` admits a limit below what is in use.
 
     Raises:
-        BadRequest: an unknown resource, no number from -1 to 2**31 - 1, or less than the project already has.
+        BadRequest: an unknown resource, no number from -1 to 2**31 - 1, or less than the project already has; a switch
+            that is neither true nor false.
     """
     _require_admin(context, "update_quota")
     limits = {name: _limit(context, name, value) for name, value in values.items() if name not in _SWITCHES}
-    if values.get("force") is not True:
+    switches = {name: _switch(name, values[name]) for name in _SWITCHES if name in values}
+    if not switches.get("force", False):
         for name, limit in limits.items():
             used = tx.used(name, project_id)
             if limit != UNLIMITED and used > limit:
@@ -127,6 +130,16 @@ def _limits(tx: Transaction, context: Context, project_id: str) -> dict[str, int
     quota = tx.tables.quota
     own = tx.connection.execute(sa.select(quota.c.resource, quota.c.limit).where(quota.c.project_id == project_id))
     return {**context.limits.quotas, **{row.resource: row.limit for row in own}}
+
+
+def _switch(name: str, value: Any) -> bool:
+    truth = boolean(value)
+    if truth is None:
+        raise BadRequest(
+            f"Invalid input for {name}. Reason: '{shown(value)}' cannot be converted to boolean.",
+            type="HTTPBadRequest",
+        )
+    return truth
 
 
 def _limit(context: Context, name: str, value: Any) -> int:

@@ -122,6 +122,29 @@ def test_a_limit_below_what_is_used_must_be_forced(store: Store, admin: Context)
         assert quota.update(tx, admin, "red", {"network": -1})["network"] == -1
 
 
+@pytest.mark.parametrize("force", [True, "true", "True", 1, "1", "yes"])
+def test_force_may_be_spelled_as_any_boolean(store: Store, admin: Context, force: Any) -> None:
+    with store.write() as tx:
+        add_networks(tx, "red", 3)
+        assert quota.update(tx, admin, "red", {"network": 2, "force": force})["network"] == 2
+
+
+@pytest.mark.parametrize("force", [False, "false", 0, "no"])
+def test_force_that_is_false_forces_nothing(store: Store, admin: Context, force: Any) -> None:
+    with store.write() as tx:
+        add_networks(tx, "red", 3)
+        with pytest.raises(BadRequest, match="already used 3"):
+            quota.update(tx, admin, "red", {"network": 2, "force": force})
+
+
+@pytest.mark.parametrize("name", ["force", "check_limit"])
+@pytest.mark.parametrize("value", ["maybe", 2, None, [], {}])
+def test_a_switch_is_true_or_false(store: Store, admin: Context, name: str, value: Any) -> None:
+    with store.write() as tx, pytest.raises(BadRequest, match=name) as caught:
+        quota.update(tx, admin, "red", {"network": 2, name: value})
+    assert caught.value.type == "HTTPBadRequest"
+
+
 @pytest.mark.parametrize("value", [-2, 2**31, "many", None, True, 1.5, "1" * 5000, [1]])
 def test_what_is_no_limit_is_refused(store: Store, admin: Context, value: Any) -> None:
     with store.write() as tx, pytest.raises(BadRequest, match="network"):
