@@ -197,8 +197,10 @@ def list_zones(service: Service, context: Context, pairs: query.Pairs, url: str)
 def list_ip_availability(service: Service, context: Context, pairs: query.Pairs, url: str) -> Row:
     """Return how many addresses each network has and uses."""
 
+    given = query.grouped(pairs)
+
     def values(*keys: str) -> tuple[str, ...] | None:
-        return tuple(value for key, value in pairs if key in keys) or None
+        return tuple(value for key in keys for value in given.get(key, ())) or None
 
     versions_asked = values("ip_version")
     if versions_asked and not set(versions_asked) <= {"4", "6"}:

@@ -35,6 +35,8 @@ from portico.rules.context import Context, Limits
 MAX_BODY = 4 * 1024 * 1024
 SMALL_BODY = 4096
 MAX_TIMEOUT_S = 60.0
+# What is in a path and may be written: as long as the columns it is kept in.
+_LONGEST = {"host": 255, "project_id": identity.MAX_PROJECT_ID}
 
 Endpoint = Callable[[Request], Any]
 
@@ -242,6 +244,22 @@ async def _body(request: Request) -> bytes:
     return b"".join(parts)
 
 
+def _check_path(name: str, value: str) -> None:
+    """Refuse a part of a path that no database can hold or look for.
+
+    Raises:
+        BadRequest: names the part and the rule.
+    """
+    longest = _LONGEST.get(name)
+    if longest is not None and len(value) > longest:
+        rule = f"'{value[:40]!a}...' has more than {longest} characters"
+    elif "\0" in value:
+        rule = f"'{value[:40]!a}' holds a NUL character"
+    else:
+        return
+    raise BadRequest(f"Invalid input for {name}. Reason: {rule}.", type="HTTPBadRequest")
+
+
 def _integer(request: Request, name: str, default: int) -> int:
     text = request.query_params.get(name)
     if text is None:
@@ -276,6 +294,8 @@ def _route(path: str, verbs: Mapping[str, Endpoint]) -> Route:
     """Return one route for all verbs of a path, so that a wrong one gets 405 and not 404."""
 
     async def endpoint(request: Request) -> Response:
+        for name, value in request.path_params.items():
+            _check_path(name, value)
         verb = "GET" if request.method == "HEAD" else request.method
         found: Response = await verbs[verb](request)
         return found

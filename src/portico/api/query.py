@@ -50,17 +50,30 @@ def parse_fields(pairs: Pairs) -> frozenset[str]:
     return frozenset(value for name, value in pairs if name == "fields" and value)
 
 
-def parse(resource: Resource, pairs: Pairs, page_max: int) -> ListRequest:
-    """Return the list request that a query string makes.
+def grouped(pairs: Pairs) -> dict[str, list[str]]:
+    """Return the values of each parameter.
 
     Raises:
-        BadRequest: names the parameter, its value and the rule.
+        BadRequest: there are more than a statement takes, or one holds what no database takes.
     """
     values: dict[str, list[str]] = {}
     for name, value in pairs:
         values.setdefault(name, []).append(value)
         if "\x00" in value or "\x00" in name:
             raise _bad(f"Invalid input for {name.strip(chr(0))}. Reason: the value holds a NUL character.")
+    for name, given in values.items():
+        if len(given) > MAX_FILTER_VALUES and name not in _CONTROL:
+            raise _bad(f"Invalid input for {name}. Reason: more than {MAX_FILTER_VALUES} values to filter by.")
+    return values
+
+
+def parse(resource: Resource, pairs: Pairs, page_max: int) -> ListRequest:
+    """Return the list request that a query string makes.
+
+    Raises:
+        BadRequest: names the parameter, its value and the rule.
+    """
+    values = grouped(pairs)
     filters = [
         item for name, given in values.items() if name not in _CONTROL for item in _filter(resource, name, given)
     ]
@@ -75,11 +88,10 @@ def parse_computed(plural: str, names: Collection[str], pairs: Pairs, page_max: 
     Raises:
         BadRequest: names the parameter, its value and the rule.
     """
-    values: dict[str, list[str]] = {}
-    for name, value in pairs:
+    values = grouped(pairs)
+    for name in values:
         if name not in names and name not in _CONTROL:
             raise _bad(f"['{name[:40]}'] is invalid attribute for filtering {plural}.")
-        values.setdefault(name, []).append(value)
     filters = [Filter(name, tuple(given)) for name, given in values.items() if name in names]
     keys = values.get("sort_key", [])
     for key in keys:
@@ -141,8 +153,6 @@ def _directions(keys: Sequence[str], values: Mapping[str, Sequence[str]]) -> lis
 
 
 def _filter(resource: Resource, name: str, given: Sequence[str]) -> list[Filter]:
-    if len(given) > MAX_FILTER_VALUES:
-        raise _bad(f"Invalid input for {name}. Reason: more than {MAX_FILTER_VALUES} values to filter by.")
     if name == "tenant_id":
         name = "project_id"
     found = _special_filter(resource, name, given)

@@ -16,6 +16,7 @@ from portico.broker.hosts import HostStates
 from portico.broker.status import reason, write_report
 from portico.errors import BadRequest, RevisionGone
 from portico.hoststate import Report, Update
+from portico.model import check
 from portico.rules import agent, lookup
 from portico.rules.availability_zone import DEFAULT_ZONE
 from portico.rules.context import Row
@@ -27,8 +28,8 @@ IDLE_S = 5.0
 # An agent that reads this much slower than the state changes starts again from a complete one.
 MAX_QUEUE = 1000
 
-# As long as the column that binding:host_id is kept in.
-MAX_HOST = 255
+# As long as the column that an agent's zone is kept in.
+MAX_ZONE = 255
 
 
 class Commits:
@@ -156,14 +157,18 @@ def report(service: Service, host: str, raw: bytes) -> None:
     """Take in what an agent says.
 
     Raises:
-        BadRequest: it is no Report, or `host` is no host's name.
+        BadRequest: it is no Report, or holds what cannot be kept.
     """
-    if len(host) > MAX_HOST:
-        raise BadRequest(f"report of host {host[:40]}...: its name has more than {MAX_HOST} characters")
     try:
         found = msgspec.json.decode(raw, type=Report)
     except msgspec.MsgspecError as error:
         raise BadRequest(f"report of host {host}: {error}", type="HTTPBadRequest") from error
+    if rb"\u0000" in raw:
+        check.refuse_unstorable(f"report of host {host}", msgspec.json.decode(raw))
+    if len(found.facts.get("availability_zone", "")) > MAX_ZONE:
+        raise BadRequest(
+            f"report of host {host}: availability_zone has more than {MAX_ZONE} characters", type="HTTPBadRequest"
+        )
     with service.store.write() as tx:
         write_report(tx, host, found)
         if found.facts:

@@ -137,7 +137,7 @@ def _given(resource: Resource, plan: _Plan, body: object) -> dict[str, Any]:
 def _checked(plan: _Plan, given: dict[str, Any], result: dict[str, Any]) -> dict[str, Any]:
     for name, value in given.items():
         if value is not None and value is not True and value is not False:
-            _refuse_unstorable(name, value)
+            refuse_unstorable(name, value)
         if step := plan.steps[name]:
             result[name] = _checked_value(name, value, step)
     return result
@@ -185,7 +185,7 @@ def _integer(name: str, value: Any) -> int:
     return number
 
 
-def _refuse_unstorable(name: str, value: Any) -> None:
+def refuse_unstorable(name: str, value: Any) -> None:
     """Refuse what no database or JSON encoder takes, at any depth of `value`.
 
     That is: NUL characters, lone surrogates, integers beyond 64 bits, infinities, and more than `MAX_DEPTH` levels.
@@ -229,7 +229,7 @@ def parse_filter(attribute: Attribute, text: str) -> Any:
     Raises:
         BadRequest: `text` spells no such value.
     """
-    _refuse_unstorable(attribute.name, text)
+    refuse_unstorable(attribute.name, text)
     if attribute.column == "boolean" or attribute.convert_to is convert_to_boolean:
         return _converted(attribute.name, convert_to_boolean, text)
     if attribute.column == "integer":
