@@ -224,7 +224,7 @@ def _encodes(text: str) -> bool:
 
 
 def parse_filter(attribute: Attribute, text: str) -> Any:
-    """Return the value that a filter in a query string asks for, in the type of the attribute's column.
+    """Return the value that a filter in a query string asks for, in the type of the attribute's column; None is null.
 
     Raises:
         BadRequest: `text` spells no such value.
@@ -236,6 +236,5 @@ def parse_filter(attribute: Attribute, text: str) -> Any:
         return _integer(attribute.name, text)
     if attribute.convert_to is None or not _SIZED.fullmatch(attribute.column):
         return text
-    # As the value of an object is kept: a MAC address in its usual spelling, for one.
-    converted = _converted(attribute.name, attribute.convert_to, text)
-    return text if converted is None else converted
+    # As the value of an object is kept: a MAC address in its usual spelling, for one, and null for the protocol "any".
+    return _converted(attribute.name, attribute.convert_to, text)

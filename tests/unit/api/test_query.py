@@ -134,6 +134,16 @@ def test_values_are_compared_in_the_form_in_which_they_are_kept(full: Asker) -> 
     assert rules and full.list("security-group-rules", "ethertype=ipv6") == rules
 
 
+def test_a_filter_that_spells_null_finds_what_has_none(full: Asker) -> None:
+    every = full.list("security-group-rules")
+    for query, name in (("protocol=any", "protocol"), ("protocol=ANY", "protocol"), ("remote_ip_prefix=", None)):
+        found = full.list("security-group-rules", query)
+        attribute = name or "remote_ip_prefix"
+        assert found and found == [row for row in every if row[attribute] is None], query
+    both = full.list("security-group-rules", "protocol=any&protocol=tcp")
+    assert both == [row for row in every if row["protocol"] in (None, "tcp")]
+
+
 def test_subnets_are_found_by_whether_their_network_is_shared(full: Asker) -> None:
     shared = {row["id"]: row["shared"] for row in full.list("networks")}
     every = full.list("subnets")
