@@ -6,12 +6,15 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+from portico.client import singular
 from portico.errors import Conflict, NotFound
 
 if TYPE_CHECKING:
     from portico.client import Client
     from portico.model.resource import Resource
 
+# What has the id of another object is found by that one's name: resource, collection of the other.
+NAMED_BY = {"network_ip_availability": "networks"}
 UUID = re.compile(r"[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}")
 
 
@@ -22,6 +25,8 @@ def find(client: Client, resource: Resource, word: str) -> dict[str, Any]:
         NotFound: there is none.
         Conflict: several have that name.
     """
+    if resource.name in NAMED_BY and not UUID.fullmatch(word):
+        word = str(_named(client, NAMED_BY[resource.name], word)["id"])
     if resource.key != "id" or "name" not in resource.attributes:
         return client.show(resource.collection, word)
     if UUID.fullmatch(word):
@@ -30,12 +35,17 @@ def find(client: Client, resource: Resource, word: str) -> dict[str, Any]:
         except NotFound:
             # A name may look like an id.
             pass
-    found = client.list(resource.collection, name=word)
+    return _named(client, resource.collection, word)
+
+
+def _named(client: Client, collection: str, word: str) -> dict[str, Any]:
+    found = client.list(collection, name=word)
+    words = singular(collection.replace("-", "_")).replace("_", " ")
     if not found:
-        raise NotFound(f"no {_words(resource)} has the name or id {word!r}")
+        raise NotFound(f"no {words} has the name or id {word!r}")
     if len(found) > 1:
         ids = ", ".join(sorted(item["id"] for item in found))
-        raise Conflict(f"{len(found)} {_words(resource)}s are named {word!r}; say which by id: {ids}")
+        raise Conflict(f"{len(found)} {words}s are named {word!r}; say which by id: {ids}")
     return found[0]
 
 
@@ -44,7 +54,3 @@ def find_id(client: Client, resource: Resource, word: str) -> str:
     if UUID.fullmatch(word) or resource.key != "id" or "name" not in resource.attributes:
         return word
     return str(find(client, resource, word)["id"])
-
-
-def _words(resource: Resource) -> str:
-    return resource.name.replace("_", " ")

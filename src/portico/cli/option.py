@@ -84,6 +84,15 @@ def add_option(parser: argparse._ActionsContainer, option: Option, *, required: 
                 )
 
 
+def add_filter(parser: argparse._ActionsContainer, option: Option) -> None:
+    """Add an option of a list; one that is repeated asks for any of its values."""
+    text = option.attribute.doc.replace("%", "%%")
+    if option.kind == "boolean":
+        parser.add_argument(option.flag, dest=option.dest, action=argparse.BooleanOptionalAction, help=text)
+    else:
+        parser.add_argument(option.flag, dest=option.dest, action="append", metavar=_metavar(option), help=text)
+
+
 class Null:
     """Stands for JSON's null; None among the arguments means that an option was not given."""
 
@@ -146,9 +155,11 @@ def _member(registry: Registry, name: str, text: str, find_id: FindId) -> tuple[
 
 
 def filter_text(registry: Registry, option: Option, given: Any, find_id: FindId) -> Any:
-    """Return a filter's value in a query; pairs become Neutron's `fixed_ips=ip_address=192.0.2.1`."""
+    """Return a filter's values in a query; pairs become Neutron's `fixed_ips=ip_address=192.0.2.1`."""
+    if option.kind == "boolean":
+        return given
+    if option.kind not in ("list", "references"):
+        return [value_of(registry, option, text, find_id) for text in given]
     value = value_of(registry, option, given, find_id)
-    if option.kind != "list":
-        return value
     pairs = [f"{name}={inner}" for element in value if isinstance(element, dict) for name, inner in element.items()]
     return pairs + [element for element in value if not isinstance(element, dict)]

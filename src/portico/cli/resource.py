@@ -13,7 +13,7 @@ from urllib.parse import quote
 from portico.cli import output
 from portico.cli.context import Context
 from portico.cli.find import find, find_id
-from portico.cli.option import NULL, Option, add_option, filter_text, option_of, value_of
+from portico.cli.option import Option, add_filter, add_option, filter_text, option_of, value_of
 from portico.errors import BadRequest, PorticoError
 from portico.model.load import load
 from portico.model.resource import Registry, Resource
@@ -33,6 +33,10 @@ COLUMNS = {
         *("remote_ip_prefix", "remote_group_id"),
     ),
     "agent": ("id", "agent_type", "host", "alive", "admin_state_up"),
+    "quota": (
+        *("project_id", "network", "subnet", "subnetpool", "port"),
+        *("security_group", "security_group_rule"),
+    ),
     "network_ip_availability": ("network_id", "network_name", "used_ips", "total_ips"),
 }
 GENERAL = ("id", "name", "status", "state", "description", "project_id")
@@ -106,7 +110,7 @@ def _add_list(parser: argparse.ArgumentParser, collection: Collection) -> None:
     parser.add_argument("--long", action="store_true", help="print every attribute")
     group = parser.add_argument_group("filters")
     for option in collection.options(lambda a: a.is_filter):
-        add_option(group, option)
+        add_filter(group, option)
 
 
 def _list(collection: Collection, arguments: argparse.Namespace, context: Context) -> int:
@@ -114,7 +118,7 @@ def _list(collection: Collection, arguments: argparse.Namespace, context: Contex
     query = {
         option.attribute.name: filter_text(collection.registry, option, given, _finder(context))
         for option in options
-        if (given := getattr(arguments, option.dest)) is not None and given is not NULL
+        if (given := getattr(arguments, option.dest)) is not None
     }
     if arguments.sort:
         keys = [text.partition(":") for text in arguments.sort]
@@ -167,9 +171,18 @@ def _add_create(parser: argparse.ArgumentParser, collection: Collection) -> None
 def _create(collection: Collection, arguments: argparse.Namespace, context: Context) -> int:
     _check_columns(collection.resource, arguments.column)
     body = collection.body(collection.options(lambda a: a.allow_post), arguments, context)
-    if collection.resource.name == "subnet" and "ip_version" not in body and body.get("cidr"):
-        body["ip_version"] = 6 if ":" in body["cidr"] else 4
+    if collection.resource.name == "subnet" and "ip_version" not in body:
+        body |= _ip_version(body, context)
     return _print(context.client.create(collection.resource.collection, body), arguments)
+
+
+def _ip_version(subnet: Mapping[str, Any], context: Context) -> dict[str, int]:
+    """Return the ip_version that follows from a subnet's range or from the pool it comes from, if one does."""
+    if subnet.get("cidr"):
+        return {"ip_version": 6 if ":" in subnet["cidr"] else 4}
+    if subnet.get("subnetpool_id"):
+        return {"ip_version": context.client.show("subnetpools", subnet["subnetpool_id"])["ip_version"]}
+    return {}
 
 
 def _add_set(parser: argparse.ArgumentParser, collection: Collection) -> None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from portico.cli import output
@@ -32,9 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, context: Context) -> int:
     """Print the tree."""
     client = context.client
-    networks = [
-        n for n in client.list("networks") if not arguments.networks or {n["id"], n["name"]} & set(arguments.networks)
-    ]
+    networks = _chosen(client.list("networks"), arguments.networks)
     subnets = _by_network(client.list("subnets"))
     names = {network["id"] for network in networks}
     ports = _by_network(_told(client, port) for port in client.list("ports") if port["network_id"] in names)
@@ -45,6 +43,18 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     else:
         sys.stdout.write(output.document(found, arguments.format))
     return 0
+
+
+def _chosen(networks: Sequence[Object], words: Sequence[str]) -> list[Object]:
+    """Return the networks whose names or ids are among `words`; without words all.
+
+    Raises:
+        NotFound: a word is that of none.
+    """
+    for word in words:
+        if not any(word in (network["id"], network["name"]) for network in networks):
+            raise NotFound(f"no network has the name or id {word!r}")
+    return [network for network in networks if not words or {network["id"], network["name"]} & set(words)]
 
 
 def _told(client: Client, port: Object) -> Object:

@@ -133,6 +133,51 @@ def test_an_error_is_one_line_and_exit_code_1(portico: Portico, words: tuple[str
     assert done.out == ""
 
 
+def test_a_filter_that_is_repeated_asks_for_any_of_its_values(portico: Portico, network: str) -> None:
+    for name in ("a", "b", "c"):
+        portico("port", "create", name, "--network", network, "--mac-address", f"02:00:00:00:00:0{name}")
+    words = ("port", "list", "--network", network, "-f", "value", "-c", "name", "--sort", "name")
+    assert portico(*words, "--name", "a", "--name", "c").out.split() == ["a", "c"]
+    macs = ("--mac-address", "02:00:00:00:00:0b", "--mac-address", "02:00:00:00:00:0c")
+    assert portico(*words, *macs).out.split() == ["b", "c"]
+    assert portico(*words, *macs, "--name", "a", "--name", "c", "--admin-state-up").out.split() == ["c"]
+    assert portico("port", "list", "--network", network, "--network", "nowhere").code == 1
+
+
+@pytest.mark.parametrize("option", ["--no-gateway-ip", "--no-name", "--no-network"])
+def test_a_list_takes_no_option_that_it_would_pass_over(portico: Portico, option: str) -> None:
+    done = portico("subnet", "list", option)
+    assert (done.code, done.out) == (2, "") and option in done.err
+
+
+@pytest.mark.parametrize(("prefix", "version"), [("10.9.0.0/16", 4), ("2001:db8:9::/48", 6)])
+def test_the_ip_version_of_a_subnet_follows_from_its_pool(
+    portico: Portico, network: str, prefix: str, version: int
+) -> None:
+    other = portico("network", "create", f"{network}-pool", "-f", "json").json["id"]
+    words = ("--prefix", prefix, "--default-prefixlen", "64" if version == 6 else "24")
+    pool = portico("subnetpool", "create", f"pool{version}", *words, "-f", "json")
+    made = portico("subnet", "create", "--network", other, "--subnetpool", pool.json["id"], "-f", "json")
+    assert made.json["ip_version"] == version
+    assert portico("network", "delete", other).code == portico("subnetpool", "delete", f"pool{version}").code == 0
+
+
+def test_the_addresses_of_a_network_are_counted_under_its_name(portico: Portico, network: str) -> None:
+    shown = portico("network-ip-availability", "show", network, "-f", "json").json
+    assert (shown["network_name"], shown["total_ips"]) == (network, 253)
+    assert portico("network-ip-availability", "show", shown["network_id"], "-f", "json").json == shown
+    done = portico("network-ip-availability", "show", "nowhere")
+    assert (done.code, done.err) == (1, "portico: no network has the name or id 'nowhere'\n")
+
+
+def test_a_list_of_quotas_shows_the_limits(portico: Portico) -> None:
+    portico("quota", "set", "someone", "--network", "7")
+    lines = portico("quota", "list", "-f", "csv").out.splitlines()
+    assert lines[0] == "project_id,network,subnet,subnetpool,port,security_group,security_group_rule"
+    assert any(line.startswith("someone,7,") for line in lines)
+    assert portico("quota", "delete", "someone").code == 0
+
+
 def test_a_name_that_several_have_is_refused_with_their_ids(portico: Portico) -> None:
     ids = sorted(portico("network", "create", "twin", "-f", "json").json["id"] for _ in range(2))
     done = portico("network", "delete", "twin")

@@ -44,4 +44,9 @@ def test_documents_hold_networks_with_their_subnets_and_ports(
     assert [subnet["name"] for subnet in found["subnets"]] == [f"{network}4"]
     (shown,) = [item for item in found["ports"] if item["id"] == port]
     assert (shown["status"], shown["status_reason"]) == ("DOWN", REASON)
-    assert read(portico("topology", "nobody", "-f", form).out) == []
+
+
+@pytest.mark.parametrize("words", [("nobody",), ("$network", "nobody"), ("nobody", "-f", "json")])
+def test_a_network_that_does_not_exist_is_an_error(portico: Portico, network: str, words: tuple[str, ...]) -> None:
+    done = portico("topology", *(network if word == "$network" else word for word in words))
+    assert (done.code, done.out, done.err) == (1, "", "portico: no network has the name or id 'nobody'\n")
