@@ -245,13 +245,15 @@ async def _body(request: Request) -> bytes:
 
 
 def _check_path(name: str, value: str) -> None:
-    """Refuse a part of a path that no database can hold or look for.
+    """Refuse a part of a path that no database can hold or look for; an id that is none is not found anyway.
 
     Raises:
         BadRequest: names the part and the rule.
     """
     longest = _LONGEST.get(name)
-    if longest is not None and len(value) > longest:
+    if longest is None:
+        return
+    if len(value) > longest:
         rule = f"'{value[:40]!a}...' has more than {longest} characters"
     elif "\0" in value:
         rule = f"'{value[:40]!a}' holds a NUL character"

@@ -65,10 +65,9 @@ def show(tx: Transaction, context: Context, network_id: str) -> Row:
     Raises:
         NotFound: there is no such network.
     """
-    found = list_all(tx, context, network_ids=(network_id,))
-    if not found:
-        raise lookup.missing("network", network_id)
-    return found[0]
+    lookup.get(tx, "network", network_id)
+    (found,) = list_all(tx, context, network_ids=(network_id,))
+    return found
 
 
 def _statement(tx: Transaction) -> sa.Select[Any]:
