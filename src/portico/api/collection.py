@@ -3,20 +3,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any, TypeGuard, TypeVar
 
 import msgspec
 
 from portico.api import query
-from portico.errors import BadRequest, Forbidden, PreconditionFailed
+from portico.errors import BadRequest, Forbidden, PorticoError, PreconditionFailed
 from portico.model import check
 from portico.model.resource import Resource
 from portico.rules import TABLE, lookup
 from portico.rules.context import Context, Row
 from portico.store.store import Store
 
+S = TypeVar("S")
 T = TypeVar("T")
 
 # A bulk request is one transaction, and others wait for it.
@@ -90,15 +91,29 @@ def create(service: Service, resource: Resource, context: Context, body: object)
     rules = TABLE[resource.name]
     make = _offered(resource, rules.create)
     items, bulk = _items(resource, body)
-    wanted = [_owned(check.prepare_post(resource, item), resource, context) for item in items]
+    where = resource.plural if bulk else ""
+    wanted = _each(where, items, lambda item: _owned(check.prepare_post(resource, item), resource, context))
     if rules.check_bulk is not None and bulk:
         rules.check_bulk(wanted)
     with service.store.write() as tx:
-        rows = [make(tx, context, item) for item in wanted]
+        rows = _each(where, wanted, lambda item: make(tx, context, item))
         if rules.present is not None:
             rows = rules.present(tx, context, rows)
     shown = [render(resource, row) for row in rows]
     return {resource.plural: shown} if bulk else {resource.name: shown[0]}
+
+
+def _each(where: str, items: Sequence[S], function: Callable[[S], T]) -> list[T]:
+    """Return what `function` makes of each item; an error tells which one of `where` it was, after Neutron's words."""
+    made: list[T] = []
+    for number, item in enumerate(items):
+        try:
+            made.append(function(item))
+        except PorticoError as error:
+            if where:
+                error.message = f"{error.message} ({where}[{number}])"
+            raise
+    return made
 
 
 def is_bulk(body: object, resource: Resource) -> TypeGuard[Mapping[str, Any]]:

@@ -91,10 +91,10 @@ def prepare_post(resource: Resource, body: object) -> dict[str, Any]:
     given = _given(resource, plan, body)
     for name in given:
         if plan.steps[name] is None:
-            raise _bad(f"Attribute '{name}' not allowed in POST")
+            raise _bad(f"Attribute '{name}' not allowed in POST of {resource.name}")
     for name in plan.required:
         if name not in given:
-            raise _bad(f"Failed to parse request. Required attribute '{name}' not specified")
+            raise _bad(f"Failed to parse request. Required attribute '{name}' not specified for {resource.name}")
     result = dict(plan.defaults)
     for name, value in plan.containers:
         if name not in given:
@@ -116,7 +116,7 @@ def prepare_put(resource: Resource, body: object) -> dict[str, Any]:
     given = _given(resource, plan, body)
     for name in given:
         if plan.steps[name] is None:
-            raise _bad(f"Cannot update read-only attribute {name}")
+            raise _bad(f"Cannot update read-only attribute {name} of {resource.name}")
     return _checked(plan, given, {})
 
 
@@ -130,7 +130,7 @@ def _given(resource: Resource, plan: _Plan, body: object) -> dict[str, Any]:
         body = {OWNER if name == OWNER_ALIAS else name: value for name, value in body.items()}
     if not plan.steps.keys() >= body.keys():
         unknown = ", ".join(sorted(show(name) for name in body if name not in plan.steps))
-        raise _bad(f"Unrecognized attribute(s) '{show(unknown)}'")
+        raise _bad(f"Unrecognized attribute(s) '{show(unknown)}' of {resource.name}")
     return body
 
 

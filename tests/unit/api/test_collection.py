@@ -126,12 +126,15 @@ def test_a_bulk_create_of_which_one_fails_leaves_nothing(api: Asker) -> None:
         ([*ports, {"network_id": network["id"], "bogus": 1}], (400, "HTTPBadRequest")),
     ]  # fmt: skip
     for items, expected in wrong:
-        assert api.ask("POST", "ports", {"ports": items}).error == expected
+        answer = api.ask("POST", "ports", {"ports": items})
+        # Five addresses were to be had.
+        assert answer.error == expected and answer.message.endswith(" (ports[5])"), answer
         assert api.list("ports") == []
         assert api.list("security-groups", "project_id=red&name=nothing") == []
     assert api.ask("POST", "networks", {"networks": [{"name": "x"}, {"mtu": 1}]}).error == (400, "InvalidInput")
     assert api.list("networks", "name=x") == []
     assert api.show("networks", network["id"])["revision_number"] == revision
+    assert "[" not in api.try_create("ports", network_id=network["id"], bogus=1).message
     # All addresses are free again, too.
     answer = api.ask("POST", "ports", {"ports": ports})
     assert answer.status == 201 and len(answer.body["ports"]) == 5
@@ -159,17 +162,19 @@ def test_what_is_no_json_is_refused(lasting_api: Asker, raw: bytes) -> None:
 def test_unknown_missing_and_read_only_attributes_are_named(lasting_api: Asker) -> None:
     api = lasting_api
     answer = api.try_create("networks", bogus=1)
-    assert answer.error == (400, "HTTPBadRequest") and answer.message == "Unrecognized attribute(s) 'bogus'"
+    assert answer.error == (400, "HTTPBadRequest") and answer.message == "Unrecognized attribute(s) 'bogus' of network"
     answer = api.try_create("ports", name="x")
     assert answer.error == (400, "HTTPBadRequest")
-    assert answer.message == "Failed to parse request. Required attribute 'network_id' not specified"
+    assert answer.message == "Failed to parse request. Required attribute 'network_id' not specified for port"
     answer = api.try_create("networks", status="DOWN")
-    assert answer.error == (400, "HTTPBadRequest") and answer.message == "Attribute 'status' not allowed in POST"
+    assert answer.error == (400, "HTTPBadRequest")
+    assert answer.message == "Attribute 'status' not allowed in POST of network"
     answer = api.try_create("networks", admin_state_up="perhaps")
     assert answer.error == (400, "InvalidInput") and "perhaps" in answer.message
     network = api.create("networks")
     answer = api.try_update("networks", network, id=str(uuid4()))
-    assert answer.error == (400, "HTTPBadRequest") and answer.message == "Cannot update read-only attribute id"
+    assert answer.error == (400, "HTTPBadRequest")
+    assert answer.message == "Cannot update read-only attribute id of network"
     answer = api.try_update("networks", network, name=["x"])
     assert answer.error == (400, "HTTPBadRequest") and "name" in answer.message
     api.delete("networks", network)

@@ -57,12 +57,12 @@ def test_an_update_holds_only_what_it_changes(registry: Registry) -> None:
 @pytest.mark.parametrize(
     ("resource", "verb", "body", "message"),
     [
-        ("network", "post", {"nmae": "x"}, "Unrecognized attribute(s) 'nmae'"),
-        ("network", "post", {"router:external": True}, "Unrecognized attribute(s) 'router:external'"),
-        ("network", "post", {"status": "ACTIVE"}, "Attribute 'status' not allowed in POST"),
-        ("network", "put", {"id": NETWORK_ID}, "Cannot update read-only attribute id"),
-        ("network", "put", {"tenant_id": "x"}, "Cannot update read-only attribute project_id"),
-        ("port", "post", {}, "Failed to parse request. Required attribute 'network_id' not specified"),
+        ("network", "post", {"nmae": "x"}, "Unrecognized attribute(s) 'nmae' of network"),
+        ("network", "post", {"router:external": True}, "Unrecognized attribute(s) 'router:external' of network"),
+        ("network", "post", {"status": "ACTIVE"}, "Attribute 'status' not allowed in POST of network"),
+        ("network", "put", {"id": NETWORK_ID}, "Cannot update read-only attribute id of network"),
+        ("network", "put", {"tenant_id": "x"}, "Cannot update read-only attribute project_id of network"),
+        ("port", "post", {}, "Failed to parse request. Required attribute 'network_id' not specified for port"),
         ("port", "post", {"network_id": 5}, "Invalid input for network_id. Reason: '5' is not a valid UUID."),
         ("network", "post", {"tenant_id": "a", "project_id": "b"}, "'project_id' and 'tenant_id' do not match"),
         ("network", "post", ["x"], "Invalid input for network. Reason: '['x']' is not a dictionary."),
@@ -79,7 +79,7 @@ def test_an_update_holds_only_what_it_changes(registry: Registry) -> None:
         ),
         ("port", "post", {**PORT, "binding:host_id": "h" * 256}, "Invalid input for binding:host_id. Reason: 'hhh"),
         ("quota", "put", {"port": -2}, "Invalid input for port. Reason: '-2' is too small"),
-        ("quota", "put", {"porrt": 1}, "Unrecognized attribute(s) 'porrt'"),
+        ("quota", "put", {"porrt": 1}, "Unrecognized attribute(s) 'porrt' of quota"),
         ("security_group_rule", "post", {"security_group_id": NETWORK_ID, "direction": "up"}, "Invalid input for dire"),
     ],
 )
