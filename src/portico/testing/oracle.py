@@ -6,14 +6,15 @@ each other (ARP, neighbour discovery, DHCP, router advertisements, multicast lis
 traffic. Sources: Neutron's API reference (security groups, port security, allowed address pairs), RFC 4291 appendix A.
 
 Decided by Portico where Neutron's drivers differ: a remote group's addresses count on the packet's own network only,
-for addresses of different networks may overlap; a guarded port without addresses is held to its MAC address only.
+for addresses of different networks may overlap; a guarded port without addresses is held to its MAC address only if its
+network has no subnets, else it sends from none but its link-local address.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from ipaddress import IPv6Address
+from ipaddress import IPv6Address, ip_address
 
 from portico.model.snapshot import DHCP_OWNER, IpAddress, IpNetwork, Port, SecurityGroupRule, Snapshot
 
@@ -75,7 +76,7 @@ def _link(want: Snapshot, sender: Port, receiver: Port, _packet: Packet) -> str:
     return ""
 
 
-def _source(_want: Snapshot, sender: Port, _receiver: Port, packet: Packet) -> str:
+def _source(want: Snapshot, sender: Port, _receiver: Port, packet: Packet) -> str:
     """Question the sender's addresses: its own, its pairs', and the link-local address of each MAC address."""
     if not sender.port_security:
         return ""
@@ -85,7 +86,9 @@ def _source(_want: Snapshot, sender: Port, _receiver: Port, packet: Packet) -> s
     if mac in macs and packet.source == link_local(mac):
         return ""
     own = [item.address for item in sender.fixed_ips]
-    if mac == sender.mac.lower() and (packet.source in own or not own):
+    if mac == sender.mac.lower() and (
+        packet.source in own or not (own or want.subnets_of_network.get(sender.network_id))
+    ):
         return ""
     if any(mac == paired and packet.source in cidr for paired, cidr in allowed):
         return ""
@@ -167,6 +170,9 @@ def _sources(sender: Port, receiver: Port) -> Iterator[tuple[str, IpAddress]]:
     yield from ((sender.mac, item.address) for item in sender.fixed_ips)
     yield from ((pair.mac, pair.cidr[-1]) for pair in sender.pairs)
     yield sender.mac, link_local(sender.mac)
+    if not sender.fixed_ips:
+        yield from ((sender.mac, ip_address(source)) for source in ("203.0.113.1", "2001:db8:f::1"))
+        yield sender.mac, link_local(receiver.mac)
     yield from ((sender.mac, item.address) for item in receiver.fixed_ips)
     yield from ((receiver.mac, item.address) for item in sender.fixed_ips[:1])
 

@@ -125,6 +125,17 @@ def test_a_guarded_port_may_not_send_what_is_not(pair: tuple[Workload, Workload]
     assert seen(pair, REFUSED) == set()
 
 
+def test_a_port_that_was_given_no_address_claims_none(rig: Rig) -> None:
+    anything = group(1, *ANY)
+    bare, other = port(1, guard=Guard((), (anything.group_id,))), port(2, guard=None)
+    rig.want(network(), anything, bare, other)
+    rig.start()
+    pair = rig.plug("sender", bare), rig.plug("listener", other)
+    kept = {"its link-local address", "an ARP probe", "a router solicitation", "a DHCP request without an address"}
+    kept |= {"a DHCPv6 request", "an advertisement of the link-local address"}
+    assert seen(pair, {**ALLOWED, **REFUSED}) == kept
+
+
 def test_a_tag_does_not_carry_a_frame_past_the_guard(pair: tuple[Workload, Workload]) -> None:
     sender, listener = pair
     sniffer = listener.sniff()

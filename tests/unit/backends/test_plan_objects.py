@@ -13,6 +13,7 @@ from portico.model.converters import PROTOCOLS
 from portico.model.snapshot import Snapshot
 from portico.testing.world import (
     HOSTS,
+    Drop,
     Edit,
     PutGroup,
     PutNetwork,
@@ -57,14 +58,20 @@ def test_a_hypervisors_own_name_of_its_tap_is_kept() -> None:
     ("edit", "sources"),
     [
         (PutPort(0, 0), [(MAC, "192.0.2.10/32"), (MAC, "2001:db8:0:1::a/128")]),
-        (PutPort(0, 0, versions=()), [(MAC, "0.0.0.0/0"), (MAC, "::/0")]),
+        (PutPort(0, 0, versions=()), []),
         (PutPort(0, 0, versions=(4,), pairs=(0,)), [(MAC, "192.0.2.10/32"), ("00:00:5e:00:53:fe", "192.0.2.200/32")]),
         (PutPort(0, 0, versions=(4,), pairs=(2,)), [(MAC, "192.0.2.10/32"), (MAC, "198.51.100.0/28")]),
     ],
-    ids=["addresses", "none: the MAC address only", "pair with a MAC address", "pair without one"],
+    ids=["addresses", "none: nothing, as there are subnets", "pair with a MAC address", "pair without one"],
 )
 def test_a_guard_holds_a_port_to_its_addresses(edit: PutPort, sources: list[tuple[str, str]]) -> None:
     assert vif(edit).guard == Guard(tuple(Source(*source) for source in sources), ())
+
+
+def test_without_addresses_a_port_is_held_to_its_mac_address_where_there_are_no_subnets() -> None:
+    found = vif(Drop("subnet", 4), Drop("subnet", 6), PutPort(0, 0, versions=()))
+    assert found.guard == Guard((Source(MAC, "0.0.0.0/0"), Source(MAC, "::/0")), ())
+    assert vif(Drop("subnet", 4), PutPort(0, 0, versions=())).guard == Guard((), ())
 
 
 def test_without_port_security_there_is_no_guard() -> None:

@@ -51,6 +51,7 @@ class Memory:
 
     def __init__(self) -> None:
         self.ports: dict[str, Port] = {}
+        self.subnets: dict[str, str] = {}
         self.presence: dict[str, tuple[frozenset[str], ...]] = {}
 
 
@@ -79,13 +80,13 @@ def host_objects(want: Snapshot, host: str, dns_domain: str = "") -> list[HostOb
     for port_id in want.ports_of_host.get(host, ()):
         port = want.ports[port_id]
         if port.device_owner != DHCP_OWNER:
-            objects.append(vif(port, want.networks[port.network_id]))
+            objects.append(vif(want, port))
     return objects
 
 
 def changes(want: Snapshot, dirty: Dirty, memory: Memory) -> dict[str, Part | None]:
     """Return what changes on which host; None stands for "everything on it: call `host_objects`"."""
-    whole = _hosts_to_replan(want, dirty)
+    whole = _hosts_to_replan(want, dirty, memory)
     ports = [(memory.ports.get(port_id), want.ports.get(port_id)) for port_id in dirty.ids.get("port", ())]
     for before, after in ports:
         for port in (before, after):
@@ -111,6 +112,11 @@ def remember(want: Snapshot, dirty: Dirty, memory: Memory, hosts: Iterable[str])
             memory.ports.pop(port_id, None)
         else:
             memory.ports[port_id] = port
+    for subnet_id in want.subnets if dirty.everything else dirty.ids.get("subnet", ()):
+        if subnet_id in want.subnets:
+            memory.subnets[subnet_id] = want.subnets[subnet_id].network_id
+        else:
+            memory.subnets.pop(subnet_id, None)
     for host in hosts:
         memory.presence[host] = _presence(want, host)
 
@@ -123,15 +129,15 @@ def _presence(want: Snapshot, host: str) -> tuple[frozenset[str], ...]:
     )
 
 
-def _hosts_to_replan(want: Snapshot, dirty: Dirty) -> set[str]:
+def _hosts_to_replan(want: Snapshot, dirty: Dirty, memory: Memory) -> set[str]:
     """Return the hosts that a changed network, subnet or group concerns; a rule's change is also its group's."""
     hosts: set[str] = set()
     networks = set(dirty.ids.get("network", ()))
     for subnet_id in dirty.ids.get("subnet", ()):
-        if (
-            subnet_id in want.subnets
-        ):  # one that is gone took an address from the DHCP server's port, which is dirty too
+        if subnet_id in want.subnets:
             networks.add(want.subnets[subnet_id].network_id)
+        elif subnet_id in memory.subnets:
+            networks.add(memory.subnets[subnet_id])
     for network_id in networks:
         hosts.update(want.hosts_of_network.get(network_id, ()))
     for group_id in dirty.ids.get("security_group", ()):
@@ -164,7 +170,7 @@ def _about(want: Snapshot, host: str, port: Port) -> Iterator[HostObject]:
     if network is None or port.device_owner == DHCP_OWNER:
         return
     if port.host == host:
-        yield vif(port, network)
+        yield vif(want, port)
     if network.id in want.taps_of_host.get(host, ()) and network.id in want.dhcp_ports_of_network:
         yield _lease(port, host)
     yield from _members(want, port, host, set(_remote_groups(want, host)))
@@ -178,8 +184,9 @@ def _add(parts: dict[str, Part | None], host: str, part: Part) -> None:
     parts[host] = part
 
 
-def vif(port: Port, network: Network) -> Vif:
+def vif(want: Snapshot, port: Port) -> Vif:
     """Return the VIF of a bound port."""
+    network = want.networks[port.network_id]
     names = link_names(port)
     return Vif(
         port_id=port.id,
@@ -191,14 +198,15 @@ def vif(port: Port, network: Network) -> Vif:
         tap_name=names.tap if names.plug == "tap" else "",
         make_tap=bool(port.profile.get("make_tap", False)),
         admin_up=port.admin_state_up and network.admin_state_up,
-        guard=_guard(port) if port.port_security else None,
+        guard=_guard(want, port) if port.port_security else None,
     )
 
 
-def _guard(port: Port) -> Guard:
+def _guard(want: Snapshot, port: Port) -> Guard:
     sources = [Source(port.mac, f"{item.address}/{item.address.max_prefixlen}") for item in port.fixed_ips]
-    if not sources:
-        # Neutron's sense: a port without address is held to its MAC address only.
+    if not sources and not want.subnets_of_network.get(port.network_id):
+        # Held to its MAC address only. Where there are subnets it could answer for its neighbours: there, as with
+        # Neutron, a port without addresses sends nothing but requests for one.
         sources = [Source(port.mac, "0.0.0.0/0"), Source(port.mac, "::/0")]
     sources += [Source(pair.mac, str(pair.cidr)) for pair in port.pairs]
     return Guard(sources=tuple(dict.fromkeys(sources)), group_ids=tuple(sorted(port.group_ids)))

@@ -96,10 +96,10 @@ class Fabric:
 def _is_from(source: Source, frame: Frame) -> bool:
     if source.mac.lower() != frame.mac.lower():
         return False
-    return frame.source in ip_network(source.cidr) or frame.source == _link_local(frame.mac)
+    return frame.source in ip_network(source.cidr) or frame.source == link_local(frame.mac)
 
 
-def _link_local(mac: str) -> IPv6Address:
+def link_local(mac: str) -> IPv6Address:
     """Return the modified EUI-64 link-local address (RFC 4291 appendix A)."""
     high, low = (int(part.replace(":", ""), 16) for part in (mac[:8], mac[9:]))
     return IPv6Address((0xFE80 << 112) | ((high ^ 0x020000) << 40) | (0xFFFE << 24) | low)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from portico.backends.memory.fabric import Endpoint, Piece, Segment
+from portico.backends.memory.fabric import Endpoint, Piece, Segment, link_local
 from portico.hoststate import Rule, Source
 from portico.model.snapshot import DHCP_OWNER, Port, SecurityGroupRule, Snapshot
 
@@ -27,15 +27,16 @@ def _endpoint(want: Snapshot, port: Port, owner: str) -> Endpoint:
         network_id=port.network_id,
         host=port.host,
         up=port.admin_state_up and want.networks[port.network_id].admin_state_up,
-        sources=tuple(_sources(port)) if port.port_security else None,
+        sources=tuple(_sources(want, port)) if port.port_security else None,
         rules=tuple(_rules(want, port)),
     )
 
 
-def _sources(port: Port) -> Iterator[Source]:
+def _sources(want: Snapshot, port: Port) -> Iterator[Source]:
+    yield Source(port.mac, f"{link_local(port.mac)}/128")
     for item in port.fixed_ips:
         yield Source(port.mac, f"{item.address}/{item.address.max_prefixlen}")
-    if not port.fixed_ips:
+    if not (port.fixed_ips or want.subnets_of_network.get(port.network_id)):
         yield Source(port.mac, "0.0.0.0/0")
         yield Source(port.mac, "::/0")
     for pair in port.pairs:
