@@ -6,8 +6,10 @@ import importlib
 import inspect
 import logging
 import pkgutil
+import sqlite3
 import warnings
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +22,13 @@ from portico.api.collection import Service
 from portico.broker.broker import Broker
 from portico.broker.hosts import HostStates
 from portico.contract import Binding, Capabilities, Change
+from portico.model.resource import Registry
 from portico.rules.context import Limits
+from portico.store import schema, sqlite
 from portico.store.store import Store
 
 from .asker import Asker
+from .conftest import MakeApi
 
 FOLDERS = ("api", "rules", "model", "backends", "broker")
 
@@ -56,6 +61,22 @@ def test_what_nobody_foresaw_is_told_by_an_id_that_the_log_knows(
         assert "ZeroDivision" not in answer.message and "nobody" not in answer.message
         assert answer.headers["x-openstack-request-id"] in caplog.text and "nobody foresaw this" in caplog.text
         assert api.list("networks") == []
+
+
+def test_a_database_that_another_process_keeps_locked_is_unavailable(
+    tmp_path: Path, registry: Registry, make_api: MakeApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite, "LOCK_TIMEOUT_S", 0.1)
+    store = Store(f"sqlite:///{tmp_path}/locked.db", registry)
+    schema.ensure(store)
+    with Asker(make_app(make_api(store))) as api, closing(sqlite3.connect(tmp_path / "locked.db")) as other:
+        other.execute("BEGIN IMMEDIATE")
+        for answer in (api.try_create("networks"), api.ask("POST", "networks", {"networks": [{}]})):
+            assert answer.error == (503, "Unavailable") and "locked" in answer.message
+        assert api.list("networks") == []
+        other.rollback()
+        api.create("networks")
+    store.close()
 
 
 def neutron_statuses() -> Mapping[str, int]:

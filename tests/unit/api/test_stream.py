@@ -278,6 +278,29 @@ def test_streams_that_nobody_reads_any_more_end(api: Api, client: Client) -> Non
     wait_until(lambda: open_streams() == 0)
 
 
+def test_streams_on_which_nothing_happens_show_signs_of_life(api: Api, tmp_path: Path) -> None:
+    def open_stream(path: str) -> socket.socket:
+        sock = socket.socket(socket.AF_UNIX)
+        sock.settimeout(IDLE_S * 3)
+        sock.connect(str(tmp_path / "api.sock"))
+        sock.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        return sock
+
+    def wait_for_blank_line(sock: socket.socket) -> float:
+        begun, text = time.monotonic(), b""
+        while not text.endswith(b"\r\n1\r\n\n\r\n"):  # one byte, as HTTP frames it
+            text += sock.recv(65536)
+        return time.monotonic() - begun
+
+    paths = ("/portico/v1/watch", "/portico/v1/hosts/h1/wanted")
+    with ThreadPoolExecutor(len(paths)) as pool:
+        socks = [open_stream(path) for path in paths]
+        for waited in [pool.submit(wait_for_blank_line, sock) for sock in socks]:
+            assert IDLE_S / 2 < waited.result(DEADLINE_S) < IDLE_S * 2
+        for sock in socks:
+            sock.close()
+
+
 def test_when_the_server_ends_what_waits_ends_at_once_and_is_not_broken_off(
     server: tuple[Server, Api], client: Client, network: Row, caplog: pytest.LogCaptureFixture
 ) -> None:
