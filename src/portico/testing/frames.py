@@ -6,7 +6,7 @@ from __future__ import annotations
 import ipaddress
 import struct
 
-IPV4, ARP, VLAN, IPV6, LOCAL_EXPERIMENT = 0x0800, 0x0806, 0x8100, 0x86DD, 0x88B5
+IPV4, ARP, VLAN, IPV6, OUTER_VLAN, LOCAL_EXPERIMENT = 0x0800, 0x0806, 0x8100, 0x86DD, 0x88A8, 0x88B5
 UDP, FRAGMENT, ICMPV6 = 17, 44, 58
 REQUEST, REPLY = 1, 2
 ROUTER_SOLICIT, ROUTER_ADVERT, SOLICIT, ADVERT = 133, 134, 135, 136
@@ -22,9 +22,9 @@ def ethernet(destination: str, source: str, kind: int, payload: bytes) -> bytes:
     return mac(destination) + mac(source) + struct.pack("!H", kind) + payload
 
 
-def tagged(vlan_id: int, frame: bytes) -> bytes:
-    """Return `frame` with an 802.1Q tag."""
-    return frame[:12] + struct.pack("!HH", VLAN, vlan_id) + frame[12:]
+def tagged(vlan_id: int, frame: bytes, kind: int = VLAN) -> bytes:
+    """Return `frame` with an 802.1Q tag, or an outer one (802.1ad) when `kind` is `OUTER_VLAN`."""
+    return frame[:12] + struct.pack("!HH", kind, vlan_id) + frame[12:]
 
 
 def arp(operation: int, sender_mac: str, sender: str, target: str) -> bytes:

@@ -145,6 +145,26 @@ def test_a_tag_does_not_carry_a_frame_past_the_guard(pair: tuple[Workload, Workl
     assert "02ff00000001" not in sniffer.output
 
 
+def test_no_tag_carries_a_frame_past_the_guard_chain(pair: tuple[Workload, Workload]) -> None:
+    """Frames in a tag end at the guard, before any other chain: a counter behind it sees none."""
+    sender, _ = pair
+    kinds = [*ALLOWED.values(), *REFUSED.values()]
+    plainly = [frames.ethernet("02:ff:00:00:00:01", *kind) for kind in kinds]
+    once = [frames.tagged(tag, frame) for frame in plainly for tag in (0, 5)]
+    outer = [frames.tagged(7, frame, frames.OUTER_VLAN) for frame in [*plainly, *once]]
+    nft = ["ip", "netns", "exec", "portico", "nft"]
+    for command in (
+        "add table bridge watch",
+        "add chain bridge watch passed { type filter hook prerouting priority -299; }",
+        "add rule bridge watch passed ether saddr { 00:00:5e:00:53:01, 00:00:5e:00:53:77, 00:00:5e:00:53:aa } counter",
+    ):
+        sender.host.run([*nft, command])
+    sender.send(*once, *outer)
+    listed = sender.host.run([*nft, "list", "table", "bridge", "watch"]).out
+    sender.host.run([*nft, "delete", "table", "bridge", "watch"])
+    assert "packets 0 " in listed, listed
+
+
 def test_a_router_advertisement_in_fragments_does_not_pass(pair: tuple[Workload, Workload]) -> None:
     advert = frames.icmpv6(LOCAL, ALL_NODES, frames.ROUTER_ADVERT, ADVERT_BODY)
     harmless = frames.ipv6(LOCAL, "2001:db8::2", frames.UDP, frames.udp(1, 2, bytes(24)))
