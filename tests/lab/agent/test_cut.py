@@ -83,6 +83,36 @@ def test_who_gets_an_address_does_not_get_the_flows_of_one_that_went_while_the_a
     assert b"persistent".hex() not in sniffer.output
 
 
+def test_a_group_that_becomes_stateless_lets_no_more_answers_in(rig: Rig) -> None:
+    client, served = group(1, *ANY), group(2, *OPEN)
+    a, b = port(1, client.group_id), port(2, served.group_id)
+    rig.want(network(), client, served, a, b)
+    rig.start()
+    wa, wb = rig.plug("a", a, "10.0.0.1/24"), rig.plug("b", b, "10.0.0.2/24")
+    wb.serve("tcp", "10.0.0.2", 80)
+    talk = wa.talk("10.0.0.2", 80)
+    assert is_answered(talk)
+    rig.want(group(1, *ANY, stateful=False))
+    assert not is_answered(talk)
+    assert not wa.reaches("tcp", "10.0.0.2", 80)
+    rig.want(group(1, *ANY))
+    assert wa.reaches("tcp", "10.0.0.2", 80)
+
+
+def test_the_mark_that_a_container_sets_is_not_ours(rig: Rig) -> None:
+    closed, served = group(1, *ANY), group(2, *OPEN)
+    a, b, c = port(1, closed.group_id), port(2, closed.group_id), port(3, served.group_id)
+    rig.want(network(), closed, served, a, b, c)
+    rig.start()
+    wa = rig.plug("a", a, "10.0.0.1/24")
+    rig.plug("b", b, "10.0.0.2/24")
+    rig.plug("c", c, "10.0.0.3/24")
+    for mark in (0x10000, 0x40000, 0x50000):
+        ping = ("ping", "-m", str(mark), "-c", "2", "-i", "0.1", "-W", "0.4")
+        assert wa.run(*ping, "10.0.0.3").ok
+        assert not wa.run(*ping, "10.0.0.2", check=False).ok
+
+
 SERVE_LOCAL = """
 import socket, sys
 s = socket.socket(socket.AF_INET6, socket.SOCK_STREAM)
