@@ -48,7 +48,7 @@ def test_eight_clients_fill_a_network_without_a_duplicate_or_a_gap_and_then_hear
     found = sorted(ip_address(text) for mine, _ in results for text in mine)
     assert found == list(CIDR.hosts())[1:]
     assert {error for _, error in results} == {
-        f"IpAddressGenerationFailure: No more IP addresses available on network {network}."
+        f"IpAddressGenerationFailure: No more IP addresses available on network {network}. (ports[0])"
     }
     # One that is given back can be had again, and no more.
     with store.read() as tx:
