@@ -103,7 +103,8 @@ def _subnet(subnet: Object) -> str:
     if subnet["gateway_ip"]:
         parts.append(f"gateway {subnet['gateway_ip']}")
     if subnet["enable_dhcp"]:
-        parts.append("dhcp" if subnet["ip_version"] == 4 else subnet["ipv6_address_mode"] or "dhcp")
+        mode = subnet["ipv6_address_mode"] or subnet["ipv6_ra_mode"]
+        parts.append("dhcp" if subnet["ip_version"] == 4 else mode or "dhcp")
     return "  ".join(parts)
 
 

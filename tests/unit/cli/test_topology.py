@@ -46,6 +46,13 @@ def test_documents_hold_networks_with_their_subnets_and_ports(
     assert (shown["status"], shown["status_reason"]) == ("DOWN", REASON)
 
 
+@pytest.mark.parametrize("option", ["--ipv6-ra-mode", "--ipv6-address-mode"])
+def test_the_tree_tells_how_hosts_get_ipv6_addresses(portico: Portico, network: str, option: str) -> None:
+    portico("subnet", "create", "--network", network, "2001:db8::/64", option, "dhcpv6-stateless")
+    (line,) = [line for line in portico("topology", network).out.splitlines() if "2001:db8::/64" in line]
+    assert line.endswith("  dhcpv6-stateless")
+
+
 @pytest.mark.parametrize("words", [("nobody",), ("$network", "nobody"), ("nobody", "-f", "json")])
 def test_a_network_that_does_not_exist_is_an_error(portico: Portico, network: str, words: tuple[str, ...]) -> None:
     done = portico("topology", *(network if word == "$network" else word for word in words))
