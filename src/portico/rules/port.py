@@ -45,7 +45,7 @@ def create(tx: Transaction, context: Context, body: Row) -> Row:
         "tags": body.get("tags") or [],
     }
     row["mac_address"] = _mac(tx, context, row, body.get("mac_address"))
-    subnets = tx.find("subnet", network_id=parent["id"])
+    subnets = _subnets(tx, parent)
     chosen = fixed_ip.choose(tx, row, subnets, body.get("fixed_ips"))
     row["fixed_ips"] = fixed_ip.record(tx, row["id"], chosen)
     row["ip_allocation"] = fixed_ip.allocation(row["fixed_ips"])
@@ -269,11 +269,16 @@ def _update_mac(tx: Transaction, context: Context, row: Row, changes: Row, after
     ]
 
 
+def _subnets(tx: Transaction, network: Row) -> list[Row]:
+    """Return the network's subnets, oldest first: a database gives rows in any order."""
+    return sorted(tx.find("subnet", network_id=network["id"]), key=lambda item: network["subnets"].index(item["id"]))
+
+
 def _update_addresses(tx: Transaction, row: Row, changes: Row, after: Row) -> None:
     moved = after["mac_address"] != row["mac_address"]
     if "fixed_ips" not in changes and not moved:
         return
-    subnets = tx.find("subnet", network_id=row["network_id"])
+    subnets = _subnets(tx, lookup.get(tx, "network", row["network_id"]))
     automatic = {item["id"] for item in subnets if fixed_ip.is_automatic(item)}
     wanted: Sequence[Row] = (changes if "fixed_ips" in changes else row)["fixed_ips"] or []
     none = not wanted
