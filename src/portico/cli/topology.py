@@ -103,8 +103,8 @@ def _subnet(subnet: Object) -> str:
     if subnet["gateway_ip"]:
         parts.append(f"gateway {subnet['gateway_ip']}")
     if subnet["enable_dhcp"]:
-        mode = subnet["ipv6_address_mode"] or subnet["ipv6_ra_mode"]
-        parts.append("dhcp" if subnet["ip_version"] == 4 else mode or "dhcp")
+        is_ipv6 = subnet["ip_version"] == 6
+        parts.append((is_ipv6 and (subnet["ipv6_address_mode"] or subnet["ipv6_ra_mode"])) or "dhcp")
     return "  ".join(parts)
 
 
