@@ -13,12 +13,11 @@ from typing import Any
 
 import msgspec
 
+from portico.agent import filter_text, kernel, links, netlink, owner
 from portico.agent import fragment as parts
-from portico.agent import kernel, links, netlink, owner
 from portico.agent.delta import Driver, Wanted
 from portico.agent.drivers.conntrack import Conntrack
 from portico.agent.drivers.dhcp import DhcpDriver
-from portico.agent.drivers.libnftables import Nft, NftError
 from portico.agent.drivers.link import BridgeDriver, CarrierDriver, LinkTable, PairDriver
 from portico.agent.drivers.tap import TapDriver
 from portico.agent.redirect import Redirects
@@ -66,7 +65,7 @@ def _rows(
         "bridge": bridges,
         "link": PairDriver(table, host, host_netns, place.netns),
         "carrier": CarrierDriver(table),
-        "dhcp": DhcpDriver(table, place.netns, run_dir=place.run_dir, state_dir=place.state_dir),
+        "dhcp": DhcpDriver(table, place.netns, run_dir=place.run_dir, state_dir=place.state_dir, only_look=True),
         "tap": TapDriver(table, host, Redirects(host_route), host_netns, place.netns),
     }
     wanted = Wanted()
@@ -84,7 +83,7 @@ def _rows(
             rows += _compare(name, planned.get(key), found.get(key))
             rows += [Row(name, trouble.reason, ABSENT, same=False) for at, trouble in troubles.items() if at == key]
     if isinstance(vif, Vif) and (piece := parts.fragment(vif, wanted)) is not None:
-        rows += _filter(Nft(), piece)
+        rows += _filter(wanted, owner.port_link(port_id), piece)
     rows.append(_host_end(host, vif.link_name if isinstance(vif, Vif) else owner.host_link(port_id)))
     return rows
 
@@ -106,40 +105,22 @@ def _fields(item: Any) -> Mapping[str, str]:
     return {name: str(getattr(item, name)) for name in shown}
 
 
-def _filter(nft: Nft, piece: parts.Fragment) -> Iterator[Row]:
-    """Look each element up; of the chains of its groups tell the rules that are in force."""
-    for element, value in sorted(piece.elements.items(), key=lambda pair: (pair[0].container, pair[0].key)):
-        try:
-            found = nft.run(f"get element bridge portico {element.container} {{ {element.key} }}")
-        except NftError:
-            found = ""
-        actual = _value(found) if found else ABSENT
-        same = bool(found) and (not value or _number(actual) == _number(value))
-        yield Row(f"filter {element.container}", f"{element.key} {value}".strip(), actual or element.key, same)
-    for groups in piece.policies:
-        for direction in ("ingress", "egress"):
-            names = [parts.policy_chain(direction, groups), *(parts.group_chain(direction, item) for item in groups)]
-            for name in names:
-                actual = _chain(nft, name)
-                yield Row(f"filter chain {name}", "present", actual, same=actual != ABSENT)
+def _filter(wanted: Wanted, link: str, piece: parts.Fragment) -> Iterator[Row]:
+    for text in filter_text.compare(wanted, link, piece):
+        left, right = text.wanted or (), text.actual or ()
+        if text.wanted == text.actual:
+            told = f"{len(left)} rows"
+            yield Row(f"filter {text.name}", told, told, same=True)
+            continue
+        missing = "; ".join(row for row in left if row not in right)
+        extra = "; ".join(row for row in right if row not in left)
+        if not missing and not extra and text.wanted is not None and text.actual is not None:
+            missing, extra = "; ".join(left), "; ".join(right)  # the order differs, or one is there twice
+        yield Row(f"filter {text.name}", _or_absent(missing, text.wanted), _or_absent(extra, text.actual), same=False)
 
 
-def _value(text: str) -> str:
-    """Return the value of the one element in nft's listing of a map; empty for a set."""
-    inside = text.rpartition("elements = {")[2].partition("}")[0]
-    return inside.rpartition(" : ")[2].strip() if " : " in inside else ""
-
-
-def _number(text: str) -> str | int:
-    return int(text, 16) if text.startswith("0x") else text
-
-
-def _chain(nft: Nft, name: str) -> str:
-    try:
-        lines = nft.run(f"list chain bridge portico {name}").splitlines()
-    except NftError:
-        return ABSENT
-    return "; ".join(line.strip() for line in lines[2:-2])
+def _or_absent(text: str, rows: tuple[str, ...] | None) -> str:
+    return text or (ABSENT if not rows else "nothing else")
 
 
 def _host_end(host: links.Links, name: str) -> Row:

@@ -82,6 +82,16 @@ def ensure_named(name: str) -> int:
     return _in_thread(make)
 
 
+def new_nameless() -> int:
+    """Return a descriptor of a new network namespace, which ends when nothing holds it any more."""
+
+    def make() -> int:
+        _call("unshare", _CLONE_NEWNET)
+        return open_current()
+
+    return _in_thread(make)
+
+
 def remove_named(name: str) -> None:
     """Remove the network namespace `name` with all that is in it; no error if there is none.
 

@@ -94,6 +94,34 @@ def test_explain_finds_what_a_stranger_broke_and_nothing_when_all_is_well(machin
     assert [line.split() for line in out.splitlines() if " mtu " in line] == [["false", "tap", "mtu", "1500", "1234"]]
 
 
+@pytest.mark.parametrize(
+    ("edit", "aspect", "shown"),
+    [
+        ("insert rule bridge portico {group} counter accept", "filter {group}", "accept"),
+        ("add rule bridge portico guard accept", "filter guard", "accept"),
+        ("flush set bridge portico srcn4", "filter srcn4", "198.51.100.0/24"),
+        ("flush map bridge portico egress", "filter egress", "goto egress-"),
+        ("flush set bridge portico {members}", "filter {members}", "10.1.0."),
+        ("delete table inet portico", "filter state", "ct state"),
+    ],
+)
+def test_explain_names_each_edit_of_the_filter(machine: Machine, edit: str, aspect: str, shown: str) -> None:
+    machine.up(*NO_DOCKER)
+    make_port(machine, "blue")
+    pair = "ip_address=198.51.100.0/24"
+    assert machine.portico("port", "update", "blue", "--allowed-address-pair", pair)[0] == 0
+    machine.portico("port", "plug", "blue", "--tap", "tap-blue")
+    [group] = machine.json("port", "show", "blue")["security_groups"]
+    names = {"group": f"ingress-{group}", "members": f"m4-{group}"}
+    assert machine.portico("port", "explain", "blue")[0] == 0
+    machine.host.run(["kill", "-STOP", str(agent_pid(machine))])
+    machine.host.run(["ip", "netns", "exec", "portico", "nft", *edit.format(**names).split()])
+    code, out, _ = machine.portico("port", "explain", "blue")
+    assert code == 1
+    [line] = [line for line in out.splitlines() if line.startswith("false ") and aspect.format(**names) in line]
+    assert shown in line
+
+
 def test_purge_removes_what_is_ours_and_only_when_no_agent_runs(machine: Machine) -> None:
     up = machine.up(*NO_DOCKER)
     make_port(machine, "blue")

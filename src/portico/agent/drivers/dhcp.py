@@ -65,9 +65,12 @@ class ServerItem:
 
 
 class DhcpDriver:
-    """Keys `dhcp/...`; leases are part of their server's item."""
+    """Keys `dhcp/...`; leases are part of their server's item. With `only_look` servers get no signal when read."""
 
-    def __init__(self, table: LinkTable, netns: str, *, run_dir: Path, state_dir: Path) -> None:
+    def __init__(
+        self, table: LinkTable, netns: str, *, run_dir: Path, state_dir: Path, only_look: bool = False
+    ) -> None:
+        self._only_look = only_look
         self._table = table
         self._netns = netns
         self._run_dir = run_dir / FOLDER / netns
@@ -267,7 +270,7 @@ class DhcpDriver:
 
     def _watch(self, key: str, server: Server) -> None:
         """Watch for the end of a server; one that is new to us may have missed the signal of a former agent."""
-        if any(known.pid == server.pid for _, known in self._watched.values()):
+        if self._only_look or any(known.pid == server.pid for _, known in self._watched.values()):
             server.close()
             return
         server.reload()

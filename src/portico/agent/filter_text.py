@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The rules that concern one port, in nft's own words: as they should be, and as they are in force.
+
+What is wanted is loaded into an empty network namespace and listed from there, so that both sides are told by the same
+program and any difference is a real one.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from portico.agent import fragment as parts
+from portico.agent import kernel, ruleset
+from portico.agent.delta import Wanted
+from portico.agent.drivers.libnftables import Nft, NftError
+from portico.agent.fragment import Fragment
+
+_BLOCK = re.compile(r"\t(?:chain|set|map) (\S+) \{")
+_OF_GROUPS = ("ingress-", "egress-")
+_MEMBERS = re.compile(r"@([mn][46]-\S+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A chain's rules, or the elements of a set that concern the port, as wanted and as in force; None: not there."""
+
+    name: str
+    wanted: tuple[str, ...] | None
+    actual: tuple[str, ...] | None
+
+
+def compare(wanted: Wanted, link: str, piece: Fragment) -> list[Text]:
+    """Return what concerns the port whose end in the bridge is `link`; call it in our namespace.
+
+    The chains that every packet passes, those of the port's groups, the port's elements, and the members of groups
+    that its rules name.
+    """
+    return list(_texts(_blocks_wanted(wanted), _listing(), link, _chains_of(piece)))
+
+
+def _chains_of(piece: Fragment) -> set[str]:
+    names = set()
+    for groups in piece.policies:
+        for direction in ("ingress", "egress"):
+            names |= {parts.policy_chain(direction, groups)}
+            names |= {parts.group_chain(direction, group_id) for group_id in groups}
+    return names
+
+
+def _texts(
+    wanted: Mapping[str, tuple[str, ...]], actual: Mapping[str, tuple[str, ...]], link: str, chains: set[str]
+) -> Iterator[Text]:
+    members = {name for chain in chains for row in wanted.get(chain, ()) for name in _MEMBERS.findall(row)}
+    for name in sorted({*wanted, *actual}):
+        left, right = wanted.get(name), actual.get(name)
+        if name in chains or name in members:
+            yield Text(name, left, right)
+        elif _is_set(left or right or ()):
+            ours = [
+                rows and tuple(row for row in rows if not _is_element(row) or row.startswith(f'"{link}"'))
+                for rows in (left, right)
+            ]
+            yield Text(name, ours[0], ours[1])
+        elif not name.startswith(_OF_GROUPS):
+            yield Text(name, left, right)
+
+
+def _blocks_wanted(wanted: Wanted) -> dict[str, tuple[str, ...]]:
+    pieces = {key: parts.fragment(item, wanted) for key, item in wanted.objects.items()}
+    rules = ruleset.Ruleset()
+    rules.change({key: piece for key, piece in pieces.items() if piece is not None})
+    scratch = kernel.new_nameless()
+
+    def load_and_list() -> dict[str, tuple[str, ...]]:
+        nft = Nft()
+        nft.run(ruleset.render_whole(rules))
+        return _listing(nft)
+
+    try:
+        return kernel.within(scratch, load_and_list)
+    finally:
+        os.close(scratch)
+
+
+def _listing(nft: Nft | None = None) -> dict[str, tuple[str, ...]]:
+    """Return chains, sets and maps of our tables by name, each as its rows; elements are rows of their own."""
+    nft = nft or Nft()
+    found: dict[str, tuple[str, ...]] = {}
+    for family, table in ruleset.TABLES:
+        try:
+            text = nft.run(f"list table {family} {table}")
+        except NftError:
+            continue
+        name, rows = "", list[str]()
+        for line in text.splitlines():
+            if block := _BLOCK.fullmatch(line):
+                name, rows = block[1], []
+            elif line == "\t}":
+                found[name] = tuple(_rows(rows))
+            else:
+                rows.append(line.strip())
+    return found
+
+
+def _rows(lines: list[str]) -> Iterator[str]:
+    """Yield what a block says; its elements, which nft lists several to a line, one by one and in order."""
+    text = "\n".join(lines)
+    head, _, elements = text.partition("elements = {")
+    yield from head.splitlines()
+    yield from sorted(element.strip() for element in elements.rstrip(" }").split(",") if element.strip())
+
+
+def _is_set(rows: tuple[str, ...]) -> bool:
+    return any(row.startswith(("type ", "typeof ")) and " hook " not in row for row in rows)
+
+
+def _is_element(row: str) -> bool:
+    return not row.startswith(("type ", "typeof ", "flags ", "size ", "counter"))
