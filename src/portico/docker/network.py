@@ -219,10 +219,9 @@ def _existing_subnet(network: Object, there: Sequence[Object], pool: Pool, pendi
             f"Network '{name}' has no subnet {wanted.cidr} (it has {cidrs}): give one of these with --subnet, or "
             f"none and --ipam-opt {option.NETWORK}={name}."
         )
-    if subnet["ipv6_address_mode"] in AUTOMATIC:
-        raise BadRequest(
-            f"Subnet {wanted.cidr} has ipv6_address_mode {subnet['ipv6_address_mode']}: Docker needs one without."
-        )
+    for mode in ("ipv6_address_mode", "ipv6_ra_mode"):
+        if subnet[mode] in AUTOMATIC:
+            raise BadRequest(f"Subnet {wanted.cidr} has {mode} {subnet[mode]}: Docker needs one without.")
     if wanted.ip_range is not None:
         raise BadRequest(f"--ip-range {wanted.ip_range}: subnet {wanted.cidr} exists and has its allocation_pools.")
     asked = pending.asked_gateway(wanted.nonce)

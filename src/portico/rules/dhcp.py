@@ -119,7 +119,7 @@ def _create(tx: Transaction, context: Context, network: Row, subnets: list[Row])
 def _addresses(tx: Transaction, server: Row, subnets: list[Row]) -> fixed_ip.Chosen:
     chosen: fixed_ip.Chosen = []
     for subnet in subnets:
-        if subnet["ipv6_address_mode"] in fixed_ip.SLAAC_MODES:
+        if fixed_ip.is_automatic(subnet):
             chosen += fixed_ip.choose(tx, server, [subnet], [{"subnet_id": subnet["id"]}])
             continue
         # The top of the pool: people and engines count addresses from the bottom.
