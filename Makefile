@@ -45,8 +45,8 @@ imports: venv ## which folder may import which
 unit: venv ## tests that need no root
 	$(PYTEST) tests/unit
 
-unit-postgresql: packages venv ## the tests of store, rules and API once more, on a PostgreSQL server of their own
-	PORTICO_TEST_DATABASE=postgresql $(PYTEST) tests/unit/store tests/unit/rules tests/unit/api
+unit-postgresql: packages venv ## the tests of store and API once more, on a PostgreSQL server of their own
+	PORTICO_TEST_DATABASE=postgresql $(PYTEST) tests/unit/store tests/unit/api
 
 lab: venv ## tests in network namespaces of their own; needs root
 	$(PYTEST) tests/lab
