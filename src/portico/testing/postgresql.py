@@ -55,10 +55,6 @@ class PostgresqlServer:
         )
         self._run("createdb", *self._server(), *like, database)
 
-    def drop(self, database: str) -> None:
-        """Remove a database, with its connections."""
-        self._run("dropdb", *self._server(), "--force", database)
-
     def _server(self) -> list[str]:
         return ["--host", str(self.folder), "--username=portico"]
 
