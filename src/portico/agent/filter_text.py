@@ -7,15 +7,14 @@ program and any difference is a real one.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from portico.agent import fragment as parts
-from portico.agent import kernel, ruleset
+from portico.agent import ruleset
 from portico.agent.delta import Wanted
-from portico.agent.drivers.libnftables import Nft, NftError
+from portico.agent.drivers.libnftables import Nft
 from portico.agent.fragment import Fragment
 
 _BLOCK = re.compile(r"\t(?:chain|set|map) (\S+) \{")
@@ -38,7 +37,16 @@ def compare(wanted: Wanted, link: str, piece: Fragment) -> list[Text]:
     The chains that every packet passes, those of the port's groups, the port's elements, and the members of groups
     that its rules name.
     """
-    return list(_texts(_blocks_wanted(wanted), _listing(), link, _chains_of(piece)))
+    pieces = {key: parts.fragment(item, wanted) for key, item in wanted.objects.items()}
+    rules = ruleset.Ruleset()
+    rules.change({key: piece for key, piece in pieces.items() if piece is not None})
+    nft = Nft()
+    try:
+        actual = nft.tables(ruleset.TABLES)
+        there = nft.tables_after(ruleset.render_whole(rules), ruleset.TABLES)
+    finally:
+        nft.close()
+    return list(_texts(blocks(there), blocks(actual), link, _chains_of(piece)))
 
 
 def _chains_of(piece: Fragment) -> set[str]:
@@ -68,40 +76,17 @@ def _texts(
             yield Text(name, left, right)
 
 
-def _blocks_wanted(wanted: Wanted) -> dict[str, tuple[str, ...]]:
-    pieces = {key: parts.fragment(item, wanted) for key, item in wanted.objects.items()}
-    rules = ruleset.Ruleset()
-    rules.change({key: piece for key, piece in pieces.items() if piece is not None})
-    scratch = kernel.new_nameless()
-
-    def load_and_list() -> dict[str, tuple[str, ...]]:
-        nft = Nft()
-        nft.run(ruleset.render_whole(rules))
-        return _listing(nft)
-
-    try:
-        return kernel.within(scratch, load_and_list)
-    finally:
-        os.close(scratch)
-
-
-def _listing(nft: Nft | None = None) -> dict[str, tuple[str, ...]]:
-    """Return chains, sets and maps of our tables by name, each as its rows; elements are rows of their own."""
-    nft = nft or Nft()
+def blocks(tables: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
+    """Return chains, sets and maps of a listing by name, each as its rows; elements are rows of their own, in order."""
     found: dict[str, tuple[str, ...]] = {}
-    for family, table in ruleset.TABLES:
-        try:
-            text = nft.run(f"list table {family} {table}")
-        except NftError:
-            continue
-        name, rows = "", list[str]()
-        for line in text.splitlines():
-            if block := _BLOCK.fullmatch(line):
-                name, rows = block[1], []
-            elif line == "\t}":
-                found[name] = tuple(_rows(rows))
-            else:
-                rows.append(line.strip())
+    name, rows = "", list[str]()
+    for line in "".join(tables.values()).splitlines():
+        if block := _BLOCK.fullmatch(line):
+            name, rows = block[1], []
+        elif line == "\t}":
+            found[name] = tuple(_rows(rows))
+        else:
+            rows.append(line.strip())
     return found
 
 

@@ -62,6 +62,16 @@ def within(descriptor: int, action: Callable[[], T]) -> T:
     return _in_thread(enter_and_act)
 
 
+def apart(action: Callable[[], T]) -> T:
+    """Run `action` as `within`, in a new network namespace that nothing else is in and that ends with it."""
+
+    def leave_and_act() -> T:
+        _call("unshare", _CLONE_NEWNET)
+        return action()
+
+    return _in_thread(leave_and_act)
+
+
 def ensure_named(name: str) -> int:
     """Make the network namespace `name` unless it is there, and return a descriptor of it.
 
@@ -77,16 +87,6 @@ def ensure_named(name: str) -> int:
     def make() -> int:
         _call("unshare", _CLONE_NEWNET)
         _call("mount", b"/proc/thread-self/ns/net", str(path).encode(), b"none", _MS_BIND, None)
-        return open_current()
-
-    return _in_thread(make)
-
-
-def new_nameless() -> int:
-    """Return a descriptor of a new network namespace, which ends when nothing holds it any more."""
-
-    def make() -> int:
-        _call("unshare", _CLONE_NEWNET)
         return open_current()
 
     return _in_thread(make)

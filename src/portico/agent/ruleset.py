@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -172,9 +173,47 @@ def render(change: Change) -> str:
 
 
 def render_whole(ruleset: Ruleset) -> str:
-    """Return commands that replace our tables, whatever is in them, by `ruleset`."""
+    """Return commands that delete our tables, whatever is in them, and add `ruleset`.
+
+    While such a transaction is in work a packet may meet a chain whose rules are out of force already, or not yet in
+    force: only its policy, which drops.
+    """
     tables = "".join(f"add table {family} {name}\ndelete table {family} {name}\n" for family, name in TABLES)
     return tables + skeleton() + render(ruleset.whole())
+
+
+def render_instead(ruleset: Ruleset, standing: Mapping[str, str]) -> str:
+    """Return commands that put `ruleset` in the place of our tables as they stand, without any packet lost.
+
+    The chains that hooks call stay; their rules, and all else, are replaced. `standing` has what nft lists of each
+    family's table; nft refuses the commands if a chain of that name has another hook than ours.
+    """
+    lines = []
+    for family, table in TABLES:
+        text = standing[family]
+        kept = {name for family_, name in _hooked(skeleton()) if family_ == family}
+        lines.append(f"flush table {family} {table}")
+        # Maps may have elements that go to chains.
+        lines += [f"delete {kind} {family} {table} {name}" for kind, name in _BLOCK.findall(text) if kind != "chain"]
+        chains = [name for kind, name in _BLOCK.findall(text) if kind == "chain" and name not in kept]
+        lines += [f"delete chain {family} {table} {name}" for name in chains]
+    return "\n".join(lines) + "\n" + skeleton() + render(ruleset.whole())
+
+
+_BLOCK = re.compile(r"^\t(chain|set|map) (\S+) \{", re.MULTILINE)
+
+
+def _hooked(text: str) -> Iterator[tuple[str, str]]:
+    """Yield family and name of each chain of an nft text that a hook calls."""
+    family = chain = ""
+    for line in text.splitlines():
+        words = line.split()
+        if words[:1] == ["table"]:
+            family = words[1]
+        elif words[:1] == ["chain"]:
+            chain = words[1]
+        elif words[:1] == ["type"] and "hook" in words:
+            yield family, chain
 
 
 def skeleton() -> str:

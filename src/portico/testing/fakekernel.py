@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import itertools
+from collections.abc import Iterable
 from dataclasses import replace
 
 from portico.agent import netlink
@@ -19,7 +20,7 @@ from portico.agent.netlink import NetlinkError
 from portico.agent.redirect import Redirects
 from portico.agent.verdict import Connection, Judge
 from portico.testing.faults import Faults, Outcome
-from portico.testing.nft_state import NftState, Table
+from portico.testing.nft_state import NftState, Table, listing
 
 HOST, OURS = "host", "portico"
 DESCRIPTOR = 7
@@ -200,8 +201,23 @@ class FakeNft(Nft):
         """See Nft."""
         self._kernel.nft.outcome(commands)
 
+    def tables(self, names: Iterable[tuple[str, str]]) -> dict[str, str]:
+        """See Nft."""
+        return _listings(self._kernel.nft, names)
+
+    def tables_after(self, commands: str, names: Iterable[tuple[str, str]]) -> dict[str, str]:
+        """See Nft."""
+        scratch = NftState()
+        scratch.run(commands)
+        return _listings(scratch, names)
+
     def close(self) -> None:
         """See Nft."""
+
+
+def _listings(state: NftState, names: Iterable[tuple[str, str]]) -> dict[str, str]:
+    found = ((name, state.tables.get(name)) for name in names)
+    return {name[0]: listing(name[1], table) for name, table in found if table is not None}
 
 
 class FakeNetfilter(netlink.Socket):

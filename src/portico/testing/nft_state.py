@@ -102,6 +102,25 @@ class NftState:
         return tables
 
 
+def listing(name: str, table: Table) -> str:
+    """Return a table as nft lists it, near enough to tell one from another."""
+    lines = [f"table {name} {{"]
+    for kind, things in (("map", table.containers), ("chain", table.chains)):
+        for own, thing in things.items():
+            lines.append(f"\t{kind} {own} {{")
+            lines += _body(thing)
+            lines.append("\t}")
+    return "\n".join([*lines, "}", ""])
+
+
+def _body(thing: Container | Chain) -> list[str]:
+    if isinstance(thing, Chain):
+        hook = f"type filter hook {thing.hook} priority {thing.priority}; policy {thing.policy};"
+        return [*([hook] if thing.hook else []), *thing.rows]
+    elements = {**thing.single, **thing.ranges}
+    return [f"elements = {{ {', '.join(f'{key} : {value}' for key, value in elements.items())} }}"] if elements else []
+
+
 def _do(tables: dict[tuple[str, str], Table], line: str, lines: Iterator[str]) -> None:
     words = line.split(maxsplit=5)
     if words[0] == "table":
@@ -111,6 +130,9 @@ def _do(tables: dict[tuple[str, str], Table], line: str, lines: Iterator[str]) -
     if kind == "table":
         if verb == "add":
             tables.setdefault((family, name), Table())
+        elif verb == "flush":
+            for chain in tables[family, name].chains.values():
+                chain.rows.clear()
         elif tables.pop((family, name), None) is None:
             raise NftError(f"Error: no table {family} {name}")
         return
@@ -125,7 +147,7 @@ def _change(table: Table, verb: str, kind: str, name: str, rest: str) -> None:
             table.containers.setdefault(name, Container())
         case "add", "chain":
             table.chains.setdefault(name, Chain())
-        case "delete", "set":
+        case "delete", "set" | "map":
             del table.containers[_known(table.containers, name)]
         case "delete", "chain":
             del table.chains[_known(table.chains, name)]

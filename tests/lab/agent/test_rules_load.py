@@ -13,7 +13,7 @@ import pytest
 from portico.agent import owner
 from portico.agent.delta import Wanted
 from portico.agent.fragment import fragment
-from portico.agent.ruleset import Ruleset, render, render_whole
+from portico.agent.ruleset import TABLES, Ruleset, render, render_instead, render_whole
 from portico.hoststate import Guard, HostObject, Member, Rule, Source, Update, Vif
 from portico.testing.rig import ANY, NET_A, NET_B, Rig, group, network, port
 
@@ -51,6 +51,9 @@ def test_nft_takes_the_whole_and_every_step_there_and_back(rig: Rig) -> None:
     def nft(text: str, *options: str) -> str:
         return rig.host.run(["ip", "netns", "exec", "x", "nft", *options, "-f", "-"], stdin=text).out
 
+    def table(family: str, name: str) -> str:
+        return rig.host.run(["ip", "netns", "exec", "x", "nft", "list", "table", family, name]).out
+
     def listing() -> list[str]:
         return sorted(rig.host.run(["ip", "netns", "exec", "x", "nft", "list", "ruleset"]).out.split())
 
@@ -65,6 +68,13 @@ def test_nft_takes_the_whole_and_every_step_there_and_back(rig: Rig) -> None:
     grown = listing()
     nft(render_whole(rules), "-c")
     nft(render_whole(rules))
+    assert listing() == grown
+    tables = {family: table(family, name) for family, name in TABLES}
+    nft(render_instead(rules, tables))
+    assert listing() == grown
+    nft(render_instead(Ruleset(), tables))
+    assert listing() == empty
+    nft(render_instead(rules, {family: table(family, name) for family, name in TABLES}))
     assert listing() == grown
     for key in reversed(list(rules.fragments)):
         nft(render(rules.change({}, [key])))

@@ -3,7 +3,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+from collections.abc import Iterable
+
+from portico.agent import kernel
 
 
 class NftError(Exception):
@@ -54,6 +58,31 @@ class Nft:
             self.run(commands)
         finally:
             self._library.nft_ctx_set_dry_run(self._context, ctypes.c_bool(False))
+
+    def tables(self, names: Iterable[tuple[str, str]]) -> dict[str, str]:
+        """Return what nft lists of each table (family, name) that is there, by its family."""
+        found = {}
+        for family, name in names:
+            with contextlib.suppress(NftError):
+                found[family] = self.run(f"list table {family} {name}")
+        return found
+
+    def tables_after(self, commands: str, names: Iterable[tuple[str, str]]) -> dict[str, str]:
+        """Return what `tables` gives where nothing but `commands` has been run.
+
+        Raises:
+            NftError: they were refused.
+        """
+
+        def run() -> dict[str, str]:
+            nft = Nft()
+            try:
+                nft.run(commands)
+                return nft.tables(names)
+            finally:
+                nft.close()
+
+        return kernel.apart(run)
 
     def close(self) -> None:
         """Free the context."""

@@ -3,8 +3,9 @@
 
 What is in force is known by the kernel's generation number, which every transaction of anybody in our namespace
 increments: as long as it is the one after our last transaction, the rules are what we made them. Otherwise (a
-restart of the agent, a stranger's edit) both tables are replaced whole, again in one transaction, so that no packet
-sees half of it.
+restart of the agent, a stranger's edit) both tables are compared with what they should be; where they differ, what is
+in them is replaced whole, again in one transaction. Doing that for nothing would cost a packet now and then: one that
+is among our rules just then may look into a set whose elements are out of force already.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import struct
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from portico.agent import netlink, ruleset
+from portico.agent import filter_text, netlink, ruleset
 from portico.agent.delta import Delta, Forgotten, Trouble, Wanted
 from portico.agent.drivers.conntrack import Conntrack
 from portico.agent.drivers.libnftables import Nft, NftError
@@ -110,19 +111,31 @@ class FilterDriver:
         rules = self._rules
         before = {key: rules.fragments[key] for key in [*put, *gone] if key in rules.fragments}
         change = rules.change(put, gone)
-        generation = self._generation
         try:
-            if generation is None:
-                generation = self._kernel_generation()
-                self._nft.run(ruleset.render_whole(rules))
+            if self._generation is None:
+                self._generation = self._replace()
             elif change:
                 self._nft.run(ruleset.render(change))
-            else:
-                return
+                self._generation += 1
         except NftError:
             rules.change(before, [key for key in put if key not in before])
             raise
-        self._generation = generation + 1
+
+    def _replace(self) -> int:
+        """Put all rules in force instead of whatever is in our tables; return the kernel's generation then."""
+        generation = self._kernel_generation()
+        standing = self._nft.tables(ruleset.TABLES)
+        whole = ruleset.render_whole(self._rules)
+        try:
+            if filter_text.blocks(standing) == filter_text.blocks(self._nft.tables_after(whole, ruleset.TABLES)):
+                return generation
+            if len(standing) == len(ruleset.TABLES):
+                self._nft.run(ruleset.render_instead(self._rules, standing))
+                return generation + 1
+        except NftError:  # a stranger's chain has the name of one of ours, or a rule is bad
+            pass
+        self._nft.run(whole)
+        return generation + 1
 
     def _find_bad(self, put: Mapping[str, Fragment]) -> dict[str, Trouble]:
         """Return the keys that nft refuses, found by halving; each fragment alone is a complete set of rules."""
