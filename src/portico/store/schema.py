@@ -16,7 +16,7 @@ from portico.store import postgresql
 from portico.store.store import Store, first_line
 
 # The newest migration in migrations/versions; a test proves it.
-HEAD = "0001"
+HEAD = "0004"
 VERSION_TABLE = "alembic_version"
 MIGRATIONS = Path(__file__).with_name("migrations")
 
