@@ -38,8 +38,27 @@ class Limits(msgspec.Struct, frozen=True):
     default_project: str
 
 
+class Policy(Protocol):
+    """What rules ask about permission."""
+
+    def sees(self, tx: Transaction, context: Context, resource: str, row: Mapping[str, Any]) -> bool:
+        """Return whether who asks may see the object `row`."""
+
+
+class Everything:
+    """The policy of who may do all."""
+
+    def sees(self, tx: Transaction, context: Context, resource: str, row: Mapping[str, Any]) -> bool:
+        """See Policy."""
+        return True
+
+
 class Context(msgspec.Struct, frozen=True):
-    """Who asks. `project_id` is what the created objects belong to unless an administrator names another."""
+    """Who asks. `project_id` is what the created objects belong to unless an administrator names another.
+
+    `roles` are those of the user, `service_roles` those of the service that asks on the user's behalf. `system_scope`
+    is "all" or empty, `domain_id` empty unless the user's token is for a domain.
+    """
 
     project_id: str
     is_admin: bool
@@ -47,6 +66,10 @@ class Context(msgspec.Struct, frozen=True):
     broker: Broker
     roles: tuple[str, ...] = ()
     user_id: str = ""
+    service_roles: tuple[str, ...] = ()
+    system_scope: str = ""
+    domain_id: str = ""
+    policy: Policy = Everything()
 
 
 class Create(Protocol):

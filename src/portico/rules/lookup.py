@@ -41,4 +41,7 @@ def visible(tx: Transaction, context: Context, resource: str, object_id: str) ->
     Raises:
         NotFound: there is none, or none for this caller: both look the same.
     """
-    return get(tx, resource, object_id)
+    row = get(tx, resource, object_id)
+    if not context.policy.sees(tx, context, resource, row):
+        raise missing(resource, object_id)
+    return row
