@@ -41,14 +41,14 @@ class Limits(msgspec.Struct, frozen=True):
 class Policy(Protocol):
     """What rules ask about permission."""
 
-    def sees(self, tx: Transaction, context: Context, resource: str, row: Mapping[str, Any]) -> bool:
+    def sees(self, tx: Transaction, context: Context, resource: str, row: Mapping[str, Any], /) -> bool:
         """Return whether who asks may see the object `row`."""
 
 
 class Everything:
     """The policy of who may do all."""
 
-    def sees(self, tx: Transaction, context: Context, resource: str, row: Mapping[str, Any]) -> bool:
+    def sees(self, *_whom_and_what: object) -> bool:
         """See Policy."""
         return True
 
