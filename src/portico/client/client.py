@@ -93,14 +93,28 @@ class Client:
         wrapped = {singular(_key(collection)): body}
         return _only(self.request("POST", _path(collection), wrapped))
 
-    def update(self, collection: str, id: str, body: Mapping[str, object]) -> Object:  # noqa: A002
-        """Change the attributes that `body` names and return the object."""
-        wrapped = {singular(_key(collection)): body}
-        return _only(self.request("PUT", _path(collection, id), wrapped))
+    def update(
+        self,
+        collection: str,
+        id: str,  # noqa: A002
+        body: Mapping[str, object],
+        revision: int | None = None,
+    ) -> Object:
+        """Change the attributes that `body` names and return the object.
 
-    def delete(self, collection: str, id: str) -> None:  # noqa: A002
-        """Delete an object by its id."""
-        self.request("DELETE", _path(collection, id))
+        Raises:
+            PreconditionFailed: `revision` is given, and the object has another revision_number.
+        """
+        wrapped = {singular(_key(collection)): body}
+        return _only(self.request("PUT", _path(collection, id), wrapped, revision=revision))
+
+    def delete(self, collection: str, id: str, revision: int | None = None) -> None:  # noqa: A002
+        """Delete an object by its id.
+
+        Raises:
+            PreconditionFailed: `revision` is given, and the object has another revision_number.
+        """
+        self.request("DELETE", _path(collection, id), revision=revision)
 
     def get_json(self, path: str, **query: object) -> Any:
         """Return what GET answers at a path such as `/portico/v1/ports/ID/status`."""
@@ -110,15 +124,29 @@ class Client:
         """Return what PUT of `body` answers."""
         return self.request("PUT", path, body)
 
-    def request(self, method: str, target: str, body: object = None, timeout_s: float | None = None) -> Any:
+    def request(
+        self,
+        method: str,
+        target: str,
+        body: object = None,
+        timeout_s: float | None = None,
+        revision: int | None = None,
+    ) -> Any:
         """Send one request and return the decoded answer; None when it has no body.
 
         A request that got no answer is not sent again: the server may have carried it out.
+
+        Args:
+            method: of HTTP.
+            target: path and query.
+            body: is sent as JSON.
+            timeout_s: in place of the client's.
+            revision: the revision_number that the object must have (If-Match; Networking API v2.0, "Revisions").
         """
         longest_s = timeout_s or self._timeout_s
         connection = self._connections.take(self._left(longest_s, method, target))
         try:
-            response = self._send(connection, method, target, body)
+            response = self._send(connection, method, target, body, revision)
             if connection.sock is not None:  # http.client hands it over to an answer after which the server closes
                 connection.sock.settimeout(self._left(longest_s, method, target))
             payload = response.read()
@@ -184,9 +212,16 @@ class Client:
         return min(longest_s, left)
 
     def _send(
-        self, connection: http.client.HTTPConnection, method: str, target: str, body: object
+        self,
+        connection: http.client.HTTPConnection,
+        method: str,
+        target: str,
+        body: object,
+        revision: int | None = None,
     ) -> http.client.HTTPResponse:
         headers = {"Accept": "application/json"}
+        if revision is not None:
+            headers["If-Match"] = f"revision_number={revision}"
         payload = None
         if body is not None:
             headers["Content-Type"] = "application/json"

@@ -33,11 +33,17 @@ class Api(Protocol):
     def create(self, collection: str, body: Mapping[str, object]) -> Object:
         """Create an object and return it."""
 
-    def update(self, collection: str, id: str, body: Mapping[str, object]) -> Object:  # noqa: A002 (the wire's word)
-        """Change an object and return it."""
+    def update(
+        self,
+        collection: str,
+        id: str,  # noqa: A002 (the wire's word)
+        body: Mapping[str, object],
+        revision: int | None = None,
+    ) -> Object:
+        """Change an object and return it; with `revision` only one that still has it."""
 
-    def delete(self, collection: str, id: str) -> None:  # noqa: A002
-        """Delete an object."""
+    def delete(self, collection: str, id: str, revision: int | None = None) -> None:  # noqa: A002
+        """Delete an object; with `revision` only one that still has it."""
 
     def request(self, method: str, target: str, body: object = None, timeout_s: float | None = None) -> Any:
         """Send any other request."""

@@ -58,14 +58,21 @@ class InProcessApi:
         resource = self._begin("POST", collection)
         return self._only(verbs.create(self.service, resource, self._context, {resource.name: dict(body)}))
 
-    def update(self, collection: str, id: str, body: Mapping[str, object]) -> Object:  # noqa: A002 (the wire's word)
-        """Change an object and return it."""
+    def update(
+        self,
+        collection: str,
+        id: str,  # noqa: A002 (the wire's word)
+        body: Mapping[str, object],
+        revision: int | None = None,
+    ) -> Object:
+        """Change an object and return it, if it has the revision that may be given."""
         resource = self._begin("PUT", collection)
-        return self._only(verbs.update(self.service, resource, self._context, id, {resource.name: dict(body)}, None))
+        wrapped = {resource.name: dict(body)}
+        return self._only(verbs.update(self.service, resource, self._context, id, wrapped, revision))
 
-    def delete(self, collection: str, id: str) -> None:  # noqa: A002
-        """Delete an object."""
-        verbs.delete(self.service, self._begin("DELETE", collection), self._context, id, None)
+    def delete(self, collection: str, id: str, revision: int | None = None) -> None:  # noqa: A002
+        """Delete an object, if it has the revision that may be given."""
+        verbs.delete(self.service, self._begin("DELETE", collection), self._context, id, revision)
 
     def request(self, method: str, target: str, body: object = None, timeout_s: float | None = None) -> Any:
         """Send a bulk create, or ask for a port's status; nothing here takes long enough for `timeout_s`."""

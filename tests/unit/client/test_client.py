@@ -22,9 +22,12 @@ from portico.client.connection import Connections
 
 
 class Seen(list[tuple[str, str, Any]]):
-    """Requests that the server got: method, target, body."""
+    """Requests that the server got: method, target, body; `demands` are what their If-Match said."""
 
     connections = 0
+
+    def __init__(self) -> None:
+        self.demands: list[str | None] = []
 
 
 class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
@@ -48,6 +51,7 @@ class Handler(BaseHTTPRequestHandler):
         length = int(self.headers.get("Content-Length", 0))
         body = msgspec.json.decode(self.rfile.read(length)) if length else None
         self.server.seen.append((self.command, self.path, body))
+        self.server.seen.demands.append(self.headers.get("If-Match"))
         status, answer = self.server.answers[self.path]
         if answer == "drop":
             self.close_connection = True
@@ -100,6 +104,16 @@ def test_an_id_cannot_leave_its_place_in_the_path(server: Server, client: Client
     server.answers["/v2.0/ports/..%2Fnetworks%3Fa"] = (204, b"")
     client.delete("ports", "../networks?a")
     assert server.seen == [("DELETE", "/v2.0/ports/..%2Fnetworks%3Fa", None)]
+
+
+def test_a_revision_that_is_given_is_demanded_and_none_without_it(server: Server, client: Client) -> None:
+    server.answers["/v2.0/ports/1"] = (200, {"port": {"id": "1"}})
+    client.update("ports", "1", {"name": "a"}, revision=0)
+    client.update("ports", "1", {"name": "a"})
+    client.delete("ports", "1", revision=17)
+    client.delete("ports", "1")
+    client.create("ports/1", {})
+    assert server.seen.demands == ["revision_number=0", None, "revision_number=17", None, None]
 
 
 def test_a_list_follows_the_links_of_its_pages(server: Server, client: Client) -> None:
