@@ -22,6 +22,7 @@ from portico.agent.drivers.link import BridgeDriver, CarrierDriver, LinkTable, P
 from portico.agent.drivers.tap import TapDriver
 from portico.agent.redirect import Redirects
 from portico.agent.runtime import Place
+from portico.agent.servers import Servers
 from portico.hoststate import HostObject, Vif
 
 ABSENT = "-"
@@ -60,12 +61,13 @@ def _rows(
 ) -> list[Row]:
     table = LinkTable(links.Links(netlink.Socket(netlink.ROUTE)))
     host = links.Links(host_route)
+    servers = Servers(place.netns, run_dir=place.run_dir, state_dir=place.state_dir)
     bridges = BridgeDriver(table, Conntrack(netlink.Socket(netlink.NETFILTER)))
     drivers: dict[str, Driver] = {
         "bridge": bridges,
         "link": PairDriver(table, host, host_netns, place.netns),
         "carrier": CarrierDriver(table),
-        "dhcp": DhcpDriver(table, place.netns, run_dir=place.run_dir, state_dir=place.state_dir, only_look=True),
+        "dhcp": DhcpDriver(table, servers, only_look=True),
         "tap": TapDriver(table, host, Redirects(host_route), host_netns, place.netns),
     }
     wanted = Wanted()

@@ -8,10 +8,10 @@ import shutil
 from pathlib import Path
 
 from portico.agent import kernel, links, netlink, owner
-from portico.agent.drivers.dhcp import FOLDER
 from portico.agent.redirect import Redirects
 from portico.agent.runtime import Place, only_agent
 from portico.agent.server import Server
+from portico.agent.servers import FOLDER
 
 
 def purge(place: Place) -> list[str]:

@@ -27,6 +27,7 @@ from portico.agent.drivers.sysctls import SysctlDriver
 from portico.agent.drivers.tap import TapDriver
 from portico.agent.loop import Loop
 from portico.agent.redirect import Redirects
+from portico.agent.servers import Servers
 from portico.errors import Unavailable
 from portico.hoststate import Status, Update, Vif
 
@@ -133,7 +134,8 @@ class Runtime:
         conntrack = Conntrack(netfilter)
         bridges = BridgeDriver(table, conntrack)
         filters = FilterDriver(Nft(), netfilter, conntrack)
-        servers = DhcpDriver(table, self._place.netns, run_dir=self._place.run_dir, state_dir=self._place.state_dir)
+        own_servers = Servers(self._place.netns, run_dir=self._place.run_dir, state_dir=self._place.state_dir)
+        servers = DhcpDriver(table, own_servers)
         taps = TapDriver(table, host_links, Redirects(host_route), self._host_netns, self._place.netns)
         drivers: list[Driver] = [
             SysctlDriver(),

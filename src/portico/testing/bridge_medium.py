@@ -6,7 +6,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping, Set
 from dataclasses import replace
 
-from portico.agent import owner
+from portico.agent import dnsmasq, owner
+from portico.agent.drivers.dhcp import DhcpDriver
 from portico.agent.drivers.link import BridgeDriver, CarrierDriver, LinkTable, PairDriver
 from portico.agent.drivers.nft import FilterDriver
 from portico.agent.drivers.tap import TapDriver
@@ -28,6 +29,7 @@ from portico.testing.fakekernel import (
     FakeRedirects,
     tables,
 )
+from portico.testing.fakeservers import FakeServers, given
 from portico.testing.faults import Faults
 from portico.testing.nft_state import Container, Key, Table
 from portico.testing.oracle import Packet
@@ -62,6 +64,7 @@ class FakeHost:
                 PairDriver(table, host, DESCRIPTOR, OURS),
                 FilterDriver(FakeNft(self.kernel), FakeNetfilter(self.kernel), conntrack),
                 CarrierDriver(table),
+                DhcpDriver(table, FakeServers(self.kernel)),
                 TapDriver(table, host, FakeRedirects(self.kernel), DESCRIPTOR, OURS),
             ],
             clock=lambda: self._now_s,
@@ -162,12 +165,12 @@ def delivers(kernel: FakeKernel, packet: Packet) -> bool:
 
 
 def corrupt(kernel: FakeKernel, number: int) -> None:
-    """Change one thing of the agent's: links go, come down, change; rules are emptied or opened."""
+    """Change one thing of the agent's: links go, come down, change; rules are emptied or opened; a server is ended."""
     links = FakeLinks(kernel, OURS)
     names = sorted(kernel.namespaces[OURS])
-    name = names[number // 5 % len(names)]
+    name = names[number // 6 % len(names)]
     link = kernel.namespaces[OURS][name]
-    match number % 5:
+    match number % 6:
         case 0:
             links.lose(name)
         case 1:
@@ -181,6 +184,9 @@ def corrupt(kernel: FakeKernel, number: int) -> None:
             for chain in tables(kernel).chains.values():
                 chain.rows = ["accept"]
             kernel.nft.generation += 1
+        case 5:
+            for short in sorted(kernel.processes)[:1]:
+                del kernel.processes[short]
 
 
 def dump(kernel: FakeKernel) -> dict[str, object]:
@@ -197,13 +203,24 @@ def dump(kernel: FakeKernel) -> dict[str, object]:
                 continue  # a tap that nobody uses is its hypervisor's business
             master, target = (kernel.by_index(index) for index in (link.master, kernel.redirects.get(link.index, 0)))
             alias = " ".join(zones.get(int(word), word) if word.isdecimal() else word for word in link.alias.split())
-            up = link.up and (place == OURS or target is not None)  # else it is up to the consumer
+            up = link.up and (place != HOST or target is not None)  # else it is up to the consumer
             plain = replace(link, index=0, master=0, alias=alias, up=up)
-            found[f"{place}/{link.name}"] = (plain, master and master[1].name, target and target[1].name)
+            addresses = frozenset(kernel.addresses.get(link.index, ()))
+            found[f"{place}/{link.name}"] = (plain, master and master[1].name, target and target[1].name, addresses)
     if kernel.namespaces[OURS]:
         for (family, _), table in kernel.nft.tables.items():
             found[f"nft/{family}"] = _dump_table(table, zones)
+    for short in FakeServers(kernel).known():
+        found[f"dhcp/{short}"] = _dump_server(kernel, short)
     return found
+
+
+def _dump_server(kernel: FakeKernel, short: str) -> object:
+    """Return files and process of a server; who once leased an address that nobody has now depends on history."""
+    files = {name: text for (whose, name), text in kernel.files.items() if whose == short and name != dnsmasq.LEASES}
+    process = kernel.processes.get(short)
+    is_found = FakeServers(kernel).find(short) is not None
+    return files, process and (is_found, process.config, process.texts, given(process))
 
 
 def _dump_table(table: Table, zones: Mapping[int, str]) -> object:

@@ -20,19 +20,21 @@ import pytest
 from portico.agent import netlink, owner
 from portico.agent.delta import Delta, Driver, Forgotten, Trouble, Wanted, difference
 from portico.agent.drivers.conntrack import Conntrack
+from portico.agent.drivers.dhcp import DhcpDriver
 from portico.agent.drivers.libnftables import Nft
 from portico.agent.drivers.link import BridgeDriver, CarrierDriver, LinkTable, PairDriver
 from portico.agent.drivers.nft import FilterDriver
 from portico.agent.drivers.tap import TapDriver
 from portico.agent.links import Links
 from portico.agent.redirect import Redirects
+from portico.agent.servers import Servers
 from portico.backends.bridge import plan
-from portico.hoststate import Bridge, HostObject, Vif, key_of
+from portico.hoststate import Bridge, Dhcp, HostObject, Vif, key_of
 from portico.testing.backend_suite import example_world
 from portico.testing.faults import Crash, Faults
-from portico.testing.world import HOSTS
+from portico.testing.world import HOSTS, PutPort
 
-ORDER = ("bridges", "pairs", "filters", "carriers", "taps")
+ORDER = ("bridges", "pairs", "filters", "carriers", "servers", "taps")
 each_driver = pytest.mark.parametrize("position", range(len(ORDER)), ids=ORDER)
 
 
@@ -51,6 +53,7 @@ class Site:
     nft: Nft
     netfilter: netlink.Socket
     conntrack: Conntrack
+    servers: Servers
     faults: Faults
     call: Callable[[Callable[[], Any]], Any]
 
@@ -67,6 +70,7 @@ class Stack:
             PairDriver(table, site.host, site.host_netns, "portico"),
             FilterDriver(site.nft, site.netfilter, site.conntrack),
             CarrierDriver(table),
+            DhcpDriver(table, site.servers),
             TapDriver(table, site.host, site.redirects, site.host_netns, "portico"),
         )
 
@@ -110,8 +114,8 @@ class Stack:
 
 
 def objects() -> list[HostObject]:
-    """Return a host's wanted state with bridges, guarded and unguarded ports, groups and members."""
-    return plan.host_objects(example_world().snapshot(), HOSTS[0])
+    """Return a host's wanted state: bridges, guarded and unguarded ports, groups, members, and two DHCP servers."""
+    return plan.host_objects(example_world(PutPort(5, 1, groups=(0,), plug="tap")).snapshot(), HOSTS[0])
 
 
 def tap_names() -> list[str]:
@@ -189,7 +193,8 @@ class DriverSuite:
         stack.converge(position)
         again = Stack(stack.site)
         again.wanted.learn(stack.wanted.zones)
-        left_out = next(item for item in objects() if isinstance(item, Vif))
+        kind = Dhcp if ORDER[position] == "servers" else Vif
+        left_out = next(item for item in objects() if isinstance(item, kind))
         again.want([item for item in objects() if item != left_out])
         again.sweep(position)
         again.converge(position)
@@ -248,6 +253,10 @@ def spoil(stack: Stack, position: int) -> str | None:
         case "pairs":
             site.call(lambda: site.ours.remove(link))
             return key_of(vif)
+        case "servers":
+            server = next(item for item in objects() if isinstance(item, Dhcp))
+            site.call(lambda: site.servers.end(owner.short(server.network_id)))
+            return key_of(server)
         case "filters":
             site.call(lambda: site.nft.run("delete table bridge portico\n"))
             return None

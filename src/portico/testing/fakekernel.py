@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A kernel for the agent's drivers that lives in memory, keeps state as the real one does, and fails when told to.
 
-It stands in for the agent's access to rtnetlink, tc, conntrack and libnftables; drivers and loop are the real ones.
+It stands in for the agent's access to rtnetlink, tc, conntrack and libnftables, and with `fakeservers` for DHCP
+servers; drivers and loop are the real ones.
 Every write asks `Faults` first, with the object's name and alias in the subject.
 """
 
@@ -9,8 +10,9 @@ from __future__ import annotations
 
 import errno
 import itertools
-from collections.abc import Iterable
-from dataclasses import replace
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 
 from portico.agent import netlink
 from portico.agent.drivers.conntrack import Conntrack
@@ -27,16 +29,33 @@ DESCRIPTOR = 7
 """What stands for the descriptor of the host's namespace."""
 
 
+@dataclass(slots=True)
+class Process:
+    """A DHCP server: its namespace, what it has read, and who (address to MAC address) has leased something of it."""
+
+    pid: int
+    home: dict[str, Link]
+    config: str
+    texts: Mapping[str, str] = field(default_factory=dict)
+    leased: dict[str, str] = field(default_factory=dict)
+
+
 class FakeKernel:
-    """Two network namespaces: the host's, and the agent's with its nft tables."""
+    """Two network namespaces: the host's, and the agent's with its nft tables. DHCP servers have more."""
 
     def __init__(self, faults: Faults) -> None:
         self.faults = faults
         self.namespaces: dict[str, dict[str, Link]] = {HOST: {}, OURS: {}}
+        self.descriptors = {DESCRIPTOR: HOST}
         self.peers: dict[int, int] = {}
+        self.addresses: defaultdict[int, set[str]] = defaultdict(set)
         self.redirects: dict[int, int] = {}
+        self.files: dict[tuple[str, str], str] = {}
+        self.processes: dict[str, Process] = {}
         self.nft = NftState()
         self.indexes = itertools.count(1)
+        self.numbers = itertools.count(DESCRIPTOR + 1)
+        """Of descriptors and processes."""
 
     def write(self, call: str, *subjects: str) -> bool:
         """Ask for a write; return whether it has an effect.
@@ -95,15 +114,15 @@ class FakeLinks(Links):
 
     def add_veth(self, name: str, *, master: int, mtu: int, peer: str, peer_mac: str, peer_netns: int) -> None:
         """See Links."""
-        assert peer_netns == DESCRIPTOR
+        far_place = self._kernel.descriptors[peer_netns]
         self._refuse_taken(self._place, name)
-        self._refuse_taken(HOST, peer)
+        self._refuse_taken(far_place, peer)
         if self.at(master) is None:
             raise NetlinkError(errno.ENODEV, "no such master")
         if self._kernel.write("add veth", name):
             near, far = next(self._kernel.indexes), next(self._kernel.indexes)
             self._links[name] = Link(near, name, "veth", "", "", mtu, master, up=False)
-            self._kernel.namespaces[HOST][peer] = Link(far, peer, "veth", "", peer_mac, mtu, 0, up=False)
+            self._kernel.namespaces[far_place][peer] = Link(far, peer, "veth", "", peer_mac, mtu, 0, up=False)
             self._kernel.peers |= {near: far, far: near}
 
     def change(
@@ -121,6 +140,12 @@ class FakeLinks(Links):
         given = {"up": up, "alias": alias, "mac": mac, "mtu": mtu, "master": master}
         if self._kernel.write("change", name, link.alias):
             self._links[name] = replace(link, **{word: value for word, value in given.items() if value is not None})  # type: ignore[arg-type]
+
+    def add_address(self, name: str, address: str) -> None:
+        """See Links."""
+        link = self._get(name)
+        if self._kernel.write("add address", name, link.alias):
+            self._kernel.addresses[link.index].add(address)
 
     def mute_ipv6(self, name: str) -> None:
         """See Links."""
@@ -145,6 +170,7 @@ class FakeLinks(Links):
             self._links[other.name] = replace(other, master=0)
         for index in (link.index, peer[1].index if peer else 0):
             self._kernel.redirects.pop(index, None)
+            self._kernel.addresses.pop(index, None)
 
     def _get(self, name: str) -> Link:
         link = self.find(name)

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
 
 import pytest
 
@@ -13,15 +15,21 @@ from portico.agent.drivers.conntrack import Conntrack
 from portico.agent.drivers.libnftables import Nft
 from portico.agent.links import Links
 from portico.agent.redirect import Redirects
+from portico.agent.servers import Servers
 from portico.testing.driver_suite import DriverSuite, Site, tap_names
 from portico.testing.faults import Faults
 from portico.testing.lab import Lab
+from portico.testing.lab import namespaces as ns
 
 pytestmark = pytest.mark.lab
 
 
 class TestDriversOnTheKernel(DriverSuite):
-    """One lab host stands for our namespace, another for the host's."""
+    """One lab host stands for our namespace, another for the host's.
+
+    DHCP servers are started by this process, not by one of the lab: they are told by its process ids, and ended at the
+    end.
+    """
 
     @pytest.fixture(autouse=True)
     def lab(self) -> Iterator[None]:
@@ -29,6 +37,10 @@ class TestDriversOnTheKernel(DriverSuite):
             ours, host = lab.host("ours"), lab.host("host")
             for name in tap_names():
                 host.run(["ip", "tuntap", "add", name, "mode", "tap"])
+            ours.call(lambda: ns.mount("proc", "/proc", "proc"))
+            servers = ours.call(
+                lambda: Servers("portico", run_dir=Path("/run/portico"), state_dir=Path("/var/lib/portico"))
+            )
             netns = os.open(f"/proc/{host.pid}/ns/net", os.O_RDONLY)
             netfilter = ours.call(lambda: netlink.Socket(netlink.NETFILTER))
             self._site = Site(
@@ -39,11 +51,16 @@ class TestDriversOnTheKernel(DriverSuite):
                 nft=ours.call(Nft),
                 netfilter=netfilter,
                 conntrack=Conntrack(netfilter),
+                servers=servers,
                 faults=Faults(),
                 call=ours.call,
             )
-            yield
-            os.close(netns)
+            try:
+                yield
+            finally:
+                for short in ours.call(servers.known):
+                    ours.call(partial(servers.end, short))
+                os.close(netns)
 
     def site(self) -> Site:
         return self._site

@@ -16,6 +16,7 @@ from portico.agent.drivers.link import LinkTable
 from portico.agent.server import check_options
 from portico.hoststate import Bridge, Dhcp, DhcpOption, DhcpSubnet, Lease, Route
 from portico.testing.fakekernel import OURS, FakeKernel, FakeLinks
+from portico.testing.fakeservers import FakeServers
 from portico.testing.faults import Faults
 
 SERVER = Dhcp(
@@ -135,12 +136,11 @@ def test_each_address_mode_has_its_range_and_no_tag_is_in_the_hosts_file() -> No
     ],
 )
 def test_a_lease_that_would_write_more_than_its_own_words_is_in_trouble_and_no_other_is(
-    lease: Lease, tmp_path: Path
+    lease: Lease,
 ) -> None:
     assert dnsmasq.fault(lease) and not any(dnsmasq.fault(good) for good in LEASES)
-    driver = DhcpDriver(
-        LinkTable(FakeLinks(FakeKernel(Faults()), OURS)), "portico", run_dir=tmp_path, state_dir=tmp_path
-    )
+    kernel = FakeKernel(Faults())
+    driver = DhcpDriver(LinkTable(FakeLinks(kernel, OURS)), FakeServers(kernel))
     wanted = Wanted()
     keys = wanted.change([Bridge("net-1", 1450), SERVER, *LEASES, lease], (), whole=True)
     items, troubles = driver.plan(wanted, keys)
@@ -149,10 +149,9 @@ def test_a_lease_that_would_write_more_than_its_own_words_is_in_trouble_and_no_o
     assert driver.plan(wanted, ["lease/p"]) == ({}, troubles)
 
 
-def test_a_domain_that_is_more_than_a_word_is_a_trouble_of_its_server(tmp_path: Path) -> None:
-    driver = DhcpDriver(
-        LinkTable(FakeLinks(FakeKernel(Faults()), OURS)), "portico", run_dir=tmp_path, state_dir=tmp_path
-    )
+def test_a_domain_that_is_more_than_a_word_is_a_trouble_of_its_server() -> None:
+    kernel = FakeKernel(Faults())
+    driver = DhcpDriver(LinkTable(FakeLinks(kernel, OURS)), FakeServers(kernel))
     wanted = Wanted()
     bad = msgspec.structs.replace(SERVER, domain="lab\ndhcp-script=/bin/x")
     keys = wanted.change([Bridge("net-1", 1450), bad, *LEASES], (), whole=True)

@@ -15,6 +15,7 @@ from portico.testing.fakekernel import (
     FakeNft,
     FakeRedirects,
 )
+from portico.testing.fakeservers import FakeServers
 from portico.testing.faults import Faults
 
 
@@ -30,6 +31,7 @@ class TestDriversOnAFakeKernel(DriverFaultSuite):
             nft=FakeNft(kernel),
             netfilter=FakeNetfilter(kernel),
             conntrack=FakeConntrack(),
+            servers=FakeServers(kernel),
             faults=faults,
             call=lambda action: action(),
         )
