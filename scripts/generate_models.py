@@ -32,6 +32,8 @@ CORE_ALIASES = frozenset({"network", "port", "subnet", "subnetpool"})
 
 # Resource -> plural, in neutron-lib's words. Another resource of neutron-lib is one more line here and an overlay.
 RESOURCES = {
+    "address_group": "address_groups",
+    "address_scope": "address_scopes",
     "agent": "agents",
     "availability_zone": "availability_zones",
     "network": "networks",
@@ -48,6 +50,7 @@ SHIMS = frozenset(
     {
         "aap-reject-multicast",
         "availability_zone_filter",
+        "binding-extended",
         "dns-integration-domain-keywords",
         "empty-string-filtering",
         "filter-validation",
@@ -61,6 +64,7 @@ SHIMS = frozenset(
         "quota-check-limit",
         "quota-check-limit-default",
         "rbac-address-group",
+        "rbac-address-scope",
         "rbac-security-groups",
         "rbac-subnetpool",
         "revision-if-match",

@@ -48,6 +48,7 @@ NEEDS: tuple[tuple[str, str, str, Test], ...] = (
     ("port", "security_groups", "security-groups", _has("security_groups")),
     ("port", "extra_dhcp_opts", "dhcp-options", _has("extra_dhcp_opts")),
     ("port", "admin_state_up", "admin-state", _is("admin_state_up", False)),
+    ("port", "propagate_uplink_status", "steady-link", _is("propagate_uplink_status", False)),
     ("port", "binding:profile", "tap", _plugged("tap")),
     ("port", "binding:profile", "veth", _plugged("veth")),
     ("security_group", "stateful", "stateless-groups", _is("stateful", False)),

@@ -97,6 +97,7 @@ class QuotaSettings(msgspec.Struct, frozen=True, kw_only=True):
     port: Annotated[int, Meta(ge=-1, description="ports")] = -1
     security_group: Annotated[int, Meta(ge=-1, description="security groups")] = -1
     security_group_rule: Annotated[int, Meta(ge=-1, description="security group rules")] = -1
+    rbac_policy: Annotated[int, Meta(ge=-1, description="RBAC policies")] = 100
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):

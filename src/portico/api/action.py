@@ -64,10 +64,10 @@ def extension(registry: Registry, alias: str) -> Row:
     raise NotFound(f"Extension with alias {alias} does not exist.", type="ExtensionNotFound")
 
 
-def read_tags(service: Service, resource: Resource, object_id: str, name: str | None) -> Row | None:
+def read_tags(service: Service, resource: Resource, context: Context, object_id: str, name: str | None) -> Row | None:
     """Return the tags of an object, or None when `name` is one of them."""
     with service.store.read() as tx:
-        row = lookup.get(tx, resource.name, object_id)
+        row = lookup.visible(tx, context, resource.name, object_id)
         if name is None:
             return tag.get(row)
         tag.check(row, name)
@@ -75,11 +75,12 @@ def read_tags(service: Service, resource: Resource, object_id: str, name: str | 
 
 
 def write_tags(
-    service: Service, resource: Resource, object_id: str, verb: str, name: str | None, body: Any
+    service: Service, resource: Resource, context: Context, object_id: str, verb: str, name: str | None, body: Any
 ) -> Row | None:
     """Change the tags of an object; `verb` is PUT, POST or DELETE."""
     with service.store.write() as tx:
-        row = lookup.get(tx, resource.name, object_id)
+        row = lookup.visible(tx, context, resource.name, object_id)
+        context.policy.require(tx, context, "update", resource.name, row, {"tags": []})
         match verb, name:
             case "PUT", None:
                 return tag.replace(tx, resource.name, row, body)

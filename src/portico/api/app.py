@@ -20,7 +20,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from portico import __version__
-from portico.api import action, collection, fault, identity, stream
+from portico.api import action, collection, fault, identity, port_binding, stream
 from portico.api.collection import Service
 from portico.api.openapi import document
 from portico.api.work import Workers
@@ -122,16 +122,40 @@ class Api:
     async def tags(self, resource: Resource, request: Request) -> Response:
         object_id, name = request.path_params["id"], request.path_params.get("tag")
         if request.method in ("GET", "HEAD"):
-            found = await self.workers.read(action.read_tags, self.service, resource, object_id, name)
+            found = await self.workers.read(
+                action.read_tags, self.service, resource, self.context(request), object_id, name
+            )
             return _json(found) if found is not None else Response(status_code=204)
         has_body = request.method == "POST" or (request.method == "PUT" and name is None)
         body = collection.decode(await _body(request)) if has_body else None
         found = await self.workers.write(
-            action.write_tags, self.service, resource, object_id, request.method, name, body
+            action.write_tags, self.service, resource, self.context(request), object_id, request.method, name, body
         )
         if found is not None:
             return _json(found)
         return Response(status_code=201 if request.method == "PUT" else 204)
+
+    async def bindings(self, request: Request) -> Response:
+        context, port_id = self.context(request), request.path_params["id"]
+        if request.method == "POST":
+            body = collection.decode(await _body(request))
+            return _json(await self.workers.write(port_binding.create, self.service, context, port_id, body), 201)
+        pairs, url = request.query_params.multi_items(), f"{_origin(request)}{request.url.path}"
+        return _json(await self.workers.read(port_binding.list_all, self.service, context, port_id, pairs, url))
+
+    async def binding(self, request: Request) -> Response:
+        about = self.service, self.context(request), request.path_params["id"], request.path_params["host"]
+        if request.method == "PUT":
+            body = collection.decode(await _body(request))
+            return _json(await self.workers.write(port_binding.update, *about, body))
+        if request.method == "DELETE":
+            await self.workers.write(port_binding.delete, *about)
+            return Response(status_code=204)
+        return _json(await self.workers.read(port_binding.show, *about, request.query_params.multi_items()))
+
+    async def activate_binding(self, request: Request) -> Response:
+        about = self.service, self.context(request), request.path_params["id"], request.path_params["host"]
+        return _json(await self.workers.write(port_binding.activate, *about))
 
     async def quotas(self, request: Request) -> Response:
         return await self._listed(action.list_quotas, request)
@@ -317,6 +341,9 @@ def routes(api: Api) -> list[Route]:
         *found,
         _route("/v2.0/extensions", {"GET": api.extensions}),
         _route("/v2.0/extensions/{alias}", {"GET": api.extension}),
+        _route("/v2.0/ports/{id}/bindings", dict.fromkeys(("GET", "POST"), api.bindings)),
+        _route("/v2.0/ports/{id}/bindings/{host}", dict.fromkeys(("GET", "PUT", "DELETE"), api.binding)),
+        _route("/v2.0/ports/{id}/bindings/{host}/activate", {"PUT": api.activate_binding}),
         _route("/v2.0/quotas", {"GET": api.quotas}),
         _route("/v2.0/quotas/{project_id}", quota),
         _route("/v2.0/quotas/{project_id}/{what}", {"GET": api.quota_detail}),

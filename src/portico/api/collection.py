@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any, TypeGuard, TypeVar
 
@@ -16,6 +16,7 @@ from portico.model.resource import Resource
 from portico.rules import TABLE, lookup
 from portico.rules.context import Context, Row
 from portico.store.store import Store
+from portico.store.transaction import Transaction
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -46,9 +47,9 @@ def _visible(resource: Resource) -> tuple[str, ...]:
     return tuple(attribute.name for attribute in resource.attributes.values() if attribute.is_visible)
 
 
-def render(resource: Resource, row: Row, fields: Iterable[str] = ()) -> Row:
-    """Return an object as clients see it, with only `fields` if any are named."""
-    shown = {name: row.get(name) for name in _visible(resource)}
+def render(resource: Resource, row: Row, hidden: Collection[str], fields: Iterable[str] = ()) -> Row:
+    """Return an object as clients see it: without what is hidden from them, with only `fields` if any are named."""
+    shown = {name: row.get(name) for name in _visible(resource) if name not in hidden}
     if "project_id" in shown:
         shown["tenant_id"] = shown["project_id"]
     if fields:
@@ -58,18 +59,18 @@ def render(resource: Resource, row: Row, fields: Iterable[str] = ()) -> Row:
 
 def list_objects(service: Service, resource: Resource, context: Context, pairs: query.Pairs, url: str) -> Row:
     """Return the body of a list answer."""
-    request = query.parse(resource, pairs, service.page_max)
+    policy, name = context.policy, resource.name
+    hidden = policy.hidden(None, context, name, None)
+    request = query.parse(resource, pairs, service.page_max, context.project_id, hidden)
     rules = TABLE[resource.name]
     if rules.before_list is not None:
         rules.before_list(service.store, context)
     with service.store.read() as tx:
         try:
-            rows = tx.list(resource.name, request.query)
+            rows = tx.list(name, request.query, policy.visible(tx.tables, context, name))
         except LookupError as error:
-            raise lookup.missing(resource.name, str(error.args[0])) from error
-        if rules.present is not None:
-            rows = rules.present(tx, context, rows)
-    body: Row = {resource.plural: [render(resource, row, request.fields) for row in rows]}
+            raise lookup.missing(name, str(error.args[0])) from error
+        body: Row = {resource.plural: _answers(tx, context, resource, rows, request.fields)}
     found = query.links(url, pairs, request, [row["id"] for row in rows]) if request.query.limit is not None else []
     if found:
         body[f"{resource.plural}_links"] = found
@@ -79,11 +80,21 @@ def list_objects(service: Service, resource: Resource, context: Context, pairs: 
 def show(service: Service, resource: Resource, context: Context, object_id: str, pairs: query.Pairs) -> Row:
     """Return the body of a show answer."""
     with service.store.read() as tx:
-        row = lookup.get(tx, resource.name, object_id)
-        present = TABLE[resource.name].present
-        if present is not None:
-            (row,) = present(tx, context, [row])
-    return {resource.name: render(resource, row, query.parse_fields(pairs))}
+        row = lookup.visible(tx, context, resource.name, object_id)
+        return {resource.name: _answers(tx, context, resource, [row], query.parse_fields(pairs))[0]}
+
+
+def _answers(
+    tx: Transaction, context: Context, resource: Resource, rows: list[Row], fields: Collection[str] = ()
+) -> list[Row]:
+    """Return objects as who asks may see them."""
+    name, policy = resource.name, context.policy
+    present = TABLE[name].present
+    if present is not None:
+        rows = present(tx, context, rows)
+    if not policy.hidden(None, context, name, None):
+        return [render(resource, row, (), fields) for row in rows]
+    return [render(resource, row, policy.hidden(tx, context, name, row), fields) for row in rows]
 
 
 def create(service: Service, resource: Resource, context: Context, body: object) -> Row:
@@ -96,11 +107,21 @@ def create(service: Service, resource: Resource, context: Context, body: object)
     if rules.check_bulk is not None and bulk:
         rules.check_bulk(wanted)
     with service.store.write() as tx:
+        for item in wanted:
+            context.policy.require(tx, context, "create", resource.name, item, _given(resource, item))
         rows = _each(where, wanted, lambda item: make(tx, context, item))
-        if rules.present is not None:
-            rows = rules.present(tx, context, rows)
-    shown = [render(resource, row) for row in rows]
+        shown = _answers(tx, context, resource, rows)
     return {resource.plural: shown} if bulk else {resource.name: shown[0]}
+
+
+def _given(resource: Resource, item: Row) -> Row:
+    """Return what a create says besides the defaults."""
+    attributes = resource.attributes
+    return {
+        name: value
+        for name, value in item.items()
+        if not (attributes[name].has_default and attributes[name].default == value)
+    }
 
 
 def _each(where: str, items: Sequence[S], function: Callable[[S], T]) -> list[T]:
@@ -133,15 +154,20 @@ def _items(resource: Resource, body: object) -> tuple[Sequence[object], bool]:
         # Neutron allows each item to be wrapped once more: {"networks": [{"network": {...}}]}.
         return [item[resource.name] if isinstance(item, Mapping) and list(item) == [resource.name] else item
                 for item in items], True  # fmt: skip
-    return [_one(resource, body)], False
+    return [one_of(resource.name, body)], False
 
 
-def _one(resource: Resource, body: object) -> object:
+def one_of(name: str, body: object) -> object:
+    """Return the one object in a body, which stands there under `name`.
+
+    Raises:
+        BadRequest: there is none.
+    """
     if not isinstance(body, Mapping) or not body:
         raise _bad("Resource body required: a JSON object.")
-    if resource.name not in body:
-        raise _bad(f"Unable to find '{resource.name}' in request body.")
-    return body[resource.name]
+    if name not in body:
+        raise _bad(f"Unable to find '{name}' in request body.")
+    return body[name]
 
 
 def _owned(item: Row, resource: Resource, context: Context) -> Row:
@@ -159,21 +185,21 @@ def update(
     """Change one object; `expected` is the revision that If-Match demands."""
     rules = TABLE[resource.name]
     change = _offered(resource, rules.update)
-    changes = check.prepare_put(resource, _one(resource, body))
+    changes = check.prepare_put(resource, one_of(resource.name, body))
     with service.store.write() as tx:
-        row = lookup.get(tx, resource.name, object_id)
+        row = lookup.visible(tx, context, resource.name, object_id)
+        context.policy.require(tx, context, "update", resource.name, {**row, **changes}, changes)
         _check_revision(row, expected)
         row = change(tx, context, row, changes)
-        if rules.present is not None:
-            (row,) = rules.present(tx, context, [row])
-    return {resource.name: render(resource, row)}
+        return {resource.name: _answers(tx, context, resource, [row])[0]}
 
 
 def delete(service: Service, resource: Resource, context: Context, object_id: str, expected: int | None) -> None:
     """Remove one object; `expected` is the revision that If-Match demands."""
     remove = _offered(resource, TABLE[resource.name].delete)
     with service.store.write() as tx:
-        row = lookup.get(tx, resource.name, object_id)
+        row = lookup.visible(tx, context, resource.name, object_id)
+        context.policy.require(tx, context, "delete", resource.name, row, {})
         _check_revision(row, expected)
         remove(tx, context, row)
 

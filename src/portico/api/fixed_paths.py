@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The part of the OpenAPI document that no resource gives: versions, extensions, quotas, and Portico's own paths."""
+"""The part of the OpenAPI document that no resource gives: versions, extensions, bindings, quotas, our own paths."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def _operation(
 
 def fixed_paths(answers: Answers) -> dict[str, Any]:
     """Return the paths; `answers` makes the responses of an operation from status, body and error statuses."""
-    return {**_discovery(answers), **_quotas(answers), **_own(answers)}
+    return {**_discovery(answers), **_bindings(answers), **_quotas(answers), **_own(answers)}
 
 
 def _discovery(answers: Answers) -> dict[str, Any]:
@@ -59,6 +59,57 @@ def _discovery(answers: Answers) -> dict[str, Any]:
             "get": _operation("show_extension", "Show an extension.", group, answers(200, one, (404,)), [fields]),
         },
     }
+
+
+def _bindings(answers: Answers) -> dict[str, Any]:
+    group = "ports"
+    name = {"type": "string", "minLength": 1, "maxLength": 255}
+    given: dict[str, dict[str, Any]] = {"host": name, "vnic_type": _TEXT, "profile": _OBJECT}
+    told = {**given, "vif_type": _TEXT, "vif_details": _OBJECT, "status": {"enum": ["ACTIVE", "INACTIVE"]}}
+    shown = schema.record({**told, "host": _TEXT})
+    one = schema.record({"binding": shown}, ["binding"])
+    several = {"bindings": schema.array(shown), "bindings_links": schema.array(_OBJECT)}
+
+    def body(required: list[str] | None) -> dict[str, Any]:
+        content = schema.record({"binding": schema.record(given, required)}, ["binding"])
+        return {"required": True, "content": {"application/json": {"schema": content}}}
+
+    port = _parameter("id", "The port.", content=schema.UUID)
+    host = _parameter("host", "The host that it is a binding to.")
+    fields = _parameter("fields", "Attributes that the answer is to have; all without it.", "query",
+                        schema.array({"enum": list(told)}))  # fmt: skip
+    path = "/v2.0/ports/{id}/bindings"
+    faults = (400, 403, 404, 409, 413, 503)
+    return {
+        path: {
+            "parameters": [port],
+            "get": _operation(
+                "list_bindings", "List a port's bindings.", group,
+                answers(200, schema.record(several, ["bindings"]), (400, 403, 404)),
+                [_parameter(name, f"Only bindings with this {name}.", "query", _TEXT) for name in ("host", "status")],
+            ),
+            "post": {
+                **_operation("create_binding", "Make a host ready for a port.", group, answers(201, one, faults)),
+                "requestBody": body(["host"]),
+            },
+        },
+        f"{path}/{{host}}": {
+            "parameters": [port, host],
+            "get": _operation("show_binding", "Show a binding.", group, answers(200, one, (400, 403, 404)), [fields]),
+            "put": {
+                **_operation("update_binding", "Change a binding.", group, answers(200, one, faults)),
+                "requestBody": body(None),
+            },
+            "delete": _operation("delete_binding", "Remove a binding.", group, answers(204, None, faults)),
+        },
+        f"{path}/{{host}}/activate": {
+            "parameters": [port, host],
+            "put": _operation(
+                "activate_binding", "Make a binding the active one.", group,
+                answers(200, shown, (400, 403, 404, 409, 503)),
+            ),
+        },
+    }  # fmt: skip
 
 
 def _quotas(answers: Answers) -> dict[str, Any]:

@@ -67,19 +67,23 @@ def grouped(pairs: Pairs) -> dict[str, list[str]]:
     return values
 
 
-def parse(resource: Resource, pairs: Pairs, page_max: int) -> ListRequest:
-    """Return the list request that a query string makes.
+def parse(resource: Resource, pairs: Pairs, page_max: int, project_id: str, hidden: Collection[str]) -> ListRequest:
+    """Return the list request that a query string makes, for who asks from a project and may not see some attributes.
 
     Raises:
         BadRequest: names the parameter, its value and the rule.
     """
     values = grouped(pairs)
+    for name in (*values, *values.get("sort_key", ())):
+        if name in hidden:
+            # The answer would tell what it does not show.
+            raise _bad(f"['{name}'] is invalid attribute for filtering {resource.plural}.")
     filters = [
         item for name, given in values.items() if name not in _CONTROL for item in _filter(resource, name, given)
     ]
     keys = values.get("sort_key", [])
     names = _sort_names(resource, keys)
-    return _request(filters, zip(names, _directions(keys, values), strict=True), values, page_max)
+    return _request(filters, zip(names, _directions(keys, values), strict=True), values, page_max, project_id)
 
 
 def parse_computed(plural: str, names: Collection[str], pairs: Pairs, page_max: int) -> ListRequest:
@@ -101,7 +105,11 @@ def parse_computed(plural: str, names: Collection[str], pairs: Pairs, page_max: 
 
 
 def _request(
-    filters: Iterable[Filter], sort: Iterable[tuple[str, bool]], values: Mapping[str, Sequence[str]], page_max: int
+    filters: Iterable[Filter],
+    sort: Iterable[tuple[str, bool]],
+    values: Mapping[str, Sequence[str]],
+    page_max: int,
+    project_id: str = "",
 ) -> ListRequest:
     first: dict[str, bool] = {}
     for name, descending in sort:
@@ -113,6 +121,7 @@ def _request(
         limit=_limit(values.get("limit", [""])[-1], page_max),
         marker=values.get("marker", [""])[-1] or None,
         reverse=values.get("page_reverse", [""])[-1].lower() == "true",
+        project_id=project_id,
     )
     return ListRequest(query=query, fields=frozenset(value for value in values.get("fields", ()) if value))
 
@@ -183,6 +192,8 @@ def _special_filter(resource: Resource, name: str, given: Sequence[str]) -> list
         case "agent", "alive":
             wanted = {convert_to_boolean(value) for value in given}
             return [agent.alive_filter(value) for value in wanted] if len(wanted) == 1 else []
+        case _, "shared" if resource.name != "subnet" and "shared" in resource.attributes:
+            return [Filter("id", tuple(convert_to_boolean(value) for value in given), "shared")]
         case "subnet", "shared":
             return [Filter("network_id", tuple(convert_to_boolean(value) for value in given), "network_shared")]
     return None

@@ -19,6 +19,7 @@ from portico.model.show import show
 _TRUE = frozenset({"1", "t", "true", "on", "y", "yes"})
 _FALSE = frozenset({"0", "f", "false", "off", "n", "no"})
 _IP_VERSIONS = ("IPv4", "IPv6")
+SHAREABLE = ("network", "subnetpool", "security_group", "address_scope", "address_group")
 MAX_PORT = 65535
 MAX_PROTOCOL = 255
 
@@ -206,6 +207,14 @@ def convert_ip_prefix_to_cidr(value: Any) -> str | None:
     return f"{canonical(interface.ip)}/{interface.network.prefixlen}"
 
 
+def convert_valid_object_type(value: Any) -> str:
+    """Return the kind of object that an RBAC policy is about, in lower case."""
+    kind = value.strip().lower() if isinstance(value, str) else value
+    if kind not in SHAREABLE:
+        raise _invalid(f"'{show(value)}' is not a valid RBAC object type: none of {', '.join(SHAREABLE)}")
+    return str(kind)
+
+
 CONVERTERS: Mapping[str, Callable[[Any], Any]] = {
     function.__name__: function
     for function in (
@@ -228,5 +237,6 @@ CONVERTERS: Mapping[str, Callable[[Any], Any]] = {
         convert_protocol,
         convert_validate_port_value,
         convert_ip_prefix_to_cidr,
+        convert_valid_object_type,
     )
 }

@@ -72,7 +72,9 @@ def _page(resource: Resource) -> str:
     )
     if resource.tags:
         verbs += f"| tags | `GET`, `PUT`, `POST`, `DELETE` `{resource.path}/{{id}}/tags` and `.../tags/{{tag}}` |\n"
-    rows = "".join(_row(attribute, resource.extension) for attribute in resource.attributes.values())
+    rows = "".join(
+        _row(attribute, resource.extension) for attribute in resource.attributes.values() if _is_told(attribute)
+    )
     owner = f"`{OWNER_ALIAS}` is another name of `{OWNER}`.\n" if OWNER in resource.attributes else ""
     return (
         f"{_GENERATED}# {title}\n\n{resource.doc}\n\n| verb | request |\n|---|---|\n{verbs}\n"
@@ -81,6 +83,11 @@ def _page(resource: Resource) -> str:
         "| attribute | value | create | update | list | meaning |\n|---|---|---|---|---|---|\n"
         f"{rows}"
     )
+
+
+def _is_told(attribute: Attribute) -> bool:
+    """Tell whether requests or answers have the attribute; else it is the rules' own."""
+    return attribute.is_visible or attribute.is_filter or attribute.allow_post or attribute.allow_put
 
 
 def _row(attribute: Attribute, home: str) -> str:

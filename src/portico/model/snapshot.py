@@ -24,6 +24,8 @@ ICMP, ICMPV6 = 1, 58
 
 # The snapshot's words for the device owner that the store gives to DHCP server ports.
 DHCP_OWNER = "network:dhcp"
+# The binding:vif_type of a port, or of one of its bindings, that no host has.
+UNBOUND = "unbound"
 # The binding:vif_type of a port that names a host which cannot have it: it is wanted nowhere.
 BINDING_FAILED = "binding_failed"
 
@@ -70,6 +72,13 @@ class AddressPair(msgspec.Struct, frozen=True):
     cidr: IpNetwork
 
 
+class Standby(msgspec.Struct, frozen=True):
+    """A host that is ready for a port which another one has, until the port's binding there is made active."""
+
+    host: str
+    profile: Mapping[str, Any]
+
+
 class Port(msgspec.Struct, frozen=True):
     """A port. `host` is "" while unbound; `profile` is binding:profile."""
 
@@ -90,6 +99,19 @@ class Port(msgspec.Struct, frozen=True):
     device_id: str
     dns_name: str
     dhcp_options: tuple[tuple[str, str, int], ...]
+    standbys: tuple[Standby, ...] = ()
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """Every host that must have the port: the one that it is bound to, and those ready for it."""
+        return tuple(host for host in (self.host, *(item.host for item in self.standbys)) if host)
+
+    def on(self, host: str) -> Port:
+        """Return the port as one of its `hosts` has it; where it is not active, no packet passes."""
+        for item in self.standbys:
+            if item.host == host:
+                return msgspec.structs.replace(self, host=host, profile=item.profile, admin_state_up=False, standbys=())
+        return self
 
     @property
     def plug(self) -> str:
@@ -182,6 +204,11 @@ def _port(row: Row) -> Port:
             (option["opt_name"], str(option["opt_value"]), int(option.get("ip_version") or 4))
             for option in row["extra_dhcp_opts"]
         ),
+        standbys=tuple(
+            Standby(item["host"], item["profile"])
+            for item in row.get("inactive_bindings") or ()
+            if item["vif_type"] != UNBOUND
+        ),
     )
 
 
@@ -273,9 +300,9 @@ class Snapshot:
     def _put_port(self, port: Port) -> None:
         self.ports[port.id] = port
         self.ports_of_network[port.network_id].add(port.id)
-        if port.host:
-            self.ports_of_host[port.host].add(port.id)
-            self._count(port, 1)
+        for host in port.hosts:
+            self.ports_of_host[host].add(port.id)
+            self._count(port.on(host), 1)
         if port.device_owner == DHCP_OWNER:
             self.dhcp_ports_of_network[port.network_id].add(port.id)
         for group_id in port.group_ids:
@@ -303,9 +330,9 @@ class Snapshot:
 
     def _forget_port(self, port: Port) -> None:
         _discard(self.ports_of_network, port.network_id, port.id)
-        if port.host:
-            _discard(self.ports_of_host, port.host, port.id)
-            self._count(port, -1)
+        for host in port.hosts:
+            _discard(self.ports_of_host, host, port.id)
+            self._count(port.on(host), -1)
         if port.device_owner == DHCP_OWNER:
             _discard(self.dhcp_ports_of_network, port.network_id, port.id)
         for group_id in port.group_ids:

@@ -9,13 +9,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from portico.rules import agent, network, port, security_group, security_group_rule, subnet, subnetpool
+from portico.rules import (
+    address_scope,
+    agent,
+    network,
+    port,
+    rbac_policy,
+    security_group,
+    security_group_rule,
+    subnet,
+    subnetpool,
+)
 from portico.rules.context import Rules
 
 TABLE: Mapping[str, Rules] = {
     "network": Rules(network.create, network.update, network.delete, network.present),
     "subnet": Rules(subnet.create, subnet.update, subnet.delete),
-    "subnetpool": Rules(subnetpool.create, subnetpool.update, subnetpool.delete),
+    "subnetpool": Rules(subnetpool.create, subnetpool.update, subnetpool.delete, subnetpool.present),
     "port": Rules(port.create, port.update, port.delete, port.present),
     "security_group": Rules(
         security_group.create,
@@ -30,5 +40,7 @@ TABLE: Mapping[str, Rules] = {
         before_list=security_group.before_list,
         check_bulk=security_group_rule.check_bulk,
     ),
+    "address_scope": Rules(address_scope.create, address_scope.update, address_scope.delete, address_scope.present),
+    "rbac_policy": Rules(rbac_policy.create, rbac_policy.update, rbac_policy.delete),
     "agent": Rules(update=agent.update, delete=agent.delete, present=agent.present),
 }

@@ -5,11 +5,13 @@ from __future__ import annotations
 
 import re
 
+import msgspec
 import sqlalchemy as sa
 
 from portico.errors import BadRequest, Conflict
 from portico.model.show import show
 from portico.model.snapshot import BINDING_FAILED as FAILED
+from portico.model.snapshot import UNBOUND
 from portico.rules import agent, dhcp, lookup
 from portico.rules.context import Context, Row
 from portico.store.transaction import Transaction
@@ -60,22 +62,22 @@ def bind(tx: Transaction, context: Context, before: Row | None, row: Row) -> Row
     Args:
         before: the port as it was, None if it is new. One that is bound to the host already can stay.
     """
-    bound, reason = _result(tx, context, before, row)
+    bound, reason = result(tx, context, before, row)
     if before is not None:
         if _is_same(before, {**row, **bound}):
             return bound
         tx.forget_reason("port", row["id"])
-    _refuse_taken_tap(tx, {**row, **bound})
+    refuse_taken_tap(tx, {**row, **bound})
     if reason:
         tx.note_reason("port", row["id"], f"binding failed: {reason}")
     return {**bound, "status": "DOWN"}
 
 
-def _result(tx: Transaction, context: Context, before: Row | None, row: Row) -> tuple[Row, str]:
+def result(tx: Transaction, context: Context, before: Row | None, row: Row) -> tuple[Row, str]:
     """Return how a port is reached on its host, and why that failed if it did."""
     host = row["binding:host_id"]
     if not host:
-        return {"binding:vif_type": "unbound", "binding:vif_details": {}}, ""
+        return {"binding:vif_type": UNBOUND, "binding:vif_details": {}}, ""
     stays = before is not None and before["binding:host_id"] == host and before["binding:vif_type"] != FAILED
     reason = "" if stays else agent.unfit(tx, host)
     if reason:
@@ -84,8 +86,8 @@ def _result(tx: Transaction, context: Context, before: Row | None, row: Row) -> 
     return {"binding:vif_type": bound.vif_type, "binding:vif_details": bound.vif_details}, ""
 
 
-def _refuse_taken_tap(tx: Transaction, port: Row) -> None:
-    """Refuse a tap that another port has: traffic of one would come out of the other.
+def refuse_taken_tap(tx: Transaction, port: Row) -> None:
+    """Refuse a tap that another port has, or is to have: traffic of one would come out of the other.
 
     Looks only when the request chose the name: a name made of a fresh id is nobody's, and is kept for that port.
     """
@@ -97,11 +99,23 @@ def _refuse_taken_tap(tx: Transaction, port: Row) -> None:
     there = sa.and_(table.c["binding:host_id"] == host, table.c["binding:vif_type"] == dhcp.TAP, named)
     owns = table.c.id.startswith(name[3:], autoescape=True) if OWN_TAP.fullmatch(name) else sa.false()
     found = tx.connection.execute(sa.select(table.c.id).where(table.c.id != port["id"], there | owns).limit(1)).scalar()
+    found = found or _awaits_tap(tx, port["id"], host, name)
     if found is not None:
         raise Conflict(
             f"Unable to complete operation on port {port['id']}: tap {name} of host {host} is port {found}'s.",
             type="TapNameInUse",
         )
+
+
+def _awaits_tap(tx: Transaction, port_id: str, host: str, name: str) -> str | None:
+    """Return another port that has the tap `name` by a binding to `host` that is not active."""
+    table = tx.tables.of["port"]
+    bindings = table.c.inactive_bindings
+    mentions = sa.cast(bindings, sa.Text).contains(msgspec.json.encode(name).decode(), autoescape=True)
+    for row in tx.connection.execute(sa.select(table.c.id, bindings).where(table.c.id != port_id, mentions)):
+        if any(item["host"] == host and item["vif_details"].get("tap_name") == name for item in row.inactive_bindings):
+            return str(row.id)
+    return None
 
 
 def _is_same(before: Row, after: Row) -> bool:
@@ -110,6 +124,11 @@ def _is_same(before: Row, after: Row) -> bool:
         return False
     made = [bool(port["binding:profile"].get("make_tap", False)) for port in (before, after)]
     return made[0] == made[1] and all(before[name] == after[name] for name in _RESULT)
+
+
+def others(port: Row) -> list[Row]:
+    """Return a port's inactive bindings but one to the host that has it now: a host has one binding of a port."""
+    return [item for item in port["inactive_bindings"] or () if item["host"] != port["binding:host_id"]]
 
 
 def settle_dhcp(tx: Transaction, context: Context, before: Row | None, after: Row | None) -> None:

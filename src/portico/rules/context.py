@@ -3,13 +3,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Protocol
 
 import msgspec
+import sqlalchemy as sa
 
 from portico.contract import Binding
 from portico.store.store import Store
+from portico.store.tables import Tables
 from portico.store.transaction import Transaction
 
 Row = dict[str, Any]
@@ -39,16 +41,63 @@ class Limits(msgspec.Struct, frozen=True):
 
 
 class Policy(Protocol):
-    """What rules ask about permission."""
+    """What is asked about permission; `portico.policy` answers."""
 
     def sees(self, tx: Transaction, context: Context, resource: str, row: Mapping[str, Any], /) -> bool:
         """Return whether who asks may see the object `row`."""
+
+    def visible(self, tables: Tables, context: Context, resource: str, /) -> sa.ColumnElement[bool] | None:
+        """Return the condition on rows of `resource` that who asks may see; None when that is all of them."""
+
+    def hidden(
+        self, tx: Transaction | None, context: Context, resource: str, row: Mapping[str, Any] | None, /
+    ) -> Collection[str]:
+        """Return the attributes that who asks may not see: of `row`, or of some object where None is given."""
+
+    def require(
+        self,
+        tx: Transaction,
+        context: Context,
+        action: str,
+        resource: str,
+        row: Mapping[str, Any],
+        given: Mapping[str, Any],
+        /,
+    ) -> None:
+        """Refuse what who asks may not do.
+
+        Args:
+            action: a verb ("create", "update", "delete") or the name of a rule of its own ("add_prefixes").
+            row: the object as it would be.
+            given: the attributes that the request names, with their values.
+
+        Raises:
+            NotFound: the object that `row` belongs to is none that who asks may see.
+            Forbidden: names the rule.
+        """
+
+    def allows(self, context: Context, name: str, /) -> bool:
+        """Return whether who asks may do what the rule `name` is about, which no object has a say in."""
 
 
 class Everything:
     """The policy of who may do all."""
 
-    def sees(self, *_whom_and_what: object) -> bool:
+    def sees(self, *_asked: object) -> bool:
+        """See Policy."""
+        return True
+
+    def visible(self, *_asked: object) -> None:
+        """See Policy."""
+
+    def hidden(self, *_asked: object) -> Collection[str]:
+        """See Policy."""
+        return ()
+
+    def require(self, *_asked: object) -> None:
+        """See Policy."""
+
+    def allows(self, *_asked: object) -> bool:
         """See Policy."""
         return True
 

@@ -106,6 +106,7 @@ def _create(tx: Transaction, context: Context, network: Row, subnets: list[Row])
         "dns_assignment": [],
         "tags": [],
         "ip_allocation": "immediate",
+        "propagate_uplink_status": True,
         "binding:host_id": "",
         "binding:profile": {},
         "binding:vnic_type": "normal",

@@ -7,9 +7,13 @@ import uuid
 
 from portico.errors import Conflict
 from portico.model.snapshot import DHCP_OWNER
-from portico.rules import agent, availability_zone, mtu, port, quota, subnet
+from portico.rules import address_scope, agent, availability_zone, mtu, port, quota, sharing, subnet
 from portico.rules.context import Context, Row
+from portico.store.sharing import EXTERNAL, SHARED
 from portico.store.transaction import Transaction
+
+# Attributes that stand for a policy for every project.
+_SHARED_BY = {"shared": SHARED, "router:external": EXTERNAL}
 
 
 def create(tx: Transaction, context: Context, body: Row) -> Row:
@@ -27,7 +31,11 @@ def create(tx: Transaction, context: Context, body: Row) -> Row:
     }
     mtu.check(row, row["mtu"], [])
     context.broker.admit("network", None, row)
-    return tx.insert("network", row)
+    made = tx.insert("network", row)
+    for name, action in _SHARED_BY.items():
+        if body.get(name):
+            sharing.share(tx, "network", made, action)
+    return made
 
 
 def update(tx: Transaction, context: Context, row: Row, changes: Row) -> Row:
@@ -36,11 +44,16 @@ def update(tx: Transaction, context: Context, row: Row, changes: Row) -> Row:
         changes["mtu"] = changes["mtu"] or context.limits.mtu
         mtu.check(row, changes["mtu"], tx.find("subnet", network_id=row["id"]))
     context.broker.admit("network", row, {**row, **changes})
+    for name, action in _SHARED_BY.items():
+        if name in changes:
+            (sharing.share if changes[name] else sharing.unshare)(tx, "network", row, action)
     return tx.update("network", row, changes)
 
 
 def present(tx: Transaction, context: Context, rows: list[Row]) -> list[Row]:
-    """Add availability_zones: where ports of the network can be bound now, among its hints if it has any."""
+    """Add `shared`, the address scopes, and availability_zones: where its ports can be bound now, of its hints."""
+    sharing.present(tx, context, "network", rows)
+    address_scope.present_networks(tx, rows)
     zones = agent.zones(tx)
     for row in rows:
         hints = row["availability_zone_hints"]
@@ -63,4 +76,5 @@ def delete(tx: Transaction, context: Context, row: Row) -> None:
         port.remove(tx, item)
     for item in tx.find("subnet", network_id=row["id"]):
         subnet.remove(tx, item)
+    sharing.forget(tx, "network", row["id"])
     tx.delete("network", row)

@@ -14,7 +14,7 @@ from portico.errors import BadRequest, Conflict, NotFound
 from portico.model import dhcp_option
 from portico.model.address import host_name, read_interface
 from portico.model.show import show
-from portico.model.snapshot import BINDING_FAILED
+from portico.model.snapshot import BINDING_FAILED, UNBOUND
 from portico.rules import binding, fixed_ip, lookup, mac, quota, security_group
 from portico.rules.context import Context, Row
 from portico.store import select
@@ -38,7 +38,7 @@ def create(tx: Transaction, context: Context, body: Row) -> Row:
         "binding:host_id": body.get("binding:host_id") or "",
         "binding:profile": body.get("binding:profile") or {},
         "binding:vnic_type": body.get("binding:vnic_type") or "normal",
-        "binding:vif_type": "unbound",
+        "binding:vif_type": UNBOUND,
         "binding:vif_details": {},
         "dns_name": _dns_name(body.get("dns_name") or "", parent, context),
         "extra_dhcp_opts": _options(body.get("extra_dhcp_opts") or []),
@@ -246,6 +246,7 @@ def update(tx: Transaction, context: Context, row: Row, changes: Row) -> Row:
     context.broker.admit("port", row, after)
     if binding.must_bind(row, after, changes):
         after |= binding.bind(tx, context, row, after)
+        after["inactive_bindings"] = binding.others(after)
     _link_groups(tx, row["id"], row["security_groups"], after["security_groups"])
     different = {name: value for name, value in after.items() if name not in row or row[name] != value}
     updated = tx.update("port", row, different)
@@ -256,7 +257,7 @@ def update(tx: Transaction, context: Context, row: Row, changes: Row) -> Row:
 def _update_mac(tx: Transaction, context: Context, row: Row, changes: Row, after: Row) -> None:
     if "mac_address" not in changes or changes["mac_address"] == row["mac_address"]:
         return
-    if row["binding:vif_type"] not in ("unbound", BINDING_FAILED):
+    if row["binding:vif_type"] not in (UNBOUND, BINDING_FAILED):
         raise Conflict(
             f"Unable to complete operation on port {row['id']}, port is already bound, port type: "
             f"{row['binding:vif_type']}, old_mac {row['mac_address']}, new_mac {changes['mac_address']}.",

@@ -8,7 +8,7 @@ import uuid
 import sqlalchemy as sa
 
 from portico.errors import Conflict
-from portico.rules import quota, security_group_rule
+from portico.rules import quota, security_group_rule, sharing
 from portico.rules.context import Context, Row
 from portico.store.store import Store
 from portico.store.transaction import Transaction
@@ -99,6 +99,7 @@ def delete(tx: Transaction, context: Context, row: Row) -> None:
     others = {item["security_group_id"] for item in naming} - {row["id"]}
     for group in tx.get_many("security_group", sorted(others)):
         tx.update("security_group", group, {})
+    sharing.forget(tx, "security_group", row["id"])
     tx.delete("security_group", row)
 
 

@@ -8,7 +8,7 @@ from ipaddress import ip_address, ip_network
 
 from portico.errors import BadRequest, Conflict
 from portico.model.snapshot import DHCP_OWNER, IpAddress, IpNetwork
-from portico.rules import dhcp, fixed_ip, lookup, mtu, pools, quota, subnetpool
+from portico.rules import address_scope, dhcp, fixed_ip, lookup, mtu, pools, quota, subnetpool
 from portico.rules.context import Context, Row
 from portico.rules.pools import invalid
 from portico.store import allocate
@@ -22,11 +22,11 @@ SLAAC_PREFIX = 64
 
 def create(tx: Transaction, context: Context, body: Row) -> Row:
     """Make a subnet; its CIDR is given or comes from a subnet pool."""
-    parent = lookup.get(tx, "network", body["network_id"])
+    parent = lookup.visible(tx, context, "network", body["network_id"])
     quota.check(tx, context, "subnet", body["project_id"])
     siblings = tx.find("subnet", network_id=parent["id"])
     cidr, pool_id = _choose_cidr(tx, context, body)
-    _check_affinity(cidr, pool_id, siblings)
+    address_scope.check_affinity(tx, cidr, pool_id, siblings)
     _check_overlap(cidr, siblings, parent["id"])
     row = {**body, "id": str(uuid.uuid4()), "cidr": str(cidr), "subnetpool_id": pool_id, "ip_version": cidr.version}
     for name in ("ipv6_ra_mode", "ipv6_address_mode"):
@@ -64,7 +64,7 @@ def _choose_cidr(tx: Transaction, context: Context, body: Row) -> tuple[IpNetwor
         if version is not None and given.version != version:
             raise invalid(f"cidr '{given}' does not match the ip_version '{version}'")
         return given, None
-    pool = lookup.get(tx, "subnetpool", pool_id)
+    pool = lookup.visible(tx, context, "subnetpool", pool_id)
     if version is not None and pool["ip_version"] != version:
         raise _bad_subnets(f"Cannot allocate IPv{version} subnet from IPv{pool['ip_version']} subnet pool {pool_id}")
     return subnetpool.allocate_cidr(tx, context, pool, prefixlen, given, project_id=body["project_id"]), pool_id
@@ -85,16 +85,6 @@ def _choose_pool(tx: Transaction, body: Row, version: int | None) -> str | None:
 
 def _bad_subnets(message: str) -> BadRequest:
     return BadRequest(f"Bad subnets request: {message}.", type="BadRequest")
-
-
-def _check_affinity(cidr: IpNetwork, pool_id: str | None, siblings: list[Row]) -> None:
-    for item in siblings:
-        if item["ip_version"] == cidr.version and item["subnetpool_id"] != pool_id:
-            raise BadRequest(
-                f"Subnets hosted on the same network must be allocated from the same subnet pool: {cidr} is from "
-                f"{pool_id or 'none'}, subnet {item['id']} from {item['subnetpool_id'] or 'none'}.",
-                type="NetworkSubnetPoolAffinityError",
-            )
 
 
 def _check_overlap(cidr: IpNetwork, siblings: list[Row], network_id: str) -> None:

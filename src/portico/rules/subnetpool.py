@@ -10,9 +10,9 @@ from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_network
 
 import sqlalchemy as sa
 
-from portico.errors import BadRequest, Conflict, Forbidden, OverQuota
+from portico.errors import BadRequest, Conflict, OverQuota
 from portico.model.snapshot import IpNetwork
-from portico.rules import quota
+from portico.rules import address_scope, quota, sharing
 from portico.rules.context import Context, Row
 from portico.rules.pools import invalid
 from portico.store.transaction import Transaction
@@ -27,15 +27,12 @@ Block = tuple[int, int]  # first and last address of a prefix
 
 def create(tx: Transaction, context: Context, body: Row) -> Row:
     """Make a pool; bounds that are not given are chosen."""
-    for name in ("shared", "is_default"):
-        if body.get(name) and not context.is_admin:
-            raise _admin_only("create_subnetpool", name)
     quota.check(tx, context, "subnetpool", body["project_id"])
     prefixes, version = _read_prefixes(body["prefixes"])
     row = {
         "default_quota": None,
         "is_default": False,
-        "shared": False,
+        "address_scope_id": None,
         "min_prefixlen": DEFAULT_MIN_PREFIXLEN[version],
         "max_prefixlen": BITS[version],
         **body,
@@ -47,13 +44,15 @@ def create(tx: Transaction, context: Context, body: Row) -> Row:
     _check_bounds(row)
     if row["is_default"]:
         _refuse_second_default(tx, row)
-    return tx.insert("subnetpool", row)
+    address_scope.check_member(tx, context, row)
+    made = tx.insert("subnetpool", row)
+    if body.get("shared"):
+        sharing.share(tx, "subnetpool", made)
+    return made
 
 
 def update(tx: Transaction, context: Context, row: Row, changes: Row) -> Row:
     """Change a pool; its prefixes can only grow."""
-    if "is_default" in changes and not context.is_admin:
-        raise _admin_only("update_subnetpool", "is_default")
     if "prefixes" in changes:
         prefixes, version = _read_prefixes(changes["prefixes"])
         for old in row["prefixes"]:
@@ -68,6 +67,8 @@ def update(tx: Transaction, context: Context, row: Row, changes: Row) -> Row:
     _check_bounds(after)
     if after["is_default"] and not row["is_default"]:
         _refuse_second_default(tx, row)
+    address_scope.check_change(tx, context, row)
+    address_scope.check_member(tx, context, after)
     return tx.update("subnetpool", row, changes)
 
 
@@ -80,7 +81,14 @@ def delete(tx: Transaction, context: Context, row: Row) -> None:
             f"Unable to delete subnet pool: Subnet pool {row['id']} has existing allocations, one is subnet {used_by}.",
             type="SubnetPoolDeleteError",
         )
+    sharing.forget(tx, "subnetpool", row["id"])
     tx.delete("subnetpool", row)
+
+
+def present(tx: Transaction, context: Context, rows: list[Row]) -> list[Row]:
+    """Add `shared`."""
+    sharing.present(tx, context, "subnetpool", rows)
+    return rows
 
 
 def allocate_cidr(
@@ -242,7 +250,3 @@ def _refuse_second_default(tx: Transaction, row: Row) -> None:
             f"A default subnetpool for this IP family has already been set: is_default of {others[0]['id']}. Only one "
             "default may exist per IP family"
         )
-
-
-def _admin_only(action: str, name: str) -> Forbidden:
-    return Forbidden(f"(rule:{action} and rule:{action}:{name}) is disallowed by policy", type="PolicyNotAuthorized")

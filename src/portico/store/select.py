@@ -6,9 +6,9 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-import msgspec
 import sqlalchemy as sa
 
+from portico.store import sharing
 from portico.store.query import Filter, Query
 from portico.store.tables import Tables
 
@@ -85,67 +85,66 @@ def key_column(table: sa.Table) -> sa.Column[Any]:
     return column
 
 
-def page(connection: sa.Connection, tables: Tables, resource: str, query: Query) -> sa.Select[Any]:
-    """Return the statement for a list request.
+def page(
+    connection: sa.Connection,
+    tables: Tables,
+    resource: str,
+    query: Query,
+    visible: sa.ColumnElement[bool] | None = None,
+) -> sa.Select[Any]:
+    """Return the statement for a list request; `visible` is the condition on what may be in it at all.
 
     Raises:
-        LookupError: the marker is no object of this resource.
+        LookupError: the marker is no object of this resource, or not visible.
     """
     table = tables.of[resource]
     key = key_column(table)
-    statement = sa.select(table).where(*(condition(tables, resource, item) for item in query.filters))
-    order = list(query.sort)
-    if not any(name == key.name for name, _ in order):
-        order.append((key.name, False))
-    if query.reverse:
-        order = [(name, not descending) for name, descending in order]
+    seen = [visible] if visible is not None else []
+    statement = sa.select(table).where(*seen, *(condition(tables, resource, item, query) for item in query.filters))
+    names = list(query.sort)
+    if not any(name == key.name for name, _ in names):
+        names.append((key.name, False))
+    order = [(_sortable(tables, resource, name, query), descending != query.reverse) for name, descending in names]
     if query.marker is not None:
-        marker = connection.execute(by_id(table), {"key": query.marker}).mappings().first()
-        if marker is None:
+        place = sa.select(*(column for column, _ in order)).where(key == query.marker, *seen)
+        values = connection.execute(place).first()
+        if values is None:
             raise LookupError(query.marker)
-        statement = statement.where(_beyond(table, order, dict(marker)))
-    for name, descending in order:
-        # NULL sorts as the empty string, so that databases agree and a marker with NULL has a place.
-        column = _sortable(table.c[name])
-        statement = statement.order_by(column.desc() if descending else column.asc())
+        statement = statement.where(_beyond(order, tuple(values)))
+    statement = statement.order_by(*(column.desc() if descending else column.asc() for column, descending in order))
     return statement.limit(query.limit) if query.limit is not None else statement
 
 
-def _sortable(column: sa.Column[Any]) -> sa.ColumnElement[Any]:
+def _sortable(tables: Tables, resource: str, name: str, query: Query) -> sa.ColumnElement[Any]:
+    """Return what stands for an attribute in an order.
+
+    NULL sorts as the empty string, so that databases agree and a marker with NULL has a place. SQL has no < for booleans.
+    """
+    table = tables.of[resource]
+    if name not in table.c:
+        return sa.case((sharing.shared_with(tables, resource, query.project_id), 1), else_=0)
+    column = table.c[name]
     if isinstance(column.type, sa.Boolean):
-        # SQL has no < for booleans.
         return sa.func.coalesce(sa.cast(column, sa.Integer), 0)
     if isinstance(column.type, sa.JSON):
         return sa.func.coalesce(sa.cast(column, sa.Text), "")
     if not column.nullable:
         return column
-    return sa.func.coalesce(column, _empty(column))
+    return sa.func.coalesce(column, 0 if isinstance(column.type, sa.Integer) else "")
 
 
-def _empty(column: sa.Column[Any]) -> Any:
-    return 0 if isinstance(column.type, sa.Integer | sa.Boolean) else ""
-
-
-def _beyond(table: sa.Table, order: list[tuple[str, bool]], marker: dict[str, Any]) -> sa.ColumnElement[bool]:
+def _beyond(order: list[tuple[sa.ColumnElement[Any], bool]], marker: tuple[Any, ...]) -> sa.ColumnElement[bool]:
     """Return the condition "sorts after `marker`": (a > x) or (a = x and b > y) or ..."""
     alternatives = []
-    for position, (name, descending) in enumerate(order):
-        equal = [_sortable(table.c[n]) == _value(table.c[n], marker[n]) for n, _ in order[:position]]
-        column, value = _sortable(table.c[name]), _value(table.c[name], marker[name])
+    for position, (column, descending) in enumerate(order):
+        equal = [one == value for (one, _), value in zip(order[:position], marker, strict=False)]
+        value = marker[position]
         alternatives.append(sa.and_(*equal, column < value if descending else column > value))
     return sa.or_(*alternatives)
 
 
-def _value(column: sa.Column[Any], value: Any) -> Any:
-    if value is None:
-        return _empty(column)
-    if isinstance(column.type, sa.JSON):
-        return msgspec.json.encode(value).decode()
-    return int(value) if isinstance(column.type, sa.Boolean) else value
-
-
-def condition(tables: Tables, resource: str, item: Filter) -> sa.ColumnElement[bool]:
-    """Return one filter as SQL."""
+def condition(tables: Tables, resource: str, item: Filter, query: Query) -> sa.ColumnElement[bool]:
+    """Return one filter of `query` as SQL."""
     table = tables.of[resource]
     match item.operator:
         case "equal":
@@ -161,13 +160,21 @@ def condition(tables: Tables, resource: str, item: Filter) -> sa.ColumnElement[b
         case "group":
             links = tables.port_group
             return table.c.id.in_(sa.select(links.c.port_id).where(links.c.group_id.in_(item.values)))
-        case "network_shared":
-            network = tables.of["network"]
-            return table.c.network_id.in_(sa.select(network.c.id).where(network.c.shared.in_(item.values)))
+        case "shared" | "network_shared":
+            return _shared(tables, resource, item, query.project_id)
         case "address" | "address_contains" | "subnet":
             return _fixed_ip(tables, table, item)
         case _:
             return _tags(tables, resource, table, item)
+
+
+def _shared(tables: Tables, resource: str, item: Filter, project_id: str) -> sa.ColumnElement[bool]:
+    owner = "network" if item.operator == "network_shared" else resource
+    found = sharing.shared_with(tables, owner, project_id)
+    if item.operator == "network_shared":
+        network, table = tables.of["network"], tables.of[resource]
+        found = table.c.network_id.in_(sa.select(network.c.id).where(found))
+    return sa.or_(*(found if value else sa.not_(found) for value in item.values))
 
 
 def _equal(column: sa.Column[Any], values: tuple[Any, ...]) -> sa.ColumnElement[bool]:

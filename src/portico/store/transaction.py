@@ -61,13 +61,13 @@ class Transaction:
         found = self.connection.execute(select.where_equal(table, tuple(equal)), equal)
         return [dict(row) for row in found.mappings()]
 
-    def list(self, resource: str, query: Query) -> list[Row]:
-        """Return the page of objects that `query` asks for.
+    def list(self, resource: str, query: Query, visible: sa.ColumnElement[bool] | None = None) -> list[Row]:
+        """Return the page of objects that `query` asks for, of those that meet the condition `visible`.
 
         Raises:
-            LookupError: the marker is no object of this resource.
+            LookupError: the marker is no object of this resource, or not visible.
         """
-        statement = select.page(self.connection, self.tables, resource, query)
+        statement = select.page(self.connection, self.tables, resource, query, visible)
         rows = [dict(row) for row in self.connection.execute(statement).mappings()]
         if query.reverse:
             rows.reverse()

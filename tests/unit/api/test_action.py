@@ -152,11 +152,11 @@ def test_extensions_are_listed_and_shown(api: Asker, registry: Registry) -> None
 @pytest.mark.parametrize(
     ("collection", "attribute", "value"),
     [
-        ("networks", "router:external", True),
+        ("networks", "vlan_transparent", True),
         ("networks", "qos_policy_id", None),
         ("networks", "vlan_transparent", True),
         ("ports", "trunk_details", {}),
-        ("ports", "propagate_uplink_status", True),
+        ("ports", "hints", None),
         ("subnets", "service_types", []),
         ("subnets", "segment_id", None),
         ("subnetpools", "address_scope_id", None),

@@ -58,7 +58,7 @@ def test_an_update_holds_only_what_it_changes(registry: Registry) -> None:
     ("resource", "verb", "body", "message"),
     [
         ("network", "post", {"nmae": "x"}, "Unrecognized attribute(s) 'nmae' of network"),
-        ("network", "post", {"router:external": True}, "Unrecognized attribute(s) 'router:external' of network"),
+        ("network", "post", {"vlan_transparent": True}, "Unrecognized attribute(s) 'vlan_transparent' of network"),
         ("network", "post", {"status": "ACTIVE"}, "Attribute 'status' not allowed in POST of network"),
         ("network", "put", {"id": NETWORK_ID}, "Cannot update read-only attribute id of network"),
         ("network", "put", {"tenant_id": "x"}, "Cannot update read-only attribute project_id of network"),

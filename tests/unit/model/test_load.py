@@ -35,6 +35,7 @@ def test_the_core_collections_have_neutron_s_paths(registry: Registry) -> None:
         "/v2.0/networks",
         "/v2.0/ports",
         "/v2.0/quotas",
+        "/v2.0/rbac-policies",
         "/v2.0/security-group-rules",
         "/v2.0/security-groups",
         "/v2.0/subnetpools",
@@ -45,7 +46,7 @@ def test_the_core_collections_have_neutron_s_paths(registry: Registry) -> None:
 
 def test_attributes_of_extensions_that_are_not_advertised_do_not_exist(registry: Registry) -> None:
     advertised = {extension.alias for extension in registry.extensions} | {"core"}
-    assert "router:external" not in registry.resources["network"].attributes
+    assert "l2_adjacency" not in registry.resources["network"].attributes
     assert "qos_policy_id" not in registry.resources["port"].attributes
     for resource in registry.resources.values():
         for attribute in resource.attributes.values():

@@ -50,6 +50,9 @@ def test_every_resource_with_a_quota_in_the_settings_is_held_to_it(
             "security_group": {"name": "other"},
             "security_group_rule": {"security_group_id": group["id"], "direction": "ingress", "protocol": "tcp"},
         }
+        bodies["rbac_policy"] = {
+            "object_type": "network", "object_id": network["id"], "action": "access_as_shared", "target_tenant": "blue",
+        }  # fmt: skip
         used = tx.used(resource, context.project_id)
         with pytest.raises(OverQuota, match=rf"\['{resource}'\]. Project red has {used} of {used}") as caught:
             create(tx, make_context(**{resource: used}), resource, **bodies[resource])

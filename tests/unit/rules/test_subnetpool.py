@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from portico.errors import BadRequest, Conflict, Forbidden, OverQuota
+from portico.errors import BadRequest, Conflict, OverQuota
 from portico.rules import subnetpool
 from portico.rules.context import Context, Row
 from portico.store.store import Store
@@ -83,16 +83,6 @@ def test_a_pool_without_prefixes_is_refused(store: Store, context: Context) -> N
     with store.write() as tx, pytest.raises(BadRequest) as caught:
         subnetpool.create(tx, context, {"name": "pool", "prefixes": [], "project_id": "red"})
     assert caught.value.type == "EmptySubnetPoolPrefixList"
-
-
-@pytest.mark.parametrize("name", ["shared", "is_default"])
-def test_only_an_administrator_makes_a_pool_that_others_use(
-    store: Store, context: Context, admin: Context, pool: Make, name: str
-) -> None:
-    with store.write() as tx:
-        with pytest.raises(Forbidden):
-            pool(tx, context, "192.0.2.0/24", **{name: True})
-        assert pool(tx, admin, "192.0.2.0/24", **{name: True})[name] is True
 
 
 def test_there_is_one_default_pool_per_ip_version(store: Store, admin: Context, pool: Make, update: Make) -> None:

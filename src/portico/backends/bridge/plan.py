@@ -80,7 +80,7 @@ def host_objects(want: Snapshot, host: str, dns_domain: str = "") -> list[HostOb
     for port_id in want.ports_of_host.get(host, ()):
         port = want.ports[port_id]
         if port.device_owner != DHCP_OWNER:
-            objects.append(vif(want, port))
+            objects.append(vif(want, port.on(host)))
     return objects
 
 
@@ -94,8 +94,8 @@ def changes(want: Snapshot, dirty: Dirty, memory: Memory) -> dict[str, Part | No
                 continue
             if port.device_owner == DHCP_OWNER:
                 whole.update(want.hosts_of_network.get(port.network_id, ()))
-            elif port.host and _presence(want, port.host) != memory.presence.get(port.host):
-                whole.add(port.host)
+            else:
+                whole |= {host for host in port.hosts if _presence(want, host) != memory.presence.get(host)}
     parts: dict[str, Part | None] = dict.fromkeys(whole)
     for before, after in ports:
         for host in _hosts_near(want, before) | _hosts_near(want, after):
@@ -149,7 +149,7 @@ def _hosts_near(want: Snapshot, port: Port | None) -> set[str]:
     """Return the hosts whose wanted state may hold something about `port`."""
     if port is None:
         return set()
-    return {port.host, *want.hosts_of_network.get(port.network_id, ())} - {""}
+    return {*port.hosts, *want.hosts_of_network.get(port.network_id, ())}
 
 
 def _port_part(want: Snapshot, host: str, before: Port | None, after: Port | None) -> Part:
@@ -169,8 +169,8 @@ def _about(want: Snapshot, host: str, port: Port) -> Iterator[HostObject]:
     network = want.networks.get(port.network_id)
     if network is None or port.device_owner == DHCP_OWNER:
         return
-    if port.host == host:
-        yield vif(want, port)
+    if host in port.hosts:
+        yield vif(want, port.on(host))
     if network.id in want.taps_of_host.get(host, ()) and network.id in want.dhcp_ports_of_network:
         yield _lease(port, host)
     yield from _members(want, port, host, set(_remote_groups(want, host)))

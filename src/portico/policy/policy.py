@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The policy in force: Neutron's rules as changed by the operator's file, asked about objects and lists."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+import yaml
+from oslo_policy.policy import Rules
+
+from portico.errors import Forbidden, SettingsError
+from portico.model.resource import Registry
+from portico.policy.condition import PARENTS, Condition, reduce, simplify
+from portico.policy.row import holds
+from portico.policy.sql import clause
+from portico.rules import lookup
+from portico.rules.context import Context
+from portico.store.tables import Tables
+from portico.store.transaction import Transaction
+
+DEFAULTS = Path(__file__).with_name("defaults.yaml")
+# Different callers whose reduced rules are remembered.
+_REMEMBERED = 4096
+
+_Key = tuple[str, str, tuple[str, ...], tuple[str, ...], str, str]
+
+
+class Policy:
+    """Who may do what, by rules that are read once.
+
+    Args:
+        registry: the resources that rules are about.
+        file: the operator's rules, which replace the defaults of the same names; None for the defaults alone.
+
+    Raises:
+        SettingsError: a rule of the file cannot be understood or used; names the rule.
+    """
+
+    def __init__(self, registry: Registry, file: Path | None = None) -> None:
+        self._registry = registry
+        self._rules = _load(file)
+        self._attributes = {
+            (verb, resource.name): tuple(
+                name.partition(":")[2] for name in self._rules if name.startswith(f"{verb}_{resource.name}:")
+            )
+            for resource in registry.resources.values()
+            for verb in ("create", "get", "update")
+        }
+        self._reduced = lru_cache(_REMEMBERED)(self._reduce)
+        self._check()
+
+    def sees(self, tx: Transaction, context: Context, resource: str, row: Mapping[str, Any], /) -> bool:
+        """See `portico.rules.context.Policy`."""
+        return self._holds(tx, context, f"get_{resource}", resource, row)
+
+    def visible(self, tables: Tables, context: Context, resource: str, /) -> sa.ColumnElement[bool] | None:
+        """See `portico.rules.context.Policy`."""
+        condition = self._reduced(f"get_{resource}", _key(context))
+        return None if condition is True else clause(tables, resource, condition, context.project_id)
+
+    def require(
+        self,
+        tx: Transaction,
+        context: Context,
+        action: str,
+        resource: str,
+        row: Mapping[str, Any],
+        given: Mapping[str, Any],
+        /,
+    ) -> None:
+        """See `portico.rules.context.Policy`."""
+        verb = action in ("create", "update", "delete")
+        name = f"{action}_{resource}" if verb else action
+        if action == "create":
+            self._require_parents(tx, context, resource, row)
+        if not self._holds(tx, context, name, resource, row):
+            raise _disallowed(name)
+        for attribute in self._attributes.get((action, resource), ()):
+            if _names(given, attribute) and not self._holds(tx, context, f"{name}:{attribute}", resource, row):
+                raise _disallowed(f"{name}:{attribute}")
+
+    def allows(self, context: Context, name: str, /) -> bool:
+        """See `portico.rules.context.Policy`."""
+        return simplify(self._reduced(name, _key(context)), lambda _: False)
+
+    def hidden(
+        self, tx: Transaction | None, context: Context, resource: str, row: Mapping[str, Any] | None, /
+    ) -> Collection[str]:
+        """See `portico.rules.context.Policy`."""
+        names = self._attributes.get(("get", resource), ())
+        return [name for name in names if not self._shows(tx, context, resource, name, row)]
+
+    def _shows(
+        self, tx: Transaction | None, context: Context, resource: str, name: str, row: Mapping[str, Any] | None
+    ) -> bool:
+        condition = self._reduced(f"get_{resource}:{name}", _key(context))
+        if isinstance(condition, bool) or tx is None or row is None:
+            return condition is True
+        return holds(tx, resource, row, condition, context.project_id)
+
+    def _require_parents(self, tx: Transaction, context: Context, resource: str, row: Mapping[str, Any]) -> None:
+        """Find what the new object belongs to: who may not see it learns no more than that it is not there."""
+        for parent, attribute in PARENTS.items():
+            if parent != resource and row.get(attribute) and parent in tx.tables.of:
+                lookup.visible(tx, context, parent, row[attribute])
+
+    def _holds(self, tx: Transaction, context: Context, name: str, resource: str, row: Mapping[str, Any]) -> bool:
+        condition = self._reduced(name, _key(context))
+        return condition if isinstance(condition, bool) else holds(tx, resource, row, condition, context.project_id)
+
+    def _reduce(self, name: str, key: _Key) -> Condition:
+        check = self._rules.get(name) or self._rules["default"]
+        names = ("project_id", "user_id", "roles", "service_roles", "system_scope", "domain_id")
+        return reduce(check, self._rules, dict(zip(names, key, strict=True)))
+
+    def _check(self) -> None:
+        """Use every rule once, so that what cannot be used is found before anybody asks."""
+        tables = Tables(self._registry)
+        for name in self._rules:
+            verb, _, resource = name.partition(":")[0].partition("_")
+            try:
+                condition = self._reduced(name, ("project", "user", (), (), "", ""))
+                if verb in ("get", "update", "delete") and resource in tables.of and ":" not in name:
+                    clause(tables, resource, condition, "project")
+            except RecursionError as error:
+                raise SettingsError(f"policy: rule {name} asks for itself") from error
+            except SettingsError as error:
+                raise SettingsError(f"{error} (in rule {name})") from error
+
+
+def _key(context: Context) -> _Key:
+    # Keystone's admin role implies the others; the administrator of an API without Keystone has them all.
+    roles = (*context.roles, "admin", "manager", "member", "reader") if context.is_admin else context.roles
+    return context.project_id, context.user_id, roles, context.service_roles, context.system_scope, context.domain_id
+
+
+def _names(given: Mapping[str, Any], attribute: str) -> bool:
+    """Return whether a request gives the attribute, or the part of one such as `fixed_ips:ip_address`."""
+    if attribute in given:
+        return True
+    whole, _, part = attribute.rpartition(":")
+    items = given.get(whole) or () if whole else ()
+    return isinstance(items, list) and any(isinstance(item, Mapping) and item.get(part) is not None for item in items)
+
+
+def _disallowed(name: str) -> Forbidden:
+    return Forbidden(f"rule:{name} is disallowed by policy", type="PolicyNotAuthorized")
+
+
+def _load(file: Path | None) -> Rules:
+    texts = _read(DEFAULTS) | (_read(file) if file else {})
+    rules = Rules.from_dict(dict(texts))
+    for name, text in texts.items():
+        # oslo.policy logs what it does not understand, and forbids it.
+        if sum(str(check) == "!" for check in _leaves(rules[name])) > text.count("!"):
+            raise SettingsError(f"policy: rule {name}: '{text}' is no check that oslo.policy understands")
+    return rules
+
+
+def _read(file: Path) -> dict[str, str]:
+    try:
+        found = yaml.safe_load(file.read_text())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise SettingsError(f"policy: file {file}: {error}") from error
+    if found is None:
+        return {}
+    if not isinstance(found, dict) or not all(isinstance(item, str) for pair in found.items() for item in pair):
+        raise SettingsError(f"policy: file {file}: must hold lines of the form NAME: 'CHECK'")
+    return found
+
+
+def _leaves(check: Any) -> Iterable[object]:
+    children = getattr(check, "rules", None) or [item for item in (getattr(check, "rule", None),) if item is not None]
+    if not children:
+        yield check
+    for child in children:
+        yield from _leaves(child)

@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Conditions asked of one object, with a look at the object that it belongs to where they speak of that."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import sqlalchemy as sa
+
+from portico.policy.condition import PARENTS, Condition, Equal, Field, simplify
+from portico.policy.sql import OF_NETWORK, is_of_network
+from portico.store.sharing import EXTERNAL, SHARED, shared_with
+from portico.store.transaction import Transaction
+
+
+def holds(tx: Transaction, resource: str, row: Mapping[str, Any], condition: Condition, project_id: str) -> bool:
+    """Return whether `row`, an object of `resource` that need not be stored yet, meets the condition."""
+
+    def test(part: Equal | Field) -> bool:
+        if isinstance(part, Equal):
+            owner = _parent(tx, row, part.parent) if part.parent else row
+            return owner is not None and str(owner.get(part.attribute) or "") == part.value
+        if is_of_network(resource, part):
+            network = _parent(tx, row, "network")
+            return network is not None and _field(tx, "network", network, part, project_id)
+        return _field(tx, resource, row, part, project_id)
+
+    return simplify(condition, test)
+
+
+def _parent(tx: Transaction, row: Mapping[str, Any], parent: str) -> Mapping[str, Any] | None:
+    object_id = row.get(PARENTS[parent])
+    return tx.get(parent, object_id) if object_id else None
+
+
+def _field(tx: Transaction, resource: str, row: Mapping[str, Any], field: Field, project_id: str) -> bool:
+    if field.attribute in (*OF_NETWORK, "shared"):
+        action = EXTERNAL if field.attribute == "router:external" else SHARED
+        shared = shared_with(tx.tables, resource, project_id, action)
+        statement = sa.select(sa.literal(1)).where(tx.tables.of[resource].c.id == row.get("id"), shared)
+        found: object = tx.connection.execute(statement).first() is not None
+    else:
+        found = row.get(field.attribute)
+    text = "" if found is None else str(found)
+    return re.match(field.value, text) is not None if field.pattern else text == field.value

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""RBAC policies: an owner lets another project use an object."""
+
+from __future__ import annotations
+
+import uuid
+
+import sqlalchemy as sa
+
+from portico.errors import BadRequest, Conflict
+from portico.rules import lookup, quota, sharing
+from portico.rules.context import Context, Row
+from portico.store.sharing import EXTERNAL, SHARED
+from portico.store.transaction import Transaction
+
+_ACTIONS = {"network": (SHARED, EXTERNAL)}
+
+
+def create(tx: Transaction, context: Context, body: Row) -> Row:
+    """Make a policy about an object that who asks owns."""
+    kind, action = body["object_type"], body["action"]
+    valid = _ACTIONS.get(kind, (SHARED,))
+    if kind not in tx.tables.of:
+        raise _invalid(f"'{kind}' is not a valid RBAC object type")
+    if action not in valid:
+        raise BadRequest(
+            f"Invalid action '{action}' for object type '{kind}'. Valid actions: {', '.join(valid)}",
+            type="InvalidAction",
+        )
+    owned = lookup.visible(tx, context, kind, body["object_id"])
+    if owned["project_id"] != context.project_id and not context.is_admin:
+        raise _invalid(f"Only admins can manipulate policies on {kind} objects which they do not own: {owned['id']}")
+    quota.check(tx, context, "rbac_policy", body["project_id"])
+    row = {**body, "id": str(uuid.uuid4())}
+    try:
+        made = tx.insert("rbac_policy", row)
+    except sa.exc.IntegrityError as error:
+        raise _duplicate() from error
+    _tell(tx, made)
+    return made
+
+
+def update(tx: Transaction, context: Context, row: Row, changes: Row) -> Row:
+    """Change whom a policy is for, unless the one it was for uses the object."""
+    _refuse_loss(tx, row, changes.get("target_tenant", row["target_tenant"]))
+    try:
+        changed = tx.update("rbac_policy", row, changes)
+    except sa.exc.IntegrityError as error:
+        raise _duplicate() from error
+    _tell(tx, changed)
+    return changed
+
+
+def delete(tx: Transaction, context: Context, row: Row) -> None:
+    """Remove a policy, unless the one it is for uses the object."""
+    _refuse_loss(tx, row, None)
+    tx.delete("rbac_policy", row)
+    _tell(tx, row)
+
+
+def _refuse_loss(tx: Transaction, policy: Row, target: str | None) -> None:
+    if lost := sharing.losers(tx, policy, target):
+        raise Conflict(
+            f"RBAC policy on object {policy['object_id']} cannot be removed because other objects depend on it.\n"
+            f"Details: {policy['object_type']} {policy['object_id']} is in use by project {', '.join(lost[:5])}",
+            type="RbacPolicyInUse",
+        )
+
+
+def _tell(tx: Transaction, policy: Row) -> None:
+    """Give the object a new revision: what others see of it has changed. What makes a network external is one more."""
+    kind, object_id = policy["object_type"], policy["object_id"]
+    row = tx.get(kind, object_id)
+    if row is None:
+        return
+    changes = {}
+    if policy["action"] == EXTERNAL:
+        changes["router:external"] = bool(
+            tx.find("rbac_policy", object_type=kind, object_id=object_id, action=EXTERNAL)
+        )
+    tx.update(kind, row, changes)
+
+
+def _invalid(reason: str) -> BadRequest:
+    return BadRequest(f"Invalid input for operation: {reason}.", type="InvalidInput")
+
+
+def _duplicate() -> Conflict:
+    return Conflict("An RBAC policy already exists with those values.", type="DuplicateRbacPolicy")

@@ -1,0 +1,24 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who may use what belongs to another project, as SQL: the RBAC policies of the Networking API."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from portico.store.tables import Tables
+
+# The target of a policy for every project.
+EVERYBODY = "*"
+SHARED = "access_as_shared"
+EXTERNAL = "access_as_external"
+
+
+def shared_with(tables: Tables, resource: str, project_id: str, action: str = SHARED) -> sa.ColumnElement[bool]:
+    """Return the condition that an object of `resource` is shared with a project, or with everybody."""
+    policy = tables.of["rbac_policy"]
+    chosen = sa.select(policy.c.object_id).where(
+        policy.c.object_type == resource,
+        policy.c.action == action,
+        policy.c.target_tenant.in_((EVERYBODY, project_id)),
+    )
+    return tables.of[resource].c.id.in_(chosen)
