@@ -40,6 +40,7 @@ _ASKING: dict[str, tuple[tuple[str, str, dict[str, Any]], ...]] = {
         ("port", "admin_state_up", {"admin_state_up": False}),
         ("network", "admin_state_up", {"admin_state_up": False}),
     ),
+    "steady-link": (("port", "propagate_uplink_status", {"propagate_uplink_status": False}),),
     "vlan-transparent": (("network", "vlan_transparent", {"vlan_transparent": True}),),
 }
 

@@ -60,6 +60,7 @@ def ports(draw: st.DrawFn, number: int | None = None) -> PutPort:
         port_security=draw(st.sampled_from((True, True, True, False))),
         admin_up=draw(st.sampled_from((*[True] * 7, False))),
         plug=draw(st.sampled_from(("veth", "tap"))),
+        standby=draw(st.sampled_from((*[""] * 5, *HOSTS))),
     )
 
 

@@ -77,7 +77,8 @@ class PutRule:
 class PutPort:
     """Make or change a port. `versions`: of its addresses; `pairs`: positions in `PAIRS`; `host`: "" for unbound.
 
-    Without port security it has neither groups nor pairs: Neutron refuses them.
+    Without port security it has neither groups nor pairs: Neutron refuses them. `standby` is another host that is
+    ready for it.
     """
 
     number: int
@@ -89,6 +90,7 @@ class PutPort:
     port_security: bool = True
     admin_up: bool = True
     plug: str = "veth"
+    standby: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -345,8 +347,14 @@ def port_row(edit: PutPort) -> Row:
         "binding:host_id": edit.host,
         "binding:profile": {"plug": edit.plug},
         "binding:vnic_type": "normal",
+        "inactive_bindings": [_binding(edit.standby, edit.plug)] if edit.standby not in ("", edit.host) else [],
         "device_owner": "compute:test",
         "device_id": "",
         "dns_name": "",
         "extra_dhcp_opts": [],
     }
+
+
+def _binding(host: str, plug: str) -> Row:
+    """Return a binding that is not active."""
+    return {"host": host, "vnic_type": "normal", "profile": {"plug": plug}, "vif_type": plug, "vif_details": {}}

@@ -6,6 +6,7 @@ from __future__ import annotations
 import sys
 
 import pytest
+from msgspec import structs
 
 from portico.hoststate import Rule
 from portico.testing import frames
@@ -78,6 +79,22 @@ def test_a_tap_is_guarded(rig: Rig) -> None:
     hypervisor(rig, datagram("10.0.0.9", b"spoofed"), datagram("10.0.0.1", b"honest!"))
     sniffer.wait_for_text((b"honest!" * 8).hex(), 3)
     assert (b"spoofed" * 8).hex() not in sniffer.output
+
+
+def test_a_tap_made_ready_is_joined_and_silent_until_its_binding_is_active(rig: Rig) -> None:
+    everybody = group(1, *OPEN)
+    coming = port(1, everybody.group_id, plug="tap", tap_name="tapone", admin_up=False)
+    peer = port(2, everybody.group_id)
+    rig.want(network(), everybody, coming, peer)
+    rig.start()
+    machine = hypervisor(rig)
+    rig.wait_status(f"vif/{coming.port_id}", "active")
+    assert "mirred" in rig.host.run(["tc", "filter", "show", "dev", "tapone", "ingress"]).out
+    other = rig.plug("b", peer, "10.0.0.2/24")
+    assert not other.pings("10.0.0.1")
+    assert "open" in machine.output and other.vif.mac.replace(":", "") not in machine.output
+    rig.want(structs.replace(coming, admin_up=True))
+    wait_until("the machine answers", lambda: other.pings("10.0.0.1"), 3)
 
 
 def test_unplugging_leaves_a_hypervisors_tap_and_what_others_do_with_it(rig: Rig) -> None:

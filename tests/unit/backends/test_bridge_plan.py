@@ -68,6 +68,7 @@ TAP = PutPort(2, 0, plug="tap")
 @example(prepared(A, B), [[PutPort(0, 0, groups=(2,))], [PutPort(0, 0, groups=(0,))]])
 @example(prepared(A, B), [[PutPort(0, 1, groups=(0,))]])
 @example(prepared(A, B), [[Drop("network", 0)]])
+@example(prepared(A), [[PutPort(1, 0, standby=HOSTS[1])], [PutPort(1, 0, host=HOSTS[1])], [Drop("port", 1)]])
 @example(prepared(Drop("subnet", 4), Drop("subnet", 6), TAP), [[PutPort(3, 0)]])
 @example(prepared(PutSubnet(0, 4, enable_dhcp=False), PutPort(3, 0, versions=())), [[Drop("subnet", 4)]])
 def test_changes_equals_whole_plan(world: World, batches: list[list[Edit]]) -> None:

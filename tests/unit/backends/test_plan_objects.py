@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from portico.backends.bridge import plan
 from portico.hoststate import Dhcp, Group, Guard, HostObject, Lease, Member, Rule, Source, Vif, key_of
@@ -85,6 +86,35 @@ def test_without_port_security_there_is_no_guard() -> None:
 )
 def test_either_admin_state_cuts_a_port_off(edits: tuple[Edit, ...]) -> None:
     assert vif(*edits).admin_up is False
+
+
+def test_a_host_that_stands_by_has_all_of_the_port_but_its_traffic() -> None:
+    def on(host: str, edit: PutPort, **port: Any) -> dict[str, HostObject]:
+        world = World()
+        world.apply(PutNetwork(0), PutSubnet(0, 4), PutGroup(0), edit)
+        world.rows["port"][PORT] |= port
+        return {key_of(item): item for item in plan.host_objects(world.snapshot(), host)}
+
+    here, there = HOSTS
+    coming = {"profile": {"plug": "tap", "tap_name": "vnet9"}, "vif_type": "tap", "host": there}
+    at_work = PutPort(0, 0, host=here, plug="tap", groups=(0,))
+    before = on(there, at_work, inactive_bindings=[coming])
+    after = on(there, PutPort(0, 0, host=there, plug="tap", groups=(0,)), **{"binding:profile": coming["profile"]})
+    ready, active = before.pop(f"vif/{PORT}"), after.pop(f"vif/{PORT}")
+    assert isinstance(ready, Vif) and isinstance(active, Vif)
+    assert (ready.admin_up, ready.tap_name, active.admin_up) == (False, "vnet9", True)
+    assert structs.replace(ready, admin_up=True) == active
+    lease, served = before.pop(f"lease/{PORT}"), after.pop(f"lease/{PORT}")
+    assert isinstance(lease, Lease) and isinstance(served, Lease)
+    assert (lease.serve, served.serve) == (False, True)
+    assert before == after and f"dhcp/{NETWORK}" in before
+    still = on(here, at_work, inactive_bindings=[coming])[f"vif/{PORT}"]
+    assert isinstance(still, Vif) and still.admin_up
+
+
+def test_a_host_that_a_port_has_left_has_nothing_of_it() -> None:
+    left = [{"profile": {}, "vif_type": "unbound", "host": HOSTS[0]}]
+    assert planned(PutPort(0, 0, host=HOSTS[1]), inactive_bindings=left) == {}
 
 
 @pytest.mark.parametrize(
