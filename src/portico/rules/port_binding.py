@@ -63,7 +63,7 @@ def resource(registry: Registry) -> Resource:
 
 def list_all(tx: Transaction, context: Context, port_id: str) -> list[Row]:
     """Return the port's bindings, the active one first."""
-    row = _port(tx, context, port_id, "get")
+    row = _port(tx, context, port_id, "get_port_binding")
     return [_active(row), *_inactive(row)]
 
 
@@ -73,7 +73,7 @@ def show(tx: Transaction, context: Context, port_id: str, host: str) -> Row:
     Raises:
         NotFound: it has none.
     """
-    return _find(_port(tx, context, port_id, "get"), host)
+    return _find(_port(tx, context, port_id, "get_port_binding"), host)
 
 
 def create(tx: Transaction, context: Context, port_id: str, body: object) -> Row:
@@ -82,7 +82,7 @@ def create(tx: Transaction, context: Context, port_id: str, body: object) -> Row
     Raises:
         Conflict: the port has a binding to that host, or the host cannot have it.
     """
-    row = _port(tx, context, port_id, "create")
+    row = _port(tx, context, port_id, "create_port_binding")
     wanted = check.prepare_post(resource(tx.registry), body)
     _refuse_second(row, wanted["host"])
     made = _bound(tx, context, row, wanted)
@@ -92,7 +92,7 @@ def create(tx: Transaction, context: Context, port_id: str, body: object) -> Row
 
 def update(tx: Transaction, context: Context, port_id: str, host: str, body: object) -> Row:
     """Change a binding; of the active one, it is a change of the port."""
-    row = _port(tx, context, port_id, "update")
+    row = _port(tx, context, port_id, "update_port_binding")
     before = _find(row, host)
     changes = check.prepare_put(resource(tx.registry), body)
     if changes.get("host", host) != host:
@@ -110,7 +110,7 @@ def update(tx: Transaction, context: Context, port_id: str, host: str, body: obj
 
 def delete(tx: Transaction, context: Context, port_id: str, host: str) -> None:
     """Take a port from `host`; without its active binding it is unbound."""
-    row = _port(tx, context, port_id, "delete")
+    row = _port(tx, context, port_id, "delete_port_binding")
     if _find(row, host)["status"] == ACTIVE:
         port.update(tx, context, row, {"binding:host_id": ""})
     else:
@@ -124,7 +124,7 @@ def activate(tx: Transaction, context: Context, port_id: str, host: str) -> Row:
         Conflict: it is active already, or the host cannot have the port any more.
         NotFound: there is no such binding.
     """
-    row = _port(tx, context, port_id, "update")
+    row = _port(tx, context, port_id, "activate")
     chosen = _find(row, host)
     if chosen["status"] == ACTIVE:
         raise Conflict(f"Binding for port {port_id} on host {host} is already active.", type="PortBindingAlreadyActive")
@@ -140,17 +140,17 @@ def activate(tx: Transaction, context: Context, port_id: str, host: str) -> Row:
     return _active(updated)
 
 
-def _port(tx: Transaction, context: Context, port_id: str, verb: str) -> Row:
-    """Return the port whose bindings a request is about.
+def _port(tx: Transaction, context: Context, port_id: str, rule: str) -> Row:
+    """Return the port whose bindings a request is about, which the policy's `rule` is asked of.
 
     Raises:
-        Forbidden: bindings are for administrators and services.
+        Forbidden: the policy leaves bindings to others: to administrators and services, as a rule.
         NotFound: there is no such port.
         BadRequest: it is none that can move.
     """
     row = lookup.visible(tx, context, "port", port_id)
-    if not (context.is_admin or "service" in context.roles):
-        raise Forbidden(f"rule:{verb}_port_binding is disallowed by policy", type="PolicyNotAuthorized")
+    if not context.policy.allows(context, rule):
+        raise Forbidden(f"rule:{rule} is disallowed by policy", type="PolicyNotAuthorized")
     if not row["device_owner"].startswith(_MOVABLE):
         raise BadRequest(
             f"Bad port request: Invalid port {port_id}. Operation only valid on compute and shared filesystem ports: "
