@@ -27,6 +27,7 @@ COLUMNS = {
     "network": ("id", "name", "status", "mtu", "subnets"),
     "subnet": ("id", "name", "network_id", "cidr", "gateway_ip", "enable_dhcp"),
     "subnetpool": ("id", "name", "prefixes", "default_prefixlen"),
+    "address_scope": ("id", "name", "ip_version", "shared"),
     "port": ("id", "name", "status", "mac_address", "fixed_ips", "device_owner", "binding:host_id"),
     "security_group_rule": (
         *("id", "security_group_id", "direction", "ethertype", "protocol", "port_range_min", "port_range_max"),

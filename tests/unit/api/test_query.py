@@ -21,7 +21,10 @@ from portico.store.transaction import timestamp
 from .asker import Asker, Row
 
 REGISTRY = load()
-COLLECTIONS = ("networks", "subnets", "subnetpools", "ports", "security-groups", "security-group-rules", "agents")
+COLLECTIONS = (
+    *("networks", "subnets", "subnetpools", "address-scopes", "ports"),
+    *("security-groups", "security-group-rules", "agents"),
+)
 NOWHERE = "11111111-2222-3333-4444-555555555555"
 
 # Filters that do not compare an attribute with a value; each has a test of its own.
@@ -59,7 +62,12 @@ def full(lasting_api: Asker, lasting_store: Store) -> Asker:
             ("", 9000, True, False, "red"), ("ä%_", 68, False, True, "green"),
         )
     ]  # fmt: skip
-    api.create("subnetpools", name="p", prefixes=["10.0.0.0/8"], default_prefixlen=24, is_default=True, shared=True)
+    scope, *_ = [
+        api.create("address-scopes", name=name, ip_version=version, project_id=project, shared=shared)
+        for name, version, project, shared in (("s", 4, "red", False), ("t", 6, "red", True), ("s", 6, "blue", False))
+    ]
+    api.create("subnetpools", name="p", prefixes=["10.0.0.0/8"], default_prefixlen=24, is_default=True, shared=True,
+               address_scope_id=scope["id"])  # fmt: skip
     pool = api.create("subnetpools", name="q", prefixes=["10.0.0.0/8"], default_prefixlen=26, default_quota=4096)
     api.create("subnetpools", name="p", prefixes=["2001:db8::/32"], max_prefixlen=96, project_id="blue")
     red = networks[0]

@@ -13,20 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from portico.errors import BadRequest, Conflict, NotFound
+from portico.model.resource import Registry
+from portico.policy.policy import Policy
 from portico.rules import TABLE, address_scope, subnetpool
-from portico.rules.context import Context, Everything, Row
+from portico.rules.context import Context, Row
 from portico.store.store import Store
 from portico.store.transaction import Transaction
 
 Make = Callable[..., Row]
-
-
-class OwnersSee(Everything):
-    """A policy by which projects see what is theirs, and an administrator everything."""
-
-    def sees(self, *asked: Any) -> bool:
-        _, context, _, row = asked
-        return bool(context.is_admin or row["project_id"] == context.project_id)
 
 
 @pytest.fixture
@@ -130,9 +124,13 @@ def test_a_pool_leaves_its_scope(store: Store, context: Context, scope: Make, po
 
 
 def test_a_scope_of_another_project_is_not_there(
-    store: Store, make_context: Callable[..., Context], scope: Make, pool: Make, update: Make
+    store: Store, registry: Registry, make_context: Callable[..., Context], scope: Make, pool: Make, update: Make
 ) -> None:
-    mine, others = (msgspec.structs.replace(make_context(name), policy=OwnersSee()) for name in ("red", "blue"))
+    policy = Policy(registry)
+    mine, others = (
+        msgspec.structs.replace(make_context(name), policy=policy, roles=("member", "reader"))
+        for name in ("red", "blue")
+    )
     with store.write() as tx:
         theirs = scope(tx, others)
         made = pool(tx, mine, "192.0.2.0/24")

@@ -110,6 +110,7 @@ def ids(lasting_store: Store, context: Context) -> dict[str, str]:
     with lasting_store.write() as tx:
         make(tx, "network", **network)
         make(tx, "subnet", network_id=made["network"], cidr="192.0.2.0/24", name="", enable_dhcp=True)
+        make(tx, "address_scope", name="s", ip_version=4)
         make(tx, "subnetpool", name="p", prefixes=["192.0.2.0/24"])
         make(tx, "port", network_id=made["network"], name="", admin_state_up=True)
         make(tx, "security_group", name="web", stateful=True, description="")
