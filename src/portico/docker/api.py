@@ -4,14 +4,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, suppress
 from contextvars import ContextVar
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
-from portico.errors import Conflict, NotFound, Unavailable
+from portico.errors import Conflict, NotFound, PreconditionFailed, Unavailable
 
 Object = dict[str, Any]
+T = TypeVar("T")
+
+# How often a thing may have changed between the look at it and the request that says what was seen.
+LOOKS = 5
 
 # The engine waits for a driver without any limit, and people for the engine.
 ANSWER_WITHIN_S = 1.8
@@ -115,9 +119,21 @@ def find(api: Api, collection: str, word: str, **filters: object) -> Object:
     return found[0]
 
 
-def delete_if_there(api: Api, collection: str, object_id: str) -> None:
-    """Delete an object that may be gone already."""
+def delete_if_there(api: Api, collection: str, object_id: str, revision: int | None = None) -> None:
+    """Delete an object that may be gone already; with `revision` only one that still has it."""
     try:
-        api.delete(collection, object_id)
+        api.delete(collection, object_id, revision)
     except NotFound:
         return
+
+
+def exactly(step: Callable[[], T], what: str) -> T:
+    """Carry out a step that looks at a thing and changes it as it saw it; when it changed in between, do all anew.
+
+    Raises:
+        Conflict: others change `what` again and again.
+    """
+    for _ in range(LOOKS):
+        with suppress(PreconditionFailed):
+            return step()
+    raise Conflict(f"{what} is changed by others again and again: try again.")

@@ -12,11 +12,11 @@ from pathlib import Path
 import msgspec
 
 from portico.docker import link, option, use, wire
-from portico.docker.api import ANSWER_WITHIN_S, Api, Object, find
+from portico.docker.api import ANSWER_WITHIN_S, Api, Object, exactly, find
 from portico.docker.held import Held
 from portico.docker.network import made_by, resolve_groups
 from portico.docker.option import EndpointOptions, ExposedPort
-from portico.docker.record import ADOPTED, ENDPOINT, PLUGGED, RESERVED, DockerNetwork, Records
+from portico.docker.record import ADOPTED, ENDPOINT, PLUGGED, RESERVED, DockerNetwork, Records, host_of
 from portico.docker.reservation import Reservations
 from portico.errors import BadRequest, Conflict, NotFound, PorticoError, Unavailable
 
@@ -29,11 +29,11 @@ ASK_FOR_S = 1
 class Surroundings(msgspec.Struct, frozen=True):
     """What endpoints need of the process.
 
-    `link_is_made` waits a moment for a link, `later` has a thing done soon, `link_is_here` tells whether a link is in
-    the namespace of the process, `held` are the ports that the process has in hand.
+    `link_is_made` waits a moment for a link with a MAC address, `later` has a thing done soon, `link_is_here` tells
+    whether a link is in the namespace of the process, `held` are the ports that the process has in hand.
     """
 
-    link_is_made: Callable[[str], bool]
+    link_is_made: Callable[[str, str], bool]
     later: Callable[[Callable[[], None]], None]
     link_is_here: Callable[[str], bool] = link.is_here
     held: Held = msgspec.field(default_factory=Held)
@@ -51,7 +51,6 @@ class Endpoints:
         self._records = records
         self._reservations = reservations
         self._lock = threading.Lock()
-        self._adopting = threading.Lock()
         self._ports: dict[str, Object] = {}
         self._unwritten: dict[str, Object] = {}
 
@@ -63,14 +62,13 @@ class Endpoints:
         with self._lock:
             port = self._ports.get(call.endpoint_id)
         if port is None:
+            self._reservations.end_halves(record, _addresses(wanted))
             if options.port:
                 port = self._adopt(record, call.endpoint_id, wanted, options)
             else:
                 port = self._claim(record, call.endpoint_id, wanted, options)
             self._surroundings.held.hold(port["id"], call.endpoint_id)
-            if (
-                port["device_owner"] != ADOPTED
-            ):  # of that the API is asked: another host may adopt it in the same moment
+            if port["device_owner"] != ADOPTED:  # people may give that one to another: the API is asked each time
                 with self._lock:
                     self._ports[call.endpoint_id] = port
         return {} if wanted.mac_address else {"Interface": {"MacAddress": port["mac_address"]}}
@@ -78,7 +76,7 @@ class Endpoints:
     def _claim(
         self, record: DockerNetwork, endpoint_id: str, wanted: wire.Interface, options: EndpointOptions
     ) -> Object:
-        ports = []
+        ports: list[Object] = []
         for address in _addresses(wanted):
             port = self._reservations.take(record, address)
             if port is not None and port["device_id"] == endpoint_id:
@@ -86,7 +84,8 @@ class Endpoints:
             if port is None or port["device_owner"] != RESERVED:
                 hint = f": to use port {port['id']}, give --driver-opt {option.PORT}={port['id']}" if port else ""
                 raise Conflict(f"Address {address} was not reserved for endpoint {endpoint_id}{hint}.")
-            ports.append(port)
+            if port["id"] not in (item["id"] for item in ports):
+                ports.append(port)
         try:
             return self._plug(record, endpoint_id, ports, wanted.mac_address.lower(), options)
         except PorticoError:
@@ -111,7 +110,7 @@ class Endpoints:
                 self._unwritten[endpoint_id] = changes
             return ports[0]
         try:
-            return self._merge(ports, mac, changes)
+            return self._settle(ports, mac, changes)
         except PorticoError:
             if group:
                 self._api.delete("security_groups", group)
@@ -125,26 +124,16 @@ class Endpoints:
             "binding:profile": use.profile(how),
         }
 
-    def _merge(self, ports: Sequence[Object], mac: str, changes: Object) -> Object:
-        """Return a port of the endpoint's with the addresses of all reserved ones.
-
-        The API has no request that moves an address, so for a moment it is nobody's; this host waits for its turn.
-
-        Raises:
-            Conflict: another host that shares the network took the address in that moment.
-        """
+    def _settle(self, ports: Sequence[Object], mac: str, changes: Object) -> Object:
+        """Return the endpoint's port: the first of the reserved ones, with the addresses of all."""
         first, *rest = ports
-        fixed_ips = [item for port in ports for item in port["fixed_ips"]]
-        # The MAC address of a port that is plugged cannot change: another port it is.
-        is_other = mac not in ("", first["mac_address"])
-        with self._reservations.turn(first["network_id"]):
-            for port in ports if is_other else rest:
-                self._api.delete("ports", port["id"])
-                self._surroundings.held.drop(port["id"])
-            if is_other:
-                kept = {name: first[name] for name in ("network_id", "security_groups")}
-                return self._api.create("ports", {**kept, "fixed_ips": fixed_ips, "mac_address": mac, **changes})
-            return self._api.update("ports", first["id"], {**changes, "fixed_ips": fixed_ips})
+        if mac not in ("", first["mac_address"]):
+            # That of a port which is bound cannot change; its addresses stay where they are meanwhile.
+            self._api.update("ports", first["id"], {"binding:host_id": ""})
+            first = self._api.update("ports", first["id"], {"mac_address": mac})
+        if rest:
+            return self._reservations.gather(first, rest, changes)
+        return self._api.update("ports", first["id"], changes)
 
     def _open(self, endpoint_id: str, exposed: Sequence[ExposedPort]) -> str:
         """Make the security group that lets everybody in to the exposed ports."""
@@ -173,24 +162,35 @@ class Endpoints:
             raise BadRequest(
                 f"--driver-opt {option.PORT} {options.port}: an existing port has its security groups already."
             )
-        with self._adopting:
-            port = find(self._api, "ports", options.port, network_id=record.network_id)
-            if port["device_id"] == endpoint_id:
-                return port
-            if not use.is_free(port):
-                raise Conflict(f"Port {port['id']} is in use by {port['device_owner']} {port['device_id']}.")
-            have = [item["ip_address"] for item in port["fixed_ips"]]
-            for address in _addresses(wanted):
-                if address not in have:
-                    raise Conflict(
-                        f"Port {port['id']} has the addresses {', '.join(have)}, and Docker wants {address} for the "
-                        "container: give the port's with --ip and --ip6."
-                    )
-            if wanted.mac_address and wanted.mac_address.lower() != port["mac_address"]:
-                raise Conflict(f"Port {port['id']} has MAC address {port['mac_address']}, not {wanted.mac_address}.")
-            how = use.Use(self._host, record.id, adopted=port["binding:profile"] or {})
-            changes = {**self._plugged(endpoint_id, how), "device_owner": ADOPTED}
-            return self._api.update("ports", port["id"], changes)
+        named = f"Port {options.port}"
+        return exactly(lambda: self._adopt_as_seen(record, endpoint_id, wanted, options.port), named)
+
+    def _adopt_as_seen(self, record: DockerNetwork, endpoint_id: str, wanted: wire.Interface, word: str) -> Object:
+        """Make an existing port the endpoint's, if nothing has used it up to that very request.
+
+        Raises:
+            Conflict: something uses it, or it is not what Docker wants.
+            PreconditionFailed: it has changed after the look at it.
+        """
+        port = find(self._api, "ports", word, network_id=record.network_id)
+        if port["device_id"] == endpoint_id:
+            return port
+        if not use.is_free(port):
+            host = host_of(port) or port["binding:host_id"]
+            where = f" on host {host}" if host else ""
+            raise Conflict(f"Port {port['id']} is in use by {port['device_owner']} {port['device_id']}{where}.")
+        have = [item["ip_address"] for item in port["fixed_ips"]]
+        for address in _addresses(wanted):
+            if address not in have:
+                raise Conflict(
+                    f"Port {port['id']} has the addresses {', '.join(have)}, and Docker wants {address} for the "
+                    "container: give the port's with --ip and --ip6."
+                )
+        if wanted.mac_address and wanted.mac_address.lower() != port["mac_address"]:
+            raise Conflict(f"Port {port['id']} has MAC address {port['mac_address']}, not {wanted.mac_address}.")
+        how = use.Use(self._host, record.id, adopted=port["binding:profile"] or {})
+        changes = {**self._plugged(endpoint_id, how), "device_owner": ADOPTED}
+        return self._api.update("ports", port["id"], changes, port["revision_number"])
 
     def join(self, call: wire.Endpoint) -> wire.Answer:
         """Return the link of an endpoint as soon as the engine can have it. No gateway: networks end at themselves.
@@ -203,7 +203,7 @@ class Endpoints:
         if name is None:
             raise Conflict(f"Port {port['id']}: {self._status(port, 'timeout_s=0')['reason']}")
         is_starting = not Path(call.sandbox_key).exists()
-        if not (is_starting and self._surroundings.link_is_made(name)):
+        if not (self._surroundings.link_is_made(name, port["mac_address"]) and is_starting):
             self._wait_until_active(port)
         self._surroundings.later(lambda: self._write(call.endpoint_id))
         return {"InterfaceName": {"SrcName": name, "DstPrefix": "eth"}, "DisableGatewayService": True}
@@ -290,9 +290,14 @@ class Endpoints:
         self._surroundings.later(end)
 
     def _end(self, endpoint_id: str) -> Object | None:
+        return exactly(lambda: self._end_as_seen(endpoint_id), f"The port of endpoint {endpoint_id}")
+
+    def _end_as_seen(self, endpoint_id: str) -> Object | None:
+        with self._lock:
+            ours = endpoint_id in self._ports  # and whatever it has become: nobody else may have it
         port = self._port(endpoint_id)
         if port is not None:
-            use.end(self._api, port)
+            use.end(self._api, port, None if ours else port["revision_number"])
             self._surroundings.held.drop(port["id"])
             with self._lock:
                 self._ports.pop(endpoint_id, None)

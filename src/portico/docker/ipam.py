@@ -148,9 +148,7 @@ class Ipam:
         if is_gateway:  # of a network that exists: engines ask again when they replay
             gateway = self._api.list("subnets", id=subnet_id)[0]["gateway_ip"]
             return str(asked or gateway)
-        # One link for each endpoint: a second reservation, of the other address family, is merged into the first.
-        bind = pool.cidr.version == 4 or len(record.pools) == 1
-        return self._reservations.make(record, subnet_id, str(asked or ""), bind=bind)
+        return self._reservations.make(record, subnet_id, str(asked or ""), pool.cidr.version)
 
     def release_address(self, call: wire.ReleaseAddress) -> wire.Answer:
         """Give an address back; gateway and auxiliary addresses go with their network."""
@@ -168,7 +166,7 @@ class Ipam:
         """
         pool = parse_id(call.pool_id)
         record = self._records.known_pool(pool.nonce)
-        port = record and self._reservations.give_up(record.pools[pool.nonce], call.address)
+        port = record and self._reservations.give_up(record, record.pools[pool.nonce], call.address)
         if port:
             self._later(lambda: delete_if_there(self._api, "ports", port["id"]))
 

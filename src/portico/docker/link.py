@@ -16,17 +16,18 @@ def is_here(name: str) -> bool:
     return any(name == link for _, link in socket.if_nameindex())
 
 
-def is_made_soon(name: str) -> bool:
-    """Wait a moment for the agent to have made a link, and tell whether it has.
+def is_made_soon(name: str, mac: str) -> bool:
+    """Wait a moment for the agent to have made a link with a MAC address, and tell whether it has.
 
-    Its alias (`ip link show`) is the last thing that the agent gives this end. The other end goes up only after the
-    port's filter is in force, so whoever has the link now cannot use it too early.
+    One with another MAC address is of the port as it was before: the agent is about to make it anew. The link's alias
+    (`ip link show`) is the last thing that the agent gives this end. The other end goes up only after the port's filter
+    is in force, so whoever has the link now cannot use it too early.
     """
-    alias = Path("/sys/class/net") / name / "ifalias"
+    folder = Path("/sys/class/net") / name
     end_s = time.monotonic() + SOON_S
     while time.monotonic() < end_s:
         try:
-            if alias.read_bytes().strip():
+            if (folder / "ifalias").read_bytes().strip() and (folder / "address").read_text().strip() == mac:
                 return True
         except OSError:
             pass

@@ -10,7 +10,7 @@ from ipaddress import ip_address, ip_interface, ip_network
 import msgspec
 
 from portico.docker import option, use, wire
-from portico.docker.api import Api, Object, delete_if_there, find
+from portico.docker.api import Api, Object, delete_if_there, exactly, find
 from portico.docker.option import NetworkOptions
 from portico.docker.pool import IpAddress, IpNetwork, Pending, PendingPools
 from portico.docker.record import PLUGGED, RESERVED, DockerNetwork, Records, anchor
@@ -102,7 +102,8 @@ class Networks:
     ) -> DockerNetwork:
         of_pool = {pool.pending.pool.nonce: subnet["id"] for pool, subnet in zip(pools, subnets, strict=True)}
         gateways = tuple(str(pool.gateway) for pool in pools if pool.gateway)
-        record = DockerNetwork(docker_id, "", network_id, owned, of_pool, groups, options.expose, gateways)
+        dual = len({pool.pending.pool.cidr.version for pool in pools}) == 2
+        record = DockerNetwork(docker_id, "", network_id, owned, of_pool, groups, options.expose, gateways, dual)
         auxiliary = [
             {"subnet_id": subnet["id"], "ip_address": address}
             for pool, subnet in zip(pools, subnets, strict=True)
@@ -137,19 +138,26 @@ class Networks:
         """Delete a Docker network; Portico's network goes with it if it was made for it."""
         record = self._records.find(call.network_id)
         if record is not None:
-            remove(self._api, self._host, record)
+            exactly(lambda: remove(self._api, self._host, record), f"A port of Docker network {record.id}")
             self._records.forget(record.id)
         return {}
 
 
-def remove(api: Api, host: str, record: DockerNetwork) -> None:
+def remove(api: Api, host: str, record: DockerNetwork, revision: int | None = None) -> None:
     """Take away what a Docker network has in Portico, endpoints that were left over too.
 
     On a network that was made for it, these are also the ports which say that they are Docker's but no longer whose: no
     other host has them, and the engine removes a network only when it has no endpoint there any more.
 
+    Args:
+        api: where it is.
+        host: whose plugin made it.
+        record: what it is.
+        revision: of the anchor as it was seen; None: whatever it has become.
+
     Raises:
         Conflict: others have ports on its network.
+        PreconditionFailed: the anchor, or a port that would go, has become something else; some may be gone already.
     """
     ports = api.list("ports", network_id=record.network_id)
     if not record.pools:  # overwritten; the network says it too
@@ -165,8 +173,8 @@ def remove(api: Api, host: str, record: DockerNetwork) -> None:
             named = ", ".join(others[:5]) + (f" and {len(others) - 5} more" if len(others) > 5 else "")
             raise Conflict(f"Network {record.network_id} of Docker network {record.id} is in use by port {named}.")
     for port in ours:
-        use.end(api, port)
-    delete_if_there(api, "ports", record.anchor_id)
+        use.end(api, port, port["revision_number"])
+    delete_if_there(api, "ports", record.anchor_id, revision)
     if record.owned:
         delete_if_there(api, "networks", record.network_id)
 

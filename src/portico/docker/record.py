@@ -34,7 +34,7 @@ class DockerNetwork(msgspec.Struct, frozen=True):
 
     `id` is Docker's, `network_id` Portico's; `owned` tells whether Portico's was made for it and goes with it. `pools`
     maps a PoolID's nonce to the subnet. `security_groups` (ids) None: the default group of the project. `gateways` are
-    the addresses that Docker takes for its gateways.
+    the addresses that Docker takes for its gateways. `dual`: its endpoints have an IPv4 and an IPv6 address each.
     """
 
     id: str
@@ -45,6 +45,7 @@ class DockerNetwork(msgspec.Struct, frozen=True):
     security_groups: tuple[str, ...] | None = None
     expose: bool = False
     gateways: tuple[str, ...] = ()
+    dual: bool = False
 
 
 class Kept(msgspec.Struct, frozen=True):
@@ -56,6 +57,7 @@ class Kept(msgspec.Struct, frozen=True):
     security_groups: tuple[str, ...] | None
     expose: bool
     gateways: tuple[str, ...] = ()
+    dual: bool = False
 
 
 def pool_tag(nonce: str) -> str:
@@ -65,7 +67,15 @@ def pool_tag(nonce: str) -> str:
 
 def anchor(record: DockerNetwork, host: str, fixed_ips: Sequence[Object]) -> Object:
     """Return the body of the anchor port; `fixed_ips` are the auxiliary addresses."""
-    kept = Kept(host, record.owned, dict(record.pools), record.security_groups, record.expose, record.gateways)
+    kept = Kept(
+        host,
+        record.owned,
+        dict(record.pools),
+        record.security_groups,
+        record.expose,
+        record.gateways,
+        record.dual,
+    )
     return {
         "network_id": record.network_id,
         "name": f"docker-{record.id[:12]}",
@@ -107,6 +117,7 @@ def read(port: Object) -> DockerNetwork:
         security_groups=kept.security_groups,
         expose=kept.expose,
         gateways=kept.gateways,
+        dual=kept.dual,
     )
 
 

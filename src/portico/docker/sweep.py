@@ -3,7 +3,8 @@
 
 A thing is removed when two rounds in a row find that nobody has it, with more time between them than any container
 takes to start: what is on its way in one round has arrived in the next. An endpoint whose link is not in this namespace
-is in a container's, and stays whatever the engine says.
+is in a container's, and stays whatever the engine says. Each is removed as it was seen in this round (`If-Match`): what
+somebody has changed since then stays, and the next round looks at it anew.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from portico.docker.engine import Inventory
 from portico.docker.held import Held
 from portico.docker.network import made_by, remove
 from portico.docker.record import ANCHOR, ENDPOINT, PLUGGED, RESERVED, Records, host_of, read
-from portico.errors import NotFound, PorticoError
+from portico.errors import NotFound, PorticoError, PreconditionFailed
 
 LOG = logging.getLogger(__name__)
 
@@ -95,7 +96,7 @@ class Sweeper:
         inventory = self._inventory()
         idle = [port for port in ports if self._is_idle(port, inventory)]
         for port in idle:
-            yield Leftover(port["device_owner"], port["id"], lambda port=port: use.end(self._api, port))  # type: ignore[misc]
+            yield Leftover(port["device_owner"], port["id"], lambda port=port: self._end(port))  # type: ignore[misc]
         anchors = [port for port in ports if port["device_owner"] == ANCHOR]
         busy = {use.of(port).network for port in ports if port not in anchors and port not in idle}
         for port in anchors:
@@ -115,8 +116,11 @@ class Sweeper:
         is_unknown = inventory is not None and port["device_id"] not in inventory.endpoints
         return is_unknown or port["device_owner"] == RESERVED
 
+    def _end(self, port: Object) -> None:
+        use.end(self._api, port, port["revision_number"])
+
     def _remove_network(self, port: Object) -> None:
-        remove(self._api, self._host, read(port))
+        remove(self._api, self._host, read(port), port["revision_number"])
         self._records.forget(port["device_id"])
 
     def _halves(self, ports: list[Object], anchors: list[Object]) -> Iterator[Leftover]:
@@ -124,10 +128,11 @@ class Sweeper:
         with_anchor = {port["network_id"] for port in anchors}
         used = {use.of(port).group for port in ports if port not in anchors}
         for collection, in_use in (("networks", with_anchor), ("security_groups", used)):
-            for item in self._api.list(collection, description=made_by(self._host), fields=["id"]):
+            fields = ["id", "revision_number"]
+            for item in self._api.list(collection, description=made_by(self._host), fields=fields):
                 if item["id"] not in in_use:
-                    found = (collection, item["id"])
-                    yield Leftover(*found, lambda found=found: delete_if_there(self._api, *found))  # type: ignore[misc]
+                    seen = (collection, item["id"], item["revision_number"])
+                    yield Leftover(*seen[:2], lambda seen=seen: delete_if_there(self._api, *seen))  # type: ignore[misc]
 
     def name(self) -> None:
         """Give Portico's objects the names of Docker networks and containers, which drivers are not told.
@@ -162,8 +167,9 @@ class Sweeper:
             self._change(port, {"name": name})
 
     def _change(self, port: Object, changes: Object) -> None:
-        with contextlib.suppress(NotFound):  # it went while the engine was asked
-            self._api.update("ports", port["id"], changes)
+        # It went, or somebody changed it, while the engine was asked: the next round looks again.
+        with contextlib.suppress(NotFound, PreconditionFailed):
+            self._api.update("ports", port["id"], changes, port["revision_number"])
 
     def _of_endpoint(self, port: Object, inventory: Inventory) -> Object:
         """Return what the engine knows of an endpoint's port, where the port says something else."""

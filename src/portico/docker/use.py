@@ -56,16 +56,25 @@ def adopted(port: Object) -> Object | None:
     return before
 
 
-def end(api: Api, port: Object) -> None:
-    """Delete a port, or give it back as it was before Docker used it; gone already is fine."""
+def end(api: Api, port: Object, revision: int | None) -> None:
+    """Delete a port, or give it back as it was before Docker used it; gone already is fine.
+
+    Args:
+        api: where the port is.
+        port: as it was seen.
+        revision: of the port as it was seen; None for one that this process made, whatever it has become.
+
+    Raises:
+        PreconditionFailed: it has become something else.
+    """
     use = of(port)
     before = adopted(port)
     if before is None:
-        delete_if_there(api, "ports", port["id"])
+        delete_if_there(api, "ports", port["id"], revision)
     else:
         free = {"device_id": "", "device_owner": "", "binding:host_id": "", "binding:profile": before}
         try:
-            api.update("ports", port["id"], free)
+            api.update("ports", port["id"], free, revision)
         except NotFound:
             return
     if use.group:

@@ -63,7 +63,7 @@ class EngineCalls:
         self.records = Records(self._api, self._settings.host)
         self.waiting.clear()
         surroundings = Surroundings(
-            lambda _link: self.links_are_made, self._later, link_is_here=lambda _link: self.links_are_here
+            lambda _link, _mac: self.links_are_made, self._later, link_is_here=lambda _link: self.links_are_here
         )
         self.held = surroundings.held
         self.plugin = Plugin(self._api, self._settings, self.records, lambda: None, surroundings)

@@ -225,6 +225,19 @@ def test_sixteen_containers_at_once_all_get_addresses(site: DockerSite) -> None:
     assert len(site.docker("ps", "-q").out.split()) == 16
 
 
+def test_dual_stack_containers_at_once_get_both_addresses_and_work(site: DockerSite) -> None:
+    site.create("blue", "--subnet", "10.1.0.0/24", "--ipv6", "--subnet", "2001:db8:1::/64")
+    loop = f"for i in $(seq 8); do docker run -d --init --name c$i --network blue {IMAGE} sleep 600 & done; wait"
+    site.host.run(["sh", "-c", loop], timeout_s=60)
+    for number in range(1, 9):
+        found = site.network_settings(f"c{number}", "blue")
+        port = site.port_of(f"c{number}", "blue")
+        given = {found["IPAddress"], found["GlobalIPv6Address"]}
+        assert {item["ip_address"] for item in port["fixed_ips"]} == given
+        assert all(site.reaches("c1", address) for address in given), number
+    assert len(site.api.list("ports", device_owner=["docker:endpoint", "docker:reserved"])) == 8
+
+
 def test_a_network_with_other_peoples_ports_outlives_dockers(site: DockerSite) -> None:
     """The engine removes its network whatever a driver says (20.10 logs the error), so Portico's has to wait."""
     site.create("blue", "--subnet", "10.1.0.0/24")

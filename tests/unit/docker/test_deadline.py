@@ -28,6 +28,8 @@ PORT = {
     "binding:profile": {"docker": {"host": "h", "network": "n"}},
     "binding:vif_details": {"link_name": "pvp"},
     "fixed_ips": [],
+    "mac_address": "02:00:00:00:00:01",
+    "revision_number": 1,
 }
 CALLS: dict[str, dict[str, object]] = {
     "IpamDriver.RequestPool": {"AddressSpace": "portico-local", "Pool": ""},
@@ -87,7 +89,7 @@ def slow(tmp_path: Path) -> Iterator[SlowApi]:
 @pytest.fixture
 def plugin(slow: SlowApi, tmp_path: Path, module_settings: settings.Settings) -> Iterator[Plugin]:
     with Client(f"unix:{tmp_path}/api.sock", timeout_s=10, connect_timeout_s=1) as client:
-        surroundings = Surroundings(lambda _link: False, lambda _thing: None)
+        surroundings = Surroundings(lambda _link, _mac: False, lambda _thing: None)
         yield Plugin(client, module_settings, Records(client, "h"), lambda: None, surroundings)
 
 

@@ -48,7 +48,7 @@ def test_a_crash_before_the_port_is_written_down_costs_nothing(
     engine: EngineCalls, api: InProcessApi, module_settings: Settings
 ) -> None:
     waiting: list[Callable[[], None]] = []
-    surroundings = Surroundings(lambda _link: True, waiting.append)
+    surroundings = Surroundings(lambda _link, _mac: True, waiting.append)
     network = engine.create_network("10.1.0.0/24")
     engine.plugin = Plugin(api, module_settings, engine.records, lambda: None, surroundings)
     endpoint = engine.connect(network)
@@ -104,7 +104,7 @@ def test_an_api_that_is_away_for_a_while_learns_all_the_same_who_uses_the_port(
             raise Unavailable("as expected")
 
     api.before = away
-    surroundings = Surroundings(lambda _link: True, Later([0.01] * 3))
+    surroundings = Surroundings(lambda _link, _mac: True, Later([0.01] * 3))
     network = engine.create_network("10.1.0.0/24")
     engine.plugin = Plugin(api, module_settings, engine.records, lambda: None, surroundings)
     endpoint = engine.connect(network)
@@ -115,7 +115,7 @@ def test_an_api_that_is_away_for_a_while_learns_all_the_same_who_uses_the_port(
 def test_what_was_never_written_down_the_sweep_learns_from_the_engine(
     engine: EngineCalls, api: InProcessApi, module_settings: Settings
 ) -> None:
-    surroundings = Surroundings(lambda _link: True, lambda _thing: None)
+    surroundings = Surroundings(lambda _link, _mac: True, lambda _thing: None)
     network = engine.create_network("10.1.0.0/24")
     engine.plugin = Plugin(api, module_settings, engine.records, lambda: None, surroundings)
     endpoint = engine.connect(network)
