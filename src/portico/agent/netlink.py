@@ -13,7 +13,7 @@ import errno
 import os
 import socket
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from types import TracebackType
 
 ROUTE = 0
@@ -43,6 +43,8 @@ _EXT_ACK = 11
 _HEADER = struct.Struct("=IHHII")
 _ATTR = struct.Struct("=HH")
 _BUFFER = 1 << 18
+_AT_ONCE = 128
+"""How many requests are sent together: the answers fit into a usual buffer (208 KiB) even if each is a refusal."""
 
 
 class NetlinkError(OSError):
@@ -143,6 +145,22 @@ class Socket:
         self._send(kind, body, flags | NLM_F_ACK)
         return [answer for _, answer in self._answers()]
 
+    def ask_all(self, kind: int, bodies: Sequence[bytes]) -> list[NetlinkError]:
+        """Send requests that are answered by acknowledgements alone, many at a time; return the refusals.
+
+        The kernel does them in order and tells of each refusal; of success only the last of those sent together tells.
+        """
+        refusals = []
+        for start in range(0, len(bodies), _AT_ONCE):
+            batch = bodies[start : start + _AT_ONCE]
+            flags = [NLM_F_REQUEST] * (len(batch) - 1) + [NLM_F_REQUEST | NLM_F_ACK]
+            first = self._sequence + 1
+            self._sequence += len(batch)
+            pairs = enumerate(zip(batch, flags, strict=True), first)
+            self._socket.sendto(b"".join(_message(kind, flag, number, body) for number, (body, flag) in pairs), (0, 0))
+            refusals += self._refusals(first)
+        return refusals
+
     def dump(self, kind: int, body: bytes) -> Iterator[bytes]:
         """Yield the bodies of all objects of a dump. Read it to the end, or the next request gets its rest."""
         self._send(kind, body, NLM_F_DUMP)
@@ -167,8 +185,7 @@ class Socket:
 
     def _send(self, kind: int, body: bytes, flags: int) -> None:
         self._sequence += 1
-        header = _HEADER.pack(_HEADER.size + len(body), kind, flags | NLM_F_REQUEST, self._sequence, 0)
-        self._socket.sendto(header + body, (0, 0))
+        self._socket.sendto(_message(kind, flags | NLM_F_REQUEST, self._sequence, body), (0, 0))
 
     def _answers(self) -> Iterator[tuple[int, bytes]]:
         """Yield answers to the last request up to its acknowledgement or end of dump."""
@@ -182,6 +199,25 @@ class Socket:
                     _check(header[2], body)
                     return
                 yield kind, body
+
+    def _refusals(self, first: int) -> list[NetlinkError]:
+        """Return which of the requests from number `first` to the last one were refused, once all are done."""
+        refusals = []
+        while True:
+            for kind, header, body in _messages(self._socket.recv(_BUFFER)):
+                if kind != _NLMSG_ERROR or not first <= header[3] <= self._sequence:
+                    continue
+                try:
+                    _check(header[2], body)
+                except NetlinkError as error:
+                    refusals.append(error)
+                if header[3] == self._sequence:
+                    return refusals
+
+
+def _message(kind: int, flags: int, sequence: int, body: bytes) -> bytes:
+    """Pack a message, padded to four bytes as another may follow."""
+    return _HEADER.pack(_HEADER.size + len(body), kind, flags, sequence, 0) + body + b"\0" * (-len(body) % 4)
 
 
 def _messages(data: bytes) -> Iterator[tuple[int, tuple[int, int, int, int, int], bytes]]:

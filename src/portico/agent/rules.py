@@ -2,7 +2,7 @@
 """Security group rules: their nftables text, and whether they admit a connection. Pure.
 
 Both readings of a rule stand here side by side, for they have to say the same: the kernel judges new connections by
-the text, and `admits` judges those that were let in before the rules changed.
+the text; `fitting` and `admits_remote` judge those that were let in before the rules changed.
 """
 
 from __future__ import annotations
@@ -32,10 +32,13 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 @dataclass(frozen=True, slots=True)
 class Flow:
-    """A new connection as one port sees it. `low`, `high`: source and destination port, or ICMP type and code."""
+    """A new connection as one port sees it, whoever is at its other end.
+
+    `version` is that of IP; `low`, `high`: source and destination port, or ICMP type and code.
+    """
 
     direction: str
-    remote: Address
+    version: int
     protocol: int
     low: int
     high: int
@@ -70,9 +73,16 @@ def lines(rule: Rule) -> list[str]:
     return [f"ether type {word}{remote}{match} {YES[rule.direction]}"]
 
 
-def admits(rules: Iterable[Rule], flow: Flow, is_member: Callable[[str, Address], bool]) -> bool:
-    """Return whether one of `rules` lets a new connection through; `is_member` answers for a remote group."""
-    return any(_admits(rule, flow, is_member) for rule in rules)
+def fitting(rules: Iterable[Rule], flow: Flow) -> list[Rule]:
+    """Return the rules that let a new connection through, if they do so for who is at its other end."""
+    return [rule for rule in rules if _fits(rule, flow)]
+
+
+def admits_remote(rule: Rule, remote: Address, is_member: Callable[[str, Address], bool]) -> bool:
+    """Return whether a rule lets connections with `remote` through; `is_member` answers for a remote group."""
+    if rule.remote_group_id is not None:
+        return is_member(rule.remote_group_id, remote)
+    return rule.remote_cidr is None or remote in _network(rule.remote_cidr)
 
 
 def _protocol(rule: Rule, word: str) -> str:
@@ -97,15 +107,11 @@ def _range(field: str, low: int | None, high: int | None, top: int) -> str:
     return f"{field} {first}" if first == last else f"{field} {first}-{last}"
 
 
-def _admits(rule: Rule, flow: Flow, is_member: Callable[[str, Address], bool]) -> bool:
+def _fits(rule: Rule, flow: Flow) -> bool:
     version = 4 if rule.ethertype == "IPv4" else 6
-    if rule.direction != flow.direction or flow.remote.version != version:
+    if rule.direction != flow.direction or flow.version != version:
         return False
-    if rule.protocol is not None and not _admits_protocol(rule, flow, version):
-        return False
-    if rule.remote_group_id is not None:
-        return is_member(rule.remote_group_id, flow.remote)
-    return rule.remote_cidr is None or flow.remote in _network(rule.remote_cidr)
+    return rule.protocol is None or _admits_protocol(rule, flow, version)
 
 
 @lru_cache(maxsize=1024)

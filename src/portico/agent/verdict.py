@@ -10,13 +10,13 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 from portico.agent import rules
 from portico.agent.delta import Wanted
 from portico.agent.fragment import Fragment, Net, fragment, sources
 from portico.agent.rules import Flow
-from portico.hoststate import Group, Member, Vif
+from portico.hoststate import Group, Member, Rule, Vif
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +79,7 @@ class Judge:
         self._changed = changed
         self._before = before
         self._concerned: dict[tuple[int, bytes], bool] = {}
+        self._fitting: dict[tuple[object, ...], list[tuple[Vif, Rule]] | None] = {}
         self._refused: dict[tuple[object, ...], bool] = {}
 
     @cached_property
@@ -110,12 +111,35 @@ class Judge:
         if not self.concerns(connection.zone, address):
             return False
         low = 0 if connection.protocol in rules.PORTED else connection.low
-        key = (connection.zone, direction, address, remote, connection.protocol, low, connection.high)
-        if key not in self._refused:
-            flow = Flow(direction, ipaddress.ip_address(remote), connection.protocol, low, connection.high)
-            owners = self._owners.having(connection.zone, address)
-            self._refused[key] = not any(vif is not None and self._admits(vif, flow) for vif in owners)
-        return self._refused[key]
+        key = (connection.zone, direction, address, len(remote), connection.protocol, low, connection.high)
+        if key not in self._fitting:
+            flow = Flow(direction, 4 if len(remote) == 4 else 6, connection.protocol, low, connection.high)
+            self._fitting[key] = self._fit(self._owners.having(connection.zone, address), flow)
+        fitting = self._fitting[key]
+        if not fitting:
+            return fitting is not None
+        whole = (*key, remote)
+        if whole not in self._refused:
+            self._refused[whole] = not self._admits(fitting, ipaddress.ip_address(remote))
+        return self._refused[whole]
+
+    def _fit(self, owners: Collection[Vif | None], flow: Flow) -> list[tuple[Vif, Rule]] | None:
+        """Return what lets connections like `flow` in, depending on their other end; None when anybody's are let in.
+
+        Most of the many connections of a service differ in nothing else.
+        """
+        found = []
+        for vif in owners:
+            if vif is None or not vif.admin_up:
+                continue
+            if vif.guard is None:
+                return None
+            groups = (self._groups[group_id] for group_id in vif.guard.group_ids if group_id in self._groups)
+            for rule in (rule for group in groups for rule in rules.fitting(group.rules, flow)):
+                if rule.remote_group_id is None and rule.remote_cidr is None:
+                    return None
+                found.append((vif, rule))
+        return found
 
     @cached_property
     def _groups(self) -> dict[str, Group]:
@@ -176,14 +200,8 @@ class Judge:
             return True
         return any(not set(lines) <= set(now.chains.get(name, ())) for name, lines in before.chains.items())
 
-    def _admits(self, vif: Vif, flow: Flow) -> bool:
-        if not vif.admin_up:
-            return False
-        if vif.guard is None:
-            return True
+    def _admits(self, fitting: Collection[tuple[Vif, Rule]], remote: rules.Address) -> bool:
+        def is_member(network_id: str, group_id: str, address: rules.Address) -> bool:
+            return bool(self._members.having((group_id, network_id), address.packed))
 
-        def is_member(group_id: str, address: rules.Address) -> bool:
-            return bool(self._members.having((group_id, vif.network_id), address.packed))
-
-        groups = (self._groups[group_id] for group_id in vif.guard.group_ids if group_id in self._groups)
-        return any(rules.admits(group.rules, flow, is_member) for group in groups)
+        return any(rules.admits_remote(rule, remote, partial(is_member, vif.network_id)) for vif, rule in fitting)

@@ -11,6 +11,7 @@ from portico.agent.verdict import Connection, Judge
 from portico.hoststate import Bridge, Group, Guard, HostObject, Member, Rule, Source, Vif, key_of
 
 ANY = Rule("egress", "IPv4")
+MAC = "00:00:5e:00:53:01"
 
 
 def vif(number: int, *groups: str, network: str = "n1") -> Vif:
@@ -86,6 +87,23 @@ def test_a_new_port_inherits_only_what_its_rules_let_in() -> None:
     wanted = state(Group("g", (ANY, Rule("ingress", "IPv4", 6, 80, 80))), vif(1, "g"))
     judge = Judge(wanted, ["vif/n1p1"], {})
     assert judge.is_unwanted(tcp(9, 1, 81)) and not judge.is_unwanted(tcp(9, 1, 80))
+
+
+def test_who_is_at_the_other_end_counts_where_a_rule_asks_for_it_and_nowhere_else() -> None:
+    some = Rule("ingress", "IPv4", 6, 80, 80, remote_cidr="10.0.0.8/32")
+    members = Rule("ingress", "IPv4", 6, 80, 80, remote_group_id="m")
+    wanted = state(
+        Group("g", (ANY, some, members, Rule("ingress", "IPv4", 6, 443, 443))),
+        Group("down", (Rule("ingress", "IPv4"),)),
+        Member("m", "n1", "10.0.0.7/32"),
+        vif(1, "g"),
+        Vif("off", "n1", MAC, 1500, "pv", admin_up=False, guard=Guard((Source(MAC, "10.0.0.1/32"),), ("down",))),
+    )
+    judge = Judge(wanted, None, {})
+    for source, port, is_cut in [(7, 80, False), (8, 80, False), (9, 80, True), (8, 80, False), (9, 443, False)]:
+        assert judge.is_unwanted(tcp(source, 1, port)) == is_cut, (source, port)
+    assert judge.is_unwanted(tcp(8, 1, 81))
+    assert not judge.is_unwanted(tcp(1, 9, 81))
 
 
 def test_link_local_addresses_are_a_ports_own() -> None:

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import socket
 import struct
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 
 from portico.agent import netlink
-from portico.agent.netlink import NetlinkError
 from portico.agent.verdict import Connection, Judge
 
 _CT_GET = 0x0101
@@ -60,15 +59,13 @@ class Conntrack:
             if judge.concerns(zone, source) or judge.concerns(zone, destination):
                 protocol, low, high = _transport(original)
                 if judge.is_unwanted(Connection(zone, source, destination, protocol, low, high)):
-                    doomed.append(entry)
-        for entry in doomed:
-            self._delete(entry)
+                    doomed.append(_deletion(zone, original, entry))
+        self._delete(doomed)
         return len(doomed)
 
     def clear_zone(self, zone: int) -> None:
         """Remove all entries of a zone."""
-        for _, _, entry in [*self._entries({zone})]:
-            self._delete(entry)
+        self._delete([_deletion(*found) for found in self._entries({zone})])
 
     def _entries(self, zones: Collection[int] | None) -> Iterator[tuple[int, bytes, bytes]]:
         """Yield zone, original tuple and message of the entries in `zones`, or of all.
@@ -86,17 +83,19 @@ class Conntrack:
                 if asked is None or zone in asked:
                     yield zone, original, entry
 
-    def _delete(self, entry: bytes) -> None:
-        parts = netlink.attributes(entry, _NFGEN.size)
-        body = _NFGEN.pack(entry[0], 0, 0) + netlink.attr(_TUPLE_ORIG | _NESTED, parts[_TUPLE_ORIG])
-        body += netlink.attr(_ID, parts[_ID])
-        if _ZONE in parts:
-            body += netlink.attr(_ZONE, parts[_ZONE])
-        try:
-            self._netfilter.ask(_CT_DELETE, body)
-        except NetlinkError as error:
+    def _delete(self, requests: Sequence[bytes]) -> None:
+        """Have entries deleted; one that has gone meanwhile is no trouble, and none keeps the others."""
+        refusals = self._netfilter.ask_all(_CT_DELETE, requests)
+        for error in refusals:
             if not netlink.is_absent(error):
-                raise
+                raise error
+
+
+def _deletion(zone: int, original: bytes, entry: bytes) -> bytes:
+    """Return the body of the request that deletes an entry, and none that has come in its place since."""
+    own_id = next(value for kind, value in netlink.each_attribute(entry, _NFGEN.size) if kind == _ID)
+    body = _NFGEN.pack(entry[0], 0, 0) + netlink.attr(_TUPLE_ORIG | _NESTED, original) + netlink.attr(_ID, own_id)
+    return body + netlink.attr(_ZONE, struct.pack("!H", zone)) if zone else body
 
 
 def _zone_and_original(entry: bytes) -> tuple[int, bytes]:
