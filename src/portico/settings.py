@@ -114,6 +114,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         "unix:{run_dir}/api.sock"
     )
     auth: Annotated[Literal["none"], Meta(description="who may use the API; none: everybody who can connect")] = "none"
+    policy_file: Annotated[
+        str,
+        Meta(
+            description="rules that replace Neutron's of the same names, as YAML; empty: none. Not asked with auth none"
+        ),
+    ] = ""
     backends: Annotated[
         tuple[str, ...],
         Meta(min_length=1, description="kinds of network; the first realises networks of no given type"),

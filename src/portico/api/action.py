@@ -11,11 +11,12 @@ import msgspec
 
 from portico.api import query
 from portico.api.collection import Service
-from portico.errors import BadRequest, NotFound
+from portico.errors import BadRequest, Forbidden, NotFound
 from portico.model.resource import Registry, Resource
 from portico.rules import availability_zone, ip_availability, lookup, quota, tag
 from portico.rules.context import Context, Row
 from portico.store.query import Query
+from portico.store.transaction import Transaction
 
 
 def versions(url: str) -> Row:
@@ -99,15 +100,17 @@ def read_quota(service: Service, context: Context, project_id: str, what: str) -
     """Return a project's quota; `what` is "", "default", "details" or "details.json"."""
     if project_id in ("tenant", "project") and not what:
         return quota.asking_project(context, "tenant" if project_id == "tenant" else "project")
-    if what == "default":
-        return {"quota": quota.defaults(context, project_id)}
     with service.store.read() as tx:
+        _require_quota(tx, context, "get_quota", project_id)
+        if what == "default":
+            return {"quota": quota.defaults(context)}
         found = quota.details(tx, context, project_id) if what else quota.show(tx, context, project_id)
     return {"quota": found}
 
 
 def list_quotas(service: Service, context: Context, pairs: query.Pairs, url: str) -> Row:
     """Return the quotas of all projects that have their own."""
+    require(context, "get_quota")
     with service.store.read() as tx:
         rows = quota.list_all(tx, context)
     listing = Listing("quotas", "project_id", ("project_id", "tenant_id", *context.limits.quotas))
@@ -119,13 +122,25 @@ def update_quota(service: Service, context: Context, project_id: str, body: Any)
     if not isinstance(body, dict) or not isinstance(body.get("quota"), dict):
         raise BadRequest("Unable to find 'quota' in request body.", type="HTTPBadRequest")
     with service.store.write() as tx:
+        _require_quota(tx, context, "update_quota", project_id)
         return {"quota": quota.update(tx, context, project_id, body["quota"])}
 
 
 def reset_quota(service: Service, context: Context, project_id: str) -> None:
     """Give a project the default limits again."""
     with service.store.write() as tx:
+        _require_quota(tx, context, "delete_quota", project_id)
         quota.reset(tx, context, project_id)
+
+
+def _require_quota(tx: Transaction, context: Context, rule: str, project_id: str) -> None:
+    context.policy.require(tx, context, rule, "quota", {"project_id": project_id}, {})
+
+
+def require(context: Context, rule: str) -> None:
+    """Refuse what the rule does not let who asks do, whatever the object is."""
+    if not context.policy.allows(context, rule):
+        raise Forbidden(f"rule:{rule} is disallowed by policy", type="PolicyNotAuthorized")
 
 
 def only(row: Row, pairs: query.Pairs) -> Row:
@@ -190,6 +205,7 @@ _IP_AVAILABILITY = Listing(
 
 def list_zones(service: Service, context: Context, pairs: query.Pairs, url: str) -> Row:
     """Return the availability zones."""
+    require(context, "get_availability_zone")
     with service.store.read() as tx:
         rows = availability_zone.list_all(tx, context)
     return _ZONES.answer(rows, service, pairs, url)
@@ -206,6 +222,8 @@ def list_ip_availability(service: Service, context: Context, pairs: query.Pairs,
     versions_asked = values("ip_version")
     if versions_asked and not set(versions_asked) <= {"4", "6"}:
         raise BadRequest("Invalid input for ip_version. Reason: it is neither 4 nor 6.", type="HTTPBadRequest")
+    if not context.policy.allows(context, "get_network_ip_availability"):
+        return _IP_AVAILABILITY.answer([], service, pairs, url)
     with service.store.read() as tx:
         rows = ip_availability.list_all(
             tx,
@@ -220,5 +238,7 @@ def list_ip_availability(service: Service, context: Context, pairs: query.Pairs,
 
 def show_ip_availability(service: Service, context: Context, network_id: str, pairs: query.Pairs) -> Row:
     """Return how many addresses a network has and uses."""
+    if not context.policy.allows(context, "get_network_ip_availability"):
+        raise lookup.missing("network", network_id)
     with service.store.read() as tx:
         return {"network_ip_availability": only(ip_availability.show(tx, context, network_id), pairs)}

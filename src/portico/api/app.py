@@ -29,7 +29,7 @@ from portico.broker.hosts import HostStates
 from portico.errors import BadRequest, PorticoError
 from portico.model.resource import Registry, Resource
 from portico.rules import TABLE
-from portico.rules.context import Context, Limits
+from portico.rules.context import Context, Everything, Limits, Policy
 
 # Neutron's own bound is 114,688 bytes; bulk requests of a thousand ports need more.
 MAX_BODY = 4 * 1024 * 1024
@@ -65,12 +65,15 @@ class RequestId:
 class Api:
     """Endpoints: each takes a request apart, calls one synchronous function in a worker, and makes the answer."""
 
-    def __init__(self, service: Service, broker: Broker, hosts: HostStates, limits: Limits) -> None:
+    def __init__(
+        self, service: Service, broker: Broker, hosts: HostStates, limits: Limits, policy: Policy | None = None
+    ) -> None:
         self.service = service
         self.registry: Registry = service.store.registry
         self.broker = broker
         self.hosts = hosts
         self.limits = limits
+        self.policy = policy or Everything()
         self.workers = Workers(service.store)
         self.commits = stream.Commits(service.store)
         self.ending = stream.Ending()
@@ -78,7 +81,11 @@ class Api:
 
     def context(self, request: Request) -> Context:
         """Return who asks."""
-        return identity.context_of(request, self.limits, self.broker)
+        return msgspec.structs.replace(identity.context_of(request, self.limits, self.broker), policy=self.policy)
+
+    def _require(self, request: Request, rule: str) -> None:
+        """Refuse what the rule does not let who asks do."""
+        action.require(self.context(request), rule)
 
     async def list_objects(self, resource: Resource, request: Request) -> Response:
         pairs = request.query_params.multi_items()
@@ -118,6 +125,11 @@ class Api:
             collection.delete, self.service, resource, self.context(request), object_id, expected
         )
         return Response(status_code=204)
+
+    async def act(self, resource: Resource, name: str, request: Request) -> Response:
+        body = collection.decode(await _body(request))
+        about = self.service, resource, self.context(request), request.path_params["id"]
+        return _json(await self.workers.write(collection.act, *about, name, body))
 
     async def tags(self, resource: Resource, request: Request) -> Response:
         object_id, name = request.path_params["id"], request.path_params.get("tag")
@@ -216,14 +228,17 @@ class Api:
         return _json({"status": "ok", "version": __version__})
 
     async def watch(self, request: Request) -> Response:
+        self._require(request, "portico:watch")
         since = _integer(request, "since", 0)
         await self.workers.read(stream.check_since, self.service, since)
         return _lines(request, stream.watch(self.service, self.workers, self.commits, self.ending, since))
 
     async def host_wanted(self, request: Request) -> Response:
+        self._require(request, "portico:host")
         return _lines(request, stream.wanted(self.hosts, self.ending, request.path_params["host"]))
 
     async def host_status(self, request: Request) -> Response:
+        self._require(request, "portico:host")
         raw = await _body(request)
         # After a reconnect an agent tells the status of everything at once.
         run = self.workers.write_one if len(raw) <= SMALL_BODY else self.workers.write
@@ -234,7 +249,14 @@ class Api:
         wait = request.query_params.get("wait", "")
         timeout_s = min(float(_integer(request, "timeout_s", 5)), MAX_TIMEOUT_S)
         found = await stream.port_status(
-            self.service, self.workers, self.commits, self.ending, request.path_params["id"], wait, timeout_s
+            self.service,
+            self.workers,
+            self.commits,
+            self.ending,
+            self.context(request),
+            request.path_params["id"],
+            wait,
+            timeout_s,
         )
         return _json(found)
 
@@ -308,6 +330,10 @@ def _collection_routes(api: Api, resource: Resource) -> list[Route]:
     if rules.delete is not None:
         one["DELETE"] = partial(api.delete, resource)
     routes = [_route(resource.path, many), _route(f"{resource.path}/{{id}}", one)]
+    routes += [
+        _route(f"{resource.path}/{{id}}/{item.name}", {"PUT": partial(api.act, resource, item.name)})
+        for item in resource.actions
+    ]
     if resource.tags:
         tags = partial(api.tags, resource)
         routes.append(_route(f"{resource.path}/{{id}}/tags", dict.fromkeys(("GET", "PUT", "POST", "DELETE"), tags)))

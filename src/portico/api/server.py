@@ -24,7 +24,8 @@ from portico.broker.broker import Broker
 from portico.broker.hosts import HostStates
 from portico.errors import SettingsError
 from portico.model.load import load
-from portico.rules.context import Limits
+from portico.model.resource import Registry
+from portico.rules.context import Everything, Limits, Policy
 from portico.settings import Settings
 from portico.settings_check import TcpAddress, parse_listen
 from portico.store import schema
@@ -50,7 +51,26 @@ def make_api(settings: Settings) -> Api:
         dns_domain=settings.network.dns_domain,
         default_project=settings.default_project,
     )
-    return Api(Service(store=store, page_max=settings.api.page_max), broker, hosts, limits)
+    return Api(
+        Service(store=store, page_max=settings.api.page_max),
+        broker,
+        hosts,
+        limits,
+        make_policy(settings, store.registry),
+    )
+
+
+def make_policy(settings: Settings, registry: Registry) -> Policy:
+    """Return the policy in force: without identities everybody may do all, and nothing is loaded.
+
+    Raises:
+        SettingsError: the policy file cannot be used; names the rule.
+    """
+    if settings.auth == "none":
+        return Everything()
+    from portico.policy.policy import Policy as Rules
+
+    return Rules(registry, Path(settings.policy_file) if settings.policy_file else None)
 
 
 def listen(addresses: tuple[str, ...]) -> list[socket.socket]:

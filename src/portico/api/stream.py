@@ -19,7 +19,7 @@ from portico.hoststate import Report, Update
 from portico.model import check
 from portico.rules import agent, lookup
 from portico.rules.availability_zone import DEFAULT_ZONE
-from portico.rules.context import Row
+from portico.rules.context import Context, Row
 from portico.store import journal
 from portico.store.store import Store
 
@@ -183,6 +183,7 @@ async def port_status(
     workers: Workers,
     commits: Commits,
     ending: Ending,
+    context: Context,
     port_id: str,
     wait: str,
     timeout_s: float,
@@ -191,7 +192,7 @@ async def port_status(
 
     def read() -> Row:
         with service.store.read() as tx:
-            row = lookup.get(tx, "port", port_id)
+            row = lookup.visible(tx, context, "port", port_id)
             return {
                 "status": row["status"],
                 "reason": reason(tx, "port", port_id),

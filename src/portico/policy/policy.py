@@ -51,6 +51,7 @@ class Policy:
             for verb in ("create", "get", "update")
         }
         self._reduced = lru_cache(_REMEMBERED)(self._reduce)
+        self._clause = lru_cache(_REMEMBERED)(self._make_clause)
         self._check()
 
     def sees(self, tx: Transaction, context: Context, resource: str, row: Mapping[str, Any], /) -> bool:
@@ -59,8 +60,7 @@ class Policy:
 
     def visible(self, tables: Tables, context: Context, resource: str, /) -> sa.ColumnElement[bool] | None:
         """See `portico.rules.context.Policy`."""
-        condition = self._reduced(f"get_{resource}", _key(context))
-        return None if condition is True else clause(tables, resource, condition, context.project_id)
+        return self._clause(tables, resource, _key(context))
 
     def require(
         self,
@@ -116,6 +116,10 @@ class Policy:
         check = self._rules.get(name) or self._rules["default"]
         names = ("project_id", "user_id", "roles", "service_roles", "system_scope", "domain_id")
         return reduce(check, self._rules, dict(zip(names, key, strict=True)))
+
+    def _make_clause(self, tables: Tables, resource: str, key: _Key) -> sa.ColumnElement[bool] | None:
+        condition = self._reduced(f"get_{resource}", key)
+        return None if condition is True else clause(tables, resource, condition, key[0])
 
     def _check(self) -> None:
         """Use every rule once, so that what cannot be used is found before anybody asks."""

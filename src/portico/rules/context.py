@@ -139,6 +139,12 @@ class Delete(Protocol):
     def __call__(self, tx: Transaction, context: Context, row: Row) -> None: ...
 
 
+class Act(Protocol):
+    """Do with `row` what an action asks for, given its validated body, and return the whole answer."""
+
+    def __call__(self, tx: Transaction, context: Context, row: Row, body: Row) -> Row | list[Row]: ...
+
+
 class Present(Protocol):
     """Add to rows (of one answer) the attributes that are computed when read; changes and returns them."""
 
@@ -158,7 +164,10 @@ class CheckBulk(Protocol):
 
 
 class Rules(msgspec.Struct, frozen=True):
-    """The functions of one resource. None: the verb does not exist (405), or there is nothing to do."""
+    """The functions of one resource. None: the verb does not exist (405), or there is nothing to do.
+
+    `actions` has those of every action in the resource's model, by name.
+    """
 
     create: Create | None = None
     update: Update | None = None
@@ -166,3 +175,4 @@ class Rules(msgspec.Struct, frozen=True):
     present: Present | None = None
     before_list: BeforeList | None = None
     check_bulk: CheckBulk | None = None
+    actions: Mapping[str, Act] = {}

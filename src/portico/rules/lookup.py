@@ -41,7 +41,9 @@ def visible(tx: Transaction, context: Context, resource: str, object_id: str) ->
     Raises:
         NotFound: there is none, or none for this caller: both look the same.
     """
-    row = get(tx, resource, object_id)
-    if not context.policy.sees(tx, context, resource, row):
+    condition = context.policy.visible(tx.tables, context, resource)
+    # One statement finds it and asks whether it may be seen: what may not takes as long as what is not there.
+    row = tx.get(resource, object_id) if condition is None else tx.get_visible(resource, object_id, condition)
+    if row is None:
         raise missing(resource, object_id)
     return row

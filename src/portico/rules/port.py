@@ -10,7 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from portico.errors import BadRequest, Conflict, NotFound
+from portico.errors import BadRequest, Conflict
 from portico.model import dhcp_option
 from portico.model.address import host_name, read_interface
 from portico.model.show import show
@@ -46,6 +46,7 @@ def create(tx: Transaction, context: Context, body: Row) -> Row:
     }
     row["mac_address"] = _mac(tx, context, row, body.get("mac_address"))
     subnets = _subnets(tx, parent)
+    _check_subnets(tx, context, subnets, body.get("fixed_ips") or [])
     chosen = fixed_ip.choose(tx, row, subnets, body.get("fixed_ips"))
     row["fixed_ips"] = fixed_ip.record(tx, row["id"], chosen)
     row["ip_allocation"] = fixed_ip.allocation(row["fixed_ips"])
@@ -145,7 +146,7 @@ def _set_security(tx: Transaction, context: Context, row: Row, given: Row, paren
         enabled = not trusted and parent["port_security_enabled"]
     row["port_security_enabled"] = enabled
     if given.get("security_groups") is not None:
-        row["security_groups"] = _groups(tx, given["security_groups"])
+        row["security_groups"] = _groups(tx, context, given["security_groups"])
     elif enabled and not trusted:
         row["security_groups"] = [security_group.ensure_default(tx, context, row["project_id"])]
     else:
@@ -154,12 +155,20 @@ def _set_security(tx: Transaction, context: Context, row: Row, given: Row, paren
     _check_security(row, given)
 
 
-def _groups(tx: Transaction, ids: Sequence[str]) -> list[str]:
+def _groups(tx: Transaction, context: Context, ids: Sequence[str], kept: Sequence[str] = ()) -> list[str]:
+    """Return the ids of groups once each; who asks must see those that the port has not got (`kept`) already."""
     unique = list(dict.fromkeys(ids))
-    missing = set(unique) - {row["id"] for row in tx.get_many("security_group", unique)}
-    if missing:
-        raise NotFound(f"Security group {min(missing)} does not exist.", type="SecurityGroupNotFound")
+    for group_id in sorted(set(unique) - set(kept)):
+        lookup.visible(tx, context, "security_group", group_id)
     return unique
+
+
+def _check_subnets(tx: Transaction, context: Context, subnets: Sequence[Row], wanted: Sequence[Row]) -> None:
+    """Refuse subnets of other networks that who asks may not see, as if they were not there."""
+    known = {subnet["id"] for subnet in subnets}
+    for item in wanted:
+        if item.get("subnet_id") and item["subnet_id"] not in known:
+            lookup.visible(tx, context, "subnet", item["subnet_id"])
 
 
 def _pairs(row: Row, pairs: Sequence[Row]) -> list[Row]:
@@ -234,11 +243,11 @@ def update(tx: Transaction, context: Context, row: Row, changes: Row) -> Row:
     if changes.get("dns_name"):
         after["dns_name"] = _dns_name(changes["dns_name"], lookup.get(tx, "network", row["network_id"]), context)
     _update_mac(tx, context, row, changes, after)
-    _update_addresses(tx, row, changes, after)
+    _update_addresses(tx, context, row, changes, after)
     if "extra_dhcp_opts" in changes:
         after["extra_dhcp_opts"] = _options([*row["extra_dhcp_opts"], *(changes["extra_dhcp_opts"] or [])])
     if "security_groups" in changes:
-        after["security_groups"] = _groups(tx, changes["security_groups"] or [])
+        after["security_groups"] = _groups(tx, context, changes["security_groups"] or [], row["security_groups"])
     if "allowed_address_pairs" in changes:
         after["allowed_address_pairs"] = _pairs(after, changes["allowed_address_pairs"] or [])
     _check_security(after, changes)
@@ -275,13 +284,14 @@ def _subnets(tx: Transaction, network: Row) -> list[Row]:
     return sorted(tx.find("subnet", network_id=network["id"]), key=lambda item: network["subnets"].index(item["id"]))
 
 
-def _update_addresses(tx: Transaction, row: Row, changes: Row, after: Row) -> None:
+def _update_addresses(tx: Transaction, context: Context, row: Row, changes: Row, after: Row) -> None:
     moved = after["mac_address"] != row["mac_address"]
     if "fixed_ips" not in changes and not moved:
         return
     subnets = _subnets(tx, lookup.get(tx, "network", row["network_id"]))
     automatic = {item["id"] for item in subnets if fixed_ip.is_automatic(item)}
     wanted: Sequence[Row] = (changes if "fixed_ips" in changes else row)["fixed_ips"] or []
+    _check_subnets(tx, context, subnets, wanted)
     none = not wanted
     if moved:
         # Addresses made of the old MAC address are made anew, also when the request repeats them.

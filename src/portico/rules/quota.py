@@ -11,7 +11,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from portico.errors import BadRequest, Forbidden, NotFound, OverQuota
+from portico.errors import BadRequest, NotFound, OverQuota
 from portico.model.converters import boolean
 from portico.model.show import show as shown
 from portico.rules.context import Context, Row
@@ -48,7 +48,6 @@ def check(tx: Transaction, context: Context, resource: str, project_id: str, add
 
 def list_all(tx: Transaction, context: Context) -> list[Row]:
     """Return the limits of every project that has limits of its own."""
-    _require_admin(context, "get_quota")
     quota = tx.tables.quota
     answer: dict[str, Row] = {}
     for row in tx.connection.execute(sa.select(quota).order_by(quota.c.project_id)):
@@ -59,25 +58,24 @@ def list_all(tx: Transaction, context: Context) -> list[Row]:
 
 def show(tx: Transaction, context: Context, project_id: str) -> Row:
     """Return the project's limits."""
-    _require_own(context, project_id, "get_quota")
-    return _limits(tx, context, project_id)
+    quota = tx.tables.quota
+    own = tx.connection.execute(sa.select(quota.c.resource, quota.c.limit).where(quota.c.project_id == project_id))
+    return {**context.limits.quotas, **{row.resource: row.limit for row in own}}
 
 
-def defaults(context: Context, project_id: str) -> Row:
+def defaults(context: Context) -> Row:
     """Return the limits of a project that has none of its own."""
-    _require_own(context, project_id, "get_quota")
     return dict(context.limits.quotas)
 
 
 def details(tx: Transaction, context: Context, project_id: str) -> Row:
     """Return limit, used and reserved per resource; nothing is ever reserved, creates count in their transaction."""
-    _require_own(context, project_id, "get_quota")
     usage = tx.tables.usage
     found = tx.connection.execute(sa.select(usage.c.resource, usage.c.used).where(usage.c.project_id == project_id))
     used = {row.resource: row.used for row in found}
     return {
         name: {"limit": limit, "used": used.get(name, 0), "reserved": 0}
-        for name, limit in _limits(tx, context, project_id).items()
+        for name, limit in show(tx, context, project_id).items()
     }
 
 
@@ -88,7 +86,6 @@ def update(tx: Transaction, context: Context, project_id: str, values: Row) -> R
         BadRequest: an unknown resource, no number from -1 to 2**31 - 1, or less than the project already has; a switch
             that is neither true nor false.
     """
-    _require_admin(context, "update_quota")
     limits = {name: _limit(context, name, value) for name, value in values.items() if name not in _SWITCHES}
     switches = {name: _switch(name, values[name]) for name in _SWITCHES if name in values}
     if not switches.get("force", False):
@@ -104,7 +101,7 @@ def update(tx: Transaction, context: Context, project_id: str, values: Row) -> R
     for name, limit in limits.items():
         tx.connection.execute(sa.delete(quota).where(quota.c.project_id == project_id, quota.c.resource == name))
         tx.connection.execute(quota.insert(), {"project_id": project_id, "resource": name, "limit": limit})
-    return _limits(tx, context, project_id)
+    return show(tx, context, project_id)
 
 
 def reset(tx: Transaction, context: Context, project_id: str) -> None:
@@ -113,7 +110,6 @@ def reset(tx: Transaction, context: Context, project_id: str) -> None:
     Raises:
         NotFound: it has no limits of its own.
     """
-    _require_admin(context, "delete_quota")
     gone = tx.connection.execute(sa.delete(tx.tables.quota).where(tx.tables.quota.c.project_id == project_id))
     if gone.rowcount == 0:
         raise NotFound(f"Quota for project {project_id} could not be found.", type="TenantQuotaNotFound")
@@ -124,12 +120,6 @@ def asking_project(context: Context, word: str) -> Row:
     if not context.project_id:
         raise BadRequest("Tenant-id was missing from quota request.", type="QuotaMissingTenant")
     return {word: {f"{word}_id": context.project_id}}
-
-
-def _limits(tx: Transaction, context: Context, project_id: str) -> dict[str, int]:
-    quota = tx.tables.quota
-    own = tx.connection.execute(sa.select(quota.c.resource, quota.c.limit).where(quota.c.project_id == project_id))
-    return {**context.limits.quotas, **{row.resource: row.limit for row in own}}
 
 
 def _switch(name: str, value: Any) -> bool:
@@ -156,13 +146,3 @@ def _limit(context: Context, name: str, value: Any) -> int:
             type="HTTPBadRequest",
         )
     return number
-
-
-def _require_admin(context: Context, rule: str) -> None:
-    if not context.is_admin:
-        raise Forbidden(f"rule:{rule} is disallowed by policy", type="PolicyNotAuthorized")
-
-
-def _require_own(context: Context, project_id: str, rule: str) -> None:
-    if project_id != context.project_id:
-        _require_admin(context, rule)

@@ -118,7 +118,7 @@ def page(
 def _sortable(tables: Tables, resource: str, name: str, query: Query) -> sa.ColumnElement[Any]:
     """Return what stands for an attribute in an order.
 
-    NULL sorts as the empty string, so that databases agree and a marker with NULL has a place. SQL has no < for booleans.
+    NULL sorts as the empty string, so that databases agree and a marker with NULL has a place; booleans are numbers.
     """
     table = tables.of[resource]
     if name not in table.c:

@@ -45,6 +45,14 @@ class Transaction:
         row = self.connection.execute(select.by_id(table), {"key": object_id}).first()
         return dict(row._mapping) if row is not None else None
 
+    def get_visible(self, resource: str, object_id: str, visible: sa.ColumnElement[bool]) -> Row | None:
+        """Return the object if it meets the condition `visible`, or None."""
+        if "\x00" in object_id:
+            return None
+        statement = select.by_id(self.tables.of[resource]).where(visible)
+        row = self.connection.execute(statement, {"key": object_id}).first()
+        return dict(row._mapping) if row is not None else None
+
     def get_many(self, resource: str, ids: Sequence[str]) -> list[Row]:
         """Return those of the objects that exist, in any order."""
         table = self.tables.of[resource]
