@@ -12,6 +12,7 @@ import ipaddress
 import re
 from collections.abc import Sequence
 
+from portico.agent import addresses
 from portico.hoststate import Dhcp, DhcpOption, DhcpSubnet, Lease
 from portico.model.address import host_name
 
@@ -67,7 +68,11 @@ def config(dhcp: Dhcp, leases: Sequence[Lease], *, run_dir: str, state_dir: str,
 
 
 def fault(item: Dhcp | Lease) -> str:
-    """Return which text of `item` would not stay where it is written in these files; empty if all do."""
+    """Return which text of `item` is no address, or would not stay where these files have it; empty if all is well."""
+    try:
+        _check_addresses(item)
+    except ValueError as error:
+        return str(error)
     if isinstance(item, Dhcp):
         return "" if _WORD.fullmatch(item.domain) else f"domain {item.domain!a} is not one word"
     if not _WORD.fullmatch(item.hostname):
@@ -78,6 +83,26 @@ def fault(item: Dhcp | Lease) -> str:
         if not option.value.isprintable():
             return f"value of DHCP option {option.name}: {option.value!a} is not one line"
     return ""
+
+
+def _check_addresses(item: Dhcp | Lease) -> None:
+    """Raise ValueError for the first thing that should be an address and is not."""
+    addresses.mac(item.mac, "mac")
+    if isinstance(item, Lease):
+        for number, address in enumerate(item.addresses):
+            addresses.address(address, f"addresses[{number}]")
+        return
+    for number, subnet in enumerate(item.subnets):
+        name = f"subnets[{number}]"
+        addresses.network(subnet.cidr, f"{name}.cidr")
+        single = {"server": subnet.server, "gateway": subnet.gateway}
+        single |= {f"dns_servers[{at}]": address for at, address in enumerate(subnet.dns_servers)}
+        single |= {f"routes[{at}].nexthop": route.nexthop for at, route in enumerate(subnet.routes)}
+        for attribute, text in single.items():
+            if text is not None:
+                addresses.address(text, f"{name}.{attribute}")
+        for at, route in enumerate(subnet.routes):
+            addresses.network(route.destination, f"{name}.routes[{at}].destination")
 
 
 def network_of(text: str) -> str:

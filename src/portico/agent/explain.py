@@ -84,8 +84,10 @@ def _rows(
         for key in sorted(keys):
             rows += _compare(name, planned.get(key), found.get(key))
             rows += [Row(name, trouble.reason, ABSENT, same=False) for at, trouble in troubles.items() if at == key]
-    if isinstance(vif, Vif) and (piece := parts.fragment(vif, wanted)) is not None:
+    pieces, faults = parts.fragments(wanted, [f"vif/{port_id}"])
+    for piece in pieces.values():
         rows += _filter(wanted, owner.port_link(port_id), piece)
+    rows += [Row("filter", fault, ABSENT, same=False) for fault in faults.values()]
     rows.append(_host_end(host, vif.link_name if isinstance(vif, Vif) else owner.host_link(port_id)))
     return rows
 

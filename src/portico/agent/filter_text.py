@@ -37,9 +37,9 @@ def compare(wanted: Wanted, link: str, piece: Fragment) -> list[Text]:
     The chains that every packet passes, those of the port's groups, the port's elements, and the members of groups
     that its rules name.
     """
-    pieces = {key: parts.fragment(item, wanted) for key, item in wanted.objects.items()}
+    pieces, _ = parts.fragments(wanted, wanted.objects)
     rules = ruleset.Ruleset()
-    rules.change({key: piece for key, piece in pieces.items() if piece is not None})
+    rules.change(pieces)
     nft = Nft()
     try:
         actual = nft.tables(ruleset.TABLES)

@@ -12,14 +12,13 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
-from portico.agent import owner, rules
+from portico.agent import addresses, owner, rules
+from portico.agent.addresses import Net
 from portico.agent.delta import Wanted
 from portico.hoststate import Bridge, Dhcp, Group, HostObject, Member, Vif
-
-Net = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 TRACKED = 0x10000
 INVALID = 0x20000
@@ -91,6 +90,21 @@ def fragment(item: HostObject, wanted: Wanted) -> Fragment | None:
             return None
 
 
+def fragments(wanted: Wanted, keys: Collection[str]) -> tuple[dict[str, Fragment], dict[str, str]]:
+    """Return what the wanted objects under `keys` add, and what is wrong with those that no rules can be made of."""
+    pieces = {}
+    faults = {}
+    for key in keys:
+        try:
+            piece = fragment(wanted.objects[key], wanted) if key in wanted.objects else None
+        except ValueError as error:
+            faults[key] = f"{key}: {error}"
+            continue
+        if piece is not None:
+            pieces[key] = piece
+    return pieces, faults
+
+
 def policy_chain(direction: str, groups: tuple[str, ...]) -> str:
     """Return the name of the chain for ports in exactly these groups."""
     return f"{direction}-{hashlib.sha256(' '.join(groups).encode()).hexdigest()[:16]}"
@@ -158,11 +172,18 @@ def _port_fragment(vif: Vif, zone: int) -> Fragment:
 
 
 def sources(vif: Vif) -> list[tuple[str, Net]]:
-    """Return what a guarded port may send from: what it was given, and the link-local address of each MAC address."""
+    """Return what a guarded port may send from: what it was given, and the link-local address of each MAC address.
+
+    Raises:
+        ValueError: an address in it is not one.
+    """
     if vif.guard is None:
         return []
-    given = [(source.mac.lower(), ipaddress.ip_network(source.cidr, strict=False)) for source in vif.guard.sources]
-    macs = sorted({vif.mac.lower(), *(mac for mac, _ in given)})
+    given = [
+        (addresses.mac(source.mac, f"{name}.mac"), addresses.network(source.cidr, f"{name}.cidr"))
+        for name, source in ((f"guard.sources[{number}]", each) for number, each in enumerate(vif.guard.sources))
+    ]
+    macs = sorted({addresses.mac(vif.mac, "mac"), *(mac for mac, _ in given)})
     return given + [(mac, ipaddress.ip_network(f"{link_local(mac)}/128")) for mac in macs]
 
 
@@ -186,18 +207,19 @@ def literal(container: str, net: Net) -> str:
 
 
 def _group_fragment(group: Group) -> Fragment:
-    chains = {}
-    for direction in ("ingress", "egress"):
-        mine = [rule for rule in group.rules if rule.direction == direction]
-        chains[group_chain(direction, group.group_id)] = tuple(
-            dict.fromkeys(line for rule in mine for line in rules.lines(rule))
-        )
+    lines: dict[str, dict[str, None]] = {"ingress": {}, "egress": {}}
+    for number, rule in enumerate(group.rules):
+        try:
+            lines[rule.direction] |= dict.fromkeys(rules.lines(rule))
+        except ValueError as error:
+            raise ValueError(f"rules[{number}].{error}") from error
+    chains = {group_chain(direction, group.group_id): tuple(found) for direction, found in lines.items()}
     remotes = frozenset(rule.remote_group_id for rule in group.rules if rule.remote_group_id is not None)
     return Fragment(chains=chains, members=remotes, stateful=group.stateful)
 
 
 def _member_fragment(member: Member, zone: int) -> Fragment:
-    net = ipaddress.ip_network(member.cidr, strict=False)
+    net = addresses.network(member.cidr, "cidr")
     family = str(net.version)
     scope = f"{zone:#x}"
     remote = frozenset({member.group_id})

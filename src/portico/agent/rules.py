@@ -7,11 +7,12 @@ the text; `fitting` and `admits_remote` judge those that were let in before the 
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 
+from portico.agent import addresses
+from portico.agent.addresses import Address
 from portico.hoststate import Rule
 
 ICMP = 1
@@ -26,8 +27,6 @@ ZONE_MASK = 0xFFFF
 
 YES = {"egress": "goto receive", "ingress": "accept"}
 """The verdict that lets a packet through in a direction: what may be sent is still to be received."""
-
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +57,7 @@ def lines(rule: Rule) -> list[str]:
     """Return the statements of a rule; a rule with a remote group needs two, for its addresses and its ranges.
 
     Raises:
-        ValueError: the remote is not a CIDR.
+        ValueError: the remote is not a CIDR, or not of the rule's IP version.
     """
     family, word = ("4", "ip") if rule.ethertype == "IPv4" else ("6", "ip6")
     match = _protocol(rule, word)
@@ -69,7 +68,10 @@ def lines(rule: Rule) -> list[str]:
         return [f"ether type {word} {key} @{name}{match} {YES[rule.direction]}" for name in names]
     remote = ""
     if rule.remote_cidr is not None:
-        remote = f" {word} {side} {ipaddress.ip_network(rule.remote_cidr, strict=False)}"
+        net = addresses.network(rule.remote_cidr, "remote_cidr")
+        if str(net.version) != family:
+            raise ValueError(f"remote_cidr {rule.remote_cidr!a} is not of the rule's ethertype, {rule.ethertype}")
+        remote = f" {word} {side} {net}"
     return [f"ether type {word}{remote}{match} {YES[rule.direction]}"]
 
 
@@ -82,7 +84,10 @@ def admits_remote(rule: Rule, remote: Address, is_member: Callable[[str, Address
     """Return whether a rule lets connections with `remote` through; `is_member` answers for a remote group."""
     if rule.remote_group_id is not None:
         return is_member(rule.remote_group_id, remote)
-    return rule.remote_cidr is None or remote in _network(rule.remote_cidr)
+    if rule.remote_cidr is None:
+        return True
+    net = _network(rule.remote_cidr)
+    return net is not None and remote in net
 
 
 def _protocol(rule: Rule, word: str) -> str:
@@ -115,8 +120,12 @@ def _fits(rule: Rule, flow: Flow) -> bool:
 
 
 @lru_cache(maxsize=1024)
-def _network(cidr: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
-    return ipaddress.ip_network(cidr, strict=False)
+def _network(cidr: str) -> addresses.Net | None:
+    """Return a network; None for what is none, which has nobody in it: that is told where rules are made of it."""
+    try:
+        return addresses.network(cidr, "remote_cidr")
+    except ValueError:
+        return None
 
 
 def _admits_protocol(rule: Rule, flow: Flow, version: int) -> bool:

@@ -3,18 +3,23 @@
 
 The kernel lets every packet of a tracked connection pass. So when a rule, a member of a remote group or a port goes,
 the connections that it alone had let in must be cut, and no others.
+
+An address in the wanted state that is none is the trouble of its object (see `fragment`), for which nothing changes in
+the rules. Here it belongs to nobody: connections of others are judged as ever, and those of its port left alone.
 """
 
 from __future__ import annotations
 
 import ipaddress
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property, partial
 
-from portico.agent import rules
+from portico.agent import addresses, rules
+from portico.agent.addresses import Address, Net
 from portico.agent.delta import Wanted
-from portico.agent.fragment import Fragment, Net, fragment, sources
+from portico.agent.fragment import Fragment, fragment, sources
 from portico.agent.rules import Flow
 from portico.hoststate import Group, Member, Rule, Vif
 
@@ -149,15 +154,17 @@ class Judge:
     def _owners(self) -> Addresses:
         found = Addresses()
         for vif in self._wanted.of(Vif):
-            for _, net in sources(vif):
-                found.add(self._wanted.zones.get(vif.network_id), net, vif)
+            with suppress(ValueError):
+                for _, net in sources(vif):
+                    found.add(self._wanted.zones.get(vif.network_id), net, vif)
         return found
 
     @cached_property
     def _members(self) -> Addresses:
         found = Addresses()
         for member in self._wanted.of(Member):
-            found.add((member.group_id, member.network_id), ipaddress.ip_network(member.cidr, strict=False))
+            with suppress(ValueError):
+                found.add((member.group_id, member.network_id), addresses.network(member.cidr, "cidr"))
         return found
 
     @cached_property
@@ -200,8 +207,8 @@ class Judge:
             return True
         return any(not set(lines) <= set(now.chains.get(name, ())) for name, lines in before.chains.items())
 
-    def _admits(self, fitting: Collection[tuple[Vif, Rule]], remote: rules.Address) -> bool:
-        def is_member(network_id: str, group_id: str, address: rules.Address) -> bool:
+    def _admits(self, fitting: Collection[tuple[Vif, Rule]], remote: Address) -> bool:
+        def is_member(network_id: str, group_id: str, address: Address) -> bool:
             return bool(self._members.having((group_id, network_id), address.packed))
 
         return any(rules.admits_remote(rule, remote, partial(is_member, vif.network_id)) for vif, rule in fitting)

@@ -158,3 +158,13 @@ def test_a_range_decides_where_nobody_has_the_address_itself() -> None:
 def test_without_memory_of_what_was_in_force_everything_is_judged() -> None:
     judge = Judge(state(Group("g", ()), vif(1, "g")), None, {})
     assert judge.is_unwanted(tcp(1, 9, 80))
+
+
+def test_what_is_no_address_changes_nothing_for_the_connections_of_others() -> None:
+    faulty = Group("faulty", (Rule("ingress", "IPv4", remote_cidr="any"), Rule("ingress", "IPv4", 6, 80, 80)))
+    bad = Vif("bad", "n1", MAC, 1500, "pv", guard=Guard((Source(MAC, "10.0.0.3/32"), Source(MAC, "10.0.0.4/33")), ()))
+    wanted = state(Group("g", (ANY,)), faulty, bad, Member("g", "n1", "x"), vif(1, "g"), vif(2, "faulty"))
+    judge = Judge(wanted, None, {})
+    assert judge.is_unwanted(tcp(9, 1, 80)) and not judge.is_unwanted(tcp(1, 9, 80))
+    assert judge.is_unwanted(tcp(9, 2, 81)) and not judge.is_unwanted(tcp(9, 2, 80))
+    assert not judge.is_unwanted(tcp(9, 3, 80))

@@ -20,7 +20,7 @@ from portico.agent import filter_text, netlink, ruleset
 from portico.agent.delta import Delta, Forgotten, Trouble, Wanted
 from portico.agent.drivers.conntrack import Conntrack
 from portico.agent.drivers.libnftables import Nft, NftError
-from portico.agent.fragment import Fragment, fragment
+from portico.agent.fragment import Fragment, fragments
 from portico.agent.verdict import Judge
 
 GROUP_NFTABLES = 7
@@ -49,17 +49,8 @@ class FilterDriver:
     def plan(self, wanted: Wanted, keys: Collection[str]) -> tuple[dict[str, Any], dict[str, Trouble]]:
         """See Driver."""
         self._wanted = wanted
-        items: dict[str, Any] = {}
-        troubles = {}
-        for key in keys:
-            try:
-                piece = fragment(wanted.objects[key], wanted) if key in wanted.objects else None
-            except ValueError as error:
-                troubles[key] = Trouble(f"{key}: {error}")
-                continue
-            if piece is not None:
-                items[key] = piece
-        return items, troubles
+        items, faults = fragments(wanted, keys)
+        return items, {key: Trouble(fault) for key, fault in faults.items()}
 
     def read(self, keys: Collection[str] | None) -> dict[str, Any]:
         """See Driver."""

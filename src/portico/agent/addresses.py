@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Addresses in the wanted state, read: what is none is told with its attribute, its value and the rule. Pure.
+
+All raise ValueError, which is a trouble of the object that has the attribute, and of no other.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+Net = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+_MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
+
+
+def network(text: str, attribute: str) -> Net:
+    """Return the network that `text` names in CIDR notation; bits behind the prefix do not count."""
+    try:
+        return ipaddress.ip_network(text, strict=False)
+    except ValueError as error:
+        raise ValueError(f"{attribute} {text!a} is not an IPv4 or IPv6 network in CIDR notation") from error
+
+
+def address(text: str, attribute: str) -> Address:
+    """Return the IP address that `text` is."""
+    try:
+        return ipaddress.ip_address(text)
+    except ValueError as error:
+        raise ValueError(f"{attribute} {text!a} is not an IPv4 or IPv6 address") from error
+
+
+def mac(text: str, attribute: str) -> str:
+    """Return a MAC address in lower case."""
+    lower = text.lower()
+    if not _MAC.fullmatch(lower):
+        raise ValueError(f"{attribute} {text!a} is not a MAC address: six pairs of hexadecimal digits between colons")
+    return lower
