@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Mapping, Sequence
+from ipaddress import ip_address, ip_network
 from typing import Any
 
 import msgspec
@@ -192,8 +193,10 @@ class EngineCalls:
 
     def _request_address(self, endpoint: EngineEndpoint, wanted: Sequence[str], *, version6: bool) -> None:
         pools = [pool for pool in endpoint.network.pools if (":" in pool[1]) == version6]
+        address = next((item for item in wanted if (":" in item) == version6), "")
+        if address:  # it chooses the pool
+            pools = [pool for pool in pools if ip_address(address) in ip_network(pool[1])]
         if pools:
-            address = next((item for item in wanted if (":" in item) == version6), "")
             found = self.call("IpamDriver.RequestAddress", PoolID=pools[0][0], Address=address, Options=None)
             endpoint.addresses.append((pools[0][0], found["Address"]))
 

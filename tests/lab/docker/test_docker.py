@@ -190,6 +190,39 @@ def test_expose_opens_exactly_the_exposed_ports(site: DockerSite) -> None:
         site.api.delete("security_groups", closed["id"])
 
 
+def test_p_publishes_nothing_on_the_host_and_opens_the_inner_port_where_that_is_asked_for(site: DockerSite) -> None:
+    closed = site.api.create("security_groups", {"name": "closed"})
+    try:
+        site.create("blue", "--subnet", "10.1.0.0/24", "-o", "portico.security-groups=closed")
+        site.create(
+            "open", "--subnet", "10.2.0.0/24", "-o", "portico.security-groups=closed", "-o", "portico.expose=true"
+        )
+        serve = ("nc", "-ll", "-p", "80", "-e", "true")
+        for number, name in enumerate(("blue", "open"), 1):
+            address = f"10.{number}.0.5"
+            site.run(f"{name}-web", name, "-p", f"808{number}:80", "--ip", address, command=serve)
+            site.run(f"{name}-cli", name)
+            assert site.docker("port", f"{name}-web").out == ""
+            assert f":808{number} " not in site.host.run(["ss", "--listening", "--tcp", "--numeric"]).out
+        wait_until("an open port 80", lambda: site.serves("open-cli", "10.2.0.5", 80), 5)
+        assert not site.serves("blue-cli", "10.1.0.5", 80)
+    finally:
+        site.clear()
+        site.api.delete("security_groups", closed["id"])
+
+
+def test_two_subnets_of_one_ip_version_are_on_one_network(site: DockerSite) -> None:
+    """The second is for those that ask for an address of it; without routers neither knows a way to the other."""
+    site.create("blue", "--subnet", "10.1.0.0/24", "--subnet", "10.2.0.0/24", "--ipv6", "--subnet", "2001:db8:1::/64")
+    site.run("first", "blue")
+    for number in (5, 6):
+        site.run(f"second-{number}", "blue", "--ip", f"10.2.0.{number}")
+    assert site.network_settings("first", "blue")["IPAddress"].startswith("10.1.0.")
+    assert site.reaches("second-5", "10.2.0.6") and not site.reaches("first", "10.2.0.6")
+    assert site.reaches("first", site.network_settings("second-6", "blue")["GlobalIPv6Address"])
+    assert len(site.port_of("second-6", "blue")["fixed_ips"]) == 2
+
+
 def test_the_mtu_option_is_on_the_link(site: DockerSite) -> None:
     site.create("blue", "--subnet", "10.1.0.0/24", "-o", "com.docker.network.driver.mtu=1342")
     assert "mtu 1342" in site.docker("run", "--rm", "--network", "blue", IMAGE, "ip", "link", "show", "eth0").out
