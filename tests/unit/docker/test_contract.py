@@ -111,26 +111,6 @@ def test_several_subnets_are_on_one_network(engine: EngineCalls, api: InProcessA
     assert api.list("networks") == []
 
 
-@pytest.mark.parametrize("version6", [[], ["2001:db8:1::/64", "2001:db8:2::/64"]])
-def test_an_address_of_any_subnet_may_be_asked_for(engine: EngineCalls, api: InProcessApi, version6: list[str]) -> None:
-    network = engine.create_network("10.1.0.0/29", "10.2.0.0/29", version6=version6)
-    asked = ["10.2.0.5", *(["2001:db8:2::5"] if version6 else [])]
-    endpoint = engine.connect(network, *asked)
-    [port] = ports(api, ENDPOINT)
-    assert [item["ip_address"] for item in port["fixed_ips"]] == asked
-    assert endpoint.link == port["binding:vif_details"]["link_name"]
-    others = [engine.connect(network) for _ in range(5)]
-    assert {item.addresses[0][1] for item in others} == {f"10.1.0.{number}/29" for number in range(2, 7)}
-    with pytest.raises(CallFailed, match="No more IP addresses"):  # engines do not try the second subnet
-        engine.connect(network)
-    engine.connect(network, "10.2.0.6", *(["2001:db8:2::6"] if version6 else []))
-    for item in list(engine.endpoints.values()):
-        engine.disconnect(item)
-    assert ports(api, ENDPOINT) == ports(api, RESERVED) == []
-    with pytest.raises(CallFailed, match=r"10\.2\.0\.1 is the gateway"):
-        engine.connect(network, "10.2.0.1")
-
-
 def test_an_ip_range_bounds_what_containers_get_and_keeps_the_subnet(engine: EngineCalls, api: InProcessApi) -> None:
     network = engine.create_network("10.1.0.0/24", ip_range="10.1.0.128/30", gateway="10.1.0.129")
     found = {engine.connect(network).addresses[0][1] for _ in range(3)}

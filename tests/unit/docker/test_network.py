@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from portico.docker.record import ENDPOINT
+from portico.docker.record import ENDPOINT, RESERVED
 from portico.testing.docker_calls import CallFailed, EngineCalls
 from portico.testing.in_process import InProcessApi
 
@@ -82,6 +82,26 @@ def test_several_subnets_are_one_network_with_a_gateway_each(engine: EngineCalls
         engine.call("IpamDriver.ReleaseAddress", PoolID=pool[0], Address=address.partition("/")[0])
     engine.remove_network(network)
     assert api.list("networks") == api.list("ports") == []
+
+
+@pytest.mark.parametrize("version6", [[], ["2001:db8:1::/64", "2001:db8:2::/64"]])
+def test_an_address_of_any_subnet_may_be_asked_for(engine: EngineCalls, api: InProcessApi, version6: list[str]) -> None:
+    network = engine.create_network("10.1.0.0/29", "10.2.0.0/29", version6=version6)
+    asked = ["10.2.0.5", *(["2001:db8:2::5"] if version6 else [])]
+    endpoint = engine.connect(network, *asked)
+    [port] = api.list("ports", device_owner=ENDPOINT)
+    assert [item["ip_address"] for item in port["fixed_ips"]] == asked
+    assert endpoint.link == port["binding:vif_details"]["link_name"]
+    others = [engine.connect(network) for _ in range(5)]
+    assert {item.addresses[0][1] for item in others} == {f"10.1.0.{number}/29" for number in range(2, 7)}
+    with pytest.raises(CallFailed, match="No more IP addresses"):  # engines do not try the second subnet
+        engine.connect(network)
+    engine.connect(network, "10.2.0.6", *(["2001:db8:2::6"] if version6 else []))
+    for item in list(engine.endpoints.values()):
+        engine.disconnect(item)
+    assert api.list("ports", device_owner=[ENDPOINT, RESERVED]) == []
+    with pytest.raises(CallFailed, match=r"10\.2\.0\.1 is the gateway"):
+        engine.connect(network, "10.2.0.1")
 
 
 def test_a_pool_that_a_restart_lost_is_an_error_that_says_so(engine: EngineCalls) -> None:
