@@ -41,6 +41,7 @@ RESOURCES = {
     "port": "ports",
     "security_group": "security_groups",
     "security_group_rule": "security_group_rules",
+    "segment": "segments",
     "subnet": "subnets",
     "subnetpool": "subnetpools",
 }
@@ -70,6 +71,7 @@ SHIMS = frozenset(
         "revision-if-match",
         "sort-key-validation",
         "sorting",
+        "standard-attr-segment",
         "subnet_onboard",
         "subnetpool-prefix-ops",
         "tag-creation",

@@ -42,6 +42,7 @@ NEEDS: tuple[tuple[str, str, str, Test], ...] = (
     ("network", "vlan_transparent", "vlan-transparent", _has("vlan_transparent")),
     ("subnet", "enable_dhcp", "dhcp", _has("enable_dhcp")),
     ("subnet", "ipv6_ra_mode", "router-advertisements", _has("ipv6_ra_mode")),
+    ("subnet", "segment_id", "routed-segments", _has("segment_id")),
     ("port", "fixed_ips", "no-address", lambda row: row.get("fixed_ips") == []),
     ("port", "port_security_enabled", "port-security-off", _is("port_security_enabled", False)),
     ("port", "allowed_address_pairs", "address-pairs", _has("allowed_address_pairs")),

@@ -33,6 +33,7 @@ COLUMNS = {
         *("id", "security_group_id", "direction", "ethertype", "protocol", "port_range_min", "port_range_max"),
         *("remote_ip_prefix", "remote_group_id"),
     ),
+    "segment": ("id", "name", "network_id", "network_type"),
     "agent": ("id", "agent_type", "host", "alive", "admin_state_up"),
     "quota": (
         *("project_id", "network", "subnet", "subnetpool", "port"),

@@ -17,6 +17,7 @@ from portico.rules import (
     rbac_policy,
     security_group,
     security_group_rule,
+    segment,
     subnet,
     subnetpool,
 )
@@ -41,6 +42,7 @@ TABLE: Mapping[str, Rules] = {
         check_bulk=security_group_rule.check_bulk,
     ),
     "address_scope": Rules(address_scope.create, address_scope.update, address_scope.delete, address_scope.present),
+    "segment": Rules(segment.create, segment.update, segment.delete),
     "rbac_policy": Rules(rbac_policy.create, rbac_policy.update, rbac_policy.delete),
     "agent": Rules(update=agent.update, delete=agent.delete, present=agent.present),
 }

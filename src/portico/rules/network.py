@@ -7,7 +7,7 @@ import uuid
 
 from portico.errors import Conflict
 from portico.model.snapshot import DHCP_OWNER
-from portico.rules import address_scope, agent, availability_zone, mtu, port, quota, sharing, subnet
+from portico.rules import address_scope, agent, availability_zone, mtu, port, quota, segment, sharing, subnet
 from portico.rules.context import Context, Row
 from portico.store.sharing import EXTERNAL, SHARED
 from portico.store.transaction import Transaction
@@ -32,6 +32,7 @@ def create(tx: Transaction, context: Context, body: Row) -> Row:
     mtu.check(row, row["mtu"], [])
     context.broker.admit("network", None, row)
     made = tx.insert("network", row)
+    segment.attach(tx, made)
     for name, action in _SHARED_BY.items():
         if body.get(name):
             sharing.share(tx, "network", made, action)
@@ -76,5 +77,6 @@ def delete(tx: Transaction, context: Context, row: Row) -> None:
         port.remove(tx, item)
     for item in tx.find("subnet", network_id=row["id"]):
         subnet.remove(tx, item)
+    segment.detach(tx, row)
     sharing.forget(tx, "network", row["id"])
     tx.delete("network", row)

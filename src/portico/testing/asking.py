@@ -20,6 +20,7 @@ from portico.testing.world import (
 )
 
 _GROUP = object_id("security_group", 0)
+_ADDRESS_GROUP = object_id("address_group", 0)
 _ADDRESS = [{"subnet_id": object_id("subnet", 4), "ip_address": "192.0.2.10"}]
 
 # feature -> (resource, attribute, what is asked for besides)
@@ -30,7 +31,9 @@ _ASKING: dict[str, tuple[tuple[str, str, dict[str, Any]], ...]] = {
     "security-groups": (("port", "security_groups", {"security_groups": [_GROUP]}),),
     "stateless-groups": (("security_group", "stateful", {"stateful": False}),),
     "remote-groups": (("security_group_rule", "remote_group_id", {"remote_group_id": _GROUP}),),
-    "remote-address-groups": (("security_group_rule", "remote_address_group_id", {"remote_address_group_id": _GROUP}),),
+    "remote-address-groups": (
+        ("security_group_rule", "remote_address_group_id", {"remote_address_group_id": _ADDRESS_GROUP}),
+    ),
     "dhcp": (("subnet", "enable_dhcp", {"enable_dhcp": True}),),
     "router-advertisements": (("subnet", "ipv6_ra_mode", {"ipv6_ra_mode": "slaac"}),),
     "dhcp-options": (("port", "extra_dhcp_opts", {"extra_dhcp_opts": [{"opt_name": "mtu", "opt_value": "1400"}]}),),
@@ -40,6 +43,7 @@ _ASKING: dict[str, tuple[tuple[str, str, dict[str, Any]], ...]] = {
         ("port", "admin_state_up", {"admin_state_up": False}),
         ("network", "admin_state_up", {"admin_state_up": False}),
     ),
+    "routed-segments": (("subnet", "segment_id", {"segment_id": object_id("subnet", 4)}),),
     "steady-link": (("port", "propagate_uplink_status", {"propagate_uplink_status": False}),),
     "vlan-transparent": (("network", "vlan_transparent", {"vlan_transparent": True}),),
 }
@@ -80,4 +84,4 @@ def _plain(resource: str) -> dict[str, Any]:
         case "security_group":
             return {"id": _GROUP, "stateful": True}
         case _:
-            return rule_row(PutRule(0, 0), None)
+            return rule_row(PutRule(0, 0))

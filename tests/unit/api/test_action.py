@@ -158,7 +158,6 @@ def test_extensions_are_listed_and_shown(api: Asker, registry: Registry) -> None
         ("ports", "trunk_details", {}),
         ("ports", "hints", None),
         ("subnets", "service_types", []),
-        ("subnets", "segment_id", None),
         ("subnetpools", "address_scope_id", None),
         ("security-group-rules", "remote_address_group_id", None),
     ],

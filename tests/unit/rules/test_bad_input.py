@@ -117,6 +117,8 @@ def ids(lasting_store: Store, context: Context) -> dict[str, str]:
         make(tx, "security_group_rule", security_group_id=made["security_group"], direction="ingress",
              ethertype="IPv4", protocol=None, port_range_min=None, port_range_max=None, remote_ip_prefix=None,
              remote_group_id=None)  # fmt: skip
+        (segment,) = tx.find("segment", network_id=made["network"])
+        made["segment"] = segment["id"]
         make(tx, "rbac_policy", object_type="network", object_id=made["network"], action="access_as_shared",
              target_tenant="blue")  # fmt: skip
     return made

@@ -81,7 +81,7 @@ def test_a_new_database_is_the_same_whether_made_or_migrated(
     other.close()
 
 
-def test_the_links_of_ports_made_earlier_follow_what_carries_them(tmp_path: Path, registry: Registry) -> None:
+def test_what_was_made_earlier_gets_what_came_with_segments_and_links(tmp_path: Path, registry: Registry) -> None:
     store = Store(f"sqlite:///{tmp_path}/migrated.db", registry)
     config = Config()
     config.set_main_option("script_location", str(schema.MIGRATIONS))
@@ -89,10 +89,18 @@ def test_the_links_of_ports_made_earlier_follow_what_carries_them(tmp_path: Path
         config.attributes |= {"connection": connection, "metadata": store.tables.metadata}
         command.upgrade(config, "0002")
         connection.exec_driver_sql("INSERT INTO port (id) VALUES ('p1')")
+        for number in (1, 2):
+            row = {"id": f"n{number}", "project_id": "red", "revision_number": number, "created_at": "early",
+                   "updated_at": "late", "provider:network_type": "local"}  # fmt: skip
+            connection.execute(sa.insert(sa.table("network", *map(sa.column, row))), row)
     schema.upgrade(store)
     with store.read() as tx:
-        row = tx.get("port", "p1")
-        assert row is not None and row["propagate_uplink_status"] is True
+        port, segments = tx.get("port", "p1"), tx.find("segment", network_type="local")
+    assert port is not None and port["propagate_uplink_status"] is True
+    segments.sort(key=lambda row: row["network_id"])
+    assert [(row["network_id"], row["revision_number"]) for row in segments] == [("n1", 1), ("n2", 2)]
+    assert {(row["project_id"], row["created_at"], row["description"]) for row in segments} == {("red", "early", "")}
+    assert len({row["id"] for row in segments}) == 2
     store.close()
 
 
