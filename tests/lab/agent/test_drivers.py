@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -24,11 +25,37 @@ from portico.testing.lab import namespaces as ns
 pytestmark = pytest.mark.lab
 
 
+RUN_DIR, STATE_DIR = Path("/run/portico"), Path("/var/lib/portico")
+KEEPER = f"""
+import sys
+from pathlib import Path
+from portico.agent.servers import Servers
+servers = Servers("portico", run_dir=Path("{RUN_DIR}"), state_dir=Path("{STATE_DIR}"))
+sys.stdin.read()
+for short in servers.known():
+    servers.end(short)
+"""
+
+
+class KeptServers(Servers):
+    """Servers that end with this process, however it ends: the lab's end does not reach what is started from here."""
+
+    _keeper: subprocess.Popen[bytes] | None = None
+
+    def start(self, short: str, config: str) -> None:
+        if self._keeper is None:
+            self._keeper = subprocess.Popen([sys.executable, "-c", KEEPER], stdin=subprocess.PIPE)
+        super().start(short, config)
+
+    def close(self) -> None:
+        if self._keeper is not None:
+            self._keeper.communicate()
+
+
 class TestDriversOnTheKernel(DriverSuite):
     """One lab host stands for our namespace, another for the host's.
 
-    DHCP servers are started by this process, not by one of the lab: they are told by its process ids, and ended at the
-    end.
+    DHCP servers are started by this process, not by one of the lab, and go by its process ids: hence its own /proc.
     """
 
     @pytest.fixture(autouse=True)
@@ -38,9 +65,7 @@ class TestDriversOnTheKernel(DriverSuite):
             for name in tap_names():
                 host.run(["ip", "tuntap", "add", name, "mode", "tap"])
             ours.call(lambda: ns.mount("proc", "/proc", "proc"))
-            servers = ours.call(
-                lambda: Servers("portico", run_dir=Path("/run/portico"), state_dir=Path("/var/lib/portico"))
-            )
+            servers = ours.call(lambda: KeptServers("portico", run_dir=RUN_DIR, state_dir=STATE_DIR))
             netns = os.open(f"/proc/{host.pid}/ns/net", os.O_RDONLY)
             netfilter = ours.call(lambda: netlink.Socket(netlink.NETFILTER))
             self._site = Site(
@@ -58,8 +83,7 @@ class TestDriversOnTheKernel(DriverSuite):
             try:
                 yield
             finally:
-                for short in ours.call(servers.known):
-                    ours.call(partial(servers.end, short))
+                servers.close()
                 os.close(netns)
 
     def site(self) -> Site:
