@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import pytest
 
+from portico.errors import PreconditionFailed
 from portico.testing.docker_site import DockerSite
 from portico.testing.lab import IMAGE, wait_until
 
@@ -163,6 +164,10 @@ def test_an_adopted_port_gives_its_mac_and_address_and_is_given_back(site: Docke
         site.docker(*words)
         assert mine["mac_address"] in site.execute("web", "ip", "link", "show", "eth0").out
         assert site.reaches("cli", "10.5.0.50")
+        with pytest.raises(PreconditionFailed, match="current revision is"):
+            site.api.update("ports", mine["id"], {"device_id": "of another host"}, mine["revision_number"])
+        with pytest.raises(PreconditionFailed, match="current revision is"):
+            site.api.delete("ports", mine["id"], mine["revision_number"])
         site.docker("rm", "-f", "web")
         [after] = site.api.list("ports", id=mine["id"])
         assert (after["binding:host_id"], after["device_id"], after["device_owner"]) == ("", "", "")
