@@ -5,15 +5,17 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
-CODE := $(foreach folder,src tests bench scripts demo,$(if $(shell find $(folder) -name "*.py" 2>/dev/null),$(folder)))
+CODE := $(foreach folder,src tests bench scripts demo conformance,$(if $(shell find $(folder) -name "*.py" 2>/dev/null),$(folder)))
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
+CONFORMANCE := .venv-conformance
 COMPILE := CUSTOM_COMPILE_COMMAND="make locks" $(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe \
 	--strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host
 
 .DEFAULT_GOAL := help
 # The targets of `test` need what those before them made, and would measure each other.
 .NOTPARALLEL:
-.PHONY: help venv packages lint types imports unit unit-postgresql lab test-stock-kernel compat test demo bench locks format clean
+.PHONY: help venv packages lint types imports unit unit-postgresql lab test-stock-kernel compat conformance-venv \
+	test demo bench locks format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' Makefile
@@ -28,6 +30,15 @@ $(VENV)/stamp: requirements.lock requirements-dev.lock pyproject.toml
 	$(PIP) install --quiet --require-hashes -r requirements-dev.lock; \
 	$(PIP) install --quiet --no-deps --no-build-isolation --editable .; \
 	cat $^ > $@; fi
+
+conformance-venv: $(CONFORMANCE)/stamp ## make .venv-conformance: a Keystone and OpenStack's API tests
+
+$(CONFORMANCE)/stamp: conformance/requirements.lock
+	@if cmp -s $< $@; then touch $@; else \
+	set -e; rm -rf $(CONFORMANCE); $(PYTHON) -m venv $(CONFORMANCE); \
+	echo "conformance-venv: installing the locked packages"; \
+	$(CONFORMANCE)/bin/python -m pip --disable-pip-version-check --no-input install --quiet --no-compile --require-hashes -r $<; \
+	cp $< $@; fi
 
 packages: ## install the Debian packages that tests and the demo need
 	@bash scripts/packages.sh
@@ -65,14 +76,15 @@ demo: packages venv ## containers and a VM on Portico networks, with a table of 
 bench: packages venv ## the figures of docs/performance.md
 	$(BIN)/python -m bench
 
-locks: venv ## write the lock files anew from pyproject.toml
+locks: venv ## write the lock files anew
 	$(COMPILE) --upgrade -o requirements.lock pyproject.toml
 	$(COMPILE) --upgrade --extra dev -c requirements.lock -o requirements-dev.lock pyproject.toml
+	$(COMPILE) --upgrade -o conformance/requirements.lock conformance/requirements.in
 
 format: venv ## let ruff format the code
 	$(BIN)/ruff format $(CODE)
 	$(BIN)/ruff check --select I --fix $(CODE)
 
 clean: ## remove what these targets made
-	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(CONFORMANCE) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +

@@ -13,7 +13,11 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 SOURCE = sorted((ROOT / "src").rglob("*.py"))
-CODE = sorted(path for folder in ("src", "tests", "bench", "scripts", "demo") for path in (ROOT / folder).rglob("*.py"))
+CODE = sorted(
+    path
+    for folder in ("src", "tests", "bench", "scripts", "demo", "conformance")
+    for path in (ROOT / folder).rglob("*.py")
+)
 FORBIDDEN_NAMES = {"utils", "common", "helper", "helpers", "base", "manager"}
 # A migration is a list of statements, and stays as it was written.
 MIGRATIONS = ROOT / "src/portico/store/migrations"
@@ -101,7 +105,7 @@ def locked() -> dict[str, str]:
 
 
 def test_the_lock_names_no_host_and_no_path() -> None:
-    for lock in ("requirements.lock", "requirements-dev.lock"):
+    for lock in ("requirements.lock", "requirements-dev.lock", "conformance/requirements.lock"):
         found = re.findall(
             r".*(?:https?://|file:/|--(?:extra-)?index-url|--find-links|--trusted-host).*", (ROOT / lock).read_text()
         )
@@ -127,7 +131,7 @@ def test_an_installation_weighs_less_than_80_megabytes() -> None:
     assert sum(sizes.values()) + own < 80 * MEGABYTE, sorted(sizes.items(), key=lambda kv: -kv[1])[:5]
 
 
-@pytest.mark.parametrize("folder", ["src", "tests", "bench", "demo", "docs"])
+@pytest.mark.parametrize("folder", ["src", "tests", "bench", "demo", "conformance", "docs"])
 def test_no_file_names_a_path_of_somebodys_machine(folder: str) -> None:
     paths = re.compile(r"/wo[r]k/(?:main|shared|brief)|/root/\.|/home/[a-z]+/|/opt/(?:pypi|wheels)")
     text = [
