@@ -143,3 +143,32 @@ def test_the_sdk_binds_a_port_and_reads_how_it_is_reached(sdk: Any) -> None:
     assert (port.binding_vif_type, port.binding_vif_details["tap_name"]) == ("tap", "tap-x")
     sdk.delete_port(port)
     sdk.delete_network(network)
+
+
+def test_the_sdk_moves_a_port_from_host_to_host(sdk: Any) -> None:
+    network = sdk.create_network(name="moving")
+    port = sdk.create_port(network_id=network.id, device_owner="compute:nova", binding_host_id="h1")
+    assert port.data_plane_status is None and port.propagate_uplink_status is True
+    made = sdk.create_port_binding(port, host="h2", profile={"migrating_to": "h2"})
+    assert (made.status, made.vif_type, made.vif_details["tap_name"]) == ("INACTIVE", "tap", f"tap{port.id[:11]}")
+    assert [item.host for item in sdk.port_bindings(port, status="ACTIVE")] == ["h1"]
+    assert sdk.activate_port_binding(port, "h2").status == "ACTIVE"
+    assert sdk.get_port(port).binding_host_id == "h2"
+    sdk.delete_port_binding(port, "h1", ignore_missing=False)
+    assert [(item.host, item.status) for item in sdk.port_bindings(port)] == [("h2", "ACTIVE")]
+    with pytest.raises(NotFoundException):
+        sdk.delete_port_binding(port, "h1", ignore_missing=False)
+    sdk.delete_port(port)
+    sdk.delete_network(network)
+
+
+def test_the_sdk_names_a_networks_segment(sdk: Any) -> None:
+    network = sdk.create_network(name="racks")
+    (segment,) = sdk.segments(network_id=network.id)
+    assert (segment.name, segment.network_type, segment.physical_network) == (None, "local", None)
+    assert sdk.update_segment(segment, name="rack 1").name == "rack 1"
+    assert sdk.find_segment("rack 1").id == segment.id
+    with pytest.raises(ConflictException, match="cannot be deleted"):
+        sdk.delete_segment(segment)
+    sdk.delete_network(network)
+    assert sdk.find_segment("rack 1") is None
