@@ -23,6 +23,9 @@ PLUGS = ("tap", "veth")
 # The name of a port's tap when the request chooses none, as Nova makes it: of the first eleven letters of the id.
 OWN_TAP = re.compile(r"tap[0-9a-f]{8}-[0-9a-f]{2}")
 
+# Device owners (their beginnings) whose ports may be on their way from host to host: Nova's and Manila's.
+MOVABLE = ("compute:", "manila:")
+
 # Attributes whose change means that the port is bound anew.
 ATTRIBUTES = ("binding:host_id", "binding:profile", "binding:vnic_type")
 # Attributes that tell what a bound port is on its host; while they and `make_tap` stay, so does its status.
@@ -127,7 +130,9 @@ def _is_same(before: Row, after: Row) -> bool:
 
 
 def others(port: Row) -> list[Row]:
-    """Return a port's inactive bindings but one to the host that has it now: a host has one binding of a port."""
+    """Return the inactive bindings that a port keeps: not one to the host that has it now, none if it cannot move."""
+    if not port["device_owner"].startswith(MOVABLE):
+        return []
     return [item for item in port["inactive_bindings"] or () if item["host"] != port["binding:host_id"]]
 
 

@@ -255,6 +255,7 @@ def update(tx: Transaction, context: Context, row: Row, changes: Row) -> Row:
     context.broker.admit("port", row, after)
     if binding.must_bind(row, after, changes):
         after |= binding.bind(tx, context, row, after)
+    if row["inactive_bindings"]:
         after["inactive_bindings"] = binding.others(after)
     _link_groups(tx, row["id"], row["security_groups"], after["security_groups"])
     different = {name: value for name, value in after.items() if name not in row or row[name] != value}

@@ -30,8 +30,6 @@ _PORT_NAMES = {
     "vif_type": "binding:vif_type",
     "vif_details": "binding:vif_details",
 }
-# Device owners (their beginnings) whose ports may be on their way from host to host: Nova's and Manila's.
-_MOVABLE = ("compute:", "manila:")
 
 
 @cache
@@ -62,18 +60,21 @@ def resource(registry: Registry) -> Resource:
 
 
 def list_all(tx: Transaction, context: Context, port_id: str) -> list[Row]:
-    """Return the port's bindings, the active one first."""
-    row = _port(tx, context, port_id, "get_port_binding")
-    return [_active(row), *_inactive(row)]
+    """Return the port's bindings that who asks may see, the active one first."""
+    row = _port(tx, context, port_id)
+    return [_active(row), *_inactive(row)] if context.policy.allows(context, "get_port_binding") else []
 
 
 def show(tx: Transaction, context: Context, port_id: str, host: str) -> Row:
     """Return the port's binding to `host`.
 
     Raises:
-        NotFound: it has none.
+        NotFound: it has none that who asks may see.
     """
-    return _find(_port(tx, context, port_id, "get_port_binding"), host)
+    row = _port(tx, context, port_id)
+    if not context.policy.allows(context, "get_port_binding"):
+        raise _missing(row, host)
+    return _find(row, host)
 
 
 def create(tx: Transaction, context: Context, port_id: str, body: object) -> Row:
@@ -140,8 +141,8 @@ def activate(tx: Transaction, context: Context, port_id: str, host: str) -> Row:
     return _active(updated)
 
 
-def _port(tx: Transaction, context: Context, port_id: str, rule: str) -> Row:
-    """Return the port whose bindings a request is about, which the policy's `rule` is asked of.
+def _port(tx: Transaction, context: Context, port_id: str, rule: str = "") -> Row:
+    """Return the port whose bindings a request is about, which must be allowed by the policy's `rule` if one is named.
 
     Raises:
         Forbidden: the policy leaves bindings to others: to administrators and services, as a rule.
@@ -149,12 +150,12 @@ def _port(tx: Transaction, context: Context, port_id: str, rule: str) -> Row:
         BadRequest: it is none that can move.
     """
     row = lookup.visible(tx, context, "port", port_id)
-    if not context.policy.allows(context, rule):
+    if rule and not context.policy.allows(context, rule):
         raise Forbidden(f"rule:{rule} is disallowed by policy", type="PolicyNotAuthorized")
-    if not row["device_owner"].startswith(_MOVABLE):
+    if not row["device_owner"].startswith(binding.MOVABLE):
         raise BadRequest(
             f"Bad port request: Invalid port {port_id}. Operation only valid on compute and shared filesystem ports: "
-            f"its device_owner '{row['device_owner']}' begins with neither of {', '.join(_MOVABLE)}.",
+            f"its device_owner '{row['device_owner']}' begins with neither of {', '.join(binding.MOVABLE)}.",
             type="BadRequest",
         )
     return row
@@ -177,7 +178,11 @@ def _find(row: Row, host: str) -> Row:
     for item in (_active(row), *_inactive(row)):
         if item["host"] == host:
             return item
-    raise NotFound(f"Binding for port {row['id']} for host {host} could not be found.", type="PortBindingNotFound")
+    raise _missing(row, host)
+
+
+def _missing(row: Row, host: str) -> NotFound:
+    return NotFound(f"Binding for port {row['id']} for host {host} could not be found.", type="PortBindingNotFound")
 
 
 def _refuse_second(row: Row, host: str) -> None:

@@ -148,6 +148,15 @@ def test_a_port_that_is_bound_where_a_binding_waits_has_only_the_one(api: Asker,
     assert hosts(api, port) == {"h2": "ACTIVE", "h3": "INACTIVE"}
 
 
+def test_a_port_that_no_hypervisor_has_any_more_is_expected_nowhere(api: Asker, port: Row) -> None:
+    bind(api, port, "h2")
+    api.update("ports", port, name="still there")
+    assert hosts(api, port) == {"h1": "ACTIVE", "h2": "INACTIVE"}
+    api.update("ports", port, device_owner="", device_id="")
+    api.update("ports", port, device_owner="compute:nova")
+    assert hosts(api, port) == {"h1": "ACTIVE"}
+
+
 def test_without_its_active_binding_a_port_is_unbound(api: Asker, port: Row) -> None:
     bind(api, port, "h2")
     assert api.ask("DELETE", path(port, "h1")).status == 204

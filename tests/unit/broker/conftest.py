@@ -50,14 +50,14 @@ class Desk:
             dns_domain="example.org.",
             default_project="acme",
         )
-        self._context = Context(project_id="acme", is_admin=True, limits=limits, broker=self.broker)
+        self.context = Context(project_id="acme", is_admin=True, limits=limits, broker=self.broker)
 
     def create(self, resource: str, **body: Any) -> Row:
         rule = TABLE[resource].create
         assert rule is not None
         with self.store.write() as tx:
             prepared = check.prepare_post(tx.registry.resources[resource], body)
-            return rule(tx, self._context, {"project_id": "acme", **prepared})
+            return rule(tx, self.context, {"project_id": "acme", **prepared})
 
     def update(self, resource: str, object_id: str, **body: Any) -> Row:
         rule = TABLE[resource].update
@@ -65,7 +65,7 @@ class Desk:
         with self.store.write() as tx:
             row = tx.get(resource, object_id)
             assert row is not None
-            return rule(tx, self._context, row, check.prepare_put(tx.registry.resources[resource], body))
+            return rule(tx, self.context, row, check.prepare_put(tx.registry.resources[resource], body))
 
     def delete(self, resource: str, object_id: str) -> None:
         rule = TABLE[resource].delete
@@ -73,7 +73,7 @@ class Desk:
         with self.store.write() as tx:
             row = tx.get(resource, object_id)
             assert row is not None
-            rule(tx, self._context, row)
+            rule(tx, self.context, row)
 
     def follow(self, host: str) -> Followed:
         return Followed(self.hosts, host)

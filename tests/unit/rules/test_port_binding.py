@@ -18,7 +18,6 @@ from portico.store.store import Store
 from .conftest import PROJECT, Create
 
 ASKED: dict[str, Callable[..., Any]] = {
-    "get_port_binding": port_binding.list_all,
     "create_port_binding": lambda tx, context, port: port_binding.create(tx, context, port, {"host": "h2"}),
     "update_port_binding": lambda tx, context, port: port_binding.update(tx, context, port, "h1", {}),
     "delete_port_binding": lambda tx, context, port: port_binding.delete(tx, context, port, "h1"),
@@ -48,3 +47,17 @@ def test_bindings_are_for_services_and_no_projects(store: Store, context: Contex
         if rule == "activate":
             port_binding.create(tx, service, port, {"host": "h2"})
         ASKED[rule](tx, service, port)
+
+
+def test_bindings_are_not_there_for_who_may_not_see_them(store: Store, context: Context, create: Create) -> None:
+    known = structs.replace(context, policy=Policy(store.registry))
+    member = structs.replace(known, roles=("member", "reader"))
+    service = structs.replace(known, roles=("service",))
+    with store.write() as tx:
+        named = {"binding:host_id": "h1", "device_owner": "compute:nova"}
+        port = create(tx, context, "port", network_id=create(tx, context, "network")["id"], **named)["id"]
+        assert [row["host"] for row in port_binding.list_all(tx, service, port)] == ["h1"]
+        assert port_binding.list_all(tx, member, port) == []
+        assert port_binding.show(tx, service, port, "h1")["status"] == "ACTIVE"
+        with pytest.raises(NotFound, match=f"Binding for port {port} for host h1 could not be found"):
+            port_binding.show(tx, member, port, "h1")
