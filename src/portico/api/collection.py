@@ -204,6 +204,21 @@ def delete(service: Service, resource: Resource, context: Context, object_id: st
         remove(tx, context, row)
 
 
+def act(
+    service: Service, resource: Resource, context: Context, object_id: str, name: str, body: object
+) -> Row | list[Row]:
+    """Do an action with one object and return its answer."""
+    action = next(item for item in resource.actions if item.name == name)
+    given = check.prepare_action(action, body)
+    with service.store.write() as tx:
+        row = lookup.visible(tx, context, resource.name, object_id)
+        context.policy.require(tx, context, name, resource.name, row, given)
+        answer = TABLE[resource.name].actions[name](tx, context, row, given)
+        if action.gives or isinstance(answer, list):
+            return answer
+        return {resource.name: _answers(tx, context, resource, [answer])[0]}
+
+
 def _check_revision(row: Row, expected: int | None) -> None:
     if expected is not None and row.get("revision_number") != expected:
         raise PreconditionFailed(

@@ -9,7 +9,7 @@ from typing import Any
 from portico import __version__
 from portico.api import schema
 from portico.api.fixed_paths import fixed_paths
-from portico.model.resource import OWNER, OWNER_ALIAS, Registry, Resource
+from portico.model.resource import OWNER, OWNER_ALIAS, Action, Registry, Resource
 
 MAX_BULK = 1000
 
@@ -119,7 +119,26 @@ def _collection(resource: Resource) -> dict[str, Any]:
         paths[f"{resource.path}/{{id}}"] = {"parameters": [_id(resource)], **one}
     if resource.tags:
         paths |= _tags(resource)
-    return paths
+    return paths | {f"{resource.path}/{{id}}/{action.name}": _action(resource, action) for action in resource.actions}
+
+
+def _action(resource: Resource, action: Action) -> dict[str, Any]:
+    """Return the path of an action."""
+    name = action.gives or resource.name
+    if action.gives == "list":
+        answer: dict[str, Any] = schema.array({"type": "object"})
+    elif action.gives:
+        answer = schema.record({name: schema.response_schema(resource.attributes[name])}, [name])
+    else:
+        answer = schema.record({name: _reference(_name(resource))}, [name])
+    operation = {
+        "operationId": f"{action.name}_of_{resource.name}",
+        "summary": action.doc,
+        "tags": [resource.plural],
+        "requestBody": {"required": True, "content": _json(schema.action_schema(action))},
+        "responses": _answers(200, answer, _FAULTS["create"]),
+    }
+    return {"parameters": [_id(resource)], "put": operation}
 
 
 def _operation(

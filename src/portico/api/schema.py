@@ -13,7 +13,7 @@ from typing import Any
 
 from portico.model.check import MAX_INTEGER
 from portico.model.network_validators import MAX_ADDRESS_PAIRS
-from portico.model.resource import OWNER, OWNER_ALIAS, Attribute, Resource
+from portico.model.resource import OWNER, OWNER_ALIAS, Action, Attribute, Resource
 
 Schema = dict[str, Any]
 
@@ -136,6 +136,7 @@ _CONVERTED: Mapping[str, Schema] = {
     "convert_to_int_if_not_none": {"type": ["integer", "null"]},
     "convert_protocol": {"type": ["string", "integer", "null"], "minimum": 0, "maximum": 255},
     "convert_validate_port_value": {"type": ["integer", "null"], "minimum": 0, "maximum": 65535},
+    "convert_to_ranges": array({"anyOf": [*ADDRESS["anyOf"], *RANGE["anyOf"]]}),
     "convert_ip_prefix_to_cidr": {"anyOf": [*ADDRESS["anyOf"], *RANGE["anyOf"], {"type": "null"}]},
 }  # fmt: skip
 
@@ -192,6 +193,11 @@ def create_schema(resource: Resource) -> Schema:
     """Return one object as a create may give it."""
     given = [one for one in resource.attributes.values() if one.allow_post]
     return record({one.name: request_schema(one) for one in given}, [one.name for one in given if one.required])
+
+
+def action_schema(action: Action) -> Schema:
+    """Return what the body of an action holds."""
+    return record({name: request_schema(one) for name, one in action.takes.items()}, list(action.takes))
 
 
 def update_schema(resource: Resource) -> Schema:

@@ -7,6 +7,7 @@ import argparse
 import importlib
 import sys
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 from urllib.parse import quote
 
@@ -16,7 +17,7 @@ from portico.cli.find import find, find_id
 from portico.cli.option import Option, add_filter, add_option, filter_text, option_of, value_of
 from portico.errors import BadRequest, PorticoError
 from portico.model.load import load
-from portico.model.resource import Registry, Resource
+from portico.model.resource import Action, Registry, Resource
 
 # What is given without an option where it is not the name.
 POSITIONAL = {"subnet": "cidr"}
@@ -27,11 +28,12 @@ COLUMNS = {
     "network": ("id", "name", "status", "mtu", "subnets"),
     "subnet": ("id", "name", "network_id", "cidr", "gateway_ip", "enable_dhcp"),
     "subnetpool": ("id", "name", "prefixes", "default_prefixlen"),
+    "address_group": ("id", "name", "addresses", "description"),
     "address_scope": ("id", "name", "ip_version", "shared"),
     "port": ("id", "name", "status", "mac_address", "fixed_ips", "device_owner", "binding:host_id"),
     "security_group_rule": (
         *("id", "security_group_id", "direction", "ethertype", "protocol", "port_range_min", "port_range_max"),
-        *("remote_ip_prefix", "remote_group_id"),
+        *("remote_ip_prefix", "remote_group_id", "remote_address_group_id"),
     ),
     "segment": ("id", "name", "network_id", "network_type"),
     "agent": ("id", "agent_type", "host", "alive", "admin_state_up"),
@@ -89,6 +91,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             )
             add(made, collection)
             made.set_defaults(run_verb=run_verb, collection=collection)
+    for action in collection.resource.actions:
+        made = verbs.add_parser(
+            action.name.replace("_", "-"), help=action.doc, description=action.doc, allow_abbrev=False
+        )
+        _add_action(made, collection, action)
+        made.set_defaults(run_verb=partial(_act, action), collection=collection)
     for name, word, module, text in EXTRA:
         if name == collection.resource.name:
             made = verbs.add_parser(word, help=text, description=text, allow_abbrev=False)
@@ -211,6 +219,26 @@ def _set(collection: Collection, arguments: argparse.Namespace, context: Context
         context.client.update(resource.collection, object_id, body)
     if tags is not None and resource.tags:
         context.client.put_json(f"{resource.path}/{quote(object_id, safe='')}/tags", {"tags": tags})
+    return _print(context.client.show(resource.collection, object_id), arguments)
+
+
+def _add_action(parser: argparse.ArgumentParser, collection: Collection, action: Action) -> None:
+    output.add_arguments(parser)
+    parser.add_argument("object", metavar=_object_word(collection), help="name or id")
+    for option in _takes(collection, action):
+        add_option(parser, option, required=True)
+
+
+def _takes(collection: Collection, action: Action) -> list[Option]:
+    return [option_of(collection.registry, attribute) for attribute in action.takes.values()]
+
+
+def _act(action: Action, collection: Collection, arguments: argparse.Namespace, context: Context) -> int:
+    resource = collection.resource
+    _check_columns(resource, arguments.column)
+    body = collection.body(_takes(collection, action), arguments, context)
+    object_id = find_id(context.client, resource, arguments.object)
+    context.client.put_json(f"{resource.path}/{quote(object_id, safe='')}/{action.name}", body)
     return _print(context.client.show(resource.collection, object_id), arguments)
 
 

@@ -69,7 +69,8 @@ class Rule(msgspec.Struct, frozen=True):
 
     `protocol` is an IP protocol number (ICMPv6 is 58) or None for any. `port_min`/`port_max` are ports (TCP, UDP, SCTP,
     DCCP, UDP-Lite), or the ICMP type and code; None leaves it open. At most one of `remote_cidr` and
-    `remote_group_id` is set; neither means any peer. For ingress the remote is the sender, for egress the receiver.
+    `remote_group_id` (a security group or an address group) is set; neither means any peer. For ingress the remote is
+    the sender, for egress the receiver.
     """
 
     direction: Literal["ingress", "egress"]
@@ -90,7 +91,10 @@ class Group(msgspec.Struct, frozen=True, tag="group", tag_field="kind"):
 
 
 class Member(msgspec.Struct, frozen=True, tag="member", tag_field="kind"):
-    """One address (CIDR) of a port in a group that some rule on this host names as remote group."""
+    """One address (CIDR) of a group that some rule on this host names as remote group, on one network.
+
+    In a security group it is a port's there; an address group has all of its addresses on every network of the host.
+    """
 
     group_id: str
     network_id: str

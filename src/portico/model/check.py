@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from portico.errors import BadRequest
 from portico.model.converters import convert_to_boolean, convert_to_int
 from portico.model.network_validators import VALIDATORS
-from portico.model.resource import OWNER, OWNER_ALIAS, Attribute, Convert, Resource
+from portico.model.resource import OWNER, OWNER_ALIAS, Action, Attribute, Convert, Resource
 from portico.model.show import show
 from portico.model.validators import Validator
 
@@ -118,6 +118,25 @@ def prepare_put(resource: Resource, body: object) -> dict[str, Any]:
         if plan.steps[name] is None:
             raise _bad(f"Cannot update read-only attribute {name} of {resource.name}")
     return _checked(plan, given, {})
+
+
+@cache
+def _action_plan(action: Action) -> _Plan:
+    steps = {one.name: _step(one) for one in action.takes.values()}
+    return _Plan(steps=steps, required=tuple(steps), defaults={}, containers=())
+
+
+def prepare_action(action: Action, body: object) -> dict[str, Any]:
+    """Return the body of an action, converted and checked.
+
+    Raises:
+        BadRequest: it is none, something is missing in it or unknown, or has a value that is refused.
+    """
+    plan = _action_plan(action)
+    if not isinstance(body, dict) or set(body) != set(plan.required):
+        rule = f"it must hold {' and '.join(plan.required)}, and nothing else"
+        raise _bad(f"Request body contains invalid data for {action.name}: {rule}.")
+    return _checked(plan, body, {})
 
 
 def _given(resource: Resource, plan: _Plan, body: object) -> dict[str, Any]:

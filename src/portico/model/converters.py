@@ -207,6 +207,19 @@ def convert_ip_prefix_to_cidr(value: Any) -> str | None:
     return f"{canonical(interface.ip)}/{interface.network.prefixlen}"
 
 
+def convert_to_ranges(value: Any) -> list[str]:
+    """Return addresses and ranges as ranges without bits right of the prefix, each once."""
+    if not isinstance(value, list):
+        raise _invalid(f"'{show(value)}' is not a list")
+    found: dict[str, None] = {}
+    for item in value:
+        interface = read_interface(item)
+        if interface is None:
+            raise _invalid(f"'{show(item)}' is not a valid IP address or range")
+        found[str(interface.network)] = None
+    return list(found)
+
+
 def convert_valid_object_type(value: Any) -> str:
     """Return the kind of object that an RBAC policy is about, in lower case."""
     kind = value.strip().lower() if isinstance(value, str) else value
@@ -237,6 +250,7 @@ CONVERTERS: Mapping[str, Callable[[Any], Any]] = {
         convert_protocol,
         convert_validate_port_value,
         convert_ip_prefix_to_cidr,
+        convert_to_ranges,
         convert_valid_object_type,
     )
 }

@@ -8,20 +8,33 @@ extensions named in models/extensions.yaml exist.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 import yaml
 
-from portico.model.resource import CORE, OWNER, OWNER_ALIAS, VERBS, Attribute, Extension, Registry, Resource
+from portico.model.resource import CORE, OWNER, OWNER_ALIAS, VERBS, Action, Attribute, Extension, Registry, Resource
 from portico.model.vocabulary import UNSET, Place, attribute
 
 MODELS = Path(__file__).parents[1] / "models"
 _KEYWORDS = frozenset(
-    {"resource", "plural", "collection", "extension", "verbs", "standard", "tags", "doc", "unique", "attributes"}
+    {
+        "resource",
+        "plural",
+        "collection",
+        "extension",
+        "verbs",
+        "standard",
+        "tags",
+        "doc",
+        "unique",
+        "attributes",
+        "actions",
+    }
 )
+_ACTION_KEYWORDS = frozenset({"doc", "takes", "gives", "extension"})
 _SPECIAL = frozenset({"extensions.yaml", "standard.yaml"})
 
 
@@ -126,7 +139,25 @@ def _resource(
         tags=bool(first.get("tags")),
         verbs=verbs,
         unique=unique,
+        actions=tuple(action for layer in layers for action in _actions(first, layer, advertised)),
     )
+
+
+def _actions(first: dict[str, Any], layer: tuple[Place, dict[str, Any]], advertised: set[str]) -> Iterator[Action]:
+    """Yield the actions that one layer of a resource adds."""
+    place, document = layer
+    for name, spec in place.at("actions").mapping(document.get("actions", {})).items():
+        here = place.at(f"action {name}")
+        if unknown := sorted(set(here.mapping(spec)) - _ACTION_KEYWORDS):
+            raise here.fault(f"no such keyword: {', '.join(unknown)}")
+        if not isinstance(spec.get("doc"), str):
+            raise here.fault("doc must be text")
+        takes = {
+            one: attribute(one, {"extension": CORE, "allow_post": True, **here.mapping(given)}, here.at(f"takes {one}"))
+            for one, given in here.mapping(spec.get("takes", {})).items()
+        }
+        if spec.get("extension", first.get("extension", CORE)) in advertised:
+            yield Action(name, MappingProxyType(takes), spec["doc"], spec.get("gives", ""))
 
 
 def _attributes(

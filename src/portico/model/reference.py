@@ -72,6 +72,11 @@ def _page(resource: Resource) -> str:
     )
     if resource.tags:
         verbs += f"| tags | `GET`, `PUT`, `POST`, `DELETE` `{resource.path}/{{id}}/tags` and `.../tags/{{tag}}` |\n"
+    verbs += "".join(
+        f"| {action.name.replace('_', ' ')} | `PUT {resource.path}/{{id}}/{action.name}` "
+        f"with {', '.join(f'`{name}`' for name in action.takes)}: {action.doc} |\n"
+        for action in resource.actions
+    )
     rows = "".join(
         _row(attribute, resource.extension) for attribute in resource.attributes.values() if _is_told(attribute)
     )

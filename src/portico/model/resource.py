@@ -53,6 +53,20 @@ class Attribute:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Action:
+    """Something to do with one object besides the verbs: `PUT {path}/{id}/{name}`.
+
+    `takes` is what the body holds. The answer is the object under its resource's name, or what `gives` names: one of
+    its attributes, or "list", a list of objects.
+    """
+
+    name: str
+    takes: Mapping[str, Attribute] = field(repr=False)
+    doc: str
+    gives: str = ""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Resource:
     """One kind of object.
 
@@ -60,7 +74,7 @@ class Resource:
     path ("security-groups"). `attributes` are those of the core and of advertised extensions. `unique` lists groups of
     attributes that no two objects share. `standard`: it has a description, a revision number and times. `tags`: it has
     labels and their sub-resource. `verbs` are those of `VERBS` that the API offers. `key` names the attribute that
-    stands in an object's path.
+    stands in an object's path. `actions` are those of the core and of advertised extensions.
     """
 
     name: str
@@ -74,6 +88,7 @@ class Resource:
     tags: bool = False
     verbs: tuple[str, ...] = VERBS
     unique: tuple[tuple[str, ...], ...] = ()
+    actions: tuple[Action, ...] = ()
 
     @property
     def path(self) -> str:

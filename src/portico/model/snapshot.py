@@ -145,9 +145,17 @@ class SecurityGroupRule(msgspec.Struct, frozen=True):
     port_max: int | None
     remote_cidr: IpNetwork | None
     remote_group_id: str | None
+    remote_address_group_id: str | None
 
 
-Value = Network | Subnet | Port | SecurityGroup | SecurityGroupRule
+class AddressGroup(msgspec.Struct, frozen=True):
+    """An address group; `cidrs` as text: they go to the filter as they are."""
+
+    id: str
+    cidrs: tuple[str, ...]
+
+
+Value = Network | Subnet | Port | SecurityGroup | SecurityGroupRule | AddressGroup
 
 
 def _network(row: Row) -> Network:
@@ -228,7 +236,12 @@ def _security_group_rule(row: Row) -> SecurityGroupRule:
         port_max=row["port_range_max"],
         remote_cidr=ip_network(prefix, strict=False) if prefix else None,
         remote_group_id=row["remote_group_id"],
+        remote_address_group_id=row["remote_address_group_id"],
     )
+
+
+def _address_group(row: Row) -> AddressGroup:
+    return AddressGroup(id=row["id"], cidrs=tuple(row["addresses"]))
 
 
 def _protocol(row: Row) -> int | None:
@@ -248,6 +261,7 @@ _READERS: Mapping[str, Callable[[Row], Value]] = {
     "port": _port,
     "security_group": _security_group,
     "security_group_rule": _security_group_rule,
+    "address_group": _address_group,
 }
 RESOURCES = tuple(_READERS)
 
@@ -262,6 +276,13 @@ class Snapshot:
         self.ports: dict[str, Port] = {}
         self.groups: dict[str, SecurityGroup] = {}
         self.rules: dict[str, SecurityGroupRule] = {}
+        self.address_groups: dict[str, AddressGroup] = {}
+        # Those whose removal concerns no index.
+        self._plain: Mapping[str, dict[str, Any]] = {
+            "network": self.networks,
+            "security_group": self.groups,
+            "address_group": self.address_groups,
+        }
         self.subnets_of_network: defaultdict[str, set[str]] = defaultdict(set)
         self.ports_of_network: defaultdict[str, set[str]] = defaultdict(set)
         self.ports_of_host: defaultdict[str, set[str]] = defaultdict(set)
@@ -275,7 +296,7 @@ class Snapshot:
         # How many ports give a group an address (network id, CIDR): an address pair may be several ports'.
         self.members_of_group: defaultdict[str, Counter[tuple[str, str]]] = defaultdict(Counter)
         self.rules_of_group: defaultdict[str, set[str]] = defaultdict(set)
-        self.rules_naming_group: defaultdict[str, set[str]] = defaultdict(set)
+        self.rules_naming_address_group: defaultdict[str, set[str]] = defaultdict(set)
 
     def put(self, resource: str, row: Row) -> None:
         """Add or replace the object that `row` (in the API's shape) describes."""
@@ -294,8 +315,10 @@ class Snapshot:
             case SecurityGroupRule():
                 self.rules[value.id] = value
                 self.rules_of_group[value.group_id].add(value.id)
-                if value.remote_group_id:
-                    self.rules_naming_group[value.remote_group_id].add(value.id)
+                if value.remote_address_group_id:
+                    self.rules_naming_address_group[value.remote_address_group_id].add(value.id)
+            case AddressGroup():
+                self.address_groups[value.id] = value
 
     def _put_port(self, port: Port) -> None:
         self.ports[port.id] = port
@@ -312,21 +335,19 @@ class Snapshot:
     def remove(self, resource: str, object_id: str) -> None:
         """Remove an object; one that is absent is no error."""
         match resource:
-            case "network":
-                self.networks.pop(object_id, None)
+            case "network" | "security_group" | "address_group":
+                self._plain[resource].pop(object_id, None)
             case "subnet":
                 if subnet := self.subnets.pop(object_id, None):
                     _discard(self.subnets_of_network, subnet.network_id, object_id)
             case "port":
                 if port := self.ports.pop(object_id, None):
                     self._forget_port(port)
-            case "security_group":
-                self.groups.pop(object_id, None)
             case "security_group_rule":
                 if rule := self.rules.pop(object_id, None):
                     _discard(self.rules_of_group, rule.group_id, object_id)
-                    if rule.remote_group_id:
-                        _discard(self.rules_naming_group, rule.remote_group_id, object_id)
+                    if rule.remote_address_group_id:
+                        _discard(self.rules_naming_address_group, rule.remote_address_group_id, object_id)
 
     def _forget_port(self, port: Port) -> None:
         _discard(self.ports_of_network, port.network_id, port.id)

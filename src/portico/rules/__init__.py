@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from portico.rules import (
+    address_group,
     address_scope,
     agent,
     network,
@@ -40,6 +41,12 @@ TABLE: Mapping[str, Rules] = {
         delete=security_group_rule.delete,
         before_list=security_group.before_list,
         check_bulk=security_group_rule.check_bulk,
+    ),
+    "address_group": Rules(
+        address_group.create,
+        address_group.update,
+        address_group.delete,
+        actions={"add_addresses": address_group.add_addresses, "remove_addresses": address_group.remove_addresses},
     ),
     "address_scope": Rules(address_scope.create, address_scope.update, address_scope.delete, address_scope.present),
     "segment": Rules(segment.create, segment.update, segment.delete),

@@ -24,6 +24,7 @@ IPV6_ONLY = frozenset(
 )
 # Ranges and prefixes that match everything and so are the same as none.
 ALL_PORTS = (1, 65535)
+_REMOTES = ("remote_ip_prefix", "remote_group_id", "remote_address_group_id")
 ANYWHERE = ("0.0.0.0/0", "::/0")
 
 
@@ -32,7 +33,7 @@ def create(tx: Transaction, context: Context, body: Row) -> Row:
 
     Raises:
         BadRequest: its attributes contradict each other.
-        NotFound: the group, or the remote group, does not exist or belongs to another project.
+        NotFound: the group, or the remote one, does not exist or belongs to another project.
         Conflict: the group has the same rule already.
     """
     quota.check(tx, context, "security_group_rule", body["project_id"])
@@ -41,8 +42,10 @@ def create(tx: Transaction, context: Context, body: Row) -> Row:
     _check_ports(row)
     _check_families(row)
     if row["remote_group_id"]:
-        _visible_group(tx, context, row["remote_group_id"])
-    group = _visible_group(tx, context, row["security_group_id"])
+        lookup.visible(tx, context, "security_group", row["remote_group_id"])
+    if row["remote_address_group_id"]:
+        lookup.visible(tx, context, "address_group", row["remote_address_group_id"])
+    group = lookup.visible(tx, context, "security_group", row["security_group_id"])
     _refuse_duplicate(tx, row)
     context.broker.admit("security_group_rule", None, row)
     created = tx.insert("security_group_rule", row)
@@ -103,13 +106,6 @@ def _touch(tx: Transaction, group: Row) -> None:
     """Give the group this transaction's revision, once: its rules are part of what it is."""
     if group["revision_number"] != tx.revision:
         tx.update("security_group", group, {})
-
-
-def _visible_group(tx: Transaction, context: Context, group_id: str) -> Row:
-    group = lookup.get(tx, "security_group", group_id)
-    if not context.is_admin and group["project_id"] != context.project_id:
-        raise lookup.missing("security_group", group_id)
-    return group
 
 
 def _number(protocol: str) -> int:
@@ -183,9 +179,9 @@ def _check_families(row: Row) -> None:
     if row["protocol"] is not None and ethertype == "IPv4" and _number(row["protocol"]) in IPV6_ONLY:
         raise _bad("SecurityGroupEthertypeConflictWithProtocol", row, "ethertype", "protocol",
                    rule="the protocol exists in IPv6 only")  # fmt: skip
-    if prefix and row["remote_group_id"]:
-        raise _bad("SecurityGroupMultipleRemoteEntites", row, "remote_ip_prefix", "remote_group_id",
-                   rule="only one of them may be given")  # fmt: skip
+    given = [name for name in _REMOTES if row[name]]
+    if len(given) > 1:
+        raise _bad("SecurityGroupMultipleRemoteEntites", row, *given, rule="only one of them may be given")
 
 
 def _meaning(row: Row) -> tuple[Any, ...]:
@@ -196,13 +192,17 @@ def _meaning(row: Row) -> tuple[Any, ...]:
         row["port_range_min"],
         row["port_range_max"],
         row["remote_group_id"],
+        row["remote_address_group_id"],
         None if prefix in ANYWHERE else prefix,
     )
 
 
 def _refuse_duplicate(tx: Transaction, row: Row) -> None:
     # What has one form in the table narrows the search there, for groups of a thousand rules.
-    alike = ("security_group_id", "direction", "ethertype", "port_range_min", "port_range_max", "remote_group_id")
+    alike = (
+        *("security_group_id", "direction", "ethertype", "port_range_min", "port_range_max"),
+        *("remote_group_id", "remote_address_group_id"),
+    )
     same = {name: row[name] for name in alike if row[name] is not None}
     for other in tx.find("security_group_rule", **same):
         if _meaning(other) != _meaning(row):

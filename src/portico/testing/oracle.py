@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from ipaddress import IPv6Address, ip_address
+from ipaddress import IPv6Address, ip_address, ip_network
 
 from portico.model.snapshot import DHCP_OWNER, IpAddress, IpNetwork, Port, SecurityGroupRule, Snapshot
 
@@ -133,6 +133,9 @@ def _fits_protocol(rule: SecurityGroupRule, packet: Packet) -> bool:
 
 
 def _fits_remote(want: Snapshot, rule: SecurityGroupRule, network_id: str, remote: IpAddress) -> bool:
+    if rule.remote_address_group_id is not None:
+        group = want.address_groups.get(rule.remote_address_group_id)
+        return group is not None and any(remote in ip_network(cidr) for cidr in group.cidrs)
     if rule.remote_group_id is not None:
         return any(remote in cidr for cidr in members(want, rule.remote_group_id, network_id))
     return rule.remote_cidr is None or remote in rule.remote_cidr

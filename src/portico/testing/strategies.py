@@ -11,6 +11,7 @@ from portico.testing.world import (
     Drop,
     Edit,
     MoveServer,
+    PutAddressGroup,
     PutGroup,
     PutNetwork,
     PutPort,
@@ -23,6 +24,7 @@ NETWORKS = 2
 PORTS = 5
 GROUPS = 3
 RULES = 8
+ADDRESS_GROUPS = 2
 
 _REMOTES = {
     "IPv4": ("192.0.2.0/24", "192.0.2.11/32", "192.0.2.10/31", "198.51.100.0/29", "0.0.0.0/0"),
@@ -39,6 +41,11 @@ subnets = st.builds(
     st.sampled_from((4, 6)),
     enable_dhcp=st.booleans(),
     ra_mode=st.sampled_from((None, "slaac", "dhcpv6-stateful")),
+)
+address_groups = st.builds(
+    PutAddressGroup,
+    st.integers(0, ADDRESS_GROUPS - 1),
+    st.lists(st.sampled_from([*_REMOTES["IPv4"], *_REMOTES["IPv6"]]), unique=True, max_size=4).map(tuple),
 )
 groups = st.builds(PutGroup, st.integers(0, GROUPS - 1), stateful=st.booleans())
 
@@ -77,7 +84,7 @@ def rules(draw: st.DrawFn, number: int | None = None) -> PutRule:
     elif protocol == icmp:
         low = draw(st.sampled_from((None, *types)))
         high = None if low is None else draw(st.sampled_from((None, 0)))
-    kind = draw(st.sampled_from(("any", "cidr", "group")))
+    kind = draw(st.sampled_from(("any", "cidr", "group", "addresses")))
     return PutRule(
         draw(st.integers(0, RULES - 1)) if number is None else number,
         draw(st.integers(0, GROUPS - 1)),
@@ -88,10 +95,17 @@ def rules(draw: st.DrawFn, number: int | None = None) -> PutRule:
         port_max=high,
         remote_cidr=draw(st.sampled_from(_REMOTES[ethertype])) if kind == "cidr" else None,
         remote_group=draw(st.integers(0, GROUPS - 1)) if kind == "group" else None,
+        remote_addresses=draw(st.integers(0, ADDRESS_GROUPS - 1)) if kind == "addresses" else None,
     )
 
 
-_COUNTS = {"network": NETWORKS, "port": PORTS, "security_group": GROUPS, "security_group_rule": RULES}
+_COUNTS = {
+    "network": NETWORKS,
+    "port": PORTS,
+    "security_group": GROUPS,
+    "security_group_rule": RULES,
+    "address_group": ADDRESS_GROUPS,
+}
 
 
 @st.composite
@@ -106,7 +120,7 @@ def drops(draw: st.DrawFn) -> Drop:
 def edits() -> st.SearchStrategy[Edit]:
     """Any one edit; ports and rules are the most frequent."""
     servers = st.builds(MoveServer, st.integers(0, NETWORKS - 1))
-    return st.one_of(ports(), rules(), ports(), rules(), drops(), groups, networks, subnets, servers)
+    return st.one_of(ports(), rules(), ports(), rules(), drops(), groups, address_groups, networks, subnets, servers)
 
 
 def batches(max_size: int = 6) -> st.SearchStrategy[list[list[Edit]]]:
@@ -121,6 +135,7 @@ def worlds(draw: st.DrawFn) -> World:
     for number in range(NETWORKS):
         world.apply(PutNetwork(number), PutSubnet(number, 4), PutSubnet(number, 6, ra_mode="slaac"))
     world.apply(*(PutGroup(number) for number in range(GROUPS)))
+    world.apply(*(PutAddressGroup(number, draw(address_groups).cidrs) for number in range(ADDRESS_GROUPS)))
     for number in draw(st.sets(st.integers(0, GROUPS - 1))):
         world.apply(*(PutRule(100 + 10 * number + v, number, "egress", ethertype=f"IPv{v}") for v in (4, 6)))
     world.apply(*(draw(rules(number)) for number in range(RULES)))

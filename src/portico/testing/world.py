@@ -59,8 +59,16 @@ class PutGroup:
 
 
 @dataclass(frozen=True, slots=True)
+class PutAddressGroup:
+    """Make or change an address group."""
+
+    number: int
+    cidrs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class PutRule:
-    """Make or change a rule of `group`; with both remotes given, `remote_group` counts."""
+    """Make or change a rule of `group`; of several remotes, a group counts, and of these a security group."""
 
     number: int
     group: int
@@ -71,6 +79,7 @@ class PutRule:
     port_max: int | None = None
     remote_cidr: str | None = None
     remote_group: int | None = None
+    remote_addresses: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,9 +117,17 @@ class MoveServer:
     network: int
 
 
-Edit = PutNetwork | PutSubnet | PutGroup | PutRule | PutPort | Drop | MoveServer
+Edit = PutNetwork | PutSubnet | PutGroup | PutAddressGroup | PutRule | PutPort | Drop | MoveServer
 
-_KINDS = {"network": 0xA, "subnet": 0x5, "port": 0xB, "security_group": 0xC, "security_group_rule": 0xD, "server": 0xE}
+_KINDS = {
+    "network": 0xA,
+    "subnet": 0x5,
+    "port": 0xB,
+    "server": 0xE,
+    "security_group": 0xC,
+    "security_group_rule": 0xD,
+    "address_group": 0xF,
+}
 
 
 def object_id(kind: str, number: int) -> str:
@@ -178,6 +195,9 @@ class World:
             case PutGroup():
                 row = {"id": object_id("security_group", edit.number), "project_id": PROJECT, "stateful": edit.stateful}
                 self._put("security_group", row, changed)
+            case PutAddressGroup():
+                row = {"id": object_id("address_group", edit.number), "addresses": list(edit.cidrs)}
+                self._put("address_group", row, changed)
             case PutRule() if object_id("security_group", edit.group) in self.rows["security_group"]:
                 self._put_rule(edit, changed)
             case PutPort() if object_id("network", edit.network) in self.rows["network"]:
@@ -194,11 +214,14 @@ class World:
             changed.setdefault(resource, set()).add(row["id"])
 
     def _put_rule(self, edit: PutRule, changed: Changed) -> None:
-        remote = None if edit.remote_group is None else object_id("security_group", edit.remote_group)
-        if remote is not None and remote not in self.rows["security_group"]:
-            return
+        row = rule_row(edit)
+        for kind, remote in (
+            ("security_group", row["remote_group_id"]),
+            ("address_group", row["remote_address_group_id"]),
+        ):
+            if remote is not None and remote not in self.rows[kind]:
+                return
         before = self.rows["security_group_rule"].get(object_id("security_group_rule", edit.number))
-        row = rule_row(edit, remote)
         self._put("security_group_rule", row, changed)
         for touched in (before, row):
             if touched is not None:
@@ -219,6 +242,9 @@ class World:
         }
 
     def _drop(self, resource: str, dropped: str, changed: Changed) -> None:
+        rules = self.rows["security_group_rule"].values()
+        if resource == "address_group" and any(rule["remote_address_group_id"] == dropped for rule in rules):
+            return  # in use
         row = self.rows[resource].pop(dropped, None)
         if row is None:
             return
@@ -315,8 +341,10 @@ def subnet_row(edit: PutSubnet) -> Row:
     }
 
 
-def rule_row(edit: PutRule, remote_group_id: str | None) -> Row:
+def rule_row(edit: PutRule) -> Row:
     """Return the rule that an edit asks for."""
+    group = None if edit.remote_group is None else object_id("security_group", edit.remote_group)
+    addresses = None if edit.remote_addresses is None else object_id("address_group", edit.remote_addresses)
     return {
         "id": object_id("security_group_rule", edit.number),
         "security_group_id": object_id("security_group", edit.group),
@@ -325,8 +353,9 @@ def rule_row(edit: PutRule, remote_group_id: str | None) -> Row:
         "protocol": edit.protocol,
         "port_range_min": edit.port_min,
         "port_range_max": edit.port_max,
-        "remote_ip_prefix": None if remote_group_id else edit.remote_cidr,
-        "remote_group_id": remote_group_id,
+        "remote_ip_prefix": None if group or addresses else edit.remote_cidr,
+        "remote_group_id": group,
+        "remote_address_group_id": None if group else addresses,
     }
 
 

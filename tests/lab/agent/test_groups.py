@@ -8,7 +8,7 @@ from typing import Literal
 
 import pytest
 
-from portico.hoststate import Guard, Rule, Source, Vif
+from portico.hoststate import Guard, Member, Rule, Source, Vif
 from portico.testing import frames
 from portico.testing.rig import ANY, NET_A, NET_B, Rig, Workload, group, members, network, port
 
@@ -238,6 +238,31 @@ def test_a_member_that_leaves_loses_its_connections(rig: Rig) -> None:
     time.sleep(0.6)
     assert "answered" not in leaver.output[marks[0] :]
     assert "answered" in stayer.output[marks[1] :] and "silent" not in stayer.output
+
+
+def test_addresses_that_leave_an_address_group_lose_their_connections(rig: Rig) -> None:
+    """Single addresses and ranges, also those that lie in each other, on two networks."""
+    ranges = [f"addresses/{cidr}" for cidr in ("10.0.0.1/32", "10.0.0.2/31", "0.0.0.0/0")]
+    one, two, every = ([Member("addresses", net, item.partition("/")[2]) for net in (NET_A, NET_B)] for item in ranges)
+    open_to = group(1, *ANY, Rule("ingress", "IPv4", remote_group_id="addresses"))
+    client = group(2, *ANY)
+    a, b, c, d = (port(n, client.group_id) for n in (1, 2, 3, 4))
+    server = port(5, open_to.group_id)
+    far, near = port(1, client.group_id, network=NET_B), port(5, open_to.group_id, network=NET_B)
+    rig.want(network(NET_A), network(NET_B), open_to, client, a, b, c, d, server, far, near, *one, *two, *every)
+    rig.start()
+    wa, wb, _, wd, ws, wfar, wnear = plug(rig, a=a, b=b, c=c, d=d, s=server, far=far, near=near)
+    for there in (ws, wnear):
+        there.serve("tcp", "10.0.0.5", 80)
+    talks = [one_of.talk("10.0.0.5", 80) for one_of in (wa, wb, wd, wfar)]
+    assert rig.want(gone=[*every, *one]) < 1
+    time.sleep(0.3)
+    marks = [len(process.output) for process in talks]
+    time.sleep(0.8)
+    assert ["answered" in process.output[mark:] for process, mark in zip(talks, marks, strict=True)] == [
+        False, True, False, False,
+    ]  # fmt: skip
+    assert not wd.reaches("tcp", "10.0.0.5", 80) and wb.reaches("tcp", "10.0.0.5", 80)
 
 
 def test_stateless_groups_let_answers_in_by_rule_only(rig: Rig) -> None:

@@ -15,7 +15,7 @@ from portico.testing.backend_suite import change, example_world, overlapping_wor
 from portico.testing.bridge_lab import NAME, LabSite
 from portico.testing.lab import Lab
 from portico.testing.oracle import VRRP, Packet, probes, verdict
-from portico.testing.world import Drop, Edit, PutGroup, PutPort, PutRule, World
+from portico.testing.world import Drop, Edit, PutAddressGroup, PutGroup, PutPort, PutRule, World
 
 pytestmark = pytest.mark.lab
 ALL = Dirty(everything=True)
@@ -33,7 +33,7 @@ def at_home(world: World) -> Snapshot:
     for row in rows.values():
         if row["device_owner"] != DHCP_OWNER:
             host = NAME if row["binding:host_id"] else ""
-            row |= {"binding:host_id": host, "binding:profile": {"plug": "veth"}}
+            row |= {"binding:host_id": host, "binding:profile": {"plug": "veth"}, "inactive_bindings": []}
     servers = [port_id for port_id, row in rows.items() if row["device_owner"] == DHCP_OWNER]
     for port_id in servers:
         del rows[port_id]
@@ -92,6 +92,11 @@ def test_real_packets_follow_changes(site: LabSite) -> None:
         (PutPort(0, 0, groups=(0, 2)), PutRule(6, 2, "ingress")),
         (Drop("port", 3), PutGroup(2)),
         (PutPort(2, 0, groups=(0,)),),
+        (PutAddressGroup(0, ("192.0.2.0/29", "2001:db8:0:1::/64")), PutRule(7, 1, remote_addresses=0)),
+        (PutPort(1, 0, groups=(1,)), PutPort(3, 0, groups=(0,)), PutRule(8, 0, "egress", "IPv6", remote_addresses=0)),
+        (PutAddressGroup(0, ("192.0.2.13/32",)),),
+        (PutAddressGroup(0, ("0.0.0.0/0", "192.0.2.13/32", "::/0", "fe80::/10")),),
+        (PutAddressGroup(0),),
         (PutPort(1, 0, port_security=False),),
     ]
     for edits in steps:

@@ -154,12 +154,9 @@ def test_extensions_are_listed_and_shown(api: Asker, registry: Registry) -> None
     [
         ("networks", "vlan_transparent", True),
         ("networks", "qos_policy_id", None),
-        ("networks", "vlan_transparent", True),
         ("ports", "trunk_details", {}),
         ("ports", "hints", None),
-        ("subnets", "service_types", []),
-        ("subnetpools", "address_scope_id", None),
-        ("security-group-rules", "remote_address_group_id", None),
+        ("subnets", "dns_publish_fixed_ip", True),
     ],
 )
 def test_attributes_of_what_is_not_advertised_do_not_exist(

@@ -22,7 +22,7 @@ from .asker import Asker, Row
 
 REGISTRY = load()
 COLLECTIONS = (
-    *("networks", "subnets", "subnetpools", "address-scopes", "ports"),
+    *("networks", "subnets", "subnetpools", "address-scopes", "address-groups", "ports"),
     *("security-groups", "security-group-rules", "agents"),
 )
 NOWHERE = "11111111-2222-3333-4444-555555555555"
@@ -66,6 +66,8 @@ def full(lasting_api: Asker, lasting_store: Store) -> Asker:
         api.create("address-scopes", name=name, ip_version=version, project_id=project, shared=shared)
         for name, version, project, shared in (("s", 4, "red", False), ("t", 6, "red", True), ("s", 6, "blue", False))
     ]
+    for name, text, project in (("g", "", "red"), ("h", "x", "red"), ("g", "x", "blue")):
+        api.create("address-groups", name=name, description=text, project_id=project)
     api.create("subnetpools", name="p", prefixes=["10.0.0.0/8"], default_prefixlen=24, is_default=True, shared=True,
                address_scope_id=scope["id"])  # fmt: skip
     pool = api.create("subnetpools", name="q", prefixes=["10.0.0.0/8"], default_prefixlen=26, default_quota=4096)

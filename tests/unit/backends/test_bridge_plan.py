@@ -15,6 +15,7 @@ from portico.testing.world import (
     Drop,
     Edit,
     MoveServer,
+    PutAddressGroup,
     PutGroup,
     PutNetwork,
     PutPort,
@@ -69,6 +70,8 @@ TAP = PutPort(2, 0, plug="tap")
 @example(prepared(A, B), [[PutPort(0, 1, groups=(0,))]])
 @example(prepared(A, B), [[Drop("network", 0)]])
 @example(prepared(A), [[PutPort(1, 0, standby=HOSTS[1])], [PutPort(1, 0, host=HOSTS[1])], [Drop("port", 1)]])
+@example(prepared(PutAddressGroup(0, ("192.0.2.0/24",)), PutRule(1, 0, remote_addresses=0), A),
+         [[PutAddressGroup(0, ("::1/128",))], [PutPort(4, 1)], [Drop("security_group_rule", 1)]])  # fmt: skip
 @example(prepared(Drop("subnet", 4), Drop("subnet", 6), TAP), [[PutPort(3, 0)]])
 @example(prepared(PutSubnet(0, 4, enable_dhcp=False), PutPort(3, 0, versions=())), [[Drop("subnet", 4)]])
 def test_changes_equals_whole_plan(world: World, batches: list[list[Edit]]) -> None:

@@ -16,6 +16,7 @@ from portico.testing.world import (
     HOSTS,
     Drop,
     Edit,
+    PutAddressGroup,
     PutGroup,
     PutNetwork,
     PutPort,
@@ -158,6 +159,21 @@ def test_members_are_those_of_remote_groups_on_networks_of_the_host() -> None:
     )  # fmt: skip
     found = [item for item in planned(*edits).values() if isinstance(item, Member)]
     assert found == [Member(object_id("security_group", 1), NETWORK, "192.0.2.11/32")]
+
+
+def test_an_address_group_has_its_addresses_on_every_network_of_the_host() -> None:
+    cidrs = ("192.0.2.0/25", "2001:db8:ff::1/128")
+    edits = (
+        PutNetwork(1), PutAddressGroup(0, cidrs), PutAddressGroup(1, ("198.51.100.0/24",)),
+        PutRule(0, 0, remote_addresses=0), PutRule(1, 1, remote_addresses=1),
+        PutPort(0, 0, groups=(0,)), PutPort(1, 1), PutPort(2, 1, host=HOSTS[1]),
+    )  # fmt: skip
+    found = planned(*edits)
+    members = {(item.network_id, item.cidr) for item in found.values() if isinstance(item, Member)}
+    assert members == {(object_id("network", number), cidr) for number in (0, 1) for cidr in cidrs}
+    group = found[f"group/{object_id('security_group', 0)}"]
+    assert isinstance(group, Group)
+    assert [rule.remote_group_id for rule in group.rules] == [object_id("address_group", 0)]
 
 
 def test_dhcp_is_served_where_a_tap_is() -> None:

@@ -74,6 +74,11 @@ def test_following_comes_to_what_loading_gives(desk: Desk, store: Store) -> None
     six = desk.create("subnet", network_id=network["id"], ip_version=6, cidr="2001:db8::/64",
                       ipv6_ra_mode="slaac", ipv6_address_mode="slaac")  # fmt: skip
     check()
+    addresses = desk.create("address_group", name="g", addresses=["192.0.2.0/28"])
+    desk.create("security_group_rule", security_group_id=port["security_groups"][0], direction="ingress",
+                ethertype="IPv4", remote_address_group_id=addresses["id"])  # fmt: skip
+    check()
+    assert f"member/{addresses['id']}/{network['id']}/192.0.2.0/28" in feed.objects
     desk.delete("port", second["id"])
     desk.delete("security_group", group["id"])
     check()

@@ -204,3 +204,13 @@ def test_delete_does_what_it_can_and_tells_the_rest(portico: Portico) -> None:
 )
 def test_wrong_usage_is_exit_code_2(portico: Portico, words: tuple[str, ...]) -> None:
     assert portico(*words).code == 2
+
+
+def test_an_action_is_a_verb_that_takes_options_and_prints_the_object(portico: Portico) -> None:
+    assert portico("address-group", "create", "lan", "--address", "192.0.2.0/24", "-f", "json").code == 0
+    added = portico("address-group", "add-addresses", "lan", "--address", "10.0.0.1", "--address", "::1", "-f", "json")
+    assert added.json["addresses"] == ["10.0.0.1/32", "192.0.2.0/24", "::1/128"]
+    removed = portico("address-group", "remove-addresses", "lan", "--address", "192.0.2.0/24", "-f", "json")
+    assert removed.json["addresses"] == ["10.0.0.1/32", "::1/128"]
+    refused = portico("address-group", "remove-addresses", "lan", "--address", "192.0.2.0/24")
+    assert refused.code == 1 and "192.0.2.0/24 not found" in refused.err

@@ -29,6 +29,7 @@ def test_every_resource_and_attribute_is_documented(registry: Registry) -> None:
 
 def test_the_core_collections_have_neutron_s_paths(registry: Registry) -> None:
     assert {resource.path for resource in registry.resources.values()} == {
+        "/v2.0/address-groups",
         "/v2.0/address-scopes",
         "/v2.0/agents",
         "/v2.0/availability_zones",

@@ -193,6 +193,7 @@ OWN = {
     "convert_validate_port_value",
     "convert_ip_prefix_to_cidr",
     "convert_ethertype_to_case_insensitive",
+    "convert_to_ranges",
     "convert_valid_object_type",
 }
 

@@ -111,12 +111,13 @@ def ids(lasting_store: Store, context: Context) -> dict[str, str]:
         make(tx, "network", **network)
         make(tx, "subnet", network_id=made["network"], cidr="192.0.2.0/24", name="", enable_dhcp=True)
         make(tx, "address_scope", name="s", ip_version=4)
+        make(tx, "address_group", name="g", description="", addresses=["192.0.2.0/24"])
         make(tx, "subnetpool", name="p", prefixes=["192.0.2.0/24"])
         make(tx, "port", network_id=made["network"], name="", admin_state_up=True)
         make(tx, "security_group", name="web", stateful=True, description="")
         make(tx, "security_group_rule", security_group_id=made["security_group"], direction="ingress",
              ethertype="IPv4", protocol=None, port_range_min=None, port_range_max=None, remote_ip_prefix=None,
-             remote_group_id=None)  # fmt: skip
+             remote_group_id=None, remote_address_group_id=None)  # fmt: skip
         (segment,) = tx.find("segment", network_id=made["network"])
         made["segment"] = segment["id"]
         make(tx, "rbac_policy", object_type="network", object_id=made["network"], action="access_as_shared",

@@ -181,20 +181,6 @@ def test_only_one_remote_can_be_given(add: Make, group: Row) -> None:
     assert add(remote_group_id=group["id"])["remote_group_id"] == group["id"]
 
 
-@pytest.mark.parametrize("attribute", ["remote_group_id", "security_group_id"])
-def test_groups_of_other_projects_do_not_exist_except_for_an_administrator(
-    store: Store, make_context: Make, admin: Context, create: Make, group: Row, attribute: str
-) -> None:
-    blue: Any = make_context("blue")
-    with store.write() as tx:
-        own = create(tx, blue, "security_group", name="own")
-        body = {"security_group_id": own["id"], "direction": "ingress", attribute: group["id"]}
-        with pytest.raises(NotFound, match=group["id"]) as caught:
-            create(tx, blue, "security_group_rule", **body)
-        assert caught.value.type == "SecurityGroupNotFound"
-        assert create(tx, admin, "security_group_rule", **body)[attribute] == group["id"]
-
-
 def test_a_remote_group_that_does_not_exist_is_not_found(add: Make) -> None:
     with pytest.raises(NotFound):
         add(remote_group_id="6f1b5f2e-0000-4000-8000-000000000000")

@@ -18,7 +18,8 @@ CAPABILITIES = Capabilities(
     features=frozenset(
         {
             "no-address", "port-security-off", "address-pairs", "security-groups", "stateless-groups",
-            "remote-groups", "dhcp", "router-advertisements", "dhcp-options", "tap", "veth", "admin-state",
+            "remote-groups", "remote-address-groups", "dhcp", "router-advertisements", "dhcp-options", "tap", "veth",
+            "admin-state",
         }
     ),
 )  # fmt: skip

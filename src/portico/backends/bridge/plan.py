@@ -2,7 +2,8 @@
 """From the wanted state to what each host must have. Pure.
 
 A host needs the bridge of every network on which it has a port, the groups that filter its ports, and the members of
-the groups that those groups' rules name, as far as they are on its networks: nobody else can reach it without a router.
+the groups that those groups' rules name: of security groups as far as they are on its networks, for nobody else can
+reach it without a router; of address groups all.
 """
 
 from __future__ import annotations
@@ -77,6 +78,8 @@ def host_objects(want: Snapshot, host: str, dns_domain: str = "") -> list[HostOb
         for network_id, cidr in want.members_of_group.get(group_id, ()):
             if network_id in networks:
                 objects.append(Member(group_id=group_id, network_id=network_id, cidr=cidr))
+        for cidr in want.address_groups[group_id].cidrs if group_id in want.address_groups else ():
+            objects.extend(Member(group_id=group_id, network_id=network_id, cidr=cidr) for network_id in networks)
     for port_id in want.ports_of_host.get(host, ()):
         port = want.ports[port_id]
         if port.device_owner != DHCP_OWNER:
@@ -130,7 +133,10 @@ def _presence(want: Snapshot, host: str) -> tuple[frozenset[str], ...]:
 
 
 def _hosts_to_replan(want: Snapshot, dirty: Dirty, memory: Memory) -> set[str]:
-    """Return the hosts that a changed network, subnet or group concerns; a rule's change is also its group's."""
+    """Return the hosts that a changed network, subnet or group of either kind concerns.
+
+    A rule's change is also its group's.
+    """
     hosts: set[str] = set()
     networks = set(dirty.ids.get("network", ()))
     for subnet_id in dirty.ids.get("subnet", ()):
@@ -140,7 +146,10 @@ def _hosts_to_replan(want: Snapshot, dirty: Dirty, memory: Memory) -> set[str]:
             networks.add(memory.subnets[subnet_id])
     for network_id in networks:
         hosts.update(want.hosts_of_network.get(network_id, ()))
-    for group_id in dirty.ids.get("security_group", ()):
+    groups = set(dirty.ids.get("security_group", ()))
+    for group_id in dirty.ids.get("address_group", ()):
+        groups |= {want.rules[rule_id].group_id for rule_id in want.rules_naming_address_group.get(group_id, ())}
+    for group_id in groups:
         hosts.update(want.hosts_of_group.get(group_id, ()))
     return hosts
 
@@ -225,18 +234,22 @@ def _rule(rule: SecurityGroupRule) -> Rule:
         port_min=rule.port_min,
         port_max=rule.port_max,
         remote_cidr=str(rule.remote_cidr) if rule.remote_cidr else None,
-        remote_group_id=rule.remote_group_id,
+        remote_group_id=_remote(rule),
     )
 
 
+def _remote(rule: SecurityGroupRule) -> str | None:
+    return rule.remote_group_id or rule.remote_address_group_id
+
+
 def _remote_groups(want: Snapshot, host: str) -> list[str]:
-    """Return the groups that rules of the host's own groups name as remote."""
+    """Return the groups of either kind that rules of the host's own groups name as remote."""
     return sorted(
         {
             remote
             for group_id in want.groups_of_host.get(host, ())
             for rule_id in want.rules_of_group.get(group_id, ())
-            if (remote := want.rules[rule_id].remote_group_id) is not None
+            if (remote := _remote(want.rules[rule_id])) is not None
         }
     )
 

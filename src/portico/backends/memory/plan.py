@@ -60,6 +60,10 @@ def _rules(want: Snapshot, port: Port) -> Iterator[Rule]:
 
 def _remotes(want: Snapshot, rule: SecurityGroupRule, network_id: str) -> Iterator[str | None]:
     """Yield the CIDRs that a rule is about; None stands for any."""
+    if rule.remote_address_group_id is not None:
+        group = want.address_groups.get(rule.remote_address_group_id)
+        yield from group.cidrs if group else ()
+        return
     if rule.remote_group_id is None:
         yield str(rule.remote_cidr) if rule.remote_cidr else None
         return
