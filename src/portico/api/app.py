@@ -15,13 +15,14 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from portico import __version__
 from portico.api import action, collection, fault, identity, port_binding, stream
 from portico.api.collection import Service
+from portico.api.message import as_json, as_lines, body_of, integer_of, origin_of
 from portico.api.openapi import document
 from portico.api.work import Workers
 from portico.broker.broker import Broker
@@ -31,8 +32,6 @@ from portico.model.resource import Registry, Resource
 from portico.rules import TABLE
 from portico.rules.context import Context, Everything, Limits, Policy
 
-# Neutron's own bound is 114,688 bytes; bulk requests of a thousand ports need more.
-MAX_BODY = 4 * 1024 * 1024
 SMALL_BODY = 4096
 MAX_TIMEOUT_S = 60.0
 # What is in a path and may be written: as long as the columns it is kept in.
@@ -89,30 +88,30 @@ class Api:
 
     async def list_objects(self, resource: Resource, request: Request) -> Response:
         pairs = request.query_params.multi_items()
-        url = f"{_origin(request)}{resource.path}"
+        url = f"{origin_of(request)}{resource.path}"
         call = partial(collection.list_objects, self.service, resource, self.context(request), pairs, url)
-        return _json(await self.workers.read(call))
+        return as_json(await self.workers.read(call))
 
     async def show(self, resource: Resource, request: Request) -> Response:
         pairs = request.query_params.multi_items()
         object_id = request.path_params["id"]
-        return _json(
+        return as_json(
             await self.workers.read_one(
                 collection.show, self.service, resource, self.context(request), object_id, pairs
             )
         )
 
     async def create(self, resource: Resource, request: Request) -> Response:
-        body = collection.decode(await _body(request))
+        body = collection.decode(await body_of(request))
         run = self.workers.write if collection.is_bulk(body, resource) else self.workers.write_one
         found = await run(collection.create, self.service, resource, self.context(request), body)
-        return _json(found, 201)
+        return as_json(found, 201)
 
     async def update(self, resource: Resource, request: Request) -> Response:
         expected = collection.expected_revision(request.headers.get("if-match"))
-        body = collection.decode(await _body(request))
+        body = collection.decode(await body_of(request))
         object_id = request.path_params["id"]
-        return _json(
+        return as_json(
             await self.workers.write_one(
                 collection.update, self.service, resource, self.context(request), object_id, body, expected
             )
@@ -127,9 +126,9 @@ class Api:
         return Response(status_code=204)
 
     async def act(self, resource: Resource, name: str, request: Request) -> Response:
-        body = collection.decode(await _body(request))
+        body = collection.decode(await body_of(request))
         about = self.service, resource, self.context(request), request.path_params["id"]
-        return _json(await self.workers.write(collection.act, *about, name, body))
+        return as_json(await self.workers.write(collection.act, *about, name, body))
 
     async def tags(self, resource: Resource, request: Request) -> Response:
         object_id, name = request.path_params["id"], request.path_params.get("tag")
@@ -137,62 +136,62 @@ class Api:
             found = await self.workers.read(
                 action.read_tags, self.service, resource, self.context(request), object_id, name
             )
-            return _json(found) if found is not None else Response(status_code=204)
+            return as_json(found) if found is not None else Response(status_code=204)
         has_body = request.method == "POST" or (request.method == "PUT" and name is None)
-        body = collection.decode(await _body(request)) if has_body else None
+        body = collection.decode(await body_of(request)) if has_body else None
         found = await self.workers.write(
             action.write_tags, self.service, resource, self.context(request), object_id, request.method, name, body
         )
         if found is not None:
-            return _json(found)
+            return as_json(found)
         return Response(status_code=201 if request.method == "PUT" else 204)
 
     async def bindings(self, request: Request) -> Response:
         context, port_id = self.context(request), request.path_params["id"]
         if request.method == "POST":
-            body = collection.decode(await _body(request))
-            return _json(await self.workers.write(port_binding.create, self.service, context, port_id, body), 201)
-        pairs, url = request.query_params.multi_items(), f"{_origin(request)}{request.url.path}"
-        return _json(await self.workers.read(port_binding.list_all, self.service, context, port_id, pairs, url))
+            body = collection.decode(await body_of(request))
+            return as_json(await self.workers.write(port_binding.create, self.service, context, port_id, body), 201)
+        pairs, url = request.query_params.multi_items(), f"{origin_of(request)}{request.url.path}"
+        return as_json(await self.workers.read(port_binding.list_all, self.service, context, port_id, pairs, url))
 
     async def binding(self, request: Request) -> Response:
         about = self.service, self.context(request), request.path_params["id"], request.path_params["host"]
         if request.method == "PUT":
-            body = collection.decode(await _body(request))
-            return _json(await self.workers.write(port_binding.update, *about, body))
+            body = collection.decode(await body_of(request))
+            return as_json(await self.workers.write(port_binding.update, *about, body))
         if request.method == "DELETE":
             await self.workers.write(port_binding.delete, *about)
             return Response(status_code=204)
-        return _json(await self.workers.read(port_binding.show, *about, request.query_params.multi_items()))
+        return as_json(await self.workers.read(port_binding.show, *about, request.query_params.multi_items()))
 
     async def activate_binding(self, request: Request) -> Response:
         about = self.service, self.context(request), request.path_params["id"], request.path_params["host"]
-        return _json(await self.workers.write(port_binding.activate, *about))
+        return as_json(await self.workers.write(port_binding.activate, *about))
 
     async def quotas(self, request: Request) -> Response:
         return await self._listed(action.list_quotas, request)
 
     async def _listed(self, function: Callable[..., Any], request: Request) -> Response:
         pairs = request.query_params.multi_items()
-        url = f"{_origin(request)}{request.url.path}"
-        return _json(await self.workers.read(function, self.service, self.context(request), pairs, url))
+        url = f"{origin_of(request)}{request.url.path}"
+        return as_json(await self.workers.read(function, self.service, self.context(request), pairs, url))
 
     async def quota(self, request: Request) -> Response:
         context, project_id = self.context(request), request.path_params["project_id"]
         if request.method == "PUT":
-            body = collection.decode(await _body(request))
-            return _json(await self.workers.write(action.update_quota, self.service, context, project_id, body))
+            body = collection.decode(await body_of(request))
+            return as_json(await self.workers.write(action.update_quota, self.service, context, project_id, body))
         if request.method == "DELETE":
             await self.workers.write(action.reset_quota, self.service, context, project_id)
             return Response(status_code=204)
-        return _json(await self.workers.read(action.read_quota, self.service, context, project_id, ""))
+        return as_json(await self.workers.read(action.read_quota, self.service, context, project_id, ""))
 
     async def quota_detail(self, request: Request) -> Response:
         context, project_id = self.context(request), request.path_params["project_id"]
         what = request.path_params["what"]
         if what not in ("default", "details", "details.json"):
             raise HTTPException(404)
-        return _json(await self.workers.read(action.read_quota, self.service, context, project_id, what))
+        return as_json(await self.workers.read(action.read_quota, self.service, context, project_id, what))
 
     async def zones(self, request: Request) -> Response:
         return await self._listed(action.list_zones, request)
@@ -203,21 +202,21 @@ class Api:
     async def ip_availability(self, request: Request) -> Response:
         context, network_id = self.context(request), request.path_params["id"]
         pairs = request.query_params.multi_items()
-        return _json(await self.workers.read(action.show_ip_availability, self.service, context, network_id, pairs))
+        return as_json(await self.workers.read(action.show_ip_availability, self.service, context, network_id, pairs))
 
     async def extensions(self, request: Request) -> Response:
         pairs = request.query_params.multi_items()
-        return _json({"extensions": [action.only(item, pairs) for item in action.extensions(self.registry)]})
+        return as_json({"extensions": [action.only(item, pairs) for item in action.extensions(self.registry)]})
 
     async def extension(self, request: Request) -> Response:
         found = action.extension(self.registry, request.path_params["alias"])
-        return _json({"extension": action.only(found, request.query_params.multi_items())})
+        return as_json({"extension": action.only(found, request.query_params.multi_items())})
 
     async def versions(self, request: Request) -> Response:
-        return _json(action.versions(_origin(request)))
+        return as_json(action.versions(origin_of(request)))
 
     async def version(self, request: Request) -> Response:
-        return _json(action.version(self.registry, _origin(request)))
+        return as_json(action.version(self.registry, origin_of(request)))
 
     async def openapi(self, _request: Request) -> Response:
         if not self._openapi:
@@ -225,21 +224,21 @@ class Api:
         return Response(self._openapi, media_type="application/json")
 
     async def healthz(self, _request: Request) -> Response:
-        return _json({"status": "ok", "version": __version__})
+        return as_json({"status": "ok", "version": __version__})
 
     async def watch(self, request: Request) -> Response:
         self._require(request, "portico:watch")
-        since = _integer(request, "since", 0)
+        since = integer_of(request, "since", 0)
         await self.workers.read(stream.check_since, self.service, since)
-        return _lines(request, stream.watch(self.service, self.workers, self.commits, self.ending, since))
+        return as_lines(request, stream.watch(self.service, self.workers, self.commits, self.ending, since))
 
     async def host_wanted(self, request: Request) -> Response:
         self._require(request, "portico:host")
-        return _lines(request, stream.wanted(self.hosts, self.ending, request.path_params["host"]))
+        return as_lines(request, stream.wanted(self.hosts, self.ending, request.path_params["host"]))
 
     async def host_status(self, request: Request) -> Response:
         self._require(request, "portico:host")
-        raw = await _body(request)
+        raw = await body_of(request)
         # After a reconnect an agent tells the status of everything at once.
         run = self.workers.write_one if len(raw) <= SMALL_BODY else self.workers.write
         await run(stream.report, self.service, request.path_params["host"], raw)
@@ -247,7 +246,7 @@ class Api:
 
     async def port_status(self, request: Request) -> Response:
         wait = request.query_params.get("wait", "")
-        timeout_s = min(float(_integer(request, "timeout_s", 5)), MAX_TIMEOUT_S)
+        timeout_s = min(float(integer_of(request, "timeout_s", 5)), MAX_TIMEOUT_S)
         found = await stream.port_status(
             self.service,
             self.workers,
@@ -258,36 +257,7 @@ class Api:
             wait,
             timeout_s,
         )
-        return _json(found)
-
-
-def _json(body: object, status: int = 200) -> Response:
-    return Response(msgspec.json.encode(body), status_code=status, media_type="application/json")
-
-
-def _lines(request: Request, lines: AsyncIterator[bytes]) -> Response:
-    """Return a stream of lines; HEAD gets its headers, and need not wait for an end that never comes."""
-    return StreamingResponse(iter(()) if request.method == "HEAD" else lines, media_type="application/x-ndjson")
-
-
-def _origin(request: Request) -> str:
-    return f"{request.url.scheme}://{request.headers.get('host') or 'localhost'}"
-
-
-async def _body(request: Request) -> bytes:
-    """Return the body.
-
-    Raises:
-        HTTPException: it is larger than MAX_BODY (413).
-    """
-    parts: list[bytes] = []
-    size = 0
-    async for part in request.stream():
-        size += len(part)
-        if size > MAX_BODY:
-            raise HTTPException(413, f"The request's body is larger than {MAX_BODY} bytes.")
-        parts.append(part)
-    return b"".join(parts)
+        return as_json(found)
 
 
 def _check_path(name: str, value: str) -> None:
@@ -306,17 +276,6 @@ def _check_path(name: str, value: str) -> None:
     else:
         return
     raise BadRequest(f"Invalid input for {name}. Reason: {rule}.", type="HTTPBadRequest")
-
-
-def _integer(request: Request, name: str, default: int) -> int:
-    text = request.query_params.get(name)
-    if text is None:
-        return default
-    if not (text.isascii() and text.isdecimal()) or len(text) > 18:
-        raise BadRequest(
-            f"Invalid input for {name}. Reason: '{text[:40]}' is not an integer of at least 0.", type="HTTPBadRequest"
-        )
-    return int(text)
 
 
 def _collection_routes(api: Api, resource: Resource) -> list[Route]:
