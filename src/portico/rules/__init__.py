@@ -27,7 +27,17 @@ from portico.rules.context import Rules
 TABLE: Mapping[str, Rules] = {
     "network": Rules(network.create, network.update, network.delete, network.present),
     "subnet": Rules(subnet.create, subnet.update, subnet.delete),
-    "subnetpool": Rules(subnetpool.create, subnetpool.update, subnetpool.delete, subnetpool.present),
+    "subnetpool": Rules(
+        subnetpool.create,
+        subnetpool.update,
+        subnetpool.delete,
+        subnetpool.present,
+        actions={
+            "add_prefixes": subnetpool.add_prefixes,
+            "remove_prefixes": subnetpool.remove_prefixes,
+            "onboard_network_subnets": subnetpool.onboard_network_subnets,
+        },
+    ),
     "port": Rules(port.create, port.update, port.delete, port.present),
     "security_group": Rules(
         security_group.create,

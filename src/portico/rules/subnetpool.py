@@ -10,9 +10,9 @@ from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_network
 
 import sqlalchemy as sa
 
-from portico.errors import BadRequest, Conflict, OverQuota
+from portico.errors import BadRequest, Conflict, Forbidden, OverQuota
 from portico.model.snapshot import IpNetwork
-from portico.rules import address_scope, quota, sharing
+from portico.rules import address_scope, lookup, quota, sharing
 from portico.rules.context import Context, Row
 from portico.rules.pools import invalid
 from portico.store.transaction import Transaction
@@ -62,6 +62,9 @@ def update(tx: Transaction, context: Context, row: Row, changes: Row) -> Row:
                     f"subset of the new prefixes.",
                     type="IllegalSubnetPoolPrefixUpdate",
                 )
+        if version != row["ip_version"]:
+            # All that it had were removed; what has been made of them is still of the pool's version.
+            raise _mixed([f"IPv{row['ip_version']} pool {row['id']}", *changes["prefixes"]])
         changes["prefixes"] = [str(prefix) for prefix in prefixes]
     after = {**row, **changes}
     _check_bounds(after)
@@ -83,6 +86,86 @@ def delete(tx: Transaction, context: Context, row: Row) -> None:
         )
     sharing.forget(tx, "subnetpool", row["id"])
     tx.delete("subnetpool", row)
+
+
+def add_prefixes(tx: Transaction, context: Context, row: Row, body: Row) -> Row:
+    """Add prefixes.
+
+    Raises:
+        BadRequest, Conflict: as an update of `prefixes` has them.
+    """
+    _check_named(body)
+    return {"prefixes": update(tx, context, row, {"prefixes": [*row["prefixes"], *body["prefixes"]]})["prefixes"]}
+
+
+def remove_prefixes(tx: Transaction, context: Context, row: Row, body: Row) -> Row:
+    """Remove prefixes or parts of them, all or nothing; what the pool has not got is passed over.
+
+    Raises:
+        BadRequest: a subnet from the pool lies there.
+    """
+    _check_named(body)
+    gone = [ip_network(text) for text in body["prefixes"]]
+    for subnet in tx.find("subnet", subnetpool_id=row["id"]):
+        taken = ip_network(subnet["cidr"])
+        if any(_overlap(taken, prefix) for prefix in gone):
+            raise BadRequest(
+                "Illegal update to prefixes: One or more the prefixes to be removed is in use by a subnet: "
+                f"{subnet['id']} ({taken}) is from subnet pool {row['id']}.",
+                type="IllegalSubnetPoolPrefixUpdate",
+            )
+    left = [ip_network(text) for text in row["prefixes"]]
+    for prefix in gone:
+        left = [rest for one in left for rest in _without(one, prefix)]
+    prefixes = [str(prefix) for prefix in _merged(left)]
+    if prefixes != row["prefixes"]:
+        tx.update("subnetpool", row, {"prefixes": prefixes})
+    return {"prefixes": prefixes}
+
+
+def onboard_network_subnets(tx: Transaction, context: Context, row: Row, body: Row) -> list[Row]:
+    """Take a network's subnets of the pool's IP version into the pool; return what they are.
+
+    Raises:
+        NotFound: there is no such network for who asks.
+        Forbidden: it belongs to another project.
+        BadRequest: subnets from the pool have some of the addresses.
+    """
+    parent = lookup.visible(tx, context, "network", body["network_id"])
+    if not context.is_admin and parent["project_id"] != context.project_id:
+        raise Forbidden(
+            f"Not authorized: network {parent['id']} belongs to another project, and so do its subnets.",
+            type="NotAuthorized",
+        )
+    subnets = tx.find("subnet", network_id=parent["id"], ip_version=row["ip_version"])
+    present = [ip_network(item["cidr"]) for item in tx.find("subnet", subnetpool_id=row["id"])]
+    for item in subnets:
+        if any(_overlap(ip_network(item["cidr"]), taken) for taken in present):
+            raise BadRequest(
+                f"Illegal subnetpool update : Onboarding subnet {item['id']}: {item['cidr']} conflicts with allocated "
+                f"prefixes in subnet pool {row['id']}.",
+                type="IllegalSubnetPoolUpdate",
+            )
+    update(tx, context, row, {"prefixes": [*row["prefixes"], *(item["cidr"] for item in subnets)]})
+    for item in subnets:
+        tx.update("subnet", item, {"subnetpool_id": row["id"]})
+    return [{"id": item["id"], "cidr": item["cidr"]} for item in subnets]
+
+
+def _check_named(body: Row) -> None:
+    if not body["prefixes"]:
+        raise BadRequest("Request body contains invalid data: prefixes must name one prefix.", type="HTTPBadRequest")
+
+
+def _overlap(one: IpNetwork, two: IpNetwork) -> bool:
+    return one.version == two.version and one.overlaps(two)
+
+
+def _without(prefix: IpNetwork, gone: IpNetwork) -> Iterable[IpNetwork]:
+    """Return what is left of `prefix` without `gone`."""
+    if not _overlap(prefix, gone):
+        return [prefix]
+    return prefix.address_exclude(gone) if gone.prefixlen > prefix.prefixlen else []  # type: ignore[arg-type]
 
 
 def present(tx: Transaction, context: Context, rows: list[Row]) -> list[Row]:
@@ -213,14 +296,24 @@ def _read_prefixes(texts: list[str]) -> tuple[list[IpNetwork], int]:
             "Empty subnet pool prefix list: prefixes must name one prefix.", type="EmptySubnetPoolPrefixList"
         )
     networks = [ip_network(text, strict=False) for text in texts]
-    four = [network for network in networks if isinstance(network, IPv4Network)]
-    six = [network for network in networks if isinstance(network, IPv6Network)]
-    if four and six:
-        raise BadRequest(
-            f"Cannot mix IPv4 and IPv6 prefixes in a subnet pool: prefixes {', '.join(texts)}.",
-            type="PrefixVersionMismatch",
-        )
-    return [*collapse_addresses(four), *collapse_addresses(six)], 4 if four else 6
+    if len({network.version for network in networks}) > 1:
+        raise _mixed(texts)
+    return _merged(networks), networks[0].version
+
+
+def _mixed(texts: Iterable[str]) -> BadRequest:
+    return BadRequest(
+        f"Cannot mix IPv4 and IPv6 prefixes in a subnet pool: prefixes {', '.join(texts)}.",
+        type="PrefixVersionMismatch",
+    )
+
+
+def _merged(networks: Iterable[IpNetwork]) -> list[IpNetwork]:
+    """Return the same addresses in as few prefixes as possible, in order."""
+    every = list(networks)
+    four = [network for network in every if isinstance(network, IPv4Network)]
+    six = [network for network in every if isinstance(network, IPv6Network)]
+    return [*collapse_addresses(four), *collapse_addresses(six)]
 
 
 def _inside(prefixes: Iterable[IpNetwork], network: IpNetwork) -> bool:
