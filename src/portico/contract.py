@@ -46,7 +46,7 @@ FEATURES = frozenset(
         "veth",
         "admin-state",  # admin_state_up=false cuts the port off
         "routed-segments",  # networks of several segments, with subnets of their own
-        "steady-link",  # propagate_uplink_status=false: a port's link stays up whatever becomes of what carries it
+        "steady-link",  # propagate_uplink_status=false: a port's link stays up although nothing passes
         "vlan-transparent",
     }
 )

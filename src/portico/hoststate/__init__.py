@@ -49,7 +49,8 @@ class Vif(msgspec.Struct, frozen=True, tag="vif", tag_field="kind"):
     The agent always makes a veth pair: one end in the bridge, the other, `link_name`, in the host's namespace. With
     `plug` "veth" the consumer (Docker) moves `link_name` into its sandbox. With "tap" the agent joins `link_name` to
     the tap `tap_name`, which a hypervisor made or, with `make_tap`, the agent makes and later removes.
-    `guard` None means port security is off: everything passes. `admin_up` False means no packet passes.
+    `guard` None means port security is off: everything passes. `admin_up` False means no packet passes; the consumer's
+    link loses its carrier then, unless the port is `steady`.
     """
 
     port_id: str
@@ -61,6 +62,7 @@ class Vif(msgspec.Struct, frozen=True, tag="vif", tag_field="kind"):
     tap_name: str = ""
     make_tap: bool = False
     admin_up: bool = True
+    steady: bool = False
     guard: Guard | None = None
 
 

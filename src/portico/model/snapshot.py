@@ -80,7 +80,7 @@ class Standby(msgspec.Struct, frozen=True):
 
 
 class Port(msgspec.Struct, frozen=True):
-    """A port. `host` is "" while unbound; `profile` is binding:profile."""
+    """A port. `host` is "" while unbound; `profile` is binding:profile; `steady` is no propagate_uplink_status."""
 
     id: str
     project_id: str
@@ -100,6 +100,7 @@ class Port(msgspec.Struct, frozen=True):
     dns_name: str
     dhcp_options: tuple[tuple[str, str, int], ...]
     standbys: tuple[Standby, ...] = ()
+    steady: bool = False
 
     @property
     def hosts(self) -> tuple[str, ...]:
@@ -217,6 +218,7 @@ def _port(row: Row) -> Port:
             for item in row.get("inactive_bindings") or ()
             if item["vif_type"] != UNBOUND
         ),
+        steady=row.get("propagate_uplink_status") is False,
     )
 
 

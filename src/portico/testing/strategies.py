@@ -68,6 +68,7 @@ def ports(draw: st.DrawFn, number: int | None = None) -> PutPort:
         admin_up=draw(st.sampled_from((*[True] * 7, False))),
         plug=draw(st.sampled_from(("veth", "tap"))),
         standby=draw(st.sampled_from((*[""] * 5, *HOSTS))),
+        steady=draw(st.sampled_from((False, False, True))),
     )
 
 

@@ -87,7 +87,7 @@ class PutPort:
     """Make or change a port. `versions`: of its addresses; `pairs`: positions in `PAIRS`; `host`: "" for unbound.
 
     Without port security it has neither groups nor pairs: Neutron refuses them. `standby` is another host that is
-    ready for it.
+    ready for it; the link of a `steady` one stays up whatever happens.
     """
 
     number: int
@@ -100,6 +100,7 @@ class PutPort:
     admin_up: bool = True
     plug: str = "veth"
     standby: str = ""
+    steady: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -376,6 +377,7 @@ def port_row(edit: PutPort) -> Row:
         "binding:host_id": edit.host,
         "binding:profile": {"plug": edit.plug},
         "binding:vnic_type": "normal",
+        "propagate_uplink_status": not edit.steady,
         "inactive_bindings": [_binding(edit.standby, edit.plug)] if edit.standby not in ("", edit.host) else [],
         "device_owner": "compute:test",
         "device_id": "",

@@ -7,6 +7,7 @@ import time
 from typing import Literal
 
 import pytest
+from msgspec import structs
 
 from portico.hoststate import Guard, Member, Rule, Source, Vif
 from portico.testing import frames
@@ -200,6 +201,26 @@ def test_admin_down_lets_nothing_pass_and_takes_the_carrier(rig: Rig) -> None:
     rig.want(port(1, guard=None))
     # The kernel may take a second until it tells a link's new carrier.
     assert wb.pings("10.0.0.1", 20)
+
+
+@pytest.mark.parametrize("guarded", [False, True])
+def test_a_steady_link_keeps_its_carrier_while_nothing_passes(rig: Rig, *, guarded: bool) -> None:
+    everybody = group(1, *ANY, Rule("ingress", "IPv4"))
+    off = port(1, everybody.group_id, admin_up=False, steady=True)
+    off = off if guarded else structs.replace(off, guard=None)
+    on = port(2, guard=None)
+    rig.want(network(), everybody, off, on)
+    rig.start()
+    wa, wb = rig.plug("a", off, "10.0.0.1/24"), rig.plug("b", on, "10.0.0.2/24")
+    heard = (wa.sniff(), wb.sniff())
+    assert not wb.pings("10.0.0.1") and not wa.pings("10.0.0.2")
+    assert off.mac.replace(":", "") not in heard[1].output and on.mac.replace(":", "") not in heard[0].output
+    assert "LOWER_UP" in wa.run("ip", "link", "show", "eth0").out
+    rig.want(structs.replace(off, admin_up=True))
+    assert wb.pings("10.0.0.1") and wa.pings("10.0.0.2")
+    rig.want(off)
+    assert not wb.pings("10.0.0.1")
+    assert "LOWER_UP" in wa.run("ip", "link", "show", "eth0").out
 
 
 def test_removing_a_rule_cuts_what_it_alone_let_in_within_a_second_and_nothing_else(rig: Rig) -> None:

@@ -118,6 +118,13 @@ def test_a_host_that_a_port_has_left_has_nothing_of_it() -> None:
     assert planned(PutPort(0, 0, host=HOSTS[1]), inactive_bindings=left) == {}
 
 
+@pytest.mark.parametrize("edits", [(), (PutNetwork(0, admin_up=False),)], ids=["port", "network"])
+def test_a_steady_link_is_so_whatever_cuts_its_port_off(edits: tuple[Edit, ...]) -> None:
+    found = vif(PutPort(0, 0, admin_up=bool(edits), steady=True), *edits)
+    assert (found.admin_up, found.steady) == (False, True)
+    assert not vif(PutPort(0, 0)).steady
+
+
 @pytest.mark.parametrize(
     ("ethertype", "protocol", "number"),
     [

@@ -238,7 +238,8 @@ class PairDriver:
 class CarrierDriver:
     """Keys `vif/...`: whether our end is up. Comes after the filter, so that nothing passes before its rules do.
 
-    A port with admin_up False stays down: its consumer sees no carrier and nothing passes either way.
+    A port with admin_up False stays down: its consumer sees no carrier and nothing passes either way. A steady one goes
+    up all the same: it has no rules then, and the filter drops what comes from a port without, or is for it.
     """
 
     def __init__(self, table: LinkTable) -> None:
@@ -249,7 +250,7 @@ class CarrierDriver:
         """See Driver."""
         self._wanted = wanted
         vifs = {key: wanted.objects.get(key) for key in keys}
-        return {key: True for key, vif in vifs.items() if isinstance(vif, Vif) and vif.admin_up}, {}
+        return {key: True for key, vif in vifs.items() if isinstance(vif, Vif) and (vif.admin_up or vif.steady)}, {}
 
     def read(self, keys: Collection[str] | None) -> dict[str, Any]:
         """See Driver. A link that is down is read as absent; `PairDriver` has just read the links."""

@@ -19,7 +19,7 @@ CAPABILITIES = Capabilities(
         {
             "no-address", "port-security-off", "address-pairs", "security-groups", "stateless-groups",
             "remote-groups", "remote-address-groups", "dhcp", "router-advertisements", "dhcp-options", "tap", "veth",
-            "admin-state",
+            "admin-state", "steady-link",
         }
     ),
 )  # fmt: skip

@@ -207,6 +207,7 @@ def vif(want: Snapshot, port: Port) -> Vif:
         tap_name=names.tap if names.plug == "tap" else "",
         make_tap=bool(port.profile.get("make_tap", False)),
         admin_up=port.admin_state_up and network.admin_state_up,
+        steady=port.steady,
         guard=_guard(want, port) if port.port_security else None,
     )
 
