@@ -47,9 +47,15 @@ def _visible(resource: Resource) -> tuple[str, ...]:
     return tuple(attribute.name for attribute in resource.attributes.values() if attribute.is_visible)
 
 
+@cache
+def _as_text(resource: Resource) -> tuple[str, ...]:
+    return tuple(attribute.name for attribute in resource.attributes.values() if attribute.as_text)
+
+
 def render(resource: Resource, row: Row, hidden: Collection[str], fields: Iterable[str] = ()) -> Row:
     """Return an object as clients see it: without what is hidden from them, with only `fields` if any are named."""
     shown = {name: row.get(name) for name in _visible(resource) if name not in hidden}
+    shown.update((name, str(shown[name])) for name in _as_text(resource) if shown.get(name) is not None)
     if "project_id" in shown:
         shown["tenant_id"] = shown["project_id"]
     if fields:
@@ -106,10 +112,13 @@ def create(service: Service, resource: Resource, context: Context, body: object)
     wanted = _each(where, items, lambda item: _owned(check.prepare_post(resource, item), resource, context))
     if rules.check_bulk is not None and bulk:
         rules.check_bulk(wanted)
+
+    def permitted(tx: Transaction, item: Row) -> Row:
+        context.policy.require(tx, context, "create", resource.name, item, _given(resource, item))
+        return make(tx, context, item)
+
     with service.store.write() as tx:
-        for item in wanted:
-            context.policy.require(tx, context, "create", resource.name, item, _given(resource, item))
-        rows = _each(where, wanted, lambda item: make(tx, context, item))
+        rows = _each(where, wanted, lambda item: permitted(tx, item))
         shown = _answers(tx, context, resource, rows)
     return {resource.plural: shown} if bulk else {resource.name: shown[0]}
 

@@ -230,16 +230,21 @@ def _address(text: str) -> str:
 
 
 def links(url: str, pairs: Pairs, request: ListRequest, ids: Sequence[str]) -> list[dict[str, str]]:
-    """Return the next and previous links of a page, as the pagination extension has them."""
-    if not ids:
-        return []
+    """Return the next and previous links of a page, as the pagination extension has them: a short one is the last.
+
+    A list that nobody asked to have in pages has a link only if it is too long for one.
+    """
     rest = [(name, value) for name, value in pairs if name not in ("marker", "page_reverse")]
     query = request.query
+    is_short = query.limit is None or len(ids) < query.limit
+    asked = any(name in ("limit", "marker") for name, _ in pairs)
     result = []
-    full = query.limit is not None and len(ids) >= query.limit
-    if full or query.reverse:
-        result.append({"rel": "next", "href": f"{url}?{urlencode([*rest, ('marker', ids[-1])])}"})
-    if (query.marker is not None and not query.reverse) or (full and query.reverse):
-        previous = [*rest, ("marker", ids[0]), ("page_reverse", "True")]
-        result.append({"rel": "previous", "href": f"{url}?{urlencode(previous)}"})
+    if not is_short or (asked and query.reverse):
+        result.append({"rel": "next", "href": _link(url, rest, ids[-1:])})
+    if asked and not (is_short and query.reverse):
+        result.append({"rel": "previous", "href": _link(url, [*rest, ("page_reverse", "True")], ids[:1])})
     return result
+
+
+def _link(url: str, pairs: Pairs, marker: Sequence[str]) -> str:
+    return f"{url}?{urlencode([*pairs, *(('marker', object_id) for object_id in marker)])}"

@@ -170,7 +170,7 @@ def request_schema(attribute: Attribute) -> Schema:
 
 def response_schema(attribute: Attribute) -> Schema:
     """Return what an answer holds for an attribute: its column's type, or what a validator of a compound value says."""
-    schema = _column_schema(attribute.column)
+    schema = {"type": "string"} if attribute.as_text else _column_schema(attribute.column)
     if not schema and attribute.validate:
         schema = _without_limits(rule_schema(*attribute.validate[0]))
     return {**nullable(schema), "description": attribute.doc}

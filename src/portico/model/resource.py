@@ -28,7 +28,8 @@ class Attribute:
 
     `required`: a create must give it. `default` counts only with `has_default`; an attribute with neither is left out.
     `validate` holds pairs of a validator's name and its argument. `column` is "" for what is not stored, else
-    `string(N)`, `text`, `integer`, `boolean`, `json` or `datetime`. `references` names the resource whose id the value
+    `string(N)`, `text`, `integer`, `boolean`, `json` or `datetime`. `as_text`: answers give a number as
+    text, as Neutron's do. `references` names the resource whose id the value
     is, or "".
     """
 
@@ -49,6 +50,7 @@ class Attribute:
     primary_key: bool = False
     column: str = ""
     references: str = ""
+    as_text: bool = False
     doc: str = ""
 
 

@@ -28,10 +28,12 @@ DHCP_OWNER = "network:dhcp"
 UNBOUND = "unbound"
 # The binding:vif_type of a port that names a host which cannot have it: it is wanted nowhere.
 BINDING_FAILED = "binding_failed"
+# No link carries less (RFC 791 section 3.2; ETH_MIN_MTU in the kernel's if_ether.h), whatever a network wishes for.
+MIN_MTU = 68
 
 
 class Network(msgspec.Struct, frozen=True):
-    """A network; `mtu` in bytes."""
+    """A network; `mtu` in bytes, at least MIN_MTU."""
 
     id: str
     project_id: str
@@ -164,7 +166,7 @@ def _network(row: Row) -> Network:
         id=row["id"],
         project_id=row["project_id"],
         name=row["name"] or "",
-        mtu=row["mtu"],
+        mtu=max(row["mtu"], MIN_MTU),
         admin_state_up=row["admin_state_up"],
         network_type=row["provider:network_type"] or "",
         physical_network=row["provider:physical_network"],

@@ -29,11 +29,12 @@ _BOOLEANS = frozenset(
         "required_by_policy",
         "enforce_policy",
         "primary_key",
+        "as_text",
     }
 )
 # Keywords of neutron_lib.api.definitions. Of these `convert_list_to` reads filters, which the API does itself;
 # `dict_populate_defaults` and `default_overrides_none` come with the resources that need them.
-NEUTRON_KEYWORDS = _BOOLEANS | {
+NEUTRON_KEYWORDS = _BOOLEANS - {"as_text"} | {
     "default",
     "validate",
     "convert_to",
@@ -41,7 +42,7 @@ NEUTRON_KEYWORDS = _BOOLEANS | {
     "dict_populate_defaults",
     "default_overrides_none",
 }
-OWN_KEYWORDS = frozenset({"extension", "column", "references", "doc"})
+OWN_KEYWORDS = frozenset({"extension", "column", "references", "as_text", "doc"})
 _COLUMN = re.compile(r"string\([1-9]\d{0,4}\)|text|integer|boolean|json|datetime")
 
 
@@ -98,6 +99,7 @@ def attribute(name: str, spec: Mapping[str, Any], place: Place) -> Attribute:
         primary_key=spec.get("primary_key", False),
         column=spec.get("column", ""),
         references=spec.get("references", ""),
+        as_text=spec.get("as_text", False),
         doc=spec.get("doc", ""),
     )
 

@@ -160,6 +160,12 @@ def _groups(tx: Transaction, context: Context, ids: Sequence[str], kept: Sequenc
     unique = list(dict.fromkeys(ids))
     for group_id in sorted(set(unique) - set(kept)):
         lookup.visible(tx, context, "security_group", group_id)
+    if len(unique) > 1 and len({row["stateful"] for row in tx.get_many("security_group", unique)}) > 1:
+        raise Conflict(
+            "Error Cannot apply both stateful and stateless security groups on the same port at the same time while "
+            f"attempting the operation: security_groups {', '.join(unique)}.",
+            type="SecurityGroupConflict",
+        )
     return unique
 
 

@@ -14,6 +14,7 @@ from portico.errors import BadRequest, Conflict
 from portico.model.converters import PROTOCOLS
 from portico.rules import lookup, quota
 from portico.rules.context import Context, Row
+from portico.store.initial import PARENT
 from portico.store.select import MAX_IN
 from portico.store.transaction import Transaction
 
@@ -25,6 +26,13 @@ IPV6_ONLY = frozenset(
 # Ranges and prefixes that match everything and so are the same as none.
 ALL_PORTS = (1, 65535)
 _REMOTES = ("remote_ip_prefix", "remote_group_id", "remote_address_group_id")
+# What a rule takes over from the default rule that it is made from.
+_COPIED = (
+    *("direction", "ethertype", "protocol", "port_range_min", "port_range_max"),
+    *("remote_ip_prefix", "remote_address_group_id"),
+)
+# The group that every project has.
+DEFAULT_NAME = "default"
 ANYWHERE = ("0.0.0.0/0", "::/0")
 
 
@@ -38,19 +46,29 @@ def create(tx: Transaction, context: Context, body: Row) -> Row:
     """
     quota.check(tx, context, "security_group_rule", body["project_id"])
     row = {**body, "id": str(uuid.uuid4())}
-    _normalise(row)
-    _check_ports(row)
-    _check_families(row)
+    prepare(row)
     if row["remote_group_id"]:
         lookup.visible(tx, context, "security_group", row["remote_group_id"])
     if row["remote_address_group_id"]:
         lookup.visible(tx, context, "address_group", row["remote_address_group_id"])
     group = lookup.visible(tx, context, "security_group", row["security_group_id"])
+    row["belongs_to_default_sg"] = group["name"] == DEFAULT_NAME
     _refuse_duplicate(tx, row)
     context.broker.admit("security_group_rule", None, row)
     created = tx.insert("security_group_rule", row)
     _touch(tx, group)
     return created
+
+
+def prepare(row: Row) -> None:
+    """Give a rule's attributes the one form that they are compared in, and refuse what contradicts itself.
+
+    Raises:
+        BadRequest: its attributes contradict each other.
+    """
+    _normalise(row)
+    _check_ports(row)
+    _check_families(row)
 
 
 def check_bulk(bodies: Sequence[Row]) -> None:
@@ -71,17 +89,19 @@ def check_bulk(bodies: Sequence[Row]) -> None:
             )
 
 
-def insert_initial(tx: Transaction, group: Row, direction: str, ethertype: str, remote_group_id: str | None) -> None:
-    """Insert one of the rules that a new group has."""
+def insert_initial(tx: Transaction, group: Row, default: Row) -> None:
+    """Insert one of the rules that a new group has, made from a default rule."""
+    remote = group["id"] if default["remote_group_id"] == PARENT else default["remote_group_id"]
     row = {
+        **{name: default[name] for name in _COPIED},
         "id": str(uuid.uuid4()),
         "project_id": group["project_id"],
         "security_group_id": group["id"],
-        "direction": direction,
-        "ethertype": ethertype,
-        "remote_group_id": remote_group_id,
+        "remote_group_id": remote,
+        "belongs_to_default_sg": group["name"] == DEFAULT_NAME,
         "description": "",
     }
+    _normalise(row)
     tx.insert("security_group_rule", row)
 
 
@@ -164,7 +184,8 @@ def _check_port_range(row: Row) -> None:
 def _check_icmp(row: Row) -> None:
     for name, field in (("port_range_min", "type"), ("port_range_max", "code")):
         if row[name] is not None and not 0 <= row[name] <= 255:
-            raise _bad("SecurityGroupInvalidIcmpValue", row, name, rule=f"an ICMP {field} must be 0 to 255")
+            raise _bad("SecurityGroupInvalidIcmpValue", row, name,
+                       rule=f"Invalid value for ICMP {field} ({name}) {row[name]}. It must be 0 to 255")  # fmt: skip
     if row["port_range_min"] is None:
         raise _bad("SecurityGroupMissingIcmpType", row, "port_range_max",
                    rule="an ICMP code needs an ICMP type in port_range_min")  # fmt: skip
@@ -175,7 +196,7 @@ def _check_families(row: Row) -> None:
     prefix, ethertype = row["remote_ip_prefix"], row["ethertype"]
     if prefix and ethertype != f"IPv{ip_network(prefix, strict=False).version}":
         raise _bad("SecurityGroupRuleParameterConflict", row, "ethertype", "remote_ip_prefix",
-                   rule="the prefix is not of this ethertype")  # fmt: skip
+                   rule=f"Conflicting value ethertype {ethertype} for CIDR {prefix}")  # fmt: skip
     if row["protocol"] is not None and ethertype == "IPv4" and _number(row["protocol"]) in IPV6_ONLY:
         raise _bad("SecurityGroupEthertypeConflictWithProtocol", row, "ethertype", "protocol",
                    rule="the protocol exists in IPv6 only")  # fmt: skip
@@ -184,7 +205,7 @@ def _check_families(row: Row) -> None:
         raise _bad("SecurityGroupMultipleRemoteEntites", row, *given, rule="only one of them may be given")
 
 
-def _meaning(row: Row) -> tuple[Any, ...]:
+def meaning(row: Row) -> tuple[Any, ...]:
     """Return what a rule says besides its group, direction and ethertype; equal for rules that say the same."""
     protocol, prefix = row["protocol"], row["remote_ip_prefix"]
     return (
@@ -205,7 +226,7 @@ def _refuse_duplicate(tx: Transaction, row: Row) -> None:
     )
     same = {name: row[name] for name in alike if row[name] is not None}
     for other in tx.find("security_group_rule", **same):
-        if _meaning(other) != _meaning(row):
+        if meaning(other) != meaning(row):
             continue
         if other["revision_number"] == tx.revision:
             raise Conflict(

@@ -29,7 +29,7 @@ def bodies(api: Asker) -> dict[str, tuple[Row, Row]]:
             {"name": "b", "enable_dhcp": False, "dns_nameservers": ["192.0.2.53"], "gateway_ip": None},
         ),
         "subnetpools": (
-            {"name": "a", "prefixes": ["203.0.113.0/24"], "default_prefixlen": 26},
+            {"name": "a", "prefixes": ["203.0.113.0/24"], "default_prefixlen": "26"},
             {"name": "b", "prefixes": ["198.51.100.0/24", "203.0.113.0/24"], "is_default": True},
         ),
         "ports": (
@@ -131,7 +131,7 @@ def test_a_bulk_create_of_which_one_fails_leaves_nothing(api: Asker) -> None:
         assert answer.error == expected and answer.message.endswith(" (ports[5])"), answer
         assert api.list("ports") == []
         assert api.list("security-groups", "project_id=red&name=nothing") == []
-    assert api.ask("POST", "networks", {"networks": [{"name": "x"}, {"mtu": 1}]}).error == (400, "InvalidInput")
+    assert api.ask("POST", "networks", {"networks": [{"name": "x"}, {"mtu": -1}]}).error == (400, "HTTPBadRequest")
     assert api.list("networks", "name=x") == []
     assert api.show("networks", network["id"])["revision_number"] == revision
     assert "[" not in api.try_create("ports", network_id=network["id"], bogus=1).message

@@ -55,10 +55,21 @@ def test_provider_attributes_cannot_be_changed_to_what_is_not_realised(api: Aske
     assert api.show("networks", made["id"]) == made
 
 
-@pytest.mark.parametrize("mtu", [1, 67, -1, 65536, 10**12, "x"])
+@pytest.mark.parametrize("mtu", [-1, 65536, 10**12, "x"])
 def test_an_mtu_that_no_link_can_have_is_refused(api: Asker, mtu: Any) -> None:
     answer = api.try_create("networks", mtu=mtu)
     assert answer.error[0] == 400 and "mtu" in answer.message and str(mtu) in answer.message
+
+
+def test_an_mtu_below_that_of_any_link_lasts_until_there_is_a_subnet(api: Asker) -> None:
+    network = api.create("networks", mtu=67)
+    assert network["mtu"] == 67
+    answer = api.try_create("subnets", network_id=network["id"], ip_version=4, cidr="192.0.2.0/24")
+    assert answer.error == (409, "NetworkMTUSubnetConflict") and "68" in answer.message
+    api.update("networks", network, mtu=68)
+    subnet = api.create("subnets", network_id=network["id"], ip_version=4, cidr="192.0.2.0/24")
+    answer = api.ask("PUT", f"networks/{network['id']}", {"network": {"mtu": 67}})
+    assert answer.error == (409, "NetworkMTUSubnetConflict") and subnet["id"] in answer.message
 
 
 def test_the_mtu_can_be_chosen_changed_and_left_to_the_server_again(api: Asker) -> None:

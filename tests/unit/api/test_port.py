@@ -305,3 +305,15 @@ def test_tags_can_be_given_when_a_port_is_created_but_not_in_a_change(api: Asker
     assert api.list("ports", "tags=a,b") == [api.show("ports", port["id"])]
     assert api.try_update("ports", port, tags=["c"]).error == (400, "HTTPBadRequest")
     assert api.try_create("ports", network_id=network["id"], tags=["x" * 256]).error[0] == 400
+
+
+def test_stateful_and_stateless_groups_do_not_go_on_one_port(api: Asker) -> None:
+    network = api.network("192.0.2.0/24")
+    keeps = api.create("security-groups", name="keeps", stateful=True)["id"]
+    forgets = api.create("security-groups", name="forgets", stateful=False)["id"]
+    both = {"network_id": network["id"], "security_groups": [keeps, forgets]}
+    assert api.try_create("ports", **both).error == (409, "SecurityGroupConflict")
+    port = api.create("ports", network_id=network["id"], security_groups=[forgets])
+    answer = api.ask("PUT", f"ports/{port['id']}", {"port": {"security_groups": [keeps, forgets]}})
+    assert answer.error == (409, "SecurityGroupConflict") and keeps in answer.message
+    assert api.update("ports", port, security_groups=[keeps])["security_groups"] == [keeps]
