@@ -38,6 +38,7 @@ COMMANDS = {
     "topology": Entry("portico.cli.topology", "show networks, ports, workloads and their state as a tree"),
     "settings": Entry("portico.cli.settings", "print the settings in force, as a settings file"),
     "db": Entry("portico.cli.database", "upgrade, check or back up the database"),
+    "policy": Entry("portico.cli.policy", "print the rules of who may do what, or check a file of them"),
     "units": Entry("portico.cli.units", "write the systemd units to a directory"),
     "lab": Entry("portico.cli.lab", "make hosts in namespaces of this machine, to try things"),
 }

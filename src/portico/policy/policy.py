@@ -155,10 +155,19 @@ def _disallowed(name: str) -> Forbidden:
     return Forbidden(f"rule:{name} is disallowed by policy", type="PolicyNotAuthorized")
 
 
+def texts(file: Path | None) -> dict[str, str]:
+    """Return the checks of all rules by name: the defaults, and those of the file instead of them.
+
+    Raises:
+        SettingsError: the file cannot be read.
+    """
+    return _read(DEFAULTS) | (_read(file) if file else {})
+
+
 def _load(file: Path | None) -> Rules:
-    texts = _read(DEFAULTS) | (_read(file) if file else {})
-    rules = Rules.from_dict(dict(texts))
-    for name, text in texts.items():
+    checks = texts(file)
+    rules = Rules.from_dict(dict(checks))
+    for name, text in checks.items():
         # oslo.policy logs what it does not understand, and forbids it.
         if sum(str(check) == "!" for check in _leaves(rules[name])) > text.count("!"):
             raise SettingsError(f"policy: rule {name}: '{text}' is no check that oslo.policy understands")
