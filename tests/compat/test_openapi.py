@@ -69,7 +69,7 @@ OPERATIONS = [found.ok() for found in DESCRIBED.get_all_operations() if isinstan
 SEEDS: dict[str, dict[str, Any]] = {
     "network": {"name": "seed"},
     "subnet": {"network_id": "network", "ip_version": 4, "cidr": "192.0.2.0/24"},
-    "port": {"network_id": "network"},
+    "port": {"network_id": "network", "device_owner": "compute:nova"},
     "security_group": {"name": "seed"},
     "security_group_rule": {"security_group_id": "security_group", "direction": "ingress"},
     "subnetpool": {"name": "seed", "prefixes": ["198.51.100.0/24"]},
