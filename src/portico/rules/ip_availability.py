@@ -2,11 +2,12 @@
 """How many addresses each network and subnet has and uses.
 
 Both are exact: a subnet has the addresses of its allocation pools, and uses those that ports hold. As in Neutron,
-addresses that ports hold outside the pools count as used, too.
+addresses that ports hold outside the pools count as used, too; `ip_availability_details` tells these apart.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection
 from ipaddress import ip_address, ip_network
 from typing import Any
@@ -16,6 +17,14 @@ import sqlalchemy as sa
 from portico.rules import lookup
 from portico.rules.context import Context, Row
 from portico.store.transaction import Transaction
+
+DETAILS = "ip_availability_details"
+_DETAILS = (
+    "total_ips_in_subnet",
+    "total_ips_in_allocation_pool",
+    "used_ips_in_subnet",
+    "used_ips_in_allocation_pool",
+)
 
 
 def list_all(
@@ -43,6 +52,7 @@ def list_all(
         if wanted is not None
     ]
     answer: dict[str, Row] = {}
+    free = _free(tx, filters)
     for row in tx.connection.execute(_statement(tx).where(*filters)):
         start = {
             "network_id": row.network_id,
@@ -52,10 +62,11 @@ def list_all(
             "subnet_ip_availability": [],
             "total_ips": 0,
             "used_ips": 0,
+            DETAILS: dict.fromkeys(_DETAILS, 0),
         }
         entry = answer.setdefault(row.network_id, start)
         if row.subnet_id is not None:
-            _add_subnet(entry, row)
+            _add_subnet(entry, row, free[row.subnet_id])
     return list(answer.values())
 
 
@@ -91,17 +102,32 @@ def _statement(tx: Transaction) -> sa.Select[Any]:
     )
 
 
-def _add_subnet(entry: Row, row: Any) -> None:
-    # Sums of IPv6 pools are larger than any integer type of a database.
+def _free(tx: Transaction, filters: Collection[sa.ColumnElement[bool]]) -> Counter[str]:
+    """Return how many addresses of the pools of each subnet nobody holds; sums of IPv6 pools fit no database's type."""
+    network, subnet, free = tx.tables.of["network"], tx.tables.of["subnet"], tx.tables.free_range
+    asked = sa.select(subnet.c.id).join_from(subnet, network, subnet.c.network_id == network.c.id).where(*filters)
+    found: Counter[str] = Counter()
+    for row in tx.connection.execute(sa.select(free).where(free.c.subnet_id.in_(asked))):
+        found[row.subnet_id] += int(row.last, 16) - int(row.first, 16) + 1
+    return found
+
+
+def _add_subnet(entry: Row, row: Any, free: int) -> None:
+    size = ip_network(row.cidr).num_addresses
     total = sum(int(ip_address(pool["end"])) - int(ip_address(pool["start"])) + 1 for pool in row.allocation_pools)
+    # As in Neutron, but that both addresses of a point-to-point link, and the one of a host, count (RFC 3021).
+    hosts = size - 2 if row.ip_version == 4 and size > 2 else size
     subnet = {
         "subnet_id": row.subnet_id,
         "subnet_name": row.subnet_name,
         "cidr": row.cidr,
         "ip_version": row.ip_version,
-        "total_ips": total or ip_network(row.cidr).num_addresses,
+        "total_ips": total or size,
         "used_ips": row.used_ips,
+        DETAILS: dict(zip(_DETAILS, (hosts, total, row.used_ips, total - free), strict=True)),
     }
     entry["subnet_ip_availability"].append(subnet)
     for name in ("total_ips", "used_ips"):
         entry[name] += subnet[name]
+    for name in _DETAILS:
+        entry[DETAILS][name] += subnet[DETAILS][name]

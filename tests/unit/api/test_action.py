@@ -275,6 +275,17 @@ def test_availability_counts_addresses_per_network_and_subnet(api: Asker) -> Non
     assert (by_version[4]["total_ips"], by_version[4]["used_ips"], by_version[4]["cidr"]) == (253, 3, "192.0.2.0/24")
     assert (by_version[6]["total_ips"], by_version[6]["used_ips"]) == (254, 3)
     assert (found["total_ips"], found["used_ips"]) == (253 + 254, 6)
+    outside = [{"ip_address": "192.0.2.1"}]  # the gateway's own
+    api.port(network, fixed_ips=outside)
+    details = api.get(f"network-ip-availabilities/{network['id']}")["network_ip_availability"][
+        "ip_availability_details"
+    ]
+    assert details == {
+        "total_ips_in_subnet": 254 + 256,
+        "total_ips_in_allocation_pool": 253 + 254,
+        "used_ips_in_subnet": 7,
+        "used_ips_in_allocation_pool": 6,
+    }
     listed = "network-ip-availabilities"
 
     def networks(query: str) -> list[str]:

@@ -29,6 +29,7 @@ def add_subnet(tx: Transaction, network_id: str, subnet_id: str, cidr: str, *poo
         "allocation_pools": [{"start": first, "end": last} for first, last in pools],
     }
     tx.insert("subnet", row)
+    allocate.set_pools(tx, subnet_id, [(ip_address(first), ip_address(last)) for first, last in pools])
 
 
 @pytest.fixture
@@ -42,6 +43,7 @@ def filled(store: Store) -> Store:
         add_subnet(tx, "n2", "s3", "198.51.100.0/30")
         held = (("s1", "192.0.2.10"), ("s1", "192.0.2.200"), ("s2", "2001:db8::2"), ("s3", "198.51.100.1"))
         for number, (subnet_id, address) in enumerate(held):
+            allocate.take(tx, subnet_id, ip_address(address))
             allocate.record(tx, subnet_id, ip_address(address), f"port-{number}")
     return store
 
@@ -59,6 +61,15 @@ def listed(store: Store, context: Context, **filters: Any) -> dict[str, tuple[in
     }
 
 
+def details(total: int, total_pools: int, used: int, used_pools: int) -> dict[str, int]:
+    return {
+        "total_ips_in_subnet": total,
+        "total_ips_in_allocation_pool": total_pools,
+        "used_ips_in_subnet": used,
+        "used_ips_in_allocation_pool": used_pools,
+    }
+
+
 def test_totals_are_those_of_the_pools_and_uses_are_exact(filled: Store, admin: Context) -> None:
     with filled.read() as tx:
         shown = ip_availability.show(tx, admin, "n1")
@@ -70,6 +81,7 @@ def test_totals_are_those_of_the_pools_and_uses_are_exact(filled: Store, admin: 
         "tenant_id": "red",
         "total_ips": 11 + six,
         "used_ips": 3,
+        "ip_availability_details": details(254 + 2**64, 11 + six, 3, 2),
         "subnet_ip_availability": [
             {
                 "subnet_id": "s1",
@@ -78,6 +90,7 @@ def test_totals_are_those_of_the_pools_and_uses_are_exact(filled: Store, admin: 
                 "ip_version": 4,
                 "total_ips": 11,
                 "used_ips": 2,
+                "ip_availability_details": details(254, 11, 2, 1),
             },
             {
                 "subnet_id": "s2",
@@ -86,9 +99,21 @@ def test_totals_are_those_of_the_pools_and_uses_are_exact(filled: Store, admin: 
                 "ip_version": 6,
                 "total_ips": six,
                 "used_ips": 1,
+                "ip_availability_details": details(2**64, six, 1, 1),
             },
         ],
     }
+
+
+@pytest.mark.parametrize(("cidr", "hosts"), [("192.0.2.0/30", 2), ("192.0.2.0/31", 2), ("192.0.2.0/32", 1),
+                                             ("2001:db8::/127", 2)])  # fmt: skip
+def test_details_count_host_addresses(store: Store, admin: Context, cidr: str, hosts: int) -> None:
+    with store.write() as tx:
+        add_network(tx, "n1")
+        add_subnet(tx, "n1", "s1", cidr)
+        shown = ip_availability.show(tx, admin, "n1")
+    assert shown["ip_availability_details"] == details(hosts, 0, 0, 0)
+    assert shown["subnet_ip_availability"][0]["ip_availability_details"] == details(hosts, 0, 0, 0)
 
 
 def test_every_network_is_listed_also_without_subnets_or_pools(filled: Store, admin: Context) -> None:
