@@ -66,8 +66,7 @@ def render(resource: Resource, row: Row, hidden: Collection[str], fields: Iterab
 def list_objects(service: Service, resource: Resource, context: Context, pairs: query.Pairs, url: str) -> Row:
     """Return the body of a list answer."""
     policy, name = context.policy, resource.name
-    hidden = policy.hidden(None, context, name, None)
-    request = query.parse(resource, pairs, service.page_max, context.project_id, hidden)
+    request = query.parse(resource, pairs, service.page_max, context.project_id, policy.secrets(context, name))
     rules = TABLE[resource.name]
     if rules.before_list is not None:
         rules.before_list(service.store, context)
@@ -94,13 +93,11 @@ def _answers(
     tx: Transaction, context: Context, resource: Resource, rows: list[Row], fields: Collection[str] = ()
 ) -> list[Row]:
     """Return objects as who asks may see them."""
-    name, policy = resource.name, context.policy
-    present = TABLE[name].present
+    present = TABLE[resource.name].present
     if present is not None:
         rows = present(tx, context, rows)
-    if not policy.hidden(None, context, name, None):
-        return [render(resource, row, (), fields) for row in rows]
-    return [render(resource, row, policy.hidden(tx, context, name, row), fields) for row in rows]
+    hidden = context.policy.hidden(tx, context, resource.name, rows)
+    return [render(resource, row, names, fields) for row, names in zip(rows, hidden, strict=True)]
 
 
 def create(service: Service, resource: Resource, context: Context, body: object) -> Row:

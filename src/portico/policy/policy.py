@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from oslo_policy.policy import Rules
 from portico.errors import Forbidden, SettingsError
 from portico.model.resource import Registry
 from portico.policy.condition import PARENTS, Condition, reduce, simplify
-from portico.policy.row import holds
+from portico.policy.row import Parents, holds
 from portico.policy.sql import clause
 from portico.rules import lookup
 from portico.rules.context import Context
@@ -52,11 +52,8 @@ class Policy:
         }
         self._reduced = lru_cache(_REMEMBERED)(self._reduce)
         self._clause = lru_cache(_REMEMBERED)(self._make_clause)
+        self._secrets = lru_cache(_REMEMBERED)(self._find_secrets)
         self._check()
-
-    def sees(self, tx: Transaction, context: Context, resource: str, row: Mapping[str, Any], /) -> bool:
-        """See `portico.rules.context.Policy`."""
-        return self._holds(tx, context, f"get_{resource}", resource, row)
 
     def visible(self, tables: Tables, context: Context, resource: str, /) -> sa.ColumnElement[bool] | None:
         """See `portico.rules.context.Policy`."""
@@ -73,44 +70,62 @@ class Policy:
         /,
     ) -> None:
         """See `portico.rules.context.Policy`."""
-        verb = action in ("create", "update", "delete")
-        name = f"{action}_{resource}" if verb else action
-        if action == "create":
-            self._require_parents(tx, context, resource, row)
-        if not self._holds(tx, context, name, resource, row):
+        name = f"{action}_{resource}" if action in ("create", "update", "delete") else action
+        parents = self._parents(tx, context, resource, row) if action == "create" else {}
+        if not self._holds(tx, context, name, resource, row, parents):
             raise _disallowed(name)
         for attribute in self._attributes.get((action, resource), ()):
-            if _names(given, attribute) and not self._holds(tx, context, f"{name}:{attribute}", resource, row):
+            asked = _names(given, attribute)
+            if asked and not self._holds(tx, context, f"{name}:{attribute}", resource, row, parents):
                 raise _disallowed(f"{name}:{attribute}")
 
     def allows(self, context: Context, name: str, /) -> bool:
         """See `portico.rules.context.Policy`."""
         return simplify(self._reduced(name, _key(context)), lambda _: False)
 
-    def hidden(
-        self, tx: Transaction | None, context: Context, resource: str, row: Mapping[str, Any] | None, /
-    ) -> Collection[str]:
+    def secrets(self, context: Context, resource: str, /) -> Collection[str]:
         """See `portico.rules.context.Policy`."""
+        always, sometimes = self._secrets(resource, _key(context))
+        return [*always, *(name for name, _ in sometimes)]
+
+    def hidden(
+        self, tx: Transaction, context: Context, resource: str, rows: Sequence[Mapping[str, Any]], /
+    ) -> Sequence[Collection[str]]:
+        """See `portico.rules.context.Policy`."""
+        always, sometimes = self._secrets(resource, _key(context))
+        if not sometimes:
+            return [always] * len(rows)
+        found = []
+        for row in rows:
+            parents: Parents = {}
+            shows = {
+                name: holds(tx, resource, row, is_shown, context.project_id, parents) for name, is_shown in sometimes
+            }
+            found.append([*always, *(name for name, shown in shows.items() if not shown)])
+        return found
+
+    def _find_secrets(self, resource: str, key: _Key) -> tuple[tuple[str, ...], tuple[tuple[str, Condition], ...]]:
+        """Return the attributes that a caller sees of no object, and those whose condition depends on the object."""
         names = self._attributes.get(("get", resource), ())
-        return [name for name in names if not self._shows(tx, context, resource, name, row)]
+        conditions = [(name, self._reduced(f"get_{resource}:{name}", key)) for name in names]
+        always = tuple(name for name, condition in conditions if condition is False)
+        return always, tuple(pair for pair in conditions if not isinstance(pair[1], bool))
 
-    def _shows(
-        self, tx: Transaction | None, context: Context, resource: str, name: str, row: Mapping[str, Any] | None
-    ) -> bool:
-        condition = self._reduced(f"get_{resource}:{name}", _key(context))
-        if isinstance(condition, bool) or tx is None or row is None:
-            return condition is True
-        return holds(tx, resource, row, condition, context.project_id)
-
-    def _require_parents(self, tx: Transaction, context: Context, resource: str, row: Mapping[str, Any]) -> None:
+    def _parents(self, tx: Transaction, context: Context, resource: str, row: Mapping[str, Any]) -> Parents:
         """Find what the new object belongs to: who may not see it learns no more than that it is not there."""
-        for parent, attribute in PARENTS.items():
-            if parent != resource and row.get(attribute) and parent in tx.tables.of:
-                lookup.visible(tx, context, parent, row[attribute])
+        return {
+            parent: lookup.visible(tx, context, parent, row[attribute])
+            for parent, attribute in PARENTS.items()
+            if parent != resource and row.get(attribute) and parent in tx.tables.of
+        }
 
-    def _holds(self, tx: Transaction, context: Context, name: str, resource: str, row: Mapping[str, Any]) -> bool:
+    def _holds(
+        self, tx: Transaction, context: Context, name: str, resource: str, row: Mapping[str, Any], parents: Parents
+    ) -> bool:
         condition = self._reduced(name, _key(context))
-        return condition if isinstance(condition, bool) else holds(tx, resource, row, condition, context.project_id)
+        if isinstance(condition, bool):
+            return condition
+        return holds(tx, resource, row, condition, context.project_id, parents)
 
     def _reduce(self, name: str, key: _Key) -> Condition:
         check = self._rules.get(name) or self._rules["default"]

@@ -14,25 +14,40 @@ from portico.policy.sql import OF_NETWORK, is_of_network
 from portico.store.sharing import EXTERNAL, SHARED, shared_with
 from portico.store.transaction import Transaction
 
+Parents = dict[str, Mapping[str, Any] | None]
 
-def holds(tx: Transaction, resource: str, row: Mapping[str, Any], condition: Condition, project_id: str) -> bool:
-    """Return whether `row`, an object of `resource` that need not be stored yet, meets the condition."""
+
+def holds(
+    tx: Transaction,
+    resource: str,
+    row: Mapping[str, Any],
+    condition: Condition,
+    project_id: str,
+    parents: Parents | None = None,
+) -> bool:
+    """Return whether `row`, an object of `resource` that need not be stored yet, meets the condition.
+
+    `parents` keeps what was looked up, for further conditions on the same row.
+    """
+    kept: Parents = {} if parents is None else parents
 
     def test(part: Equal | Field) -> bool:
         if isinstance(part, Equal):
-            owner = _parent(tx, row, part.parent) if part.parent else row
+            owner = _parent(tx, row, part.parent, kept) if part.parent else row
             return owner is not None and str(owner.get(part.attribute) or "") == part.value
         if is_of_network(resource, part):
-            network = _parent(tx, row, "network")
+            network = _parent(tx, row, "network", kept)
             return network is not None and _field(tx, "network", network, part, project_id)
         return _field(tx, resource, row, part, project_id)
 
     return simplify(condition, test)
 
 
-def _parent(tx: Transaction, row: Mapping[str, Any], parent: str) -> Mapping[str, Any] | None:
-    object_id = row.get(PARENTS[parent])
-    return tx.get(parent, object_id) if object_id else None
+def _parent(tx: Transaction, row: Mapping[str, Any], parent: str, kept: Parents) -> Mapping[str, Any] | None:
+    if parent not in kept:
+        object_id = row.get(PARENTS[parent])
+        kept[parent] = tx.get(parent, object_id) if object_id else None
+    return kept[parent]
 
 
 def _field(tx: Transaction, resource: str, row: Mapping[str, Any], field: Field, project_id: str) -> bool:

@@ -43,16 +43,16 @@ class Limits(msgspec.Struct, frozen=True):
 class Policy(Protocol):
     """What is asked about permission; `portico.policy` answers."""
 
-    def sees(self, tx: Transaction, context: Context, resource: str, row: Mapping[str, Any], /) -> bool:
-        """Return whether who asks may see the object `row`."""
-
     def visible(self, tables: Tables, context: Context, resource: str, /) -> sa.ColumnElement[bool] | None:
         """Return the condition on rows of `resource` that who asks may see; None when that is all of them."""
 
+    def secrets(self, context: Context, resource: str, /) -> Collection[str]:
+        """Return the attributes of `resource` that who asks may not see of some object."""
+
     def hidden(
-        self, tx: Transaction | None, context: Context, resource: str, row: Mapping[str, Any] | None, /
-    ) -> Collection[str]:
-        """Return the attributes that who asks may not see: of `row`, or of some object where None is given."""
+        self, tx: Transaction, context: Context, resource: str, rows: Sequence[Mapping[str, Any]], /
+    ) -> Sequence[Collection[str]]:
+        """Return, for each of the objects `rows`, the attributes that who asks may not see."""
 
     def require(
         self,
@@ -83,16 +83,18 @@ class Policy(Protocol):
 class Everything:
     """The policy of who may do all."""
 
-    def sees(self, *_asked: object) -> bool:
-        """See Policy."""
-        return True
-
     def visible(self, *_asked: object) -> None:
         """See Policy."""
 
-    def hidden(self, *_asked: object) -> Collection[str]:
+    def secrets(self, *_asked: object) -> Collection[str]:
         """See Policy."""
         return ()
+
+    def hidden(
+        self, _tx: Transaction, _context: Context, _resource: str, rows: Sequence[Mapping[str, Any]], /
+    ) -> Sequence[Collection[str]]:
+        """See Policy."""
+        return [()] * len(rows)
 
     def require(self, *_asked: object) -> None:
         """See Policy."""

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -20,6 +20,12 @@ MAX_IN = 5000
 def by_id(table: sa.Table) -> sa.Select[Any]:
     """Return the statement that finds one row by the parameter `key`."""
     return sa.select(table).where(key_column(table) == sa.bindparam("key"))
+
+
+@lru_cache(4096)
+def by_id_if(table: sa.Table, visible: sa.ColumnElement[bool]) -> sa.Select[Any]:
+    """Return the statement that finds one row by the parameter `key` if it meets a condition, which callers keep."""
+    return by_id(table).where(visible)
 
 
 @cache

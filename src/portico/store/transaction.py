@@ -49,7 +49,7 @@ class Transaction:
         """Return the object if it meets the condition `visible`, or None."""
         if "\x00" in object_id:
             return None
-        statement = select.by_id(self.tables.of[resource]).where(visible)
+        statement = select.by_id_if(self.tables.of[resource], visible)
         row = self.connection.execute(statement, {"key": object_id}).first()
         return dict(row._mapping) if row is not None else None
 

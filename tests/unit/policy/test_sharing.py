@@ -183,3 +183,17 @@ def test_what_the_operator_runs_is_not_there_for_projects(red: Asker, root: Aske
     for rule in ("portico:watch", "portico:host"):
         assert refusal(partial(action.require, red.context, rule))[:2] == (403, "PolicyNotAuthorized")
         action.require(root.context, rule)
+
+
+def test_whether_an_attribute_is_shown_can_depend_on_the_object(
+    store: Store, registry: Registry, red: Asker, root: Asker, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    file = tmp_path_factory.mktemp("policy") / "policy.yaml"
+    file.write_text("get_port:binding:host_id: 'rule:project_reader'\n")
+    owner = Asker(store, Policy(registry, file), "red", "member", "reader")
+    network_id = red.create("network", name="n")["id"]
+    mine = red.create("port", network_id=network_id)
+    other = root.create("port", network_id=network_id)
+    shown = {row["id"]: "binding:host_id" in row for row in owner.list("port")}
+    assert shown == {mine["id"]: True, other["id"]: False}
+    assert refusal(partial(owner.list, "port", ("binding:host_id", "h1")))[0] == 400
