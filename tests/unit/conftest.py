@@ -13,7 +13,7 @@ import pytest
 
 from portico.model.load import load
 from portico.model.resource import Registry
-from portico.store import schema
+from portico.store import initial, schema
 from portico.store.store import Store
 from portico.testing.postgresql import PostgresqlServer
 
@@ -65,6 +65,7 @@ class PostgresqlDatabases(Databases):
             # Much quicker than to truncate, with so few rows.
             connection.exec_driver_sql("; ".join(f"DELETE FROM {name}" for name in tables))  # noqa: S608
             connection.exec_driver_sql("UPDATE revision SET number = 0")
+            initial.fill(connection, store.tables)
         yield store
         store.close()
         self._free.append(name)

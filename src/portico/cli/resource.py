@@ -36,6 +36,10 @@ COLUMNS = {
         *("remote_ip_prefix", "remote_group_id", "remote_address_group_id"),
     ),
     "segment": ("id", "name", "network_id", "network_type"),
+    "default_security_group_rule": (
+        *("id", "direction", "ethertype", "protocol", "port_range_min", "port_range_max", "remote_ip_prefix"),
+        *("remote_group_id", "remote_address_group_id", "used_in_default_sg", "used_in_non_default_sg"),
+    ),
     "agent": ("id", "agent_type", "host", "alive", "admin_state_up"),
     "quota": (
         *("project_id", "network", "subnet", "subnetpool", "port"),

@@ -13,6 +13,7 @@ from portico.rules import (
     address_group,
     address_scope,
     agent,
+    default_security_group_rule,
     network,
     port,
     rbac_policy,
@@ -60,6 +61,7 @@ TABLE: Mapping[str, Rules] = {
     ),
     "address_scope": Rules(address_scope.create, address_scope.update, address_scope.delete, address_scope.present),
     "segment": Rules(segment.create, segment.update, segment.delete),
+    "default_security_group_rule": Rules(default_security_group_rule.create, delete=default_security_group_rule.delete),
     "rbac_policy": Rules(rbac_policy.create, rbac_policy.update, rbac_policy.delete),
     "agent": Rules(update=agent.update, delete=agent.delete, present=agent.present),
 }

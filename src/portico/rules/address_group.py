@@ -11,6 +11,7 @@ from portico.errors import BadRequest, Conflict, NotFound
 from portico.model.converters import convert_to_ranges
 from portico.rules import sharing
 from portico.rules.context import Context, Row
+from portico.store.initial import DEFAULT_RULES
 from portico.store.transaction import Transaction
 
 
@@ -31,7 +32,8 @@ def delete(tx: Transaction, context: Context, row: Row) -> None:
     Raises:
         Conflict: names a rule that does.
     """
-    rules = tx.find("security_group_rule", remote_address_group_id=row["id"])
+    kinds = ("security_group_rule", DEFAULT_RULES)
+    rules = [rule for kind in kinds for rule in tx.find(kind, remote_address_group_id=row["id"])]
     if rules:
         raise Conflict(
             f"Address group {row['id']} is in use on one or more security group rules: one is {rules[0]['id']}.",

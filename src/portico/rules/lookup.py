@@ -9,6 +9,10 @@ from portico.store.transaction import Transaction
 
 # Neutron's names and texts for what is not there; every other resource follows the first pattern.
 _TEXTS = {
+    "default_security_group_rule": (
+        "DefaultSecurityGroupRuleNotFound",
+        "Default Security Group rule {id} does not exist.",
+    ),
     "security_group": ("SecurityGroupNotFound", "Security group {id} does not exist."),
     "security_group_rule": ("SecurityGroupRuleNotFound", "Security group rule {id} does not exist."),
     "subnetpool": ("SubnetPoolNotFound", "Subnet pool {id} could not be found."),

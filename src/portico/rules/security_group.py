@@ -8,21 +8,27 @@ import uuid
 import sqlalchemy as sa
 
 from portico.errors import Conflict
-from portico.rules import quota, security_group_rule, sharing
+from portico.rules import default_security_group_rule, quota, security_group_rule, sharing
 from portico.rules.context import Context, Row
+from portico.store.initial import DEFAULT_RULES
 from portico.store.store import Store
 from portico.store.transaction import Transaction
 
-DEFAULT_NAME = "default"
-ETHERTYPES = ("IPv4", "IPv6")
+DEFAULT_NAME = security_group_rule.DEFAULT_NAME
 
 
 def create(tx: Transaction, context: Context, body: Row) -> Row:
-    """Make a group that lets everything out and nothing in; its project gets its default group if it has none."""
+    """Make a group with the default rules; its project gets its default group if it has none."""
     _refuse_default_name(body.get("name") or "")
     quota.check(tx, context, "security_group", body["project_id"])
     ensure_default(tx, context, body["project_id"])
-    quota.check(tx, context, "security_group_rule", body["project_id"], adding=len(ETHERTYPES))
+    quota.check(
+        tx,
+        context,
+        "security_group_rule",
+        body["project_id"],
+        adding=len(default_security_group_rule.of_new_group(tx, is_default=False)),
+    )
     return _insert(tx, context, body)
 
 
@@ -56,16 +62,12 @@ def _find_default(tx: Transaction, project_id: str) -> str | None:
 
 
 def _insert(tx: Transaction, context: Context, body: Row) -> Row:
-    """Insert a group with the rules that a new one has: all out; the default group also lets its own members in."""
+    """Insert a group with the rules that a new one begins with."""
     row = {**body, "id": str(uuid.uuid4())}
     context.broker.admit("security_group", None, row)
     group = tx.insert("security_group", row)
-    rules = [("egress", None)]
-    if group["name"] == DEFAULT_NAME:
-        rules.append(("ingress", group["id"]))
-    for direction, remote_group_id in rules:
-        for ethertype in ETHERTYPES:
-            security_group_rule.insert_initial(tx, group, direction, ethertype, remote_group_id)
+    for rule in default_security_group_rule.of_new_group(tx, is_default=group["name"] == DEFAULT_NAME):
+        security_group_rule.insert_initial(tx, group, rule)
     return group
 
 
@@ -85,7 +87,7 @@ def update(tx: Transaction, context: Context, row: Row, changes: Row) -> Row:
 
 
 def delete(tx: Transaction, context: Context, row: Row) -> None:
-    """Remove a group with its rules, and the rules of other groups that name it as remote group."""
+    """Remove a group with its rules, and the rules of other groups and of new ones that name it as remote group."""
     _refuse_in_use(tx, row, "it cannot be deleted")
     if row["name"] == DEFAULT_NAME and not context.is_admin:
         raise Conflict(
@@ -96,6 +98,8 @@ def delete(tx: Transaction, context: Context, row: Row) -> None:
     naming = tx.find("security_group_rule", remote_group_id=row["id"])
     for rule in {item["id"]: item for item in rules + naming}.values():
         tx.delete("security_group_rule", rule)
+    for rule in tx.find(DEFAULT_RULES, remote_group_id=row["id"]):
+        tx.delete(DEFAULT_RULES, rule)
     others = {item["security_group_id"] for item in naming} - {row["id"]}
     for group in tx.get_many("security_group", sorted(others)):
         tx.update("security_group", group, {})
@@ -104,7 +108,8 @@ def delete(tx: Transaction, context: Context, row: Row) -> None:
 
 
 def present(tx: Transaction, context: Context, rows: list[Row]) -> list[Row]:
-    """Add `security_group_rules`."""
+    """Add `shared` and `security_group_rules`."""
+    sharing.present(tx, context, "security_group", rows)
     groups = {row["id"]: row for row in rows}
     for row in rows:
         row["security_group_rules"] = []

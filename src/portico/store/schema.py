@@ -12,7 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from portico.errors import Unavailable
-from portico.store import postgresql
+from portico.store import initial, postgresql
 from portico.store.store import Store, first_line
 
 # The newest migration in migrations/versions; a test proves it.
@@ -65,6 +65,7 @@ def _create(store: Store) -> None:
         connection.exec_driver_sql("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY)")
         connection.execute(sa.text("INSERT INTO alembic_version VALUES (:head)"), {"head": HEAD})
         connection.execute(store.tables.revision.insert(), {"id": 1, "number": 0})
+        initial.fill(connection, store.tables)
 
 
 def upgrade(store: Store) -> None:

@@ -61,7 +61,7 @@ def _resource_table(metadata: sa.MetaData, resource: Resource) -> sa.Table:
     indexes = [
         sa.Index(f"ix_{resource.name}_{attribute.name}", attribute.name)
         for attribute in resource.attributes.values()
-        if attribute.references or attribute.name in ("project_id", "device_id")
+        if attribute.column and (attribute.references or attribute.name in ("project_id", "device_id"))
     ]
     indexes += [sa.Index(f"ix_{resource.name}_{'_'.join(names)}", *names) for names in INDEXES.get(resource.name, ())]
     return sa.Table(resource.name, metadata, *columns, *uniques, *indexes)

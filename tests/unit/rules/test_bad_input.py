@@ -120,6 +120,9 @@ def ids(lasting_store: Store, context: Context) -> dict[str, str]:
              remote_group_id=None, remote_address_group_id=None)  # fmt: skip
         (segment,) = tx.find("segment", network_id=made["network"])
         made["segment"] = segment["id"]
+        make(tx, "default_security_group_rule", direction="ingress", ethertype="IPv4", protocol="tcp",
+             port_range_min=80, port_range_max=80, remote_ip_prefix=None, remote_group_id=None,
+             remote_address_group_id=None, used_in_default_sg=True, used_in_non_default_sg=False)  # fmt: skip
         make(tx, "rbac_policy", object_type="network", object_id=made["network"], action="access_as_shared",
              target_tenant="blue")  # fmt: skip
     return made

@@ -21,6 +21,9 @@ from portico.model.resource import Registry
 from portico.store import schema
 from portico.store.store import Store
 
+# What no two rows have in common.
+TOLD_APART = ("id", "created_at", "updated_at")
+
 
 @pytest.fixture
 def nothing(tmp_path: Path, registry: Registry) -> Iterator[Store]:
@@ -101,6 +104,38 @@ def test_what_was_made_earlier_gets_what_came_with_segments_and_links(tmp_path: 
     assert [(row["network_id"], row["revision_number"]) for row in segments] == [("n1", 1), ("n2", 2)]
     assert {(row["project_id"], row["created_at"], row["description"]) for row in segments} == {("red", "early", "")}
     assert len({row["id"] for row in segments}) == 2
+    store.close()
+
+
+def test_a_new_database_holds_what_a_migrated_one_does(tmp_path: Path, registry: Registry, nothing: Store) -> None:
+    schema.ensure(nothing)
+    other = migrated(tmp_path, registry)
+    contents = []
+    for store in (nothing, other):
+        with store.read() as tx:
+            rules = tx.find("default_security_group_rule")
+            contents.append(
+                sorted(sorted((k, str(v)) for k, v in rule.items() if k not in TOLD_APART) for rule in rules)
+            )
+    assert contents[0] == contents[1] and len(contents[0]) == 4
+    other.close()
+
+
+def test_rules_of_default_groups_are_marked_in_an_older_database(tmp_path: Path, registry: Registry) -> None:
+    store = Store(f"sqlite:///{tmp_path}/older.db", registry)
+    config = Config()
+    config.set_main_option("script_location", str(schema.MIGRATIONS))
+    with store.engine.connect().execution_options(portico_write=True) as connection, connection.begin():
+        config.attributes |= {"connection": connection, "metadata": store.tables.metadata}
+        command.upgrade(config, "0001")
+        for group, name in (("g1", "default"), ("g2", "web")):
+            connection.exec_driver_sql(f"INSERT INTO security_group (id, name) VALUES ('{group}', '{name}')")  # noqa: S608
+            statement = f"INSERT INTO security_group_rule (id, security_group_id) VALUES ('r{group}', '{group}')"  # noqa: S608
+            connection.exec_driver_sql(statement)
+    schema.ensure(store)
+    with store.read() as tx:
+        found = {row["id"]: row["belongs_to_default_sg"] for row in tx.find("security_group_rule")}
+    assert found == {"rg1": True, "rg2": False}
     store.close()
 
 
