@@ -1,212 +1,276 @@
 # SPDX-License-Identifier: Apache-2.0
-"""python-openstackclient and openstacksdk, unmodified, against a real API on a loopback port."""
+"""python-openstackclient, unmodified: the network commands that people use, with their usual options."""
 
 from __future__ import annotations
 
-import contextlib
-import json
-import os
-import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from portico.client import Client
-from portico.errors import Unavailable
 
-START_TIMEOUT_S = 20
+from .conftest import CommandFailed, Openstack
+
 COMMAND_TIMEOUT_S = 60
 
-Openstack = Callable[..., Any]
+
+def names(rows: list[dict[str, Any]]) -> list[str]:
+    return sorted(row["Name"] for row in rows)
 
 
-@pytest.fixture(scope="module")
-def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    folder = tmp_path_factory.mktemp("api")
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    url = f"http://127.0.0.1:{port}"
-    options = ["--state-dir", str(folder), "--run-dir", str(folder), "--listen", f"127.0.0.1:{port}"]
-    command = [sys.executable, "-m", "portico.cli", "--config", os.devnull, "api", *options]
-    with (folder / "log").open("w") as log, subprocess.Popen(command, stderr=log) as process:
-        deadline = time.monotonic() + START_TIMEOUT_S
-        while not answers(url):
-            assert process.poll() is None and time.monotonic() < deadline, (folder / "log").read_text()
-            time.sleep(0.05)
-        yield url
-        process.terminate()
+def test_the_installed_command_itself_lists_in_plain_words(endpoint: str, openstack: Openstack) -> None:
+    openstack("network create plain")
+    command = [str(Path(sys.executable).parent / "openstack"), "--os-auth-type", "none", "--os-endpoint", endpoint]
+    words = ["network", "list", "--name", "plain", "-f", "value", "-c", "Name"]
+    done = subprocess.run([*command, *words], capture_output=True, text=True, timeout=COMMAND_TIMEOUT_S)
+    assert (done.returncode, done.stdout) == (0, "plain\n"), done.stderr
+    openstack("network delete plain")
 
 
-def answers(url: str) -> bool:
-    with Client(url) as client, contextlib.suppress(Unavailable):
-        client.get_json("/healthz")
-        return True
-    return False
+def test_networks(openstack: Openstack) -> None:
+    made = openstack("network create blue --mtu 1400 --description sea --tag t --tag u --dns-domain blue.example.")
+    assert (made["name"], made["mtu"], made["dns_domain"]) == ("blue", 1400, "blue.example.")
+    assert (made["status"], made["provider:network_type"]) == ("ACTIVE", "local")
+    openstack("network create green --external --disable-port-security --availability-zone-hint default --share")
+    openstack("network set blue --disable --share --name sky --mtu 1300 --no-tag --tag v --description air")
+    shown = openstack("network show sky")
+    assert (shown["id"], shown["tags"], shown["description"]) == (made["id"], ["v"], "air")
+    assert (shown["admin_state_up"], shown["shared"], shown["mtu"]) == (False, True, 1300)
+    openstack("network set sky --tag w --enable --no-share")
+    openstack("network unset sky --tag v")
+    assert openstack("network show sky")["tags"] == ["w"]
+    openstack("network unset sky --all-tag")
+    assert openstack("network show sky")["tags"] == []
+    shown = openstack("network show green")
+    assert (shown["router:external"], shown["port_security_enabled"]) == (True, False)
+    assert shown["availability_zone_hints"] == ["default"]
+    assert names(openstack("network list --external")) == ["green"]
+    assert names(openstack("network list --internal")) == ["sky"]
+    assert names(openstack("network list --share")) == ["green"]
+    local = names(openstack("network list --long --enable --status ACTIVE --provider-network-type local"))
+    assert local == ["green", "sky"]
+    with pytest.raises(CommandFailed, match="No Network found for blue"):
+        openstack("network show blue")
+    openstack("network delete sky green")
+    assert openstack("network list") == []
 
 
-# Runs the client's own main function for each line of words: starting Python for each takes two seconds.
-COMMANDS = """
-import contextlib, io, json, sys
-from openstackclient.shell import main
-
-for line in sys.stdin:
-    out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        try:
-            code = main(json.loads(line))
-        except SystemExit as leaving:
-            code = leaving.code
-    print(json.dumps([code, out.getvalue(), err.getvalue()]), flush=True)
-"""
+def test_tags_are_filters_of_every_list(openstack: Openstack) -> None:
+    openstack("network create one --tag a --tag b")
+    openstack("network create two --tag b")
+    openstack("network create none")
+    assert names(openstack("network list --tags a,b")) == ["one"]
+    assert names(openstack("network list --any-tags a,b")) == ["one", "two"]
+    assert names(openstack("network list --not-tags a,b")) == ["none", "two"]
+    assert names(openstack("network list --not-any-tags a,b")) == ["none"]
+    openstack("network delete one two none")
 
 
-@pytest.fixture(scope="module")
-def openstack(endpoint: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Openstack]:
-    """Run a command as a user types it; returns its JSON where it gives some."""
-    home = tmp_path_factory.mktemp("home")
-    environment = {"PATH": os.environ["PATH"], "HOME": str(home)}
-    with (home / "log").open("w") as log, subprocess.Popen(
-        [sys.executable, "-c", COMMANDS], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True,
-        env=environment, cwd=home,
-    ) as process:  # fmt: skip
-        assert process.stdin and process.stdout
-        stdin, stdout = process.stdin, process.stdout
-
-        def run(*words: str, output: bool = True) -> Any:
-            command = ["--os-auth-type", "none", "--os-endpoint", endpoint, *words]
-            stdin.write(json.dumps([*command, "-f", "json"] if output else command) + "\n")
-            stdin.flush()
-            answer = stdout.readline()
-            assert answer, (home / "log").read_text()
-            code, out, err = json.loads(answer)
-            assert code == 0, err
-            return json.loads(out) if output else out
-
-        yield run
-        stdin.close()
-
-
-def test_a_network_with_subnets_and_ports(openstack: Openstack) -> None:
-    made = openstack("network", "create", "blue", "--mtu", "1400", "--description", "sea", "--tag", "t")
-    assert (made["name"], made["mtu"], made["status"], made["provider:network_type"]) == (
-        "blue",
-        1400,
-        "ACTIVE",
-        "local",
+def test_subnets(openstack: Openstack) -> None:
+    network = openstack("network create blue")
+    made = openstack(
+        "subnet create blue4 --network blue --subnet-range 192.0.2.0/24 --gateway 192.0.2.254"
+        " --allocation-pool start=192.0.2.10,end=192.0.2.20 --dns-nameserver 192.0.2.53"
+        " --host-route destination=198.51.100.0/24,gateway=192.0.2.9 --description d --tag x"
     )
-    openstack("network", "set", "blue", "--disable", "--share", output=False)
-    shown = openstack("network", "show", "blue")
-    assert (shown["admin_state_up"], shown["shared"], shown["tags"]) == (False, True, ["t"])
-    assert [row["Name"] for row in openstack("network", "list", "--tags", "t")] == ["blue"]
-    subnet = openstack(
-        "subnet", "create", "blue4", "--network", "blue", "--subnet-range", "192.0.2.0/24", "--gateway", "192.0.2.254",
-        "--allocation-pool", "start=192.0.2.10,end=192.0.2.20", "--dns-nameserver", "192.0.2.53",
-        "--host-route", "destination=198.51.100.0/24,gateway=192.0.2.9",
-    )  # fmt: skip
-    assert subnet["gateway_ip"] == "192.0.2.254"
-    openstack("subnet", "create", "blue6", "--network", "blue", "--ip-version", "6", "--subnet-range", "2001:db8::/64",
-              "--ipv6-ra-mode", "slaac", "--ipv6-address-mode", "slaac")  # fmt: skip
-    openstack("subnet", "set", "blue4", "--no-dhcp", "--name", "four", output=False)
-    assert {row["Name"] for row in openstack("subnet", "list", "--network", "blue")} == {"four", "blue6"}
-    port = openstack("port", "create", "web", "--network", "blue", "--fixed-ip", "subnet=four,ip-address=192.0.2.15",
-                     "--mac-address", "fa:16:3e:01:02:03", "--host", "h1")  # fmt: skip
-    assert [item["ip_address"] for item in port["fixed_ips"]] == ["192.0.2.15", "2001:db8::f816:3eff:fe01:203"]
-    assert port["binding_vif_type"] == "tap"
-    openstack("port", "set", "web", "--allowed-address", "ip-address=192.0.2.99", "--disable", output=False)
-    (pair,) = openstack("port", "show", "web")["allowed_address_pairs"]
-    assert pair == {"ip_address": "192.0.2.99", "mac_address": "fa:16:3e:01:02:03"}
-    (listed,) = openstack("port", "list", "--fixed-ip", "ip-address=192.0.2.15")
-    assert listed["Name"] == "web"
-    with pytest.raises(AssertionError, match=port["id"]):
-        openstack("network", "delete", "blue", output=False)
-    openstack("port", "create", "bare", "--network", "blue", "--no-fixed-ip", "--no-security-group")
-    openstack("port", "delete", "web", "bare", output=False)
-    openstack("subnet", "delete", "four", "blue6", output=False)
-    openstack("network", "delete", "blue", output=False)
-    assert openstack("network", "list", "--name", "blue") == []
+    assert (made["network_id"], made["gateway_ip"], made["enable_dhcp"]) == (network["id"], "192.0.2.254", True)
+    openstack(
+        "subnet create blue6 --network blue --ip-version 6 --subnet-range 2001:db8::/64"
+        " --ipv6-ra-mode slaac --ipv6-address-mode slaac --gateway none"
+    )
+    openstack(
+        "subnet set blue4 --name four --no-dhcp --gateway none --tag y --dns-nameserver 192.0.2.54"
+        " --allocation-pool start=192.0.2.30,end=192.0.2.40 --host-route destination=203.0.113.0/24,gateway=192.0.2.9"
+    )
+    shown = openstack("subnet show four")
+    assert (shown["gateway_ip"], shown["enable_dhcp"], shown["tags"]) == (None, False, ["x", "y"])
+    assert sorted(shown["dns_nameservers"]) == ["192.0.2.53", "192.0.2.54"]
+    assert len(shown["allocation_pools"]) == len(shown["host_routes"]) == 2
+    openstack(
+        "subnet unset four --tag x --dns-nameserver 192.0.2.53 --allocation-pool start=192.0.2.10,end=192.0.2.20"
+        " --host-route destination=198.51.100.0/24,gateway=192.0.2.9"
+    )
+    shown = openstack("subnet show four")
+    assert (shown["tags"], shown["dns_nameservers"]) == (["y"], ["192.0.2.54"])
+    assert shown["allocation_pools"] == [{"start": "192.0.2.30", "end": "192.0.2.40"}]
+    assert shown["host_routes"] == [{"destination": "203.0.113.0/24", "nexthop": "192.0.2.9"}]
+    assert names(openstack("subnet list --network blue --long")) == ["blue6", "four"]
+    assert names(openstack("subnet list --ip-version 6 --dhcp")) == ["blue6"]
+    assert names(openstack("subnet list --no-dhcp --subnet-range 192.0.2.0/24")) == ["four"]
+    with pytest.raises(CommandFailed, match=r"192\.0\.2\.0/24"):
+        openstack("subnet create again --network blue --subnet-range 192.0.2.128/25")
+    openstack("subnet delete four blue6")
+    openstack("network delete blue")
+
+
+def test_ports(openstack: Openstack) -> None:
+    openstack("network create blue")
+    subnet = openstack("subnet create blue4 --network blue --subnet-range 192.0.2.0/24")["id"]
+    openstack("security group create web")
+    port = openstack(
+        "port create web --network blue --fixed-ip subnet=blue4,ip-address=192.0.2.15 --mac-address fa:16:3e:01:02:03"
+        " --device d1 --device-owner compute:nova --host h1 --vnic-type normal --binding-profile a=b --dns-name web"
+        " --extra-dhcp-option name=mtu,value=1300,ip-version=4 --allowed-address ip-address=192.0.2.99"
+        " --security-group web --disable --description d --tag x"
+    )
+    assert port["fixed_ips"] == [{"subnet_id": subnet, "ip_address": "192.0.2.15"}]
+    assert (port["binding_vif_type"], port["binding_host_id"], port["binding_profile"]) == ("tap", "h1", {"a": "b"})
+    assert port["allowed_address_pairs"] == [{"ip_address": "192.0.2.99", "mac_address": "fa:16:3e:01:02:03"}]
+    assert port["extra_dhcp_opts"] == [{"opt_name": "mtu", "opt_value": "1300", "ip_version": 4}]
+    openstack(
+        "port set web --name www --enable --fixed-ip subnet=blue4,ip-address=192.0.2.16 --binding-profile c=d"
+        " --no-allowed-address --data-plane-status ACTIVE --security-group default --tag y"
+    )
+    shown = openstack("port show www")
+    assert (shown["admin_state_up"], shown["allowed_address_pairs"], shown["tags"]) == (True, [], ["x", "y"])
+    assert (shown["data_plane_status"], shown["binding_profile"]) == ("ACTIVE", {"a": "b", "c": "d"})
+    assert len(shown["fixed_ips"]) == len(shown["security_group_ids"]) == 2
+    assert names(openstack("port list --network blue --device-owner compute:nova --long")) == ["www"]
+    assert names(openstack("port list --fixed-ip ip-address=192.0.2.16")) == ["www"]
+    assert names(openstack("port list --mac-address fa:16:3e:01:02:03 --tags x,y")) == ["www"]
+    openstack(
+        "port unset www --fixed-ip subnet=blue4,ip-address=192.0.2.15 --security-group web --binding-profile a --tag x"
+        " --data-plane-status --host --device --device-owner"
+    )
+    shown = openstack("port show www")
+    assert shown["fixed_ips"] == [{"subnet_id": subnet, "ip_address": "192.0.2.16"}]
+    assert (shown["binding_profile"], shown["tags"], shown["data_plane_status"]) == ({"c": "d"}, ["y"], None)
+    assert (shown["binding_vif_type"], shown["device_id"], shown["device_owner"]) == ("unbound", "", "")
+    assert len(shown["security_group_ids"]) == 1
+    with pytest.raises(CommandFailed, match=port["id"]):
+        openstack("network delete blue")
+    openstack("port set www --no-security-group --disable-port-security")
+    bare = openstack("port create bare --network blue --no-fixed-ip --no-security-group --disable-port-security")
+    assert (bare["fixed_ips"], bare["security_group_ids"], bare["port_security_enabled"]) == ([], [], False)
+    with pytest.raises(CommandFailed, match="1 of 3 ports failed to delete"):
+        openstack("port delete www bare nobody")
+    openstack("security group delete web")
+    openstack("network delete blue")
 
 
 def test_security_groups_and_rules(openstack: Openstack) -> None:
-    made = openstack("security", "group", "create", "web", "--description", "x", "--stateless")
+    made = openstack("security group create web --description x --stateless --tag a")
     assert made["stateful"] is False and len(made["rules"]) == 2
-    rule = openstack("security", "group", "rule", "create", "web", "--protocol", "tcp", "--dst-port", "80:90",
-                     "--remote-ip", "192.0.2.0/24")  # fmt: skip
+    openstack("address group create lan --address 192.0.2.0/24")
+    rule = openstack(
+        "security group rule create web --protocol tcp --dst-port 80:90 --remote-ip 192.0.2.0/24 --description d"
+    )
     assert (rule["port_range_min"], rule["port_range_max"], rule["direction"]) == (80, 90, "ingress")
-    openstack("security", "group", "rule", "create", "web", "--protocol", "icmp", "--icmp-type", "8", "--remote-group",
-              "web", "--egress")  # fmt: skip
-    assert len(openstack("security", "group", "rule", "list", "web")) == 4
-    openstack("security", "group", "set", "web", "--name", "shop", output=False)
-    assert openstack("security", "group", "show", "shop")["id"] == made["id"]
-    assert {"default", "shop"} <= {row["Name"] for row in openstack("security", "group", "list")}
-    openstack("security", "group", "rule", "delete", rule["id"], output=False)
-    openstack("security", "group", "delete", "shop", output=False)
+    assert openstack(f"security group rule show {rule['id']}") == rule
+    ping = openstack("security group rule create web --protocol icmp --icmp-type 8 --remote-group web --egress")
+    assert (ping["remote_group_id"], ping["port_range_min"], ping["remote_ip_prefix"]) == (made["id"], 8, None)
+    of_group = openstack("security group rule create web --protocol udp --dst-port 53 --remote-address-group lan")
+    assert of_group["remote_address_group_id"]
+    six = openstack("security group rule create web --ethertype IPv6 --protocol ipv6-icmp")
+    assert (six["ether_type"], six["remote_ip_prefix"]) == ("IPv6", "::/0")
+    with pytest.raises(CommandFailed, match=rule["id"]):
+        openstack("security group rule create web --protocol tcp --dst-port 80:90 --remote-ip 192.0.2.0/24")
+    assert len(openstack("security group rule list web")) == 6
+    assert [row["ID"] for row in openstack("security group rule list web --ingress --protocol tcp")] == [rule["id"]]
+    openstack("security group set web --name shop --stateful --tag b")
+    openstack("security group unset shop --tag a")
+    shown = openstack("security group show shop")
+    assert (shown["id"], shown["stateful"], shown["tags"], len(shown["rules"])) == (made["id"], True, ["b"], 6)
+    assert names(openstack("security group list")) == ["default", "shop"]
+    openstack(f"security group rule delete {rule['id']} {ping['id']}")
+    with pytest.raises(CommandFailed, match="in use"):
+        openstack("address group delete lan")
+    openstack("security group delete shop")
+    openstack("address group delete lan")
 
 
-def test_pools_tags_quotas_and_what_the_server_offers(openstack: Openstack) -> None:
-    pool = openstack("subnet", "pool", "create", "p", "--pool-prefix", "10.0.0.0/16", "--default-prefix-length", "24")
-    assert pool["prefixes"] == ["10.0.0.0/16"]
-    openstack("network", "create", "red")
-    made = openstack("subnet", "create", "s", "--network", "red", "--subnet-pool", "p")
-    assert made["cidr"] == "10.0.0.0/24"
-    (counted,) = openstack("ip", "availability", "list")
-    assert (counted["Network Name"], counted["Total IPs"], counted["Used IPs"]) == ("red", 253, 0)
-    assert openstack("ip", "availability", "show", "red")["total_ips"] == 253
-    openstack("network", "set", "red", "--tag", "a", "--tag", "b", output=False)
-    openstack("network", "unset", "red", "--tag", "a", output=False)
-    assert openstack("network", "show", "red")["tags"] == ["b"]
-    aliases = {row["Alias"] for row in openstack("extension", "list", "--network")}
+def test_address_groups(openstack: Openstack) -> None:
+    made = openstack("address group create lan --description d --address 192.0.2.0/24 --address 198.51.100.7")
+    assert made["addresses"] == ["192.0.2.0/24", "198.51.100.7/32"]
+    openstack("address group set lan --name home --address 2001:db8::/64")
+    openstack("address group unset home --address 198.51.100.7")
+    assert openstack("address group show home")["addresses"] == ["192.0.2.0/24", "2001:db8::/64"]
+    assert names(openstack("address group list --name home")) == ["home"]
+    openstack("address group delete home")
+    assert openstack("address group list") == []
+
+
+def test_address_scopes_and_subnet_pools(openstack: Openstack) -> None:
+    scope = openstack("address scope create inside --ip-version 4")
+    openstack("address scope set inside --name site --share")
+    assert openstack("address scope show site") == {**scope, "name": "site", "shared": True}
+    assert names(openstack("address scope list --ip-version 4 --share")) == ["site"]
+    pool = openstack(
+        "subnet pool create p --pool-prefix 10.0.0.0/16 --default-prefix-length 24 --min-prefix-length 20"
+        " --max-prefix-length 28 --default-quota 600 --address-scope site --share --default --description d --tag t"
+    )
+    assert (pool["prefixes"], pool["address_scope_id"], pool["default_quota"]) == (["10.0.0.0/16"], scope["id"], 600)
+    openstack("network create red")
+    assert openstack("subnet create a --network red --subnet-pool p")["cidr"] == "10.0.0.0/24"
+    made = openstack("subnet create b --network red --use-default-subnet-pool --prefix-length 26")
+    assert (made["cidr"], made["subnetpool_id"]) == ("10.0.1.0/26", pool["id"])
+    wished = openstack("subnet create c --network red --subnet-pool p --subnet-range 10.0.9.0/28")
+    assert wished["cidr"] == "10.0.9.0/28"
+    with pytest.raises(CommandFailed, match="quota"):
+        openstack("subnet create d --network red --subnet-pool p --prefix-length 23")
+    openstack("subnet pool set p --name q --pool-prefix 10.1.0.0/16 --default-prefix-length 25 --no-default --tag u")
+    openstack("subnet pool unset q --tag t")
+    shown = openstack("subnet pool show q")
+    assert (shown["prefixes"], shown["default_prefixlen"], shown["tags"]) == (["10.0.0.0/15"], 25, ["u"])
+    assert names(openstack("subnet pool list --long --no-default --address-scope site --share")) == ["q"]
+    assert names(openstack("subnet list --subnet-pool q")) == ["a", "b", "c"]
+    with pytest.raises(CommandFailed, match="1 of 1 subnet pools failed to delete"):
+        openstack("subnet pool delete q")
+    openstack("subnet delete a b c")
+    openstack("network delete red")
+    openstack("subnet pool delete q")
+    openstack("address scope delete site")
+
+
+def test_rbac(openstack: Openstack) -> None:
+    network = openstack("network create blue")
+    made = openstack("network rbac create --type network --action access_as_shared --target-all-projects blue")
+    assert (made["object_id"], made["target_project_id"]) == (network["id"], "*")
+    assert openstack("network show blue")["shared"] is True
+    assert openstack(f"network rbac show {made['id']}") == made
+    (listed,) = openstack("network rbac list --type network --action access_as_shared --long")
+    assert (listed["ID"], listed["Object ID"]) == (made["id"], network["id"])
+    openstack(f"network rbac delete {made['id']}")
+    assert openstack("network show blue")["shared"] is False
+    openstack("network delete blue")
+
+
+def test_segments_and_ip_availability(openstack: Openstack) -> None:
+    network = openstack("network create blue")
+    openstack("subnet create blue4 --network blue --subnet-range 192.0.2.0/24")
+    openstack("port create p --network blue")
+    (segment,) = openstack("network segment list --network blue")
+    openstack(f"network segment set {segment['ID']} --name rack --description d")
+    shown = openstack("network segment show rack")
+    assert (shown["network_id"], shown["network_type"], shown["description"]) == (network["id"], "local", "d")
+    (counted,) = openstack("ip availability list --ip-version 4")
+    assert (counted["Network Name"], counted["Total IPs"], counted["Used IPs"]) == ("blue", 253, 1)
+    assert openstack("ip availability show blue")["total_ips"] == 253
+    openstack("port delete p")
+    openstack("network delete blue")
+
+
+def test_what_the_server_offers(openstack: Openstack) -> None:
+    aliases = {row["Alias"] for row in openstack("extension list --network --long")}
     assert {"security-group", "binding", "quotas", "standard-attr-tag"} <= aliases
-    assert openstack("extension", "show", "binding")["alias"] == "binding"
-    assert openstack("network", "agent", "list") == []
-    zones = openstack("availability", "zone", "list", "--network")
-    assert [row["Zone Name"] for row in zones] == ["default"]
-    openstack("subnet", "delete", "s", output=False)
-    openstack("subnet", "pool", "delete", "p", output=False)
-    openstack("network", "delete", "red", output=False)
+    assert openstack("extension show binding")["alias"] == "binding"
+    assert [row["Zone Name"] for row in openstack("availability zone list --network --long")] == ["default"]
+    with pytest.raises(CommandFailed, match="404"):
+        openstack("router list")
 
 
-SDK = """
-import json, sys
-import openstack
-
-cloud = openstack.connect(auth_type="none", endpoint=sys.argv[1], region_name="", load_yaml_config=False)
-network = cloud.network
-made = network.create_network(name="sdk")
-network.create_subnet(network_id=made.id, ip_version=4, cidr="192.0.2.0/24")
-ports = network.create_ports([{"network_id": made.id, "name": str(number)} for number in range(12)])
-paged = [port.name for port in network.ports(network_id=made.id, limit=5)]
-found = network.find_port("7")
-network.update_port(found, name="seven")
-network.set_tags(found, ["x"])
-quota = network.update_quota("p1", networks=7)
-details = network.get_quota("p1", details=True)
-print(json.dumps({
-    "paged": paged,
-    "tagged": [port.name for port in network.ports(tags="x")],
-    "quota": quota.networks,
-    "limit": details.networks["limit"],
-    "agents": [agent.id for agent in network.agents()],
-    "zones": [zone.name for zone in network.availability_zones()],
-}))
-for port in network.ports(network_id=made.id):
-    network.delete_port(port, ignore_missing=False)
-network.delete_quota("p1")
-network.delete_network(made, ignore_missing=False)
-"""
-
-
-def test_the_sdk_pages_tags_and_sets_quotas(endpoint: str, tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", SDK, endpoint], capture_output=True, text=True, timeout=COMMAND_TIMEOUT_S,
-        env={"PATH": os.environ["PATH"], "HOME": str(tmp_path)}, cwd=tmp_path,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
-    assert sorted(found["paged"], key=int) == [str(number) for number in range(12)]
-    assert found["tagged"] == ["seven"] and (found["quota"], found["limit"]) == (7, 7)
-    assert (found["agents"], found["zones"]) == ([], ["default"])
+def test_agents(openstack: Openstack, endpoint: str) -> None:
+    assert openstack("network agent list") == []
+    with Client(endpoint) as client:
+        report = {"revision": 0, "facts": {"availability_zone": "default"}, "started": True}
+        client.put_json("/portico/v1/hosts/h1/status", report)
+    (listed,) = openstack("network agent list --host h1 --long")
+    assert (listed["Host"], listed["Alive"], listed["State"]) == ("h1", True, True)
+    openstack(f"network agent set {listed['ID']} --disable --description 'in repair'")
+    shown = openstack(f"network agent show {listed['ID']}")
+    assert (shown["admin_state_up"], shown["description"], shown["host"]) == (False, "in repair", "h1")
+    with Client(endpoint) as client:
+        client.delete("agents", listed["ID"])
