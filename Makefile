@@ -15,7 +15,7 @@ COMPILE := CUSTOM_COMPILE_COMMAND="make locks" $(BIN)/pip-compile --quiet --gene
 # The targets of `test` need what those before them made, and would measure each other.
 .NOTPARALLEL:
 .PHONY: help venv packages lint types imports unit unit-postgresql lab test-stock-kernel compat conformance-venv \
-	test demo bench locks format clean
+	conformance test demo bench locks format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' Makefile
@@ -67,6 +67,9 @@ test-stock-kernel: packages venv ## the agent's lab tests under Debian's kernel,
 
 compat: venv ## other people's clients against Portico
 	$(PYTEST) tests/compat
+
+conformance: packages venv conformance-venv ## OpenStack's API tests against Portico, with a real Keystone
+	$(BIN)/python -m conformance $(if $(POSTGRESQL),--postgresql)
 
 test: packages venv lint types imports unit unit-postgresql lab compat ## everything; what a change must pass
 
