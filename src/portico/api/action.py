@@ -195,6 +195,7 @@ class Listing(msgspec.Struct, frozen=True):
 
 
 _ZONES = Listing("availability_zones", "name", ("name", "resource", "state"))
+_PROVIDERS = Listing("service_providers", "name", ("service_type", "name", "default"))
 _IP_AVAILABILITY = Listing(
     "network_ip_availabilities",
     "network_id",
@@ -209,6 +210,12 @@ def list_zones(service: Service, context: Context, pairs: query.Pairs, url: str)
     with service.store.read() as tx:
         rows = availability_zone.list_all(tx, context)
     return _ZONES.answer(rows, service, pairs, url)
+
+
+def list_service_providers(service: Service, context: Context, pairs: query.Pairs, url: str) -> Row:
+    """Return the providers that can be chosen for a service: none, every service has one way to be had."""
+    require(context, "get_service_provider")
+    return _PROVIDERS.answer([], service, pairs, url)
 
 
 def list_ip_availability(service: Service, context: Context, pairs: query.Pairs, url: str) -> Row:

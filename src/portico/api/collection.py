@@ -10,7 +10,7 @@ from typing import Any, TypeGuard, TypeVar
 import msgspec
 
 from portico.api import query
-from portico.errors import BadRequest, Forbidden, PorticoError, PreconditionFailed
+from portico.errors import BadRequest, PorticoError, PreconditionFailed
 from portico.model import check
 from portico.model.resource import Resource
 from portico.rules import TABLE, lookup
@@ -181,7 +181,10 @@ def _owned(item: Row, resource: Resource, context: Context) -> Row:
         return item
     project = item.get("project_id") or context.project_id
     if project != context.project_id and not context.is_admin:
-        raise Forbidden(f"Specifying 'project_id' {project} other than the authenticated project requires admin.")
+        raise _bad(
+            f"Specifying 'project_id' {project} other than the authenticated project in request requires admin "
+            "privileges."
+        )
     return {**item, "project_id": project}
 
 

@@ -25,6 +25,8 @@ from portico.store.transaction import Transaction
 DEFAULTS = Path(__file__).with_name("defaults.yaml")
 # Different callers whose reduced rules are remembered.
 _REMEMBERED = 4096
+# Who may see one but not change it is told that it is not there, as Neutron does.
+_NOT_FOUND = ("address_group",)
 
 _Key = tuple[str, str, tuple[str, ...], tuple[str, ...], str, str]
 
@@ -73,6 +75,8 @@ class Policy:
         name = f"{action}_{resource}" if action in ("create", "update", "delete") else action
         parents = self._parents(tx, context, resource, row) if action == "create" else {}
         if not self._holds(tx, context, name, resource, row, parents):
+            if resource in _NOT_FOUND and action != "create":
+                raise lookup.missing(resource, row["id"])
             raise _disallowed(name)
         for attribute in self._attributes.get((action, resource), ()):
             asked = _names(given, attribute)

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from portico.errors import BadRequest, Conflict
 from portico.rules import lookup, quota, sharing
 from portico.rules.context import Context, Row
-from portico.store.sharing import EXTERNAL, SHARED
+from portico.store.sharing import EVERYBODY, EXTERNAL, SHARED
 from portico.store.transaction import Transaction
 
 _ACTIONS = {"network": (SHARED, EXTERNAL)}
@@ -30,6 +30,7 @@ def create(tx: Transaction, context: Context, body: Row) -> Row:
     owned = lookup.visible(tx, context, kind, body["object_id"])
     if owned["project_id"] != context.project_id and not context.is_admin:
         raise _invalid(f"Only admins can manipulate policies on {kind} objects which they do not own: {owned['id']}")
+    _check_scope(tx, body, owned)
     quota.check(tx, context, "rbac_policy", body["project_id"])
     row = {**body, "id": str(uuid.uuid4())}
     try:
@@ -42,6 +43,9 @@ def create(tx: Transaction, context: Context, body: Row) -> Row:
 
 def update(tx: Transaction, context: Context, row: Row, changes: Row) -> Row:
     """Change whom a policy is for, unless the one it was for uses the object."""
+    owned = tx.get(row["object_type"], row["object_id"])
+    if owned is not None:
+        _check_scope(tx, {**row, **changes}, owned)
     _refuse_loss(tx, row, changes.get("target_tenant", row["target_tenant"]))
     try:
         changed = tx.update("rbac_policy", row, changes)
@@ -64,6 +68,23 @@ def _refuse_loss(tx: Transaction, policy: Row, target: str | None) -> None:
             f"RBAC policy on object {policy['object_id']} cannot be removed because other objects depend on it.\n"
             f"Details: {policy['object_type']} {policy['object_id']} is in use by project {', '.join(lost[:5])}",
             type="RbacPolicyInUse",
+        )
+
+
+def _check_scope(tx: Transaction, policy: Row, owned: Row) -> None:
+    """Refuse to share a pool with who cannot use the address scope that it is in."""
+    scope_id = owned.get("address_scope_id") if policy["object_type"] == "subnetpool" else None
+    if not scope_id:
+        return
+    targets = {
+        item["target_tenant"] for item in tx.find("rbac_policy", object_type="address_scope", object_id=scope_id)
+    }
+    scope = lookup.get(tx, "address_scope", scope_id)
+    if not targets & {EVERYBODY, policy["target_tenant"]} and scope["project_id"] != policy["target_tenant"]:
+        raise BadRequest(
+            f"Failed to create RBAC policy on object {owned['id']} because target project {policy['target_tenant']} "
+            f"doesn't have access to associated address scope {scope_id}.",
+            type="RbacPolicyInitError",
         )
 
 

@@ -188,7 +188,7 @@ def _check_icmp(row: Row) -> None:
                        rule=f"Invalid value for ICMP {field} ({name}) {row[name]}. It must be 0 to 255")  # fmt: skip
     if row["port_range_min"] is None:
         raise _bad("SecurityGroupMissingIcmpType", row, "port_range_max",
-                   rule="an ICMP code needs an ICMP type in port_range_min")  # fmt: skip
+                   rule="ICMP code (port-range-max) is provided but ICMP type (port-range-min) is missing")  # fmt: skip
 
 
 def _check_families(row: Row) -> None:

@@ -251,8 +251,9 @@ def test_an_ip_version_stays_in_the_links_of_pages(api: Asker) -> None:
     for _ in range(2):
         api.network("192.0.2.0/24")
     body = api.get("network-ip-availabilities?ip_version=4&limit=1")
-    (link,) = body["network_ip_availabilities_links"]
-    assert "ip_version=4" in link["href"] and len(body["network_ip_availabilities"]) == 1
+    links = body["network_ip_availabilities_links"]
+    assert [link["rel"] for link in links] == ["next", "previous"]
+    assert all("ip_version=4" in link["href"] for link in links) and len(body["network_ip_availabilities"]) == 1
     assert api.list("network-ip-availabilities", "ip_version=6") == []
 
 

@@ -42,6 +42,7 @@ def test_the_core_collections_have_neutron_s_paths(registry: Registry) -> None:
         "/v2.0/security-group-rules",
         "/v2.0/security-groups",
         "/v2.0/segments",
+        "/v2.0/service-providers",
         "/v2.0/subnetpools",
         "/v2.0/subnets",
     }

@@ -197,3 +197,27 @@ def test_whether_an_attribute_is_shown_can_depend_on_the_object(
     shown = {row["id"]: "binding:host_id" in row for row in owner.list("port")}
     assert shown == {mine["id"]: True, other["id"]: False}
     assert refusal(partial(owner.list, "port", ("binding:host_id", "h1")))[0] == 400
+
+
+def test_a_pool_is_shared_with_nobody_who_cannot_use_its_address_scope(red: Asker, root: Asker) -> None:
+    scope = root.create("address_scope", name="s", ip_version=4)
+    share = {"object_type": "address_scope", "object_id": scope["id"], "action": "access_as_shared"}
+    root.create("rbac_policy", target_tenant="red", **share)
+    pool = red.create("subnetpool", name="p", prefixes=["192.0.2.0/24"], address_scope_id=scope["id"])
+    lend = {"object_type": "subnetpool", "object_id": pool["id"], "action": "access_as_shared"}
+    refused = refusal(partial(red.create, "rbac_policy", target_tenant="blue", **lend))
+    assert refused[:2] == (400, "RbacPolicyInitError") and "blue" in refused[2]
+    root.create("rbac_policy", target_tenant="green", **share)
+    policy = red.create("rbac_policy", target_tenant="green", **lend)
+    assert refusal(partial(red.update, "rbac_policy", policy["id"], target_tenant="blue"))[1] == "RbacPolicyInitError"
+    red.delete("rbac_policy", policy["id"])
+
+
+def test_who_may_only_see_an_address_group_is_told_that_there_is_none_to_change(red: Asker, blue: Asker) -> None:
+    group = red.create("address_group", name="g", addresses=["192.0.2.0/24"])
+    share = {"object_type": "address_group", "object_id": group["id"], "action": "access_as_shared"}
+    red.create("rbac_policy", target_tenant="blue", **share)
+    assert blue.show("address_group", group["id"])["name"] == "g"
+    for change in (partial(blue.update, "address_group", group["id"], name="x"),
+                   partial(blue.delete, "address_group", group["id"])):  # fmt: skip
+        assert refusal(change)[:2] == (404, "AddressGroupNotFound")
