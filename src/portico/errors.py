@@ -4,6 +4,7 @@
 PorticoError
  ├─ BadRequest        400  a value breaks a rule
  │   └─ ...           the Neutron type is in `type`, not in a class of its own
+ ├─ Unauthorized      401
  ├─ Forbidden         403
  ├─ NotFound          404
  ├─ Conflict          409
@@ -43,6 +44,12 @@ class BadRequest(PorticoError):
     """A value in the request breaks a rule."""
 
     status = 400
+
+
+class Unauthorized(PorticoError):
+    """Nobody knows who asks: credentials are missing or wrong."""
+
+    status = 401
 
 
 class Forbidden(PorticoError):

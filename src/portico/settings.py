@@ -21,6 +21,7 @@ from msgspec import Meta
 
 from portico import settings_check
 from portico.errors import SettingsError
+from portico.settings_identity import SECRET_VARIABLES, HttpBasicSettings, KeystoneSettings, TlsSettings
 
 DEFAULT_FILE = Path("/etc/portico/portico.toml")
 ENVIRONMENT_PREFIX = "PORTICO_"
@@ -113,7 +114,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     api_url: Annotated[str, Meta(description="the API as agent, Docker plugin and commands reach it")] = (
         "unix:{run_dir}/api.sock"
     )
-    auth: Annotated[Literal["none"], Meta(description="who may use the API; none: everybody who can connect")] = "none"
+    api_user: Annotated[str, Meta(description="user of HTTP basic as whom they ask; empty: without a user")] = ""
+    api_password_file: Annotated[str, Meta(description="file that holds the password of api_user")] = ""
+    api_ca: Annotated[str, Meta(description="certificates that the API's may be signed by; empty: the system's")] = ""
+    api_certificate: Annotated[
+        str, Meta(description="file with certificate and key, for an API that has tls.client_ca; empty: none")
+    ] = ""
+    auth: Annotated[
+        Literal["none", "http_basic", "keystone"],
+        Meta(description="who may use the API over TCP; none: everybody who can connect"),
+    ] = "none"
     policy_file: Annotated[
         str,
         Meta(
@@ -128,9 +138,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     api: ApiSettings = ApiSettings()
     agent: AgentSettings = AgentSettings()
     docker: DockerSettings = DockerSettings()
+    http_basic: HttpBasicSettings = HttpBasicSettings()
+    keystone: KeystoneSettings = KeystoneSettings()
     log: LogSettings = LogSettings()
     network: NetworkSettings = NetworkSettings()
     quota: QuotaSettings = QuotaSettings()
+    tls: TlsSettings = TlsSettings()
 
 
 class Field(NamedTuple):
@@ -237,6 +250,8 @@ def _from_environment(environment: Mapping[str, str], known: Mapping[str, Field]
     for variable, value in environment.items():
         if variable in names:
             found[names[variable]] = Given(value, variable)
+        elif variable in SECRET_VARIABLES:
+            continue
         elif variable.startswith(ENVIRONMENT_PREFIX) and (close := difflib.get_close_matches(variable, names, 1, 0.9)):
             raise SettingsError(f"environment: unknown variable {variable}; did you mean {close[0]}?")
     return found
@@ -256,7 +271,7 @@ def _convert(field: Field, given: Given) -> object:
     value: object = given.value
     typed = given.source == "default" or not isinstance(value, str)
     if isinstance(value, str) and get_origin(get_args(field.type)[0]) is tuple:
-        value = [part.strip() for part in value.split(",")]
+        value = [part.strip() for part in value.split(",") if part.strip()]
     try:
         return msgspec.convert(value, field.type, strict=typed, dec_hook=_decode)
     except msgspec.ValidationError as error:

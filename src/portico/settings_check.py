@@ -68,9 +68,7 @@ def _socket_path(text: str) -> Path:
 
 def _listen(value: tuple[str, ...]) -> None:
     for text in value:
-        # `none` is the only authentication there is, so every address must be a local one.
-        if not is_loopback(parse_listen(text)):
-            raise ValueError(f"{text} is not on loopback, and auth = 'none' lets in everybody who can connect")
+        parse_listen(text)
 
 
 def _api_url(value: str) -> None:
@@ -86,6 +84,17 @@ def _api_url(value: str) -> None:
 def _absolute(value: Path) -> None:
     if not value.is_absolute():
         raise ValueError("must be an absolute path")
+
+
+def _absolute_or_empty(value: str) -> None:
+    if value:
+        _absolute(Path(value))
+
+
+def _keystone_url(value: str) -> None:
+    parts = urlsplit(value)
+    if value and (parts.scheme not in {"http", "https"} or not parts.hostname or parts.username or parts.query):
+        raise ValueError("must be http://HOST... or https://HOST..., without a user and without a query")
 
 
 def _docker_socket(value: Path) -> None:
@@ -133,6 +142,18 @@ CHECKS: Mapping[str, Callable[[Any], None]] = {
     "database": _database,
     "listen": _listen,
     "api_url": _api_url,
+    "api_password_file": _absolute_or_empty,
+    "api_ca": _absolute_or_empty,
+    "api_certificate": _absolute_or_empty,
+    "http_basic.file": _absolute_or_empty,
+    "keystone.auth_url": _keystone_url,
+    "keystone.public_url": _keystone_url,
+    "keystone.ca_file": _absolute_or_empty,
+    "keystone.password_file": _absolute_or_empty,
+    "keystone.application_credential_secret_file": _absolute_or_empty,
+    "tls.certificate": _absolute_or_empty,
+    "tls.key": _absolute_or_empty,
+    "tls.client_ca": _absolute_or_empty,
     "agent.netns": _matches(NETNS_NAME, "must be 1 to 64 letters, digits, dots, dashes or underscores"),
     "agent.availability_zone": _matches(ZONE, "must be 1 to 255 characters without space, comma or slash"),
     "docker.socket": _docker_socket,
@@ -163,4 +184,21 @@ def conflict(values: Mapping[str, Any]) -> tuple[str, str]:
         pool = values[f"docker.ipv{version}_pool"]
         if values[name] < ipaddress.ip_network(pool).prefixlen:
             return name, f"must not be less than the prefix length of docker.ipv{version}_pool = '{pool}'"
-    return "", ""
+    return _identity(values) or ("", "")
+
+
+def _identity(values: Mapping[str, Any]) -> tuple[str, str] | None:
+    """Return which setting about who may use the API goes without another, and why."""
+    for text in values["listen"]:
+        if values["auth"] == "none" and not is_loopback(parse_listen(text)):
+            return "listen", f"{text} is not on loopback, and auth = 'none' lets in everybody who can connect"
+    needed = {"http_basic": "http_basic.file", "keystone": "keystone.auth_url"}.get(values["auth"])
+    if needed and not values[needed]:
+        return needed, f"must be given with auth = '{values['auth']}'"
+    if bool(values["tls.certificate"]) != bool(values["tls.key"]):
+        return "tls.key", "goes with tls.certificate: both or neither"
+    if values["tls.client_ca"] and not values["tls.certificate"]:
+        return "tls.client_ca", "needs tls.certificate"
+    if bool(values["api_user"]) != bool(values["api_password_file"]):
+        return "api_password_file", "goes with api_user: both or neither"
+    return None

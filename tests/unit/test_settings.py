@@ -81,6 +81,15 @@ def test_state_dir_and_run_dir_move_what_lies_in_them(tmp_path: Path) -> None:
         ),
         ("[docker]\nipv6_pool = 'fd00::/64'\nipv6_prefix_length = 60", ["docker.ipv6_prefix_length = 60", "ipv6_pool"]),
         ("[network]\ndns_domain = 'a..b'", ["network.dns_domain", "domain name"]),
+        ("auth = 'http_basic'", ["http_basic.file", "must be given with auth = 'http_basic'"]),
+        ("auth = 'keystone'", ["keystone.auth_url", "must be given with auth = 'keystone'"]),
+        ("[keystone]\nauth_url = 'ftp://x'", ["keystone.auth_url = 'ftp://x'", "http://HOST"]),
+        ("[keystone]\nauth_url = 'http://me:secret@x'", ["keystone.auth_url", "without a user"]),
+        ("[keystone]\ncache_s = 61", ["keystone.cache_s = 61", "60"]),
+        ("[keystone]\npassword_file = 'x'", ["keystone.password_file = 'x'", "absolute path"]),
+        ("[tls]\ncertificate = '/c.pem'", ["tls.key", "both or neither"]),
+        ("[tls]\nclient_ca = '/c.pem'", ["tls.client_ca", "needs tls.certificate"]),
+        ("api_user = 'agent'", ["api_password_file", "both or neither"]),
     ],
 )
 def test_a_wrong_setting_is_named_with_its_value_and_rule_in_one_line(
@@ -97,6 +106,15 @@ def test_a_variable_misspelt_is_an_error_and_a_strangers_is_not(tmp_path: Path) 
     assert load(tmp_path, PORTICO_SERVICE_HOST="10.0.0.1", PORTICO_PORT="tcp://10.0.0.1:80").host
     with pytest.raises(SettingsError, match="did you mean PORTICO_AGENT_NETNS"):
         load(tmp_path, PORTICO_AGENT_NETSN="x")
+
+
+def test_with_authentication_the_api_may_listen_anywhere_and_secrets_have_variables_of_their_own(
+    tmp_path: Path,
+) -> None:
+    toml = "auth = 'keystone'\nlisten = ['0.0.0.0:9696']\n[keystone]\nauth_url = 'http://k/v3'\n"
+    loaded = load(tmp_path, toml, PORTICO_KEYSTONE_PASSWORD="s", PORTICO_KEYSTONE_APPLICATION_CREDENTIAL_SECRET="s")
+    assert loaded.listen == ("0.0.0.0:9696",)
+    assert loaded.http_basic.admins == settings.load(None, {}, settings.as_environment(loaded)).http_basic.admins == ()
 
 
 def test_a_variable_is_named_in_the_message(tmp_path: Path) -> None:

@@ -10,15 +10,14 @@ from __future__ import annotations
 
 import http.client
 import logging
-import socket
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 import msgspec
 
-from portico.errors import SettingsError
+from portico.client.connection import NOBODY, Access, new_connection
 from portico.hoststate import Report, Status, Update
 
 log = logging.getLogger(__name__)
@@ -32,35 +31,22 @@ ANSWER_MAX_S = 10.0
 HEARTBEAT_S = 10.0
 
 
-class _UnixConnection(http.client.HTTPConnection):
-    def __init__(self, path: str, timeout_s: float) -> None:
-        super().__init__("localhost", timeout=timeout_s)
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(self._path)
-
-
 class Api:
-    """Where the API is: `unix:/path`, `http://host:port` or, behind a proxy, `https://host:port`.
+    """Where the API is, and how the agent shows who it is.
 
     Raises:
-        SettingsError: `url` is none of these.
+        SettingsError: `url` is none, or a file of `access` cannot be used.
     """
 
-    def __init__(self, url: str) -> None:
-        self._url = urlsplit(url)
-        if self._url.scheme not in ("unix", "http", "https"):
-            raise SettingsError(f"api_url {url}: must begin with unix:, http: or https:")
+    def __init__(self, url: str, access: Access = NOBODY) -> None:
+        self._url = url
+        self._access = access
+        self.headers = access.headers
+        self.connect(ANSWER_MAX_S)
 
     def connect(self, timeout_s: float) -> http.client.HTTPConnection:
         """Return a new connection, not opened yet."""
-        if self._url.scheme == "unix":
-            return _UnixConnection(self._url.path, timeout_s)
-        kind = http.client.HTTPSConnection if self._url.scheme == "https" else http.client.HTTPConnection
-        return kind(self._url.hostname or "localhost", self._url.port, timeout=timeout_s)
+        return new_connection(self._url, timeout_s, self._access)
 
 
 class Follower:
@@ -102,7 +88,7 @@ class Follower:
     def _updates(self) -> Iterator[Update]:
         connection = self._api.connect(SILENCE_MAX_S)
         try:
-            connection.request("GET", self._path)
+            connection.request("GET", self._path, headers=self._api.headers)
             answer = connection.getresponse()
             if answer.status != http.client.OK:
                 raise http.client.HTTPException(f"GET {self._path}: {answer.status}")
@@ -170,7 +156,8 @@ class Reporter:
         """Send one Report, over a new connection: a kept one may have been closed by the API just now."""
         connection = self._api.connect(ANSWER_MAX_S)
         try:
-            connection.request("PUT", self._path, body, {"Content-Type": "application/json"})
+            headers = {"Content-Type": "application/json", **self._api.headers}
+            connection.request("PUT", self._path, body, headers)
             answer = connection.getresponse()
             words = answer.read()
         finally:

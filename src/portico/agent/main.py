@@ -11,12 +11,13 @@ from collections.abc import Callable
 from portico import __version__
 from portico.agent.feed import Api, Follower, Reporter
 from portico.agent.runtime import Place, Runtime, only_agent
+from portico.client import Access
 
 
-def run(place: Place, *, host: str, zone: str, api_url: str) -> int:
+def run(place: Place, *, host: str, zone: str, api_url: str, access: Access) -> int:
     """Follow the API and realise what it wants of `host`, until SIGTERM; the data plane then stays as it is.
 
-    `zone` is the availability zone of the host, for the API to show.
+    `zone` is the availability zone of the host, for the API to show; `access` is as whom the agent asks the API.
 
     Returns the exit code: 0 when asked to stop, 1 when the loop has ended by itself.
 
@@ -25,7 +26,7 @@ def run(place: Place, *, host: str, zone: str, api_url: str) -> int:
         OSError: the namespaces cannot be opened; not root?
         Unavailable: another agent runs here.
     """
-    api = Api(api_url)
+    api = Api(api_url, access)
     runtime: Runtime
     reporter = Reporter(api, host, lambda: facts(place, zone, runtime))
     runtime = Runtime(place, reporter.report)

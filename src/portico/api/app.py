@@ -28,6 +28,7 @@ from portico.api.work import Workers
 from portico.broker.broker import Broker
 from portico.broker.hosts import HostStates
 from portico.errors import BadRequest, PorticoError
+from portico.identity.who import Authenticator
 from portico.model.resource import Registry, Resource
 from portico.rules import TABLE
 from portico.rules.context import Context, Everything, Limits, Policy
@@ -344,8 +345,8 @@ def routes(api: Api) -> list[Route]:
     ]
 
 
-def make_app(api: Api) -> Starlette:
-    """Return the ASGI application."""
+def make_app(api: Api, authenticator: Authenticator | None = None) -> Starlette:
+    """Return the ASGI application; without an authenticator it trusts everybody who can connect."""
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
@@ -356,7 +357,11 @@ def make_app(api: Api) -> Starlette:
 
     return Starlette(
         routes=routes(api),
-        middleware=[Middleware(RequestId), Middleware(identity.SameOrigin)],
+        middleware=[
+            Middleware(RequestId),
+            Middleware(identity.SameOrigin, authenticator),
+            Middleware(identity.Authenticate, authenticator, api.limits.default_project),
+        ],
         exception_handlers={
             PorticoError: fault.portico_error,
             HTTPException: fault.http_error,

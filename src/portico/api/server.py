@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import errno
 import logging
@@ -13,27 +14,32 @@ import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
+from typing import cast
 
 import msgspec
 import uvicorn
 
 from portico.api.app import Api, make_app
 from portico.api.collection import Service
+from portico.api.tls import Tls
 from portico.broker import installed
 from portico.broker.broker import Broker
 from portico.broker.hosts import HostStates
 from portico.errors import SettingsError
+from portico.identity.who import Authenticator
 from portico.model.load import load
 from portico.model.resource import Registry
 from portico.rules.context import Everything, Limits, Policy
 from portico.settings import Settings
-from portico.settings_check import TcpAddress, parse_listen
+from portico.settings_check import TcpAddress, is_loopback, parse_listen
 from portico.store import schema
 from portico.store.store import Store
 
 BACKLOG = 1024
 # Longer than a client of ours keeps a connection without using it, so that it never finds one half closed.
 KEEP_ALIVE_S = 75
+# So long may a client that connects say nothing.
+HANDSHAKE_S = 10
 LOG = logging.getLogger(__name__)
 
 
@@ -58,6 +64,24 @@ def make_api(settings: Settings) -> Api:
         limits,
         make_policy(settings, store.registry),
     )
+
+
+def make_authenticator(settings: Settings) -> Authenticator | None:
+    """Return what tells who asks over TCP; None with auth none. Only what is used is loaded.
+
+    Raises:
+        SettingsError: a file of users or a secret cannot be read.
+    """
+    if settings.auth == "http_basic":
+        from portico.identity.http_basic import HttpBasic
+
+        return HttpBasic(Path(settings.http_basic.file), settings.http_basic.admins)
+    if settings.auth == "keystone":
+        from portico.identity.keystone import Keystone
+        from portico.identity.keystone_server import KeystoneServer
+
+        return Keystone(settings.keystone, KeystoneServer(settings.keystone))
+    return None
 
 
 def make_policy(settings: Settings, registry: Registry) -> Policy:
@@ -107,7 +131,7 @@ def _unix_socket(path: Path) -> socket.socket:
     path.parent.mkdir(parents=True, exist_ok=True)
     _remove_stale(path)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    # Without authentication, whoever may open the socket is an administrator: only its owner may.
+    # Whoever may open the socket is an administrator, whatever `auth` says: only its owner may.
     mask = os.umask(0o177)
     try:
         sock.bind(str(path))
@@ -139,14 +163,52 @@ class Server(uvicorn.Server):
     Args:
         end_streams: called in the event loop before requests that are under way are waited for.
         ending: called in the signal's handler.
+        tls: of what listens on TCP; None for none.
     """
 
     def __init__(
-        self, config: uvicorn.Config, end_streams: Callable[[], None], ending: Callable[[], None] = lambda: None
+        self,
+        config: uvicorn.Config,
+        end_streams: Callable[[], None],
+        ending: Callable[[], None] = lambda: None,
+        tls: Tls | None = None,
     ) -> None:
         super().__init__(config)
         self._end_streams = end_streams
         self._ending = ending
+        self._tls = tls
+        self._renew_wanted = False
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Serve unix sockets as they are, and TCP with TLS if there is a certificate: uvicorn knows one way for all."""
+        unix = [sock for sock in sockets or () if sock.family == socket.AF_UNIX]
+        tcp = [sock for sock in sockets or () if sock.family != socket.AF_UNIX]
+        if self._tls is None:
+            await super().startup([*unix, *tcp])
+            return
+        await super().startup(unix)
+        loop = asyncio.get_running_loop()
+        for sock in tcp:
+            context = self._tls.context
+            self.servers.append(
+                await loop.create_server(
+                    self._protocol, sock=sock, ssl=context, backlog=BACKLOG, ssl_handshake_timeout=HANDSHAKE_S
+                )
+            )
+
+    async def on_tick(self, counter: int) -> bool:
+        """Do what a signal asked for, outside of its handler: the log may be what it interrupted."""
+        if self._renew_wanted:
+            self._renew_wanted = False
+            if self._tls:
+                self._tls.renew()
+            else:
+                LOG.info("SIGHUP: there is no certificate to read anew")
+        return await super().on_tick(counter)
+
+    def _protocol(self) -> asyncio.Protocol:
+        make = cast(Callable[..., asyncio.Protocol], self.config.http_protocol_class)
+        return make(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """End what would never end by itself, and then as uvicorn does."""
@@ -155,13 +217,20 @@ class Server(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Take SIGTERM and SIGINT while serving; uvicorn's own would raise them again afterwards."""
+        """Take SIGTERM, SIGINT and SIGHUP while serving; uvicorn's own would raise the first two again afterwards."""
         before = {number: signal.signal(number, self.handle_exit) for number in (signal.SIGTERM, signal.SIGINT)}
+        # A terminal that closes ends us as it ends other programs.
+        if not os.isatty(0):
+            before[signal.SIGHUP] = signal.signal(signal.SIGHUP, self.ask_to_renew)
         try:
             yield
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+    def ask_to_renew(self, _sig: int = 0, _frame: FrameType | None = None) -> None:
+        """Have the certificate read anew soon."""
+        self._renew_wanted = True
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Begin to end."""
@@ -175,10 +244,12 @@ def serve(settings: Settings, ending: Callable[[], None] = lambda: None) -> None
     Raises:
         SettingsError, Unavailable: it cannot start; one line says why.
     """
+    authenticator = make_authenticator(settings)
+    tls = Tls(settings.tls) if settings.tls.certificate else None
     sockets = listen(settings.listen)
     api = make_api(settings)
     config = uvicorn.Config(
-        make_app(api),
+        make_app(api, authenticator),
         http="httptools",
         log_config=None,
         access_log=False,
@@ -187,5 +258,10 @@ def serve(settings: Settings, ending: Callable[[], None] = lambda: None) -> None
         timeout_keep_alive=KEEP_ALIVE_S,
     )
     LOG.info("listening on %s", ", ".join(settings.listen))
-    Server(config, api.ending.begin, ending).run(sockets=sockets)
+    for text in settings.listen if tls is None else ():
+        if not is_loopback(parse_listen(text)):
+            LOG.warning(
+                "%s: without TLS, whoever sees the packets reads passwords and tokens; see tls.certificate", text
+            )
+    Server(config, api.ending.begin, ending, tls).run(sockets=sockets)
     api.service.store.close()

@@ -11,8 +11,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, Self
 
 if TYPE_CHECKING:
-    from portico.client import Client
+    from portico.client import Access, Client
     from portico.settings import Settings
+
+
+def access_of(settings: Settings) -> Access:
+    """Return as whom the settings say that the API is asked.
+
+    Raises:
+        SettingsError: the password cannot be read.
+    """
+    from portico.client import Access
+
+    return Access.read(settings.api_user, settings.api_password_file, settings.api_ca, settings.api_certificate)
 
 
 class Context:
@@ -40,7 +51,7 @@ class Context:
         """A client of the API at `api_url`."""
         from portico.client import Client
 
-        return self._open.enter_context(Client(self.settings.api_url))
+        return self._open.enter_context(Client(self.settings.api_url, access=access_of(self.settings)))
 
     def __enter__(self) -> Self:
         return self

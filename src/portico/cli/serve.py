@@ -9,7 +9,7 @@ import sys
 
 from portico.cli import overrides
 from portico.cli.children import PARENT_VARIABLE, die_with_parent
-from portico.cli.context import Context
+from portico.cli.context import Context, access_of
 from portico.cli.explain import place_of
 from portico.errors import PorticoError
 from portico.settings import Settings
@@ -49,7 +49,8 @@ def _agent(settings: Settings) -> int:
     from portico.agent.main import run
 
     zone = settings.agent.availability_zone
-    return run(place_of(settings), host=settings.host, zone=zone, api_url=settings.api_url)
+    access = access_of(settings)
+    return run(place_of(settings), host=settings.host, zone=zone, api_url=settings.api_url, access=access)
 
 
 def _purge(settings: Settings) -> int:

@@ -18,6 +18,7 @@ from portico.cli.children import Child
 from portico.cli.context import Context
 from portico.errors import Conflict, PorticoError
 from portico.settings import Settings
+from portico.settings_identity import SECRET_VARIABLES
 
 LOG = logging.getLogger(__name__)
 # The Docker plugin answers calls that wait for the agent, and then writes down what is left: 13 s at most.
@@ -65,8 +66,12 @@ def _wanted(settings: Settings) -> Sequence[str]:
 
 
 def _child(name: str, settings: Settings) -> Child:
-    """Return a child that has exactly these settings, whatever the file says when it is started again."""
-    environment = {**os.environ, **settings_module.as_environment(settings)}
+    """Return a child that has exactly these settings, whatever the file says when it is started again.
+
+    It has no business with what the API is in Keystone.
+    """
+    own = {variable: value for variable, value in os.environ.items() if variable not in SECRET_VARIABLES}
+    environment = {**own, **settings_module.as_environment(settings)}
     return Child(name, [sys.executable, "-m", "portico.cli", "--config", os.devnull, name], environment)
 
 

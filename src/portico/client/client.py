@@ -14,13 +14,13 @@ from urllib.parse import quote, urlencode, urlsplit
 import msgspec
 
 from portico import errors
-from portico.client.connection import Connections
+from portico.client.connection import NOBODY, Access, Connections
 
 Object = dict[str, Any]
 
 BY_STATUS: Mapping[int, type[errors.PorticoError]] = {
     400: errors.BadRequest,
-    401: errors.Forbidden,
+    401: errors.Unauthorized,
     403: errors.Forbidden,
     404: errors.NotFound,
     409: errors.Conflict,
@@ -44,18 +44,20 @@ class Client:
     """The API at one URL. Threads may share it.
 
     Args:
-        url: `unix:/PATH` or `http://HOST:PORT`.
+        url: `unix:/PATH`, `http://HOST:PORT` or `https://HOST:PORT`.
         timeout_s: how long one read or write may take.
         connect_timeout_s: how long connecting may take.
+        access: who asks.
 
     Every method raises what the server answered, as the error of `portico.errors` with the server's message, and
     `Unavailable`, naming the URL, when the server does not answer.
     """
 
-    def __init__(self, url: str, timeout_s: float = 30, connect_timeout_s: float = 2) -> None:
+    def __init__(self, url: str, timeout_s: float = 30, connect_timeout_s: float = 2, access: Access = NOBODY) -> None:
         self.url = url
         self._timeout_s = timeout_s
-        self._connections = Connections(url, connect_timeout_s)
+        self._headers = {"Accept": "application/json", **access.headers}
+        self._connections = Connections(url, connect_timeout_s, access)
         self._bound = threading.local()
 
     @contextmanager
@@ -219,7 +221,7 @@ class Client:
         body: object,
         revision: int | None = None,
     ) -> http.client.HTTPResponse:
-        headers = {"Accept": "application/json"}
+        headers = dict(self._headers)
         if revision is not None:
             headers["If-Match"] = f"revision_number={revision}"
         payload = None

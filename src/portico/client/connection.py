@@ -7,13 +7,92 @@ The standard library's http.client is enough, and an agent or a command that doe
 
 from __future__ import annotations
 
+import base64
 import http.client
 import select
 import socket
 import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
+from pathlib import Path
 from urllib.parse import urlsplit
 
-from portico.errors import Unavailable
+from portico.errors import SettingsError, Unavailable
+
+WAYS = ("unix", "http", "https")
+
+
+@dataclass(frozen=True)
+class Access:
+    """How a client shows who it is, and knows the server. A unix socket needs none of it.
+
+    Args:
+        user: of HTTP basic (RFC 7617); empty for none.
+        password: the user's.
+        ca: file with the certificates that the server's may be signed by; empty for the system's.
+        certificate: file with a certificate of the client's own and its key; empty for none.
+    """
+
+    user: str = ""
+    password: str = field(default="", repr=False)
+    ca: str = ""
+    certificate: str = ""
+
+    @classmethod
+    def read(cls, user: str, password_file: str, ca: str, certificate: str) -> Access:
+        """Return it with the password that a file holds.
+
+        Raises:
+            SettingsError: the file cannot be read.
+        """
+        try:
+            password = Path(password_file).read_text().strip("\n") if password_file else ""
+        except (OSError, UnicodeDecodeError) as error:
+            raise SettingsError(f"api_password_file = '{password_file}': {error}") from error
+        return cls(user, password, ca, certificate)
+
+    @cached_property
+    def headers(self) -> Mapping[str, str]:
+        """What every request says."""
+        if not self.user:
+            return {}
+        return {"Authorization": "Basic " + base64.b64encode(f"{self.user}:{self.password}".encode()).decode()}
+
+
+NOBODY = Access()
+
+
+def new_connection(url: str, timeout_s: float, access: Access) -> http.client.HTTPConnection:
+    """Return a connection that is not open yet; `url` is `unix:/PATH`, `http://HOST:PORT` or `https://HOST:PORT`.
+
+    Raises:
+        SettingsError: `url` is none of these, or a file of `access` cannot be used.
+    """
+    parts = urlsplit(url)
+    if parts.scheme not in WAYS:
+        raise SettingsError(f"api_url {url}: must begin with unix:, http: or https:")
+    if parts.scheme == "unix":
+        return UnixConnection(url.removeprefix("unix:").removeprefix("//"), timeout_s)
+    host = parts.hostname or "localhost"
+    if parts.scheme == "https":
+        context = _context(access.ca, access.certificate)
+        return http.client.HTTPSConnection(host, parts.port, timeout=timeout_s, context=context)
+    return http.client.HTTPConnection(host, parts.port, timeout=timeout_s)
+
+
+@lru_cache
+def _context(ca: str, certificate: str) -> ssl.SSLContext:
+    """Return a context for these files; reading the system's certificates takes longer than a request."""
+    name = f"api_ca = '{ca}'"
+    try:
+        context = ssl.create_default_context(cafile=ca or None)
+        if certificate:
+            name = f"api_certificate = '{certificate}'"
+            context.load_cert_chain(certificate)
+    except OSError as error:
+        raise SettingsError(f"{name}: {error.strerror or error}") from error
+    return context
 
 
 class UnixConnection(http.client.HTTPConnection):
@@ -31,13 +110,14 @@ class UnixConnection(http.client.HTTPConnection):
 
 
 class Connections:
-    """The connections to one URL: `unix:/PATH`, `http://HOST:PORT` or `https://HOST:PORT`.
+    """The connections to one URL.
 
     Threads may share it. A connection is used by one request at a time and comes back when its answer was read.
     """
 
-    def __init__(self, url: str, connect_timeout_s: float) -> None:
+    def __init__(self, url: str, connect_timeout_s: float, access: Access = NOBODY) -> None:
         self.url = url
+        self._access = access
         self._connect_timeout_s = connect_timeout_s
         self._idle: list[http.client.HTTPConnection] = []
 
@@ -52,9 +132,8 @@ class Connections:
                 idle.sock.settimeout(timeout_s)
                 return idle
             idle.close()
-        connection = self._new()
-        if timeout_s is not None:
-            connection.timeout = min(self._connect_timeout_s, timeout_s)
+        connect_timeout_s = self._connect_timeout_s if timeout_s is None else min(self._connect_timeout_s, timeout_s)
+        connection = new_connection(self.url, connect_timeout_s, self._access)
         try:
             connection.connect()
         except OSError as error:
@@ -78,16 +157,6 @@ class Connections:
             return self._idle.pop()
         except IndexError:
             return None
-
-    def _new(self) -> http.client.HTTPConnection:
-        if self.url.startswith("unix:"):
-            return UnixConnection(self.url.removeprefix("unix:"), self._connect_timeout_s)
-        parts = urlsplit(self.url)
-        host = parts.hostname or "localhost"
-        if parts.scheme == "https":
-            context = ssl.create_default_context()
-            return http.client.HTTPSConnection(host, parts.port, timeout=self._connect_timeout_s, context=context)
-        return http.client.HTTPConnection(host, parts.port, timeout=self._connect_timeout_s)
 
 
 def _is_open(connection: http.client.HTTPConnection) -> bool:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from portico.client import Client
+from portico.client import Access, Client
 from portico.docker import engine, link
 from portico.docker.endpoint import PLUG_WITHIN_S, Surroundings
 from portico.docker.engine import Inventory
@@ -46,7 +46,8 @@ def run(settings: Settings) -> None:
     """
     stopping = {signal.SIGTERM, signal.SIGINT}
     signal.pthread_sigmask(signal.SIG_BLOCK, stopping)
-    api = Client(settings.api_url, timeout_s=REQUEST_WITHIN_S, connect_timeout_s=CONNECT_WITHIN_S)
+    access = Access.read(settings.api_user, settings.api_password_file, settings.api_ca, settings.api_certificate)
+    api = Client(settings.api_url, REQUEST_WITHIN_S, CONNECT_WITHIN_S, access)
     records = Records(api, settings.host)
     held, later = Held(), Later()
     inventory = partial(_inventory, settings.docker.engine_socket)

@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A whole API server in a thread of this process, with real sockets, users and certificates."""
+
+from __future__ import annotations
+
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import bcrypt
+import uvicorn
+
+from portico.api.app import make_app
+from portico.api.server import Server, listen, make_api, make_authenticator
+from portico.api.tls import Tls
+from portico.settings import load
+
+DEADLINE_S = 20
+# The least that bcrypt has: tests need not wait.
+COST = 4
+
+
+class InThread(Server):
+    """Takes no signals: that is the main thread's."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where a server listens."""
+
+    server: Server
+    ports: tuple[int, ...]
+    unix: str
+
+    def url(self, scheme: str = "http", host: str = "127.0.0.1") -> str:
+        return f"{scheme}://{host}:{self.ports[0]}"
+
+
+@contextmanager
+def serving(folder: Path, addresses: tuple[str, ...] = ("127.0.0.1:0",), **settings: str) -> Iterator[Site]:
+    """Serve on TCP addresses and a unix socket, with settings by their names with `__` for dots."""
+    given = {name.replace("__", "."): value for name, value in settings.items()}
+    places = {"state_dir": str(folder), "run_dir": str(folder), "listen": f"{','.join(addresses)},unix:{folder}/s"}
+    made = load(Path("/dev/null"), {**places, **given}, {})
+    authenticator = make_authenticator(made)
+    tls = Tls(made.tls) if made.tls.certificate else None
+    api = make_api(made)
+    sockets = listen(made.listen)
+    ports = tuple(sock.getsockname()[1] for sock in sockets[:-1])
+    config = uvicorn.Config(
+        make_app(api, authenticator), http="httptools", log_config=None, timeout_graceful_shutdown=1
+    )
+    server = InThread(config, api.ending.begin, tls=tls)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": sockets})
+    thread.start()
+    try:
+        wait_until(lambda: server.started)
+        yield Site(server, ports, f"unix:{folder}/s")
+    finally:
+        server.should_exit = True
+        thread.join(DEADLINE_S)
+        api.service.store.close()
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + DEADLINE_S
+    while not condition():
+        assert time.monotonic() < deadline, "too late"
+        time.sleep(0.01)
+
+
+def line_of(name: str, password: str) -> str:
+    """Return a line as `htpasswd -B` makes it; it writes 2y where others write 2b, which means the same."""
+    return f"{name}:{bcrypt.hashpw(password.encode(), bcrypt.gensalt(COST)).decode().replace('$2b$', '$2y$')}\n"
+
+
+class Authority:
+    """A certificate authority of one's own, by openssl(1)."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.certificate = folder / "ca.pem"
+        self._key = folder / "ca.key"
+        _openssl("req", "-x509", *NEW_KEY, "-keyout", self._key, "-out", self.certificate, "-subj", "/CN=ca", *VALID)
+
+    def issue(self, name: str, into: str = "") -> tuple[Path, Path]:
+        """Return files with a certificate for this name and 127.0.0.1, and its key."""
+        request, certificate, key = (self.folder / f"{into or name}.{kind}" for kind in ("csr", "pem", "key"))
+        _openssl("req", *NEW_KEY, "-keyout", key, "-out", request, "-subj", f"/CN={name}")
+        names = self.folder / "names"
+        names.write_text(f"subjectAltName=DNS:{name},DNS:localhost,IP:127.0.0.1,IP:::1\n")
+        ca = ("-CA", self.certificate, "-CAkey", self._key, "-CAcreateserial")
+        _openssl("x509", "-req", "-in", request, *ca, "-extfile", names, "-out", certificate, *VALID)
+        return certificate, key
+
+
+NEW_KEY = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
+VALID = ("-days", "2")
+
+
+def _openssl(*words: str | Path) -> None:
+    subprocess.run(["openssl", *map(str, words)], check=True, capture_output=True)
