@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""schemathesis drives the API from its own OpenAPI document, with data that fits it and data that does not."""
+"""schemathesis drives the API from its own OpenAPI document, with data that fits it and data that does not.
+
+`make fuzz` does it with many more requests, on SQLite and on PostgreSQL (PORTICO_FUZZ_EXAMPLES, PORTICO_TEST_DATABASE).
+"""
 
 from __future__ import annotations
 
+import os
 import socket
 import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -29,19 +32,29 @@ from portico.api.openapi import document
 from portico.api.server import make_api
 from portico.model.load import load
 from portico.settings import Settings
+from portico.testing.postgresql import PostgresqlServer
 
 # These answer for as long as the client reads.
 STREAMS = "^/portico/v1/(watch|hosts/.*/wanted)$"
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
-EXAMPLES_PER_OPERATION = 10
+EXAMPLES_PER_OPERATION = int(os.environ.get("PORTICO_FUZZ_EXAMPLES", "10"))
 START_TIMEOUT_S = 20
 
 
 @pytest.fixture(scope="module")
-def server_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    if os.environ.get("PORTICO_TEST_DATABASE") != "postgresql":
+        yield f"sqlite:///{tmp_path_factory.mktemp('database') / 'portico.db'}"
+        return
+    with PostgresqlServer() as server:
+        yield server.url()
+
+
+@pytest.fixture(scope="module")
+def server_url(database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("api")
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        api = make_api(_settings(folder))
+        api = make_api(Settings(host="tester", state_dir=folder, run_dir=folder, database=database))
         config = uvicorn.Config(make_app(api), http="httptools", log_config=None, access_log=False)
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
@@ -53,10 +66,6 @@ def server_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         server.should_exit = True
         thread.join(START_TIMEOUT_S)
         api.service.store.close()
-
-
-def _settings(folder: Path) -> Settings:
-    return Settings(host="tester", state_dir=folder, run_dir=folder, database=f"sqlite:///{folder / 'portico.db'}")
 
 
 Operation = schemathesis.APIOperation[Any, Any, Any, Any]
@@ -73,6 +82,14 @@ SEEDS: dict[str, dict[str, Any]] = {
     "security_group": {"name": "seed"},
     "security_group_rule": {"security_group_id": "security_group", "direction": "ingress"},
     "subnetpool": {"name": "seed", "prefixes": ["198.51.100.0/24"]},
+    "address_scope": {"name": "seed", "ip_version": 4},
+    "address_group": {"name": "seed", "addresses": ["203.0.113.0/24"]},
+    "rbac_policy": {
+        "object_type": "network",
+        "object_id": "network",
+        "action": "access_as_shared",
+        "target_tenant": "x",
+    },
 }
 
 
