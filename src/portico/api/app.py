@@ -197,6 +197,9 @@ class Api:
     async def zones(self, request: Request) -> Response:
         return await self._listed(action.list_zones, request)
 
+    async def service_providers(self, request: Request) -> Response:
+        return await self._listed(action.list_service_providers, request)
+
     async def ip_availabilities(self, request: Request) -> Response:
         return await self._listed(action.list_ip_availability, request)
 
@@ -334,6 +337,7 @@ def routes(api: Api) -> list[Route]:
         _route("/v2.0/quotas/{project_id}", quota),
         _route("/v2.0/quotas/{project_id}/{what}", {"GET": api.quota_detail}),
         _route("/v2.0/availability_zones", {"GET": api.zones}),
+        _route("/v2.0/service-providers", {"GET": api.service_providers}),
         _route("/v2.0/network-ip-availabilities", {"GET": api.ip_availabilities}),
         _route("/v2.0/network-ip-availabilities/{id}", {"GET": api.ip_availability}),
         _route("/openapi.json", {"GET": api.openapi}),
