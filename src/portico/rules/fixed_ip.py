@@ -9,7 +9,7 @@ from ipaddress import IPv6Address, IPv6Network, ip_address, ip_network
 import sqlalchemy as sa
 
 from portico.errors import BadRequest, Conflict, NotFound
-from portico.model.snapshot import IpAddress
+from portico.model.snapshot import DHCP_OWNER, IpAddress
 from portico.rules import pools
 from portico.rules.context import Row
 from portico.store import allocate
@@ -37,7 +37,7 @@ def choose(tx: Transaction, port: Row, subnets: Sequence[Row], wanted: Sequence[
 
     Args:
         port: its row so far: mac_address, network_id, device_owner.
-        subnets: those of its network.
+        subnets: those of its network, of which some may be for other kinds of ports.
         wanted: the request's fixed_ips, or None when it left them to us: then one IPv4 and one IPv6 address where there
             are subnets, and one from each subnet with automatic addresses. An empty list means no address at all.
     Raises:
@@ -45,6 +45,7 @@ def choose(tx: Transaction, port: Row, subnets: Sequence[Row], wanted: Sequence[
     """
     if wanted == []:
         return []
+    subnets = candidates(port, subnets)
     if wanted is not None:
         chosen = choose_wanted(tx, port, subnets, wanted)
     else:
@@ -52,6 +53,28 @@ def choose(tx: Transaction, port: Row, subnets: Sequence[Row], wanted: Sequence[
                   for version in (4, 6)]  # fmt: skip
         chosen = [_next_of(tx, port, group) for group in groups if group]
     return chosen + choose_automatic(tx, port, subnets, {subnet["id"] for subnet, _ in chosen})
+
+
+def serves(subnet: Row, port: Row) -> bool:
+    """Tell whether the port may have addresses from the subnet: of any with DHCP if it is the DHCP server's."""
+    types, owner = subnet["service_types"], port["device_owner"]
+    return not types or owner in types or (owner == DHCP_OWNER and bool(subnet["enable_dhcp"]))
+
+
+def candidates(port: Row, subnets: Sequence[Row]) -> list[Row]:
+    """Return the subnets that serve the port, those that are there for its kind first.
+
+    Raises:
+        Conflict: there are subnets, but none for it.
+    """
+    found = [subnet for subnet in subnets if serves(subnet, port)]
+    if subnets and not found:
+        raise Conflict(
+            f"No valid service subnet for the given device owner, network {port['network_id']}, service type "
+            f"{port['device_owner']}.",
+            type="IpAddressGenerationFailureNoMatchingSubnet",
+        )
+    return sorted(found, key=lambda subnet: not subnet["service_types"])
 
 
 def is_automatic(subnet: Row) -> bool:
@@ -196,7 +219,7 @@ def ports_in(tx: Transaction, subnet_id: str) -> list[Row]:
 def add_automatic(tx: Transaction, subnet: Row) -> None:
     """Give every port of the network its address in a new subnet with automatic addresses."""
     for port in tx.find("port", network_id=subnet["network_id"]):
-        if port["device_owner"] in ROUTER_OWNERS or not port["fixed_ips"]:
+        if port["device_owner"] in ROUTER_OWNERS or not port["fixed_ips"] or not serves(subnet, port):
             continue
         added = record(tx, port["id"], [(subnet, _automatic(tx, port, subnet))])
         tx.update("port", port, {"fixed_ips": port["fixed_ips"] + added})

@@ -308,10 +308,12 @@ def _update_addresses(tx: Transaction, context: Context, row: Row, changes: Row,
     if not (none or moved):
         kept += [item for item in row["fixed_ips"] if item["subnet_id"] in automatic and item not in kept]
     fixed_ip.release(tx, [item for item in row["fixed_ips"] if item not in kept])
-    chosen = fixed_ip.choose_wanted(tx, after, subnets, fresh)
+    chosen = fixed_ip.choose_wanted(tx, after, fixed_ip.candidates(after, subnets), fresh) if fresh else []
     if not none:
         present = {item["subnet_id"] for item in kept} | {subnet["id"] for subnet, _ in chosen}
-        chosen += fixed_ip.choose_automatic(tx, after, subnets, present)
+        had = {item["subnet_id"] for item in row["fixed_ips"]}
+        serving = [subnet for subnet in subnets if subnet["id"] in had or fixed_ip.serves(subnet, after)]
+        chosen += fixed_ip.choose_automatic(tx, after, serving, present)
     after["fixed_ips"] = kept + fixed_ip.record(tx, row["id"], chosen)
     after["ip_allocation"] = fixed_ip.allocation(after["fixed_ips"])
 

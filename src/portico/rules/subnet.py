@@ -37,6 +37,7 @@ def create(tx: Transaction, context: Context, body: Row) -> Row:
     row["allocation_pools"] = pools.render(ranges)
     row["dns_nameservers"] = body.get("dns_nameservers") or []
     row["host_routes"] = body.get("host_routes") or []
+    row["service_types"] = _each_once(body.get("service_types"))
     _check(row, cidr)
     mtu.check(parent, parent["mtu"], [row])
     context.broker.admit("subnet", None, row)
@@ -47,6 +48,10 @@ def create(tx: Transaction, context: Context, body: Row) -> Row:
         fixed_ip.add_automatic(tx, row)
     dhcp.settle(tx, context, parent)
     return row
+
+
+def _each_once(types: list[str] | None) -> list[str]:
+    return list(dict.fromkeys(types or []))
 
 
 def _choose_cidr(tx: Transaction, context: Context, body: Row) -> tuple[IpNetwork, str | None]:
@@ -176,6 +181,8 @@ def update(tx: Transaction, context: Context, row: Row, changes: Row) -> Row:
     pools.check_gateway_outside(ip_address(after["gateway_ip"]) if after["gateway_ip"] else None, ranges)
     if "allocation_pools" in changes:
         changes["allocation_pools"] = pools.render(ranges)
+    if "service_types" in changes:
+        changes["service_types"] = _each_once(changes["service_types"])
     _check(after, cidr)
     context.broker.admit("subnet", row, after)
     updated = tx.update("subnet", row, changes)

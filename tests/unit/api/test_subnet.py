@@ -313,3 +313,20 @@ def test_a_subnet_on_a_full_network_is_a_new_place_for_ports(api: Asker, network
     assert addresses(api.port(network)) == ["192.0.2.2"]
     api.subnet(network, "198.51.100.0/30")
     assert addresses(api.port(network)) == ["198.51.100.2"]
+
+
+def test_service_types_are_shown_and_changed_and_choose_the_subnet(api: Asker) -> None:
+    network = api.network()
+    one, two = (
+        api.subnet(network, cidr, service_types=[f"test:type_{number}"])
+        for number, cidr in ((1, "192.168.1.0/24"), (2, "192.168.2.0/24"))
+    )
+    assert (one["service_types"], two["service_types"]) == (["test:type_1"], ["test:type_2"])
+    for subnet, owner in ((one, "test:type_1"), (two, "test:type_2")):
+        assert [item["subnet_id"] for item in api.port(network, device_owner=owner)["fixed_ips"]] == [subnet["id"]]
+    refused = api.try_create("ports", network_id=network["id"], device_owner="compute:x")
+    assert refused.error == (409, "IpAddressGenerationFailureNoMatchingSubnet")
+    changed = api.update("subnets", one, service_types=[])
+    assert changed["service_types"] == [] and changed["revision_number"] > one["revision_number"]
+    assert [item["subnet_id"] for item in api.port(network)["fixed_ips"]] == [one["id"]]
+    assert api.try_update("subnets", one, service_types=["foo"]).error == (400, "InvalidSubnetServiceType")

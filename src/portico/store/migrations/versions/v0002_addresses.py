@@ -33,7 +33,7 @@ def upgrade() -> None:
         sa.Column("name", text(255), nullable=True),
         sa.Column("project_id", text(255), nullable=True),
         sa.Column("addresses", sa.JSON(none_as_null=True), nullable=True),
-        sa.Column("description", text(255), nullable=True),
+        sa.Column("description", text(1024), nullable=True),
         sa.Column("revision_number", sa.Integer(), nullable=True),
         sa.Column("created_at", text(32), nullable=True),
         sa.Column("updated_at", text(32), nullable=True),
@@ -52,6 +52,8 @@ def upgrade() -> None:
     _make_default_rules()
     op.add_column("subnetpool", sa.Column("address_scope_id", text(36), nullable=True))
     op.create_index("ix_subnetpool_address_scope_id", "subnetpool", ["address_scope_id"], unique=False)
+    op.add_column("subnet", sa.Column("service_types", sa.JSON(none_as_null=True), nullable=True))
+    op.execute(sa.update(sa.table("subnet", sa.column("service_types", sa.JSON))).values(service_types=[]))
 
 
 def _mark_default_groups() -> None:
