@@ -78,7 +78,8 @@ def prepare_post(resource: Resource, body: object) -> dict[str, Any]:
     """Return the body of a create, converted, checked, with defaults filled in.
 
     An attribute that is not given and has no default is absent from the result. The owner is `project_id` whatever
-    name the body has for it; it is absent when the body has none.
+    name the body has for it; it is absent when the body has none, or null: clients that got no project from a Keystone
+    send that, such as Ansible's module openstack.cloud.address_scope.
 
     Args:
         resource: what is to be created.
@@ -89,6 +90,8 @@ def prepare_post(resource: Resource, body: object) -> dict[str, Any]:
     """
     plan = _post_plan(resource)
     given = _given(resource, plan, body)
+    if given.get(OWNER, "") is None:
+        given = {name: value for name, value in given.items() if name != OWNER}
     for name in given:
         if plan.steps[name] is None:
             raise _bad(f"Attribute '{name}' not allowed in POST of {resource.name}")

@@ -43,6 +43,15 @@ def test_a_create_is_converted_and_filled_with_defaults(registry: Registry) -> N
     assert "allowed_address_pairs" not in body, "an attribute without value and default is absent"
 
 
+@pytest.mark.parametrize("name", ["project_id", "tenant_id"])
+def test_an_owner_of_null_is_none_in_a_create_and_refused_in_an_update(registry: Registry, name: str) -> None:
+    body = {"name": "site", "ip_version": 4, name: None}
+    assert "project_id" not in check.prepare_post(registry.resources["address_scope"], body)
+    assert refusal(registry, "address_scope", {name: None}, "put").startswith(
+        "Cannot update read-only attribute project_id"
+    )
+
+
 def test_defaults_are_not_shared_between_requests(registry: Registry) -> None:
     network = registry.resources["network"]
     check.prepare_post(network, {})["availability_zone_hints"].append("spoilt")
