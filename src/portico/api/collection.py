@@ -69,7 +69,7 @@ def list_objects(service: Service, resource: Resource, context: Context, pairs: 
     request = query.parse(resource, pairs, service.page_max, context.project_id, policy.secrets(context, name))
     rules = TABLE[resource.name]
     if rules.before_list is not None:
-        rules.before_list(service.store, context)
+        rules.before_list(service.store, context, request.query)
     with service.store.read() as tx:
         try:
             rows = tx.list(name, request.query, policy.visible(tx.tables, context, name))

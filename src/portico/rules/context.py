@@ -10,6 +10,7 @@ import msgspec
 import sqlalchemy as sa
 
 from portico.contract import Binding
+from portico.store.query import Query
 from portico.store.store import Store
 from portico.store.tables import Tables
 from portico.store.transaction import Transaction
@@ -156,7 +157,7 @@ class Present(Protocol):
 class BeforeList(Protocol):
     """Do, before a list is read, what listing brings about; opens its own transactions."""
 
-    def __call__(self, store: Store, context: Context) -> None: ...
+    def __call__(self, store: Store, context: Context, query: Query) -> None: ...
 
 
 class CheckBulk(Protocol):

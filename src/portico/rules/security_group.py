@@ -11,10 +11,12 @@ from portico.errors import Conflict
 from portico.rules import default_security_group_rule, quota, security_group_rule, sharing
 from portico.rules.context import Context, Row
 from portico.store.initial import DEFAULT_RULES
+from portico.store.query import Query
 from portico.store.store import Store
 from portico.store.transaction import Transaction
 
 DEFAULT_NAME = security_group_rule.DEFAULT_NAME
+MAX_PROJECT_ID = 255
 
 
 def create(tx: Transaction, context: Context, body: Row) -> Row:
@@ -32,15 +34,28 @@ def create(tx: Transaction, context: Context, body: Row) -> Row:
     return _insert(tx, context, body)
 
 
-def before_list(store: Store, context: Context) -> None:
-    """Make the default group of the project that asks, which a list shows even if nothing needed it so far."""
-    if not context.project_id:
+def before_list(store: Store, context: Context, query: Query) -> None:
+    """Make the default group, which a list shows even if nothing needed it so far.
+
+    It is that of the project that asks, or of the one whose groups an administrator asks for.
+    """
+    project_id = (_asked_for(query) if context.is_admin else "") or context.project_id
+    if not project_id:
         return
     with store.read() as tx:
-        if _find_default(tx, context.project_id) is not None:
+        if _find_default(tx, project_id) is not None:
             return
     with store.write() as tx:
-        ensure_default(tx, context, context.project_id)
+        ensure_default(tx, context, project_id)
+
+
+def _asked_for(query: Query) -> str:
+    """Return the project whose groups are asked for, or "": several, or an id that no project can have."""
+    for asked in query.filters:
+        if asked.attribute == "project_id" and asked.operator == "equal" and len(asked.values) == 1:
+            project_id = str(asked.values[0])
+            return project_id if len(project_id) <= MAX_PROJECT_ID and project_id.isprintable() else ""
+    return ""
 
 
 def ensure_default(tx: Transaction, context: Context, project_id: str) -> str:

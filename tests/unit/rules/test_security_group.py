@@ -11,6 +11,7 @@ from portico.errors import Conflict, NotFound, OverQuota
 from portico.rules import lookup, security_group
 from portico.rules.context import Context, Row
 from portico.store import journal
+from portico.store.query import Filter, Query
 from portico.store.store import Store
 from portico.store.transaction import Transaction
 
@@ -68,15 +69,33 @@ def test_listing_shows_the_default_group_of_the_asking_project_and_writes_only_o
     store: Store, context: Context
 ) -> None:
     for _ in range(2):
-        security_group.before_list(store, context)
+        security_group.before_list(store, context, Query())
     with store.read() as tx:
         assert [group["name"] for group in tx.find("security_group", project_id="red")] == ["default"]
         assert journal.newest(tx) == 1
 
 
+def owners_after_asking_for(store: Store, context: Context, *project_ids: str) -> set[str]:
+    security_group.before_list(store, context, Query(filters=(Filter("project_id", project_ids),)))
+    with store.read() as tx:
+        return {group["project_id"] for group in tx.find("security_group")}
+
+
+def test_an_administrator_finds_the_default_group_of_the_project_he_asks_for(
+    store: Store, context: Context, admin: Context
+) -> None:
+    assert owners_after_asking_for(store, context, "blue") == {"red"}
+    assert owners_after_asking_for(store, admin, "blue") == {"red", "blue"}
+
+
+@pytest.mark.parametrize("project_id", ["", "x" * 256, "a\0b"])
+def test_no_group_is_made_for_what_cannot_be_a_project(store: Store, admin: Context, project_id: str) -> None:
+    assert owners_after_asking_for(store, admin, project_id) == {admin.project_id}
+
+
 def test_the_default_group_is_made_whatever_the_quotas(store: Store, make_context: Callable[..., Context]) -> None:
     tight = make_context(security_group=0, security_group_rule=3)
-    security_group.before_list(store, tight)
+    security_group.before_list(store, tight, Query())
     with store.read() as tx:
         assert len(tx.find("security_group_rule", project_id="red")) == tx.used("security_group_rule", "red") == 4
         assert tx.used("security_group", "red") == 1
