@@ -77,6 +77,8 @@ def fault(item: Dhcp | Lease) -> str:
         return "" if _WORD.fullmatch(item.domain) else f"domain {item.domain!a} is not one word"
     if not _WORD.fullmatch(item.hostname):
         return f"hostname {item.hostname!a} is not one word"
+    if not _WORD.fullmatch(item.domain):
+        return f"domain {item.domain!a} is not one word"
     for option in item.options:
         if not (option.name and _WORD.fullmatch(option.name)):
             return f"name of DHCP option {option.name!a} is not one word"
@@ -150,9 +152,10 @@ def names(dhcp: Dhcp, leases: Sequence[Lease]) -> str:
     """Return addresses and names of all ports, as in /etc/hosts."""
     lines = []
     for lease in leases:
+        domain = lease.domain or dhcp.domain
         for address in lease.addresses:
             name = lease.hostname or host_name(address)
-            lines.append(f"{address} {name}.{dhcp.domain} {name}" if dhcp.domain else f"{address} {name}")
+            lines.append(f"{address} {name}.{domain} {name}" if domain else f"{address} {name}")
     return "".join(f"{line}\n" for line in lines)
 
 

@@ -150,6 +150,7 @@ class Lease(msgspec.Struct, frozen=True, tag="lease", tag_field="kind"):
     """A port that a DHCP server on this host answers, and whose name it resolves.
 
     `addresses` are plain addresses; without a `hostname` each has a name of its own (`model.address.host_name`).
+    `domain` completes its names; empty: that of the network's server.
     `serve` False: only its name is known here (the port lives on another host).
     """
 
@@ -160,6 +161,7 @@ class Lease(msgspec.Struct, frozen=True, tag="lease", tag_field="kind"):
     hostname: str
     options: tuple[DhcpOption, ...] = ()
     serve: bool = True
+    domain: str = ""
 
 
 HostObject = Bridge | Vif | Group | Member | Dhcp | Lease

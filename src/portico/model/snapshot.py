@@ -100,6 +100,7 @@ class Port(msgspec.Struct, frozen=True):
     device_owner: str
     device_id: str
     dns_name: str
+    dns_domain: str
     dhcp_options: tuple[tuple[str, str, int], ...]
     standbys: tuple[Standby, ...] = ()
     steady: bool = False
@@ -211,6 +212,7 @@ def _port(row: Row) -> Port:
         device_owner=row["device_owner"] or "",
         device_id=row["device_id"] or "",
         dns_name=row.get("dns_name") or "",
+        dns_domain=row.get("dns_domain") or "",
         dhcp_options=tuple(
             (option["opt_name"], str(option["opt_value"]), int(option.get("ip_version") or 4))
             for option in row["extra_dhcp_opts"]

@@ -40,7 +40,8 @@ def create(tx: Transaction, context: Context, body: Row) -> Row:
         "binding:vnic_type": body.get("binding:vnic_type") or "normal",
         "binding:vif_type": UNBOUND,
         "binding:vif_details": {},
-        "dns_name": _dns_name(body.get("dns_name") or "", parent, context),
+        "dns_domain": body.get("dns_domain") or "",
+        "dns_name": _dns_name(body.get("dns_name") or "", _domain(body, parent, context)),
         "extra_dhcp_opts": _options(body.get("extra_dhcp_opts") or []),
         "tags": body.get("tags") or [],
     }
@@ -64,8 +65,8 @@ def create(tx: Transaction, context: Context, body: Row) -> Row:
     return row
 
 
-def _dns_name(name: str, network: Row, context: Context) -> str:
-    """Return the name of a port in its network's domain; one with a dot at its end is whole and loses the domain.
+def _dns_name(name: str, domain: str) -> str:
+    """Return the name of a port in its domain; one with a dot at its end is whole and loses the domain.
 
     Raises:
         BadRequest: it is of another domain, or has one of Neutron's keywords, which are there for domains.
@@ -74,17 +75,17 @@ def _dns_name(name: str, network: Row, context: Context) -> str:
     if "<" in name:
         rule = "must consist of letters, digits and hyphens: keywords are for domains"
     elif name.endswith("."):
-        domain = f".{_domain(network, context)}."
-        name, whole = name.removesuffix(domain), name
+        end = f".{domain}."
+        name, whole = name.removesuffix(end), name
         if name == whole:
-            rule = f"has a dot at its end and so must end in '{domain}', the domain of network {network['id']}"
+            rule = f"has a dot at its end and so must end in '{end}', the domain of the port or of its network"
     if rule:
         raise BadRequest(f"Invalid input for operation: dns_name '{show(name)}' {rule}.", type="InvalidInput")
     return name
 
 
-def _domain(network: Row, context: Context) -> str:
-    return str(network["dns_domain"] or context.limits.dns_domain).rstrip(".")
+def _domain(port: Row, network: Row, context: Context) -> str:
+    return str(port.get("dns_domain") or network["dns_domain"] or context.limits.dns_domain).rstrip(".")
 
 
 def _mac(tx: Transaction, context: Context, row: Row, given: str | None) -> str:
@@ -243,11 +244,12 @@ def _link_groups(tx: Transaction, port_id: str, before: Sequence[str], after: Se
 def update(tx: Transaction, context: Context, row: Row, changes: Row) -> Row:
     """Change a port; what it does not name stays."""
     after = {**row, **changes}
-    for name in ("binding:host_id", "device_id", "device_owner", "dns_name"):
+    for name in ("binding:host_id", "device_id", "device_owner", "dns_name", "dns_domain"):
         after[name] = after[name] or ""
     after["binding:profile"] = after["binding:profile"] or {}
     if changes.get("dns_name"):
-        after["dns_name"] = _dns_name(changes["dns_name"], lookup.get(tx, "network", row["network_id"]), context)
+        domain = _domain(after, lookup.get(tx, "network", row["network_id"]), context)
+        after["dns_name"] = _dns_name(changes["dns_name"], domain)
     _update_mac(tx, context, row, changes, after)
     _update_addresses(tx, context, row, changes, after)
     if "extra_dhcp_opts" in changes:
@@ -360,10 +362,9 @@ def remove(tx: Transaction, row: Row) -> None:
 
 def present(tx: Transaction, context: Context, rows: list[Row]) -> list[Row]:
     """Add dns_assignment: what the network's DNS server says, from name, addresses and domain."""
-    networks = tx.get_many("network", sorted({row["network_id"] for row in rows}))
-    domains = {network["id"]: _domain(network, context) for network in networks}
+    networks = {row["id"]: row for row in tx.get_many("network", sorted({row["network_id"] for row in rows}))}
     for row in rows:
-        domain = domains[row["network_id"]]
+        domain = _domain(row, networks[row["network_id"]], context)
         row["dns_assignment"] = [
             {"ip_address": ip, "hostname": host, "fqdn": f"{host}.{domain}."}
             for item in row["fixed_ips"]

@@ -382,6 +382,7 @@ def port_row(edit: PutPort) -> Row:
         "device_owner": "compute:test",
         "device_id": "",
         "dns_name": "",
+        "dns_domain": "",
         "extra_dhcp_opts": [],
     }
 

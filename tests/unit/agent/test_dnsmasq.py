@@ -41,7 +41,7 @@ SERVER = Dhcp(
 LEASES = (
     Lease("net-1", "port-1", "00:00:5e:00:53:01", ("10.0.0.5", "2001:db8::5"), "one", (DhcpOption("66", "10.0.0.77"),)),
     Lease("net-1", "port-2", "00:00:5e:00:53:02", ("10.0.0.6",), "two", (DhcpOption("23", "2001:db8::9", 6),)),
-    Lease("net-1", "port-3", "00:00:5e:00:53:03", ("10.0.0.7",), "three", serve=False),
+    Lease("net-1", "port-3", "00:00:5e:00:53:03", ("10.0.0.7",), "three", serve=False, domain="own.test"),
     Lease("net-1", "port-4", "00:00:5e:00:53:04", (), "four"),
 )
 
@@ -70,7 +70,7 @@ def test_only_served_ports_with_addresses_are_known_and_all_names_are() -> None:
         "10.0.0.5 one.lab.example one",
         "2001:db8::5 one.lab.example one",
         "10.0.0.6 two.lab.example two",
-        "10.0.0.7 three.lab.example three",
+        "10.0.0.7 three.own.test three",
     ]
 
 

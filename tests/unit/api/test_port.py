@@ -32,7 +32,7 @@ def test_a_port_that_names_only_its_network_gets_the_defaults(api: Asker, networ
     defaults = {
         "name": "", "admin_state_up": True, "status": "DOWN", "device_id": "", "device_owner": "", "tags": [],
         "security_groups": [group["id"]], "port_security_enabled": True, "allowed_address_pairs": [],
-        "extra_dhcp_opts": [], "dns_name": "", "ip_allocation": "immediate", "binding:host_id": "",
+        "extra_dhcp_opts": [], "dns_name": "", "dns_domain": "", "ip_allocation": "immediate", "binding:host_id": "",
         "binding:vnic_type": "normal", "binding:profile": {}, "binding:vif_type": "unbound", "binding:vif_details": {},
         "description": "",
     }  # fmt: skip
@@ -317,3 +317,13 @@ def test_stateful_and_stateless_groups_do_not_go_on_one_port(api: Asker) -> None
     answer = api.ask("PUT", f"ports/{port['id']}", {"port": {"security_groups": [keeps, forgets]}})
     assert answer.error == (409, "SecurityGroupConflict") and keeps in answer.message
     assert api.update("ports", port, security_groups=[keeps])["security_groups"] == [keeps]
+
+
+def test_a_port_can_have_a_domain_of_its_own(api: Asker, network: Row) -> None:
+    port = api.port(network, dns_name="web", dns_domain="Example.ORG.")
+    assert (port["dns_domain"], port["dns_assignment"][0]["fqdn"]) == ("example.org.", "web.example.org.")
+    changed = api.update("ports", port, dns_name="db.example.org.")
+    assert changed["dns_name"] == "db"
+    answer = api.try_update("ports", port, dns_name="db.portico.test.")
+    assert answer.error == (400, "InvalidInput") and "'.example.org.'" in answer.message
+    assert api.update("ports", port, dns_domain="")["dns_assignment"][0]["fqdn"] == "db.portico.test."

@@ -52,3 +52,13 @@ def test_each_rule_that_the_guide_names_is_there() -> None:
     named = set(re.findall(r"`((?:portico:|create_|get_|update_|delete_)[a-z_]+(?::[a-z_]+)*)`", GUIDE.read_text()))
     assert named >= {"create_port", "portico:watch"}
     assert named <= set(texts(None)), named - set(texts(None))
+
+
+def test_attributes_with_a_rule_of_their_own_are_those_that_neutron_enforces(registry: Registry) -> None:
+    for name in texts(None):
+        rule, _, attribute = name.partition(":")
+        _, _, resource = rule.partition("_")
+        if attribute and resource in registry.resources:
+            attributes = registry.resources[resource].attributes
+            whole = attribute if attribute in attributes else attribute.partition(":")[0]
+            assert attributes[whole].enforce_policy, name

@@ -306,6 +306,7 @@ def _lease(port: Port, host: str) -> Lease:
         mac=port.mac,
         addresses=tuple(str(item.address) for item in port.fixed_ips),
         hostname=port.dns_name,
+        domain=port.dns_domain.rstrip("."),
         options=tuple(DhcpOption(name, value, version) for name, value, version in port.dhcp_options),
         serve=port.host == host,
     )

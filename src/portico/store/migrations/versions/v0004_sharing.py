@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who may use what belongs to another project."""
+"""Who may use what belongs to another project; a domain of a port's own."""
 
 import uuid
 
@@ -40,6 +40,7 @@ def upgrade() -> None:
         with op.batch_alter_table(resource) as table:
             table.drop_column("shared")
     op.add_column("network", sa.Column("router:external", sa.Boolean(), nullable=True))
+    op.add_column("port", sa.Column("dns_domain", text(255), nullable=True))
 
 
 def _share(policy: sa.Table, resource: str) -> None:
