@@ -4,8 +4,7 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
@@ -17,17 +16,18 @@ from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from portico import __version__
 from portico.api import action, collection, fault, identity, port_binding, stream
 from portico.api.collection import Service
 from portico.api.message import as_json, as_lines, body_of, integer_of, origin_of
 from portico.api.openapi import document
+from portico.api.request_id import RequestId
+from portico.api.route import Endpoint, route
 from portico.api.work import Workers
 from portico.broker.broker import Broker
 from portico.broker.hosts import HostStates
-from portico.errors import BadRequest, PorticoError
+from portico.errors import PorticoError
 from portico.identity.who import Authenticator
 from portico.model.resource import Registry, Resource
 from portico.rules import TABLE
@@ -35,31 +35,6 @@ from portico.rules.context import Context, Everything, Limits, Policy
 
 SMALL_BODY = 4096
 MAX_TIMEOUT_S = 60.0
-# What is in a path and may be written: as long as the columns it is kept in.
-_LONGEST = {"host": 255, "project_id": identity.MAX_PROJECT_ID}
-
-Endpoint = Callable[[Request], Any]
-
-
-class RequestId:
-    """Gives each answer the id under which the log knows the request."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        request_id = scope[fault.REQUEST_ID] = f"req-{secrets.token_hex(16)}"
-        header = (b"x-openstack-request-id", request_id.encode())
-
-        async def send_with_id(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], header]
-            await send(message)
-
-        await self.app(scope, receive, send_with_id)
 
 
 class Api:
@@ -264,24 +239,6 @@ class Api:
         return as_json(found)
 
 
-def _check_path(name: str, value: str) -> None:
-    """Refuse a part of a path that no database can hold or look for; an id that is none is not found anyway.
-
-    Raises:
-        BadRequest: names the part and the rule.
-    """
-    longest = _LONGEST.get(name)
-    if longest is None:
-        return
-    if len(value) > longest:
-        rule = f"'{value[:40]!a}...' has more than {longest} characters"
-    elif "\0" in value:
-        rule = f"'{value[:40]!a}' holds a NUL character"
-    else:
-        return
-    raise BadRequest(f"Invalid input for {name}. Reason: {rule}.", type="HTTPBadRequest")
-
-
 def _collection_routes(api: Api, resource: Resource) -> list[Route]:
     rules = TABLE[resource.name]
     many: dict[str, Endpoint] = {"GET": partial(api.list_objects, resource)}
@@ -292,30 +249,17 @@ def _collection_routes(api: Api, resource: Resource) -> list[Route]:
         one["PUT"] = partial(api.update, resource)
     if rules.delete is not None:
         one["DELETE"] = partial(api.delete, resource)
-    routes = [_route(resource.path, many), _route(f"{resource.path}/{{id}}", one)]
+    routes = [route(resource.path, many), route(f"{resource.path}/{{id}}", one)]
     routes += [
-        _route(f"{resource.path}/{{id}}/{item.name}", {"PUT": partial(api.act, resource, item.name)})
+        route(f"{resource.path}/{{id}}/{item.name}", {"PUT": partial(api.act, resource, item.name)})
         for item in resource.actions
     ]
     if resource.tags:
         tags = partial(api.tags, resource)
-        routes.append(_route(f"{resource.path}/{{id}}/tags", dict.fromkeys(("GET", "PUT", "POST", "DELETE"), tags)))
+        routes.append(route(f"{resource.path}/{{id}}/tags", dict.fromkeys(("GET", "PUT", "POST", "DELETE"), tags)))
         one_tag = dict.fromkeys(("GET", "PUT", "DELETE"), tags)
-        routes.append(_route(f"{resource.path}/{{id}}/tags/{{tag:path}}", one_tag))
+        routes.append(route(f"{resource.path}/{{id}}/tags/{{tag:path}}", one_tag))
     return routes
-
-
-def _route(path: str, verbs: Mapping[str, Endpoint]) -> Route:
-    """Return one route for all verbs of a path, so that a wrong one gets 405 and not 404."""
-
-    async def endpoint(request: Request) -> Response:
-        for name, value in request.path_params.items():
-            _check_path(name, value)
-        verb = "GET" if request.method == "HEAD" else request.method
-        found: Response = await verbs[verb](request)
-        return found
-
-    return Route(path, endpoint, methods=list(verbs))
 
 
 def routes(api: Api) -> list[Route]:
@@ -324,28 +268,28 @@ def routes(api: Api) -> list[Route]:
     found = [route for resource in offered for route in _collection_routes(api, resource)]
     quota = dict.fromkeys(("GET", "PUT", "DELETE"), api.quota)
     return [
-        _route("/", {"GET": api.versions}),
-        _route("/v2.0", {"GET": api.version}),
-        _route("/v2.0/", {"GET": api.version}),
+        route("/", {"GET": api.versions}),
+        route("/v2.0", {"GET": api.version}),
+        route("/v2.0/", {"GET": api.version}),
         *found,
-        _route("/v2.0/extensions", {"GET": api.extensions}),
-        _route("/v2.0/extensions/{alias}", {"GET": api.extension}),
-        _route("/v2.0/ports/{id}/bindings", dict.fromkeys(("GET", "POST"), api.bindings)),
-        _route("/v2.0/ports/{id}/bindings/{host}", dict.fromkeys(("GET", "PUT", "DELETE"), api.binding)),
-        _route("/v2.0/ports/{id}/bindings/{host}/activate", {"PUT": api.activate_binding}),
-        _route("/v2.0/quotas", {"GET": api.quotas}),
-        _route("/v2.0/quotas/{project_id}", quota),
-        _route("/v2.0/quotas/{project_id}/{what}", {"GET": api.quota_detail}),
-        _route("/v2.0/availability_zones", {"GET": api.zones}),
-        _route("/v2.0/service-providers", {"GET": api.service_providers}),
-        _route("/v2.0/network-ip-availabilities", {"GET": api.ip_availabilities}),
-        _route("/v2.0/network-ip-availabilities/{id}", {"GET": api.ip_availability}),
-        _route("/openapi.json", {"GET": api.openapi}),
-        _route("/healthz", {"GET": api.healthz}),
-        _route("/portico/v1/watch", {"GET": api.watch}),
-        _route("/portico/v1/hosts/{host}/wanted", {"GET": api.host_wanted}),
-        _route("/portico/v1/hosts/{host}/status", {"PUT": api.host_status}),
-        _route("/portico/v1/ports/{id}/status", {"GET": api.port_status}),
+        route("/v2.0/extensions", {"GET": api.extensions}),
+        route("/v2.0/extensions/{alias}", {"GET": api.extension}),
+        route("/v2.0/ports/{id}/bindings", dict.fromkeys(("GET", "POST"), api.bindings)),
+        route("/v2.0/ports/{id}/bindings/{host}", dict.fromkeys(("GET", "PUT", "DELETE"), api.binding)),
+        route("/v2.0/ports/{id}/bindings/{host}/activate", {"PUT": api.activate_binding}),
+        route("/v2.0/quotas", {"GET": api.quotas}),
+        route("/v2.0/quotas/{project_id}", quota),
+        route("/v2.0/quotas/{project_id}/{what}", {"GET": api.quota_detail}),
+        route("/v2.0/availability_zones", {"GET": api.zones}),
+        route("/v2.0/service-providers", {"GET": api.service_providers}),
+        route("/v2.0/network-ip-availabilities", {"GET": api.ip_availabilities}),
+        route("/v2.0/network-ip-availabilities/{id}", {"GET": api.ip_availability}),
+        route("/openapi.json", {"GET": api.openapi}),
+        route("/healthz", {"GET": api.healthz}),
+        route("/portico/v1/watch", {"GET": api.watch}),
+        route("/portico/v1/hosts/{host}/wanted", {"GET": api.host_wanted}),
+        route("/portico/v1/hosts/{host}/status", {"PUT": api.host_status}),
+        route("/portico/v1/ports/{id}/status", {"GET": api.port_status}),
     ]
 
 
