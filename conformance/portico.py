@@ -21,10 +21,11 @@ START_TIMEOUT_S = 60
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """An API that runs: its URL for everybody, without `/v2.0`, and the one for what runs beside it on its host."""
+    """An API that runs: its URL for everybody, without `/v2.0`, the one for what runs beside it, and its log."""
 
     url: str
     local_url: str
+    log: Path
 
 
 @contextlib.contextmanager
@@ -43,7 +44,7 @@ def running(settings: Mapping[str, str]) -> Iterator[Server]:
         url = f"http://127.0.0.1:{port}"
         with process.stopping(process.start(argv, folder / "log", {}, folder=folder)) as server:
             process.await_answer(server, lambda: _answers(url), START_TIMEOUT_S)
-            yield Server(url, socket)
+            yield Server(url, socket, folder / "log")
 
 
 def _answers(url: str) -> bool:
