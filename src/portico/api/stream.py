@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ from portico.api.collection import Service
 from portico.api.work import Workers
 from portico.broker.hosts import HostStates
 from portico.broker.status import reason, write_report
-from portico.errors import BadRequest, RevisionGone
+from portico.errors import BadRequest, RevisionGone, Unavailable
 from portico.hoststate import Report, Update
 from portico.model import check
 from portico.rules import agent, lookup
@@ -107,11 +108,15 @@ def check_since(service: Service, since: int) -> None:
 async def watch(
     service: Service, workers: Workers, commits: Commits, ending: Ending, since: int
 ) -> AsyncIterator[bytes]:
-    """Yield journal entries after revision `since` as lines of JSON until the end; blank lines are signs of life."""
+    """Yield journal entries after revision `since` as lines of JSON until the end; blank lines are signs of life.
+
+    While the database does not answer nothing is new.
+    """
 
     def read() -> list[journal.Entry]:
-        with service.store.read() as tx:
+        with contextlib.suppress(Unavailable), service.store.read() as tx:
             return journal.since(tx, since)
+        return []
 
     event, end = commits.subscribe()
     try:

@@ -13,7 +13,7 @@ from typing import Any
 from portico.broker.hosts import HostStates
 from portico.broker.status import write_statuses
 from portico.contract import Backend, Binding, Change, Dirty
-from portico.errors import Unsupported
+from portico.errors import Unavailable, Unsupported
 from portico.model.snapshot import RESOURCES, Snapshot
 from portico.store import journal
 from portico.store.journal import Entry
@@ -100,9 +100,12 @@ class Broker:
                 more = self.step(everything=everything)
                 self._prune()
                 failures, everything = 0, False
-            except Exception:
+            except Exception as error:
                 # The loop outlives any one object or database fault: log, wait, and start again from the whole.
-                LOG.exception("broker: sync of revision %d is tried again", self.want.revision)
+                if isinstance(error, Unavailable):
+                    LOG.warning("broker: sync of revision %d is tried again: %s", self.want.revision, error)
+                else:
+                    LOG.exception("broker: sync of revision %d is tried again", self.want.revision)
                 everything, more = True, False
                 # Not to be woken by commits: each would load everything again.
                 self._stopping.wait(RETRY_S[min(failures, len(RETRY_S) - 1)])

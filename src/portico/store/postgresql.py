@@ -65,6 +65,7 @@ class Listener:
         self._engine = engine
         self._told = told
         self._stopping = threading.Event()
+        self._is_deaf = False
         self._end, self._ended = socket.socketpair()
         self._thread = threading.Thread(target=self._run, name="listener", daemon=True)
 
@@ -86,7 +87,10 @@ class Listener:
                 with contextlib.closing(self._connect()) as connection:
                     self._listen(connection)
             except (sa.exc.DBAPIError, self._engine.dialect.loaded_dbapi.Error) as error:
-                LOG.warning("database: commits of other servers are not heard of: %s", str(error).partition("\n")[0])
+                # Once, however long it lasts.
+                level = logging.DEBUG if self._is_deaf else logging.WARNING
+                LOG.log(level, "database: commits of other servers are not heard of: %s", str(error).partition("\n")[0])
+                self._is_deaf = True
                 self._stopping.wait(_RETRY_S)
 
     def _connect(self) -> psycopg.Connection:
@@ -100,6 +104,9 @@ class Listener:
 
     def _listen(self, connection: psycopg.Connection) -> None:
         connection.execute(f"LISTEN {CHANNEL}")
+        if self._is_deaf:
+            LOG.warning("database: commits of other servers are heard of again")
+            self._is_deaf = False
         self._told(0)
         while not self._stopping.is_set():
             select.select([connection.fileno(), self._ended.fileno()], [], [])
