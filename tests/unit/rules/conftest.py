@@ -6,10 +6,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import msgspec
 import pytest
 
 from portico.contract import Binding
 from portico.model import check
+from portico.model.resource import Registry
+from portico.policy.policy import Policy
 from portico.rules import TABLE
 from portico.rules.context import Context, Limits
 from portico.store.transaction import Transaction
@@ -80,5 +83,26 @@ def update() -> Create:
         rule = TABLE[resource].update
         assert rule is not None
         return rule(tx, context, row, check.prepare_put(tx.registry.resources[resource], body))
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def pool(create: Create) -> Create:
+    """Create a subnet pool with the given prefixes."""
+
+    def make(tx: Transaction, context: Context, *prefixes: str, **body: Any) -> Row:
+        return create(tx, context, "subnetpool", name="pool", prefixes=list(prefixes), **body)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_member(registry: Registry, make_context: MakeContext) -> MakeContext:
+    """Make the context of a project's member, for whom Neutron's rules hold."""
+    policy = Policy(registry)
+
+    def make(project_id: str) -> Context:
+        return msgspec.structs.replace(make_context(project_id), policy=policy, roles=("member", "reader"))
 
     return make

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from ipaddress import ip_network
 
-import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,7 +13,6 @@ from hypothesis import strategies as st
 from portico.errors import BadRequest, Conflict, NotFound
 from portico.model import check
 from portico.model.resource import Registry
-from portico.policy.policy import Policy
 from portico.rules import TABLE, address_group, lookup, security_group_rule
 from portico.rules.context import Context, Row
 from portico.store.store import Store
@@ -97,13 +95,9 @@ def test_a_group_that_a_rule_names_stays(store: Store, context: Context, create:
 
 
 def test_a_rule_names_a_group_that_is_there_and_nothing_else_beside(
-    store: Store, registry: Registry, make_context: Callable[..., Context], create: Make, group: Make
+    store: Store, make_member: Callable[[str], Context], create: Make, group: Make
 ) -> None:
-    policy = Policy(registry)
-    mine, others = (
-        msgspec.structs.replace(make_context(name), policy=policy, roles=("member", "reader"))
-        for name in ("red", "blue")
-    )
+    mine, others = make_member("red"), make_member("blue")
     with store.write() as tx:
         filtering = create(tx, mine, "security_group", name="web")
         own, theirs = group(tx, mine, "192.0.2.0/25"), group(tx, others, "192.0.2.0/25")

@@ -7,14 +7,11 @@ from ipaddress import ip_network
 from itertools import combinations
 from typing import Any
 
-import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from portico.errors import BadRequest, Conflict, NotFound
-from portico.model.resource import Registry
-from portico.policy.policy import Policy
 from portico.rules import TABLE, address_scope, subnetpool
 from portico.rules.context import Context, Row
 from portico.store.store import Store
@@ -27,14 +24,6 @@ Make = Callable[..., Row]
 def scope(create: Make) -> Make:
     def make(tx: Transaction, context: Context, version: int = 4, **body: Any) -> Row:
         return create(tx, context, "address_scope", name="scope", ip_version=version, **body)
-
-    return make
-
-
-@pytest.fixture
-def pool(create: Make) -> Make:
-    def make(tx: Transaction, context: Context, *prefixes: str, **body: Any) -> Row:
-        return create(tx, context, "subnetpool", name="pool", prefixes=list(prefixes), **body)
 
     return make
 
@@ -124,13 +113,9 @@ def test_a_pool_leaves_its_scope(store: Store, context: Context, scope: Make, po
 
 
 def test_a_scope_of_another_project_is_not_there(
-    store: Store, registry: Registry, make_context: Callable[..., Context], scope: Make, pool: Make, update: Make
+    store: Store, make_member: Callable[[str], Context], scope: Make, pool: Make, update: Make
 ) -> None:
-    policy = Policy(registry)
-    mine, others = (
-        msgspec.structs.replace(make_context(name), policy=policy, roles=("member", "reader"))
-        for name in ("red", "blue")
-    )
+    mine, others = make_member("red"), make_member("blue")
     with store.write() as tx:
         theirs = scope(tx, others)
         made = pool(tx, mine, "192.0.2.0/24")

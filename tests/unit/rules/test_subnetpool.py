@@ -22,14 +22,6 @@ Make = Callable[..., Row]
 Network = IPv4Network | IPv6Network
 
 
-@pytest.fixture
-def pool(create: Make) -> Make:
-    def make(tx: Transaction, context: Context, *prefixes: str, **body: Any) -> Row:
-        return create(tx, context, "subnetpool", name="pool", prefixes=list(prefixes), **body)
-
-    return make
-
-
 def occupy(tx: Transaction, pool: Row, cidr: Network | str, project_id: str = "red") -> None:
     row = {
         "id": str(uuid.uuid4()),

@@ -6,14 +6,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from ipaddress import IPv4Network, ip_network
 
-import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from portico.errors import BadRequest, Conflict, Forbidden, NotFound
-from portico.model.resource import Registry
-from portico.policy.policy import Policy
 from portico.rules import lookup, subnetpool
 from portico.rules.context import Context, Row
 from portico.store.sharing import EVERYBODY, SHARED
@@ -21,14 +18,6 @@ from portico.store.store import Store
 from portico.store.transaction import Transaction
 
 Make = Callable[..., Row]
-
-
-@pytest.fixture
-def pool(create: Make) -> Make:
-    def make(tx: Transaction, context: Context, *prefixes: str, **body: object) -> Row:
-        return create(tx, context, "subnetpool", name="pool", prefixes=list(prefixes), **body)
-
-    return make
 
 
 @pytest.fixture
@@ -126,13 +115,9 @@ def test_subnets_are_taken_into_the_pool(store: Store, context: Context, pool: M
 
 
 def test_subnets_of_another_project_stay_where_they_are(
-    store: Store, registry: Registry, make_context: Callable[..., Context], pool: Make, network: Make
+    store: Store, make_member: Callable[[str], Context], pool: Make, network: Make
 ) -> None:
-    policy = Policy(registry)
-    mine, others = (
-        msgspec.structs.replace(make_context(name), policy=policy, roles=("member", "reader"))
-        for name in ("red", "blue")
-    )
+    mine, others = make_member("red"), make_member("blue")
     with store.write() as tx:
         row = pool(tx, mine, "192.0.2.0/25")
         parent = network(tx, others, "198.51.100.0/24")
