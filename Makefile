@@ -14,7 +14,7 @@ COMPILE := CUSTOM_COMPILE_COMMAND="make locks" $(BIN)/pip-compile --quiet --gene
 .DEFAULT_GOAL := help
 # The targets of `test` need what those before them made, and would measure each other.
 .NOTPARALLEL:
-.PHONY: help venv packages lint types imports unit unit-postgresql lab test-stock-kernel compat conformance-venv \
+.PHONY: help venv packages lint types imports unit unit-postgresql lab test-stock-kernel compat conformance-venv conformance-fast fuzz \
 	conformance test demo bench locks format clean
 
 help: ## list the targets
@@ -68,10 +68,17 @@ test-stock-kernel: packages venv ## the agent's lab tests under Debian's kernel,
 compat: venv ## other people's clients against Portico
 	$(PYTEST) tests/compat
 
+fuzz: packages venv ## ten times as many requests as `compat` makes from the OpenAPI document, on both databases
+	PORTICO_FUZZ_EXAMPLES=100 $(PYTEST) tests/compat/test_openapi.py
+	PORTICO_FUZZ_EXAMPLES=100 PORTICO_TEST_DATABASE=postgresql $(PYTEST) tests/compat/test_openapi.py
+
+conformance-fast: venv conformance-venv ## a part of `make conformance` that needs less than three minutes
+	$(PYTEST) tests/conformance
+
 conformance: packages venv conformance-venv ## OpenStack's API tests against Portico, with a real Keystone
 	$(BIN)/python -m conformance $(if $(POSTGRESQL),--postgresql)
 
-test: packages venv lint types imports unit unit-postgresql lab compat ## everything; what a change must pass
+test: packages venv lint types imports unit unit-postgresql lab compat conformance-fast ## everything; what a change must pass
 
 demo: packages venv ## containers and a VM on Portico networks, with a table of who reaches whom
 	$(BIN)/python -m demo
