@@ -238,6 +238,15 @@ class Server(uvicorn.Server):
         super().handle_exit(sig, frame)
 
 
+def warn_without_tls(settings: Settings) -> None:
+    """Say in the log where passwords and tokens go in plain text."""
+    far = [text for text in settings.listen if not is_loopback(parse_listen(text))]
+    if far and not settings.tls.certificate:
+        LOG.warning(
+            "%s: without TLS, whoever sees the packets reads passwords and tokens; see tls.certificate", ", ".join(far)
+        )
+
+
 def serve(settings: Settings, ending: Callable[[], None] = lambda: None) -> None:
     """Serve until SIGTERM or SIGINT; `ending` is called, in the signal's handler, when one comes.
 
@@ -258,10 +267,6 @@ def serve(settings: Settings, ending: Callable[[], None] = lambda: None) -> None
         timeout_keep_alive=KEEP_ALIVE_S,
     )
     LOG.info("listening on %s", ", ".join(settings.listen))
-    for text in settings.listen if tls is None else ():
-        if not is_loopback(parse_listen(text)):
-            LOG.warning(
-                "%s: without TLS, whoever sees the packets reads passwords and tokens; see tls.certificate", text
-            )
+    warn_without_tls(settings)
     Server(config, api.ending.begin, ending, tls).run(sockets=sockets)
     api.service.store.close()

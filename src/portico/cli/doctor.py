@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import argparse
+import http.client
 import os
 import shutil
 import socket
+import ssl
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -15,7 +17,7 @@ from typing import NamedTuple
 from portico.cli import output, probe
 from portico.cli.context import Context
 from portico.client import Client
-from portico.errors import PorticoError, Unavailable
+from portico.errors import PorticoError, SettingsError, Unavailable
 from portico.settings import Settings
 from portico.settings_check import TcpAddress, UnixAddress, parse_listen
 
@@ -123,11 +125,43 @@ def check_docker(settings: Settings) -> Iterator[Finding]:
         yield Finding("docker engine", "ok", version)
 
 
+def check_identity(settings: Settings) -> Iterator[Finding]:
+    """Whether the API can tell who asks, and has a certificate to show."""
+    if settings.auth == "http_basic":
+        from portico.identity import htpasswd
+
+        try:
+            count = len(htpasswd.read(Path(settings.http_basic.file)).hashes)
+        except SettingsError as error:
+            yield Finding("users", "missing", error.message, f"htpasswd -B {settings.http_basic.file} NAME")
+        else:
+            yield Finding("users", "ok", f"{settings.http_basic.file}: {count} users")
+    if settings.auth == "keystone":
+        from portico.identity.keystone_server import KeystoneServer
+
+        try:
+            # Keystone looks whether we may ask before it looks for the token.
+            KeystoneServer(settings.keystone).validate("portico-doctor", may_be_expired=False)
+        except (SettingsError, Unavailable) as error:
+            yield Finding("keystone", "missing", error.message, "docs/identity.md: what Portico needs in Keystone")
+        else:
+            yield Finding("keystone", "ok", f"{settings.keystone.auth_url} validates tokens for us")
+    if settings.tls.certificate:
+        from portico.api.tls import Tls
+
+        try:
+            Tls(settings.tls)
+        except SettingsError as error:
+            yield Finding("certificate", "missing", error.message, "change `tls.certificate` and `tls.key`")
+        else:
+            yield Finding("certificate", "ok", settings.tls.certificate)
+
+
 def check_listen(settings: Settings) -> Iterator[Finding]:
     """Whether the API can listen where it should."""
     for text in settings.listen:
         address = parse_listen(text)
-        if _portico_answers(text):
+        if _portico_answers(text, bool(settings.tls.certificate)):
             yield Finding("listen", "ok", f"{text}: Portico answers there already")
         elif problem := _cannot_listen(address):
             yield Finding("listen", "missing", f"{text}: {problem}", "end what listens there, or change `listen`")
@@ -135,12 +169,25 @@ def check_listen(settings: Settings) -> Iterator[Finding]:
             yield Finding("listen", "ok", f"{text} is free")
 
 
-def _portico_answers(text: str) -> bool:
+def _portico_answers(text: str, has_tls: bool) -> bool:
+    if text.startswith("unix:") or not has_tls:
+        url = text if text.startswith("unix:") else f"http://{text}"
+        try:
+            with Client(url, timeout_s=2) as client:
+                return "version" in client.get_json("/healthz")
+        except (PorticoError, TypeError, ValueError):
+            return False
+    context = ssl.create_default_context()
+    # Nothing is told or believed but that Portico is there; its certificate may be for another name.
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    connection = http.client.HTTPSConnection(text, timeout=2, context=context)
     try:
-        with Client(text if text.startswith("unix:") else f"http://{text}", timeout_s=2) as client:
-            return "version" in client.get_json("/healthz")
-    except (PorticoError, TypeError, ValueError):
+        connection.request("GET", "/healthz")
+        return b'"version"' in connection.getresponse().read()
+    except (OSError, http.client.HTTPException):
         return False
+    finally:
+        connection.close()
 
 
 def _cannot_listen(address: TcpAddress | UnixAddress) -> str:
@@ -204,6 +251,7 @@ CHECKS: Iterable[Callable[[Settings], Iterator[Finding]]] = (
     check_filter,
     check_tools,
     check_docker,
+    check_identity,
     check_listen,
     check_database,
     check_systemd,

@@ -8,8 +8,6 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Generic, TypeVar
 
-from portico.errors import Unavailable
-
 T = TypeVar("T")
 
 
@@ -19,7 +17,7 @@ class Flights(Generic[T]):
     Args:
         name: of the threads.
         threads: how many questions are asked at once.
-        longest: how many different questions wait or are asked; more are refused.
+        longest: how many different questions should wait or be asked at most.
     """
 
     def __init__(self, name: str, threads: int, longest: int) -> None:
@@ -27,17 +25,18 @@ class Flights(Generic[T]):
         self._longest = longest
         self._under_way: dict[bytes, asyncio.Future[T]] = {}
 
+    def is_full(self, key: bytes) -> bool:
+        """Tell whether one more question, which is not asked yet, would be too many."""
+        return key not in self._under_way and len(self._under_way) >= self._longest
+
     async def once(self, key: bytes, ask: Callable[[], T], timeout_s: float) -> T:
         """Return what `ask` returns, or raise what it raises.
 
         Raises:
-            Unavailable: too many questions wait.
             TimeoutError: there is no answer after `timeout_s`.
         """
         future = self._under_way.get(key)
         if future is None:
-            if len(self._under_way) >= self._longest:
-                raise Unavailable("Too many requests wait for their authentication.", type="HTTPServiceUnavailable")
             future = asyncio.get_running_loop().run_in_executor(self._threads, ask)
             self._under_way[key] = future
             future.add_done_callback(lambda done: self._land(key, done))

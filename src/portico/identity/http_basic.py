@@ -77,10 +77,12 @@ class HttpBasic:
         def check() -> str:
             return user if bcrypt.checkpw(password[:PASSWORD_BYTES], hashed) and hashed != self._nobody else ""
 
+        if self._flights.is_full(digest):
+            raise _busy()
         try:
             name = await self._flights.once(digest, check, TIMEOUT_S)
         except TimeoutError as error:
-            raise Unavailable("Too many passwords wait for their check.", type="HTTPServiceUnavailable") from error
+            raise _busy() from error
         if not name:
             raise Unauthorized("The user name or the password is wrong.")
         if users is self._file.users:
@@ -105,6 +107,10 @@ class HttpBasic:
 
     def _digest(self, given: Credentials) -> bytes:
         return hashlib.blake2b(given.authorization.encode(), key=self._key).digest()
+
+
+def _busy() -> Unavailable:
+    return Unavailable("Too many passwords wait for their check.", type="HTTPServiceUnavailable")
 
 
 def _hash_of_nobody(cost: int) -> bytes:

@@ -7,6 +7,7 @@ What keystonemiddleware does with service tokens and access rules is done here a
 from __future__ import annotations
 
 import hashlib
+import logging
 import secrets
 import time
 from collections.abc import Callable
@@ -27,6 +28,7 @@ THREADS = 8
 WAITING = 256
 # So long a Keystone that did not answer is not asked again; then by one request, and if that is answered by all.
 PAUSE_S = 1.0
+LOG = logging.getLogger(__name__)
 
 
 class Validator(Protocol):
@@ -134,12 +136,15 @@ class Keystone:
         Raises:
             Unavailable: it does not answer, or did not a moment ago.
         """
+        if self._flights.is_full(key):
+            raise _unavailable()
         self._outage.enter()
         at_s = self._now()
         try:
             found = await self._flights.once(key, partial(self._ask, at_s, text, may_be_expired), self._timeout_s)
         except (Unavailable, TimeoutError) as error:
-            self._outage.begin()
+            late = f"Keystone at {self._server.url}: no answer within {self._timeout_s:g} s"
+            self._outage.begin(str(error) or late)
             raise _unavailable() from error
         except BaseException:
             self._outage.leave()
@@ -151,7 +156,7 @@ class Keystone:
     def _ask(self, at_s: float, text: str, may_be_expired: bool) -> Token | None:
         if self._now() > at_s + self._timeout_s:
             # Nobody waits any more; asking all the same would keep those waiting who do.
-            raise _unavailable()
+            raise Unavailable("")
         return self._server.validate(text, may_be_expired)
 
     def _digest(self, text: str, may_be_expired: bool) -> bytes:
@@ -183,13 +188,17 @@ class Outage:
         """Note that a request went away without an answer."""
         self._is_tried = False
 
-    def begin(self) -> None:
-        """Note that Keystone does not answer."""
+    def begin(self, reason: str) -> None:
+        """Note that Keystone does not answer, and why."""
+        if not self._is_away:
+            LOG.error("%s; tokens that are known go on working for a while", reason)
         self._is_away, self._is_tried = True, False
         self._again_s = self._now() + PAUSE_S
 
     def end(self) -> None:
         """Note that it does."""
+        if self._is_away:
+            LOG.info("Keystone answers again")
         self._is_away = self._is_tried = False
 
 

@@ -17,7 +17,6 @@ from portico.identity.token import Token, decode
 from portico.settings_identity import SECRET_VARIABLES, KeystoneSettings
 
 MAX_TOKEN = 8192
-LOG = logging.getLogger(__name__)
 
 
 class KeystoneServer:
@@ -44,7 +43,7 @@ class KeystoneServer:
         """Return what Keystone says of a token; None: there is no such token.
 
         Raises:
-            Unavailable: it gives no answer that can be understood, or will not answer Portico; the log says why.
+            Unavailable: it gives no answer that can be understood, or will not answer Portico; says why.
         """
         if len(token) > MAX_TOKEN or not token.isascii() or not token.isprintable():
             return None
@@ -69,8 +68,7 @@ class KeystoneServer:
             reason = type(error).__name__
         except msgspec.MsgspecError as error:
             reason = f"its answer cannot be understood: {error}"
-        LOG.error("Keystone at %s: %s", self.url, reason)
-        raise Unavailable("The Keystone service is temporarily unavailable.", type="HTTPServiceUnavailable")
+        raise Unavailable(f"Keystone at {self.url}: {reason}")
 
 
 def _own_credentials(url: str, settings: KeystoneSettings) -> v3.Auth:

@@ -14,7 +14,7 @@ from typing import Any
 
 from portico.settings_identity import KeystoneSettings
 
-TIMEOUT_S = 0.4
+TIMEOUT_S = 1.0
 
 
 class Faulty(ThreadingHTTPServer):
@@ -59,12 +59,12 @@ class Handler(BaseHTTPRequestHandler):
         self.server.headers.append(dict(self.headers))
         match self.server.fault:
             case "hang":
-                time.sleep(4 * TIMEOUT_S)
+                time.sleep(2 * TIMEOUT_S)
             case "close":
                 self.close_connection = True
                 return
             case "slow":
-                time.sleep(TIMEOUT_S / 2)
+                time.sleep(TIMEOUT_S / 4)
             case "garbage":
                 self._answer(200, {"token": {"user": "x"}})
                 return

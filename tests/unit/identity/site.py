@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -79,32 +78,6 @@ def wait_until(condition: Callable[[], bool]) -> None:
 
 def line_of(name: str, password: str) -> str:
     """Return a line as `htpasswd -B` makes it; it writes 2y where others write 2b, which means the same."""
-    return f"{name}:{bcrypt.hashpw(password.encode(), bcrypt.gensalt(COST)).decode().replace('$2b$', '$2y$')}\n"
-
-
-class Authority:
-    """A certificate authority of one's own, by openssl(1)."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.certificate = folder / "ca.pem"
-        self._key = folder / "ca.key"
-        _openssl("req", "-x509", *NEW_KEY, "-keyout", self._key, "-out", self.certificate, "-subj", "/CN=ca", *VALID)
-
-    def issue(self, name: str, into: str = "") -> tuple[Path, Path]:
-        """Return files with a certificate for this name and 127.0.0.1, and its key."""
-        request, certificate, key = (self.folder / f"{into or name}.{kind}" for kind in ("csr", "pem", "key"))
-        _openssl("req", *NEW_KEY, "-keyout", key, "-out", request, "-subj", f"/CN={name}")
-        names = self.folder / "names"
-        names.write_text(f"subjectAltName=DNS:{name},DNS:localhost,IP:127.0.0.1,IP:::1\n")
-        ca = ("-CA", self.certificate, "-CAkey", self._key, "-CAcreateserial")
-        _openssl("x509", "-req", "-in", request, *ca, "-extfile", names, "-out", certificate, *VALID)
-        return certificate, key
-
-
-NEW_KEY = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
-VALID = ("-days", "2")
-
-
-def _openssl(*words: str | Path) -> None:
-    subprocess.run(["openssl", *map(str, words)], check=True, capture_output=True)
+    # One salt for all: tests are named by these lines, and are the same in every process.
+    hashed = bcrypt.hashpw(password.encode(), b"$2b$%02d$" % COST + b"portico.portico.portie").decode()
+    return f"{name}:{hashed.replace('$2b$', '$2y$')}\n"

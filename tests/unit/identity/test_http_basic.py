@@ -168,10 +168,10 @@ def test_an_unknown_user_costs_as_much_as_a_wrong_password(tmp_path: Path) -> No
     def seconds(name: str) -> float:
         taken = []
         for number in range(9):
-            started = time.perf_counter()
+            started = time.process_time()
             with pytest.raises(Unauthorized):
                 asyncio.run(basic.find(given(name, f"wrong {number}")))
-            taken.append(time.perf_counter() - started)
+            taken.append(time.process_time() - started)
         return statistics.median(taken)
 
     assert 0.5 < seconds("nobody") / seconds("alice") < 2

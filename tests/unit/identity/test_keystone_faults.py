@@ -90,7 +90,7 @@ def test_one_who_goes_away_does_not_take_the_answer_from_the_others(keystone: Ke
     async def two() -> Who:
         first = asyncio.create_task(keystone.find(given("good")))
         second = asyncio.create_task(keystone.find(given("good")))
-        await asyncio.sleep(TIMEOUT_S / 8)
+        await asyncio.sleep(TIMEOUT_S / 16)
         first.cancel()
         return await second
 
@@ -128,8 +128,8 @@ def test_without_an_answer_known_tokens_work_for_a_while_and_others_do_not(
     assert find(keystone, "good").user_id == "good"
     with pytest.raises(Unavailable, match="temporarily unavailable"):
         find(keystone, "good-too")
-    assert time.monotonic() - started < 3 * TIMEOUT_S
-    clock.ahead_s = 299
+    assert time.monotonic() - started < 5 * TIMEOUT_S
+    clock.ahead_s = 300 - 10 * TIMEOUT_S
     assert find(keystone, "good").user_id == "good"
     clock.ahead_s = 301
     with pytest.raises(Unavailable):

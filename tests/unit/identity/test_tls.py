@@ -14,13 +14,16 @@ from pathlib import Path
 import pytest
 
 from portico.agent.feed import Api, Follower
+from portico.api.server import warn_without_tls
 from portico.api.tls import Tls
 from portico.client import Access, Client
 from portico.errors import SettingsError, Unavailable
 from portico.hoststate import Update
+from portico.settings import load
 from portico.settings_identity import TlsSettings
+from portico.testing.authority import Authority
 
-from .site import DEADLINE_S, Authority, Site, line_of, serving, wait_until
+from .site import DEADLINE_S, Site, line_of, serving, wait_until
 
 
 @pytest.fixture(scope="module")
@@ -134,6 +137,25 @@ def test_clients_may_be_asked_for_a_certificate_of_their_own(tmp_path: Path, aut
             assert client.list("networks") == []
         with Client(site.url("https"), access=agent(authority)) as client, pytest.raises(Unavailable):
             client.list("networks")
+
+
+@pytest.mark.parametrize(
+    ("listen", "certificate", "warned"),
+    [
+        ("127.0.0.1:9696,unix:/run/s", "", False),
+        ("127.0.0.1:9696,0.0.0.0:9697", "", True),
+        ("[2001:db8::1]:9696", "", True),
+        ("0.0.0.0:9697", "/c", False),
+    ],
+)
+def test_plain_text_that_leaves_the_host_is_warned_of(
+    listen: str, certificate: str, warned: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    given = {"auth": "http_basic", "http_basic.file": "/u", "listen": listen}
+    given |= {"tls.certificate": certificate, "tls.key": certificate}
+    warn_without_tls(load(Path("/dev/null"), given, {}))
+    assert ("without TLS" in caplog.text) is warned
+    assert "127.0.0.1" not in caplog.text
 
 
 def test_files_that_cannot_be_used_stop_the_start_and_are_named(tmp_path: Path, authority: Authority) -> None:
