@@ -12,6 +12,7 @@ from pathlib import Path
 
 from portico.agent import fragment as parts
 from portico.agent import rules
+from portico.agent.addresses import Net
 from portico.agent.fragment import Element, Fragment
 
 TABLES = (("bridge", "portico"), ("inet", "portico"))
@@ -45,6 +46,7 @@ class Ruleset:
         self._untracked: set[tuple[str, ...]] = set()
         self._members: Counter[str] = Counter()
         self._networks: dict[tuple[str, str], Counter[str]] = {}
+        self._widest: dict[tuple[str, str], list[Element]] = {}
 
     def change(self, put: Mapping[str, Fragment], gone: Iterable[str] = ()) -> Change:
         """Replace and remove fragments by key; return what that changes."""
@@ -138,19 +140,27 @@ class Ruleset:
     def _ranges(self, scope: tuple[str, str]) -> dict[Element, str]:
         """Return the elements of one scope of an interval set: only the widest ranges, for they must not overlap."""
         container, prefix = scope
-        found = {
-            item: _ABSENT
-            for item in self._elements
-            if item.container == container and item.key.startswith(f"{prefix} . ")
-        }
+        found = dict.fromkeys(self._widest.pop(scope, ()), _ABSENT)
         counts = self._networks[scope] = +self._networks[scope]
         if not counts:
             del self._networks[scope]
-        nets = [ipaddress.ip_network(cidr) for cidr in counts]
-        for net in nets:
-            if not any(net != other and net.subnet_of(other) for other in nets):  # type: ignore[arg-type]
-                found[Element(container, f"{prefix} . {parts.literal(container, net)}")] = ""
-        return found
+            return found
+        shown = [
+            Element(container, f"{prefix} . {parts.literal(container, net)}")
+            for net in _widest(ipaddress.ip_network(cidr) for cidr in counts)
+        ]
+        self._widest[scope] = shown
+        return found | dict.fromkeys(shown, "")
+
+
+def _widest(nets: Iterable[Net]) -> Iterator[Net]:
+    """Yield the networks, all of one IP version, that lie in no other: in order, the wider comes before those in it."""
+    last = -1
+    for net in sorted(nets, key=lambda net: (int(net.network_address), net.prefixlen)):
+        end = int(net.broadcast_address)
+        if end > last:
+            yield net
+            last = end
 
 
 _ABSENT = "\0"

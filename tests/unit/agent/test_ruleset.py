@@ -4,6 +4,9 @@
 from __future__ import annotations
 
 import ipaddress
+import time
+from collections.abc import Iterable
+from ipaddress import IPv4Network
 
 import pytest
 from hypothesis import given
@@ -129,6 +132,39 @@ def test_changes_add_up_to_what_is_made_from_nothing(batches: list[list[tuple[bo
     whole.change({key: piece for key, piece in made.items() if piece is not None})
     everything = whole.whole()
     assert (kernel.sets, kernel.chains, kernel.elements) == (everything.sets, everything.chains, everything.elements)
+
+
+def ranges_of(cidrs: Iterable[str]) -> tuple[Ruleset, dict[str, Fragment]]:
+    """Return rules in which a group has the given ranges on one network, and their fragments."""
+    wanted, made = Wanted(), Ruleset()
+    wanted.change([Bridge("n1", 1500), *(Member("g1", "n1", cidr) for cidr in cidrs)], ())
+    pieces = {key: piece for key, item in wanted.objects.items() if (piece := fragment(item, wanted))}
+    made.change(pieces)
+    return made, pieces
+
+
+RANGES = st.tuples(st.integers(0, 255), st.integers(22, 31)).map(
+    lambda pair: IPv4Network((0xC0000200 + pair[0], pair[1]), strict=False)
+)
+
+
+@given(st.sets(RANGES, max_size=12), st.data())
+def test_a_set_has_the_ranges_that_lie_in_no_other(nets: set[IPv4Network], data: st.DataObject) -> None:
+    made, pieces = ranges_of(map(str, nets))
+    gone = data.draw(st.sets(st.sampled_from(sorted(nets)))) if nets else set()
+    made.change({}, [key for key in pieces if key.rpartition("n1/")[2] in set(map(str, gone))])
+    left = nets - gone
+    widest = {net for net in left if not any(net != other and net.subnet_of(other) for other in left)}
+    shown = {item.key.rpartition(" ")[2] for item in made.whole().elements if item.container.startswith("n4-")}
+    assert shown == set(map(str, widest))
+
+
+def test_a_group_may_have_thousands_of_ranges() -> None:
+    start = time.monotonic()
+    made, pieces = ranges_of(str(IPv4Network((0x0A000000 + 16 * number, 29))) for number in range(10_000))
+    made.change({}, list(pieces)[-1:])
+    assert len([item for item in made.whole().elements if item.container.startswith("n4-")]) == 9_999
+    assert time.monotonic() - start < 30, "it took a minute for four thousand when each was compared with each"
 
 
 def test_established_packets_take_the_short_way_only_while_no_port_has_just_stateless_groups() -> None:
