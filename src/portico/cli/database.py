@@ -39,4 +39,15 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
         store.close()
     place = store.engine.url.render_as_string(hide_password=True)
     sys.stdout.write(f"{place}: schema {found or 'absent'}, this program's is {schema.HEAD}\n")
-    return 0 if found == schema.HEAD else 1
+    if found == schema.HEAD:
+        return 0
+    sys.stderr.write(f"{_what_to_do(found, schema.HEAD)}\n")
+    return 1
+
+
+def _what_to_do(found: str | None, head: str) -> str:
+    if found is None:
+        return "empty: `portico db upgrade` makes the schema, as does the API when it starts"
+    if found > head:
+        return "newer: install the Portico that wrote it, or go back to a backup; this one leaves it alone"
+    return "older: back it up, end all API servers, then `portico db upgrade`, or start the new API"

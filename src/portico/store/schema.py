@@ -6,6 +6,8 @@ Alembic is imported only when there is something to upgrade: a server on a curre
 
 from __future__ import annotations
 
+import os
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ from portico.store import initial, postgresql
 from portico.store.store import Store, first_line
 
 # The newest migration in migrations/versions; a test proves it.
-HEAD = "0004"
+HEAD = "0005"
 VERSION_TABLE = "alembic_version"
 MIGRATIONS = Path(__file__).with_name("migrations")
 
@@ -27,6 +29,8 @@ def version(store: Store) -> str | None:
     Raises:
         Unavailable: the database does not answer, or is none.
     """
+    if _is_missing(store):
+        return None
     try:
         with store.engine.connect() as connection:
             if not sa.inspect(connection).has_table(VERSION_TABLE):
@@ -34,6 +38,12 @@ def version(store: Store) -> str | None:
             return connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
     except sa.exc.DatabaseError as error:
         raise Unavailable(f"database {store.engine.url!r}: {first_line(error)}") from error
+
+
+def _is_missing(store: Store) -> bool:
+    """Tell whether the file of an embedded database does not exist: to look into it would make it."""
+    name = store.engine.url.database
+    return store.is_embedded and bool(name) and not Path(name or "").exists()
 
 
 def ensure(store: Store) -> None:
@@ -84,16 +94,31 @@ def upgrade(store: Store) -> None:
 
 
 def backup(store: Store, target: Path) -> None:
-    """Write a consistent copy of a running SQLite database.
+    """Write a consistent copy of a running SQLite database; under its name it is there whole or not at all.
 
     Raises:
-        Unavailable: the database is another server's business to back up, or the target exists.
+        Unavailable: the database is another server's business to back up or does not exist, or the target does or
+            cannot be written.
     """
     if not store.is_embedded:
         raise Unavailable(f"database {store.engine.url!r}: back it up with its own server's tools")
+    if _is_missing(store):
+        raise Unavailable(f"database {store.engine.url!r}: there is none")
     if target.exists():
         raise Unavailable(f"backup {target} exists already")
-    with store.engine.connect() as connection:
-        connection.rollback()
-        raw: Any = connection.connection.driver_connection
-        raw.execute("VACUUM INTO ?", (str(target),))
+    part = target.with_name(f"{target.name}.{os.getpid()}.part")
+    try:
+        # Whoever may not read the database may not read its copy.
+        part.touch(0o600, exist_ok=False)
+        with store.engine.connect() as connection:
+            connection.rollback()
+            raw: Any = connection.connection.driver_connection
+            raw.execute("VACUUM INTO ?", (str(part),))
+        with part.open("rb") as written:
+            os.fsync(written.fileno())
+        # Unlike a rename, this never replaces what has come meanwhile.
+        os.link(part, target)
+    except (OSError, sqlite3.Error) as error:
+        raise Unavailable(f"backup {target}: {error}") from error
+    finally:
+        part.unlink(missing_ok=True)
