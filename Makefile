@@ -5,6 +5,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
+# What measures no time can share the cores; a file stays together, for what it makes once.
+PARALLEL := -n auto --dist loadfile
 CODE := $(foreach folder,src tests bench scripts demo conformance,$(if $(shell find $(folder) -name "*.py" 2>/dev/null),$(folder)))
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 CONFORMANCE := .venv-conformance
@@ -54,10 +56,10 @@ imports: venv ## which folder may import which
 	$(BIN)/lint-imports
 
 unit: venv ## tests that need no root
-	$(PYTEST) tests/unit
+	$(PYTEST) $(PARALLEL) tests/unit
 
 unit-postgresql: packages venv ## the tests of store and API once more, on a PostgreSQL server of their own
-	PORTICO_TEST_DATABASE=postgresql $(PYTEST) tests/unit/store tests/unit/api
+	PORTICO_TEST_DATABASE=postgresql $(PYTEST) $(PARALLEL) tests/unit/store tests/unit/api
 
 lab: venv ## tests in network namespaces of their own; needs root
 	$(PYTEST) tests/lab

@@ -57,7 +57,7 @@ def serving(folder: Path, addresses: tuple[str, ...] = ("127.0.0.1:0",), **setti
     config = uvicorn.Config(
         make_app(api, authenticator), http="httptools", log_config=None, timeout_graceful_shutdown=1
     )
-    server = InThread(config, api.ending.begin, tls=tls)
+    server = InThread(config, api.ending, tls=tls)
     thread = threading.Thread(target=server.run, kwargs={"sockets": sockets})
     thread.start()
     try:
