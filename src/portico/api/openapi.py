@@ -243,7 +243,7 @@ def _page() -> list[dict[str, Any]]:
 
 def _tags(resource: Resource) -> dict[str, Any]:
     """Return the paths of an object's labels."""
-    label = {"type": "string", "minLength": 1, "maxLength": 255}
+    label = {"type": "string", "maxLength": 255}
     body = schema.record({"tags": schema.array(label, uniqueItems=True)}, ["tags"])
     faults = (400, 403, 404, 413, 503)
 
