@@ -135,12 +135,15 @@ def _check_apart(own: Sequence[IpNetwork], other: Row, pool: Row) -> None:
 
 def _check_networks(tx: Transaction, pool: Row) -> None:
     """Refuse to take a pool into a scope if networks with subnets from it have others that would stay outside."""
-    subnet = tx.tables.of["subnet"]
+    subnet, other = tx.tables.of["subnet"], tx.tables.of["subnetpool"]
     networks = sa.select(subnet.c.network_id).where(subnet.c.subnetpool_id == pool["id"])
+    inside = sa.select(other.c.id).where(
+        sa.or_(other.c.id == pool["id"], other.c.address_scope_id == pool["address_scope_id"])
+    )
     others = sa.select(subnet.c.network_id).where(
         subnet.c.network_id.in_(networks),
         subnet.c.ip_version == pool["ip_version"],
-        sa.or_(subnet.c.subnetpool_id.is_(None), subnet.c.subnetpool_id != pool["id"]),
+        sa.or_(subnet.c.subnetpool_id.is_(None), subnet.c.subnetpool_id.not_in(inside)),
     )
     network_id = tx.connection.execute(others.limit(1)).scalar()
     if network_id is not None:

@@ -45,9 +45,14 @@ def visible(tx: Transaction, context: Context, resource: str, object_id: str) ->
     Raises:
         NotFound: there is none, or none for this caller: both look the same.
     """
-    condition = context.policy.visible(tx.tables, context, resource)
-    # One statement finds it and asks whether it may be seen: what may not takes as long as what is not there.
-    row = tx.get(resource, object_id) if condition is None else tx.get_visible(resource, object_id, condition)
+    row = seen(tx, context, resource, object_id)
     if row is None:
         raise missing(resource, object_id)
     return row
+
+
+def seen(tx: Transaction, context: Context, resource: str, object_id: str) -> Row | None:
+    """Return the object's row if there is one that who asks may see."""
+    condition = context.policy.visible(tx.tables, context, resource)
+    # One statement finds it and asks whether it may be seen: what may not takes as long as what is not there.
+    return tx.get(resource, object_id) if condition is None else tx.get_visible(resource, object_id, condition)

@@ -62,7 +62,7 @@ def _choose_cidr(tx: Transaction, context: Context, body: Row) -> tuple[IpNetwor
         raise _bad_subnets(f"cidr {given} and prefixlen {prefixlen} must not be supplied together")
     if given is None and body.get("allocation_pools"):
         raise _bad_subnets("allocation_pools allowed only for specific subnet requests")
-    pool_id = _choose_pool(tx, body, given.version if given else version)
+    pool_id = _choose_pool(tx, context, body, given.version if given else version)
     if pool_id is None:
         if given is None:
             raise _bad_subnets("a subnetpool must be specified in the absence of a cidr")
@@ -75,14 +75,15 @@ def _choose_cidr(tx: Transaction, context: Context, body: Row) -> tuple[IpNetwor
     return subnetpool.allocate_cidr(tx, context, pool, prefixlen, given, project_id=body["project_id"]), pool_id
 
 
-def _choose_pool(tx: Transaction, body: Row, version: int | None) -> str | None:
+def _choose_pool(tx: Transaction, context: Context, body: Row, version: int | None) -> str | None:
     """Return the id of the subnet pool that a request names or, by asking for the default one, means."""
     pool_id: str | None = body.pop("subnetpool_id", None)
     if not body.pop("use_default_subnetpool", False):
         return pool_id
     if pool_id is not None:
         raise _bad_subnets(f"subnetpool_id {pool_id} and use_default_subnetpool cannot both be specified")
-    found = tx.find("subnetpool", is_default=True, ip_version=version)
+    defaults = tx.find("subnetpool", is_default=True, ip_version=version)
+    found = [row for row in defaults if lookup.seen(tx, context, "subnetpool", row["id"])]
     if not found:
         raise _bad_subnets(f"No default subnetpool found for IPv{version}")
     return str(found[0]["id"])

@@ -178,6 +178,8 @@ def test_pools_of_one_scope_share_a_network(
         with pytest.raises(BadRequest) as caught:
             add(cidr="172.16.0.0/24")
         assert caught.value.type == "NetworkSubnetPoolAffinityError"
+        renamed = update(tx, context, "subnetpool", pools[0], name="other")
+        assert (renamed["name"], renamed["address_scope_id"]) == ("other", one["id"])
         # A pool cannot go alone where the network's other pool stays.
         with pytest.raises(BadRequest, match=made["id"]) as caught:
             update(tx, context, "subnetpool", pools[0], address_scope_id=other["id"])

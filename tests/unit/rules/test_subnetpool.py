@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from portico.errors import BadRequest, Conflict, OverQuota
-from portico.rules import subnetpool
+from portico.rules import sharing, subnetpool
 from portico.rules.context import Context, Row
 from portico.store.store import Store
 from portico.store.transaction import Transaction
@@ -245,3 +245,17 @@ def test_the_five_thousandth_subnet_costs_milliseconds(store: Store, context: Co
         took = time.perf_counter() - began
     assert str(found) == "10.19.136.0/24"
     assert took < 0.1
+
+
+def test_a_default_pool_of_others_is_none_until_it_is_shared(
+    store: Store, admin: Context, make_member: Callable[[str], Context], create: Make, pool: Make
+) -> None:
+    mine = make_member("red")
+    with store.write() as tx:
+        hidden = pool(tx, admin, "192.0.2.0/24", is_default=True, default_prefixlen=28)
+        network = create(tx, mine, "network")
+        body = {"network_id": network["id"], "ip_version": 4, "use_default_subnetpool": True}
+        with pytest.raises(BadRequest, match="No default subnetpool found for IPv4"):
+            create(tx, mine, "subnet", **body)
+        sharing.share(tx, "subnetpool", hidden)
+        assert create(tx, mine, "subnet", **body)["subnetpool_id"] == hidden["id"]
