@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import shlex
@@ -12,14 +11,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Self
 
+import httpx
 import pytest
 
-from portico.client import Client
-from portico.errors import Unavailable
-
-START_TIMEOUT_S = 20
+API_ADDRESS = "http://127.0.0.1:9696"
+"""Where a Portico is that nobody told otherwise, and so the documents' address of it."""
+TIMEOUT_S = 60
 
 Openstack = Callable[[str], Any]
 
@@ -28,35 +29,40 @@ class CommandFailed(Exception):
     """What an `openstack` command wrote to standard error before it ended with another code than 0."""
 
 
-@pytest.fixture(scope="module")
-def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The URL of an API that asks nobody who they are."""
-    folder = tmp_path_factory.mktemp("api")
+@contextmanager
+def api(folder: Path, *options: str) -> Iterator[str]:
+    """Run an API with these options of the command line; yields its URL."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    url = f"http://127.0.0.1:{port}"
-    options = ["--state-dir", str(folder), "--run-dir", str(folder), "--listen", f"127.0.0.1:{port}"]
-    command = [sys.executable, "-m", "portico.cli", "--config", os.devnull, "api", *options]
+        address = f"127.0.0.1:{listener.getsockname()[1]}"
+    places = ["--state-dir", str(folder), "--run-dir", str(folder), "--listen", address]
+    command = [sys.executable, "-m", "portico.cli", "--config", os.devnull, "api", *places, *options]
     with (folder / "log").open("w") as log, subprocess.Popen(command, stderr=log) as process:
         try:
-            deadline = time.monotonic() + START_TIMEOUT_S
-            while not answers(url):
+            deadline = time.monotonic() + TIMEOUT_S
+            while not answers(f"http://{address}"):
                 assert process.poll() is None and time.monotonic() < deadline, (folder / "log").read_text()
                 time.sleep(0.05)
-            yield url
+            yield f"http://{address}"
         finally:
             process.terminate()
 
 
 def answers(url: str) -> bool:
-    with Client(url) as client, contextlib.suppress(Unavailable):
-        client.get_json("/healthz")
-        return True
-    return False
+    try:
+        return httpx.get(f"{url}/healthz", timeout=TIMEOUT_S).is_success
+    except httpx.TransportError:
+        return False
+
+
+@pytest.fixture(scope="module")
+def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of an API that asks nobody who they are."""
+    with api(tmp_path_factory.mktemp("api")) as url:
+        yield url
 
 
 # Runs the client's own main function for each line of words: starting Python for each takes two seconds.
-COMMANDS = """
+LOOP = """
 import contextlib, io, json, sys
 from openstackclient.shell import main
 
@@ -71,31 +77,47 @@ for line in sys.stdin:
 """
 
 
+class Commands:
+    """Runs lines as a user types them behind `openstack`, in one process, with options before each."""
+
+    def __init__(self, home: Path, *options: str) -> None:
+        self._options = options
+        self._log = home / "openstack.log"
+        with self._log.open("w") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", LOOP], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True,
+                env={"PATH": os.environ["PATH"], "HOME": str(home)}, cwd=home,
+            )  # fmt: skip
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self._process.communicate()
+
+    def __call__(self, line: str) -> Any:
+        """Run a command; returns what `create`, `show` and `list` print.
+
+        Raises:
+            CommandFailed: its code is not 0.
+        """
+        words = shlex.split(line)
+        prints = not {"create", "list", "show"}.isdisjoint(words)
+        assert self._process.stdin and self._process.stdout
+        self._process.stdin.write(json.dumps([*self._options, *words, *(["-f", "json"] if prints else [])]) + "\n")
+        self._process.stdin.flush()
+        answer = self._process.stdout.readline()
+        assert answer, self._log.read_text()
+        code, out, err = json.loads(answer)
+        if code != 0:
+            raise CommandFailed(f"openstack {line}: {err or out}")
+        assert prints or out == "", f"openstack {line}: {out}"
+        return json.loads(out) if prints else None
+
+
 @pytest.fixture(scope="module")
 def openstack(endpoint: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Openstack]:
-    """Run a command as a user types it behind `openstack`; returns what `create`, `show` and `list` print."""
+    """Run commands against an API that asks nobody who they are."""
     home = tmp_path_factory.mktemp("home")
-    environment = {"PATH": os.environ["PATH"], "HOME": str(home)}
-    with (home / "log").open("w") as log, subprocess.Popen(
-        [sys.executable, "-c", COMMANDS], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True,
-        env=environment, cwd=home,
-    ) as process:  # fmt: skip
-        assert process.stdin and process.stdout
-        stdin, stdout = process.stdin, process.stdout
-
-        def run(line: str) -> Any:
-            words = shlex.split(line)
-            prints = not {"create", "list", "show"}.isdisjoint(words)
-            form = ["-f", "json"] if prints else []
-            stdin.write(json.dumps(["--os-auth-type", "none", "--os-endpoint", endpoint, *words, *form]) + "\n")
-            stdin.flush()
-            answer = stdout.readline()
-            assert answer, (home / "log").read_text()
-            code, out, err = json.loads(answer)
-            if code != 0:
-                raise CommandFailed(err)
-            assert prints or out == "", f"{line}: {out}"
-            return json.loads(out) if prints else None
-
+    with Commands(home, "--os-auth-type", "none", "--os-endpoint", endpoint) as run:
         yield run
-        stdin.close()

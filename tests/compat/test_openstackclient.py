@@ -12,9 +12,7 @@ import pytest
 
 from portico.client import Client
 
-from .conftest import CommandFailed, Openstack
-
-COMMAND_TIMEOUT_S = 60
+from .conftest import TIMEOUT_S, CommandFailed, Openstack
 
 
 def names(rows: list[dict[str, Any]]) -> list[str]:
@@ -25,7 +23,7 @@ def test_the_installed_command_itself_lists_in_plain_words(endpoint: str, openst
     openstack("network create plain")
     command = [str(Path(sys.executable).parent / "openstack"), "--os-auth-type", "none", "--os-endpoint", endpoint]
     words = ["network", "list", "--name", "plain", "-f", "value", "-c", "Name"]
-    done = subprocess.run([*command, *words], capture_output=True, text=True, timeout=COMMAND_TIMEOUT_S)
+    done = subprocess.run([*command, *words], capture_output=True, text=True, timeout=TIMEOUT_S)
     assert (done.returncode, done.stdout) == (0, "plain\n"), done.stderr
     openstack("network delete plain")
 
