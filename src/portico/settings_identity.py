@@ -13,7 +13,7 @@ SECRET_VARIABLES = ("PORTICO_KEYSTONE_PASSWORD", "PORTICO_KEYSTONE_APPLICATION_C
 
 
 class HttpBasicSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """Users of auth `http_basic`."""
+    """Users with a password: of auth `http_basic`, and beside those of Keystone for agents of other hosts."""
 
     file: Annotated[
         str, Meta(description="htpasswd file with bcrypt hashes (`htpasswd -B`), read anew when it changes")

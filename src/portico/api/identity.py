@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from portico.api import fault
 from portico.broker.broker import Broker
-from portico.errors import BadRequest, Forbidden, PorticoError, Unauthorized
+from portico.errors import BadRequest, PorticoError, Unauthorized
 from portico.identity.who import ADMIN_ROLES, Authenticator, Credentials, Who
 from portico.rules.context import Context, Limits
 
@@ -22,8 +22,6 @@ MAX_PROJECT_ID = 255
 WHO = "portico.who"
 # What anybody may read: where the API is, and whether it is well.
 OPEN = ("/", "/healthz")
-# What hosts need: it is about all projects.
-OWN_PATHS = "/portico/"
 
 
 def is_local(scope: Scope) -> bool:
@@ -59,8 +57,6 @@ class Authenticate:
             elif scope["path"] not in OPEN:
                 given = _credentials(scope)
                 who = self._authenticator.known(given) or await self._authenticator.find(given)
-                if scope["path"].startswith(OWN_PATHS) and not who.is_admin:
-                    raise Forbidden(f"{scope['path']}: is for administrators.", type="PolicyNotAuthorized")
                 scope[WHO] = who
         except PorticoError as error:
             refusal = fault.answer(error.status, error.type, error.message)

@@ -72,16 +72,21 @@ def make_authenticator(settings: Settings) -> Authenticator | None:
     Raises:
         SettingsError: a file of users or a secret cannot be read.
     """
-    if settings.auth == "http_basic":
+    if settings.auth == "none":
+        return None
+    users: Authenticator | None = None
+    if settings.http_basic.file:
         from portico.identity.http_basic import HttpBasic
 
-        return HttpBasic(Path(settings.http_basic.file), settings.http_basic.admins)
-    if settings.auth == "keystone":
-        from portico.identity.keystone import Keystone
-        from portico.identity.keystone_server import KeystoneServer
+        users = HttpBasic(Path(settings.http_basic.file), settings.http_basic.admins)
+    if settings.auth == "http_basic":
+        return users
+    from portico.identity.either import Either
+    from portico.identity.keystone import Keystone
+    from portico.identity.keystone_server import KeystoneServer
 
-        return Keystone(settings.keystone, KeystoneServer(settings.keystone))
-    return None
+    tokens = Keystone(settings.keystone, KeystoneServer(settings.keystone))
+    return Either(tokens, users) if users else tokens
 
 
 def make_policy(settings: Settings, registry: Registry) -> Policy:

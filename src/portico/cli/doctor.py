@@ -127,7 +127,7 @@ def check_docker(settings: Settings) -> Iterator[Finding]:
 
 def check_identity(settings: Settings) -> Iterator[Finding]:
     """Whether the API can tell who asks, and has a certificate to show."""
-    if settings.auth == "http_basic":
+    if settings.http_basic.file and settings.auth != "none":
         from portico.identity import htpasswd
 
         try:

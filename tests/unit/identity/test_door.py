@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import stat
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -78,8 +80,8 @@ def test_a_client_of_ours_shows_who_it_is(site: Site, tmp_path: Path) -> None:
         assert client.create("networks", {"project_id": "bob"})["project_id"] == "bob"
     with Client(site.url()) as client, pytest.raises(Unauthorized):
         client.list("networks")
-    with Client(site.url(), access=Access("alice", "a")) as client, pytest.raises(Forbidden, match="administrators"):
-        client.get_json("/portico/v1/ports/7/status")
+    with Client(site.url(), access=Access("alice", "a")) as client, pytest.raises(Forbidden, match="portico:watch"):
+        client.get_json("/portico/v1/watch")
 
 
 def test_without_authentication_a_project_is_named_by_a_header(tmp_path: Path) -> None:
@@ -90,3 +92,18 @@ def test_without_authentication_a_project_is_named_by_a_header(tmp_path: Path) -
         wrong = http.get("/v2.0/networks", headers={"X-Project-Id": "x" * 256})
         assert wrong.status_code == 400 and "X-Project-Id" in wrong.json()["NeutronError"]["message"]
         assert http.get("/v2.0/networks", headers={"Host": "evil.example"}).status_code == 403
+
+
+def test_without_authentication_nothing_of_it_is_loaded(tmp_path: Path) -> None:
+    code = f"""
+import sys
+from pathlib import Path
+from portico.api.server import make_api, make_authenticator
+from portico.settings import load
+settings = load(Path("/dev/null"), {{"state_dir": "{tmp_path}"}}, {{}})
+make_api(settings)
+assert make_authenticator(settings) is None
+print(sorted({{"keystoneauth1", "bcrypt", "requests", "oslo_policy"}} & set(sys.modules)))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.stdout == "[]\n", done.stderr

@@ -102,9 +102,9 @@ def test_without_a_user_only_the_versions_and_the_health_are_told(http: httpx.Cl
 
 
 def test_what_is_about_all_projects_is_for_administrators(http: httpx.Client) -> None:
-    path = "/portico/v1/ports/7/status"
-    assert http.get(path, headers={"Authorization": header("alice", PASSWORDS["alice"])}).status_code == 403
-    assert http.get(path, headers={"Authorization": header("root", PASSWORDS["root"])}).status_code == 404
+    path = "/portico/v1/watch"
+    assert http.head(path, headers={"Authorization": header("alice", PASSWORDS["alice"])}).status_code == 403
+    assert http.head(path, headers={"Authorization": header("root", PASSWORDS["root"])}).status_code == 200
 
 
 def test_a_page_of_another_origin_cannot_use_what_a_browser_remembers(http: httpx.Client) -> None:

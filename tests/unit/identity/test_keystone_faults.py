@@ -10,6 +10,7 @@ from collections.abc import Coroutine, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from portico.errors import SettingsError, Unauthorized, Unavailable
@@ -18,6 +19,7 @@ from portico.identity.keystone_server import KeystoneServer
 from portico.identity.who import Credentials, Who
 
 from .faulty import TIMEOUT_S, Faulty, faulty
+from .site import line_of, serving
 
 PASSWORD = "only-we-know"
 
@@ -217,3 +219,29 @@ def test_without_a_secret_there_is_no_start(server: Faulty, monkeypatch: pytest.
         KeystoneServer(server.settings(application_credential_id="1"))
     (tmp_path / "password").write_text(PASSWORD + "\n")
     KeystoneServer(server.settings(password_file=str(tmp_path / "password")))
+
+
+def test_an_agent_of_another_host_has_a_password_beside_keystones_users(server: Faulty, tmp_path: Path) -> None:
+    (tmp_path / "users").write_text(line_of("agent", "a"))
+    (tmp_path / "password").write_text(PASSWORD)
+    with (
+        serving(
+            tmp_path,
+            auth="keystone",
+            keystone__auth_url=server.url,
+            keystone__password_file=f"{tmp_path}/password",
+            http_basic__file=f"{tmp_path}/users",
+            http_basic__admins="agent",
+        ) as site,
+        httpx.Client(base_url=site.url()) as http,
+    ):
+        path = "/portico/v1/watch"
+        assert http.head(path, auth=("agent", "a")).status_code == 200
+        assert http.head(path, headers={"X-Auth-Token": "good"}).status_code == 403
+        for refused in (http.get(path, auth=("agent", "b")), http.get(path), http.get(path, headers=BOTH)):
+            assert refused.status_code == 401
+            assert refused.headers["WWW-Authenticate"] == f'Keystone uri="{server.url}/v3"'
+
+
+# A token that is given must be good, whatever else is given.
+BOTH = {"X-Auth-Token": "bad", "Authorization": "Basic YWdlbnQ6YQ=="}
