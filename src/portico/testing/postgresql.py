@@ -29,18 +29,23 @@ class PostgresqlServer:
 
     Args:
         durable: whether commits survive the machine; a server that is only killed keeps them in any case.
+        administrator: the name of a superuser; nothing is made for Portico then.
     """
 
-    def __init__(self, *, durable: bool = False) -> None:
-        self._bin = _newest()
+    def __init__(self, *, durable: bool = False, administrator: str = "") -> None:
+        self.programs = _newest()
+        self._superuser = administrator or "portico"
         self.folder = Path(tempfile.mkdtemp(prefix="portico-postgresql-"))
         if os.geteuid() == 0:
             shutil.chown(self.folder, USER, USER)
         self._settings: Mapping[str, str] = {} if durable else _QUICK
         self._process: subprocess.Popen[bytes] | None = None
-        self._run("initdb", "--pgdata", f"{self.folder}/data", "--auth=trust", "--no-sync", "--username=portico")
+        self._run(
+            "initdb", "--pgdata", f"{self.folder}/data", "--auth=trust", "--no-sync", f"--username={self._superuser}"
+        )
         self.start()
-        self.create("portico")
+        if not administrator:
+            self.create("portico")
 
     def url(self, database: str = "portico") -> str:
         """Return the SQLAlchemy URL of a database."""
@@ -56,7 +61,7 @@ class PostgresqlServer:
         self._run("createdb", *self._server(), *like, database)
 
     def _server(self) -> list[str]:
-        return ["--host", str(self.folder), "--username=portico"]
+        return ["--host", str(self.folder), f"--username={self._superuser}"]
 
     def start(self) -> None:
         """Start the server, again if it was stopped or killed.
@@ -65,7 +70,7 @@ class PostgresqlServer:
             NotReady: it does not answer; the message holds its log.
         """
         settings = {"listen_addresses": "", "unix_socket_directories": str(self.folder), **self._settings}
-        words = [f"{self._bin}/postgres", "-D", f"{self.folder}/data"]
+        words = [f"{self.programs}/postgres", "-D", f"{self.folder}/data"]
         words += [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
         with (self.folder / "log").open("ab") as log:
             # SIGQUIT ends the server with all its processes at once.
@@ -100,7 +105,7 @@ class PostgresqlServer:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _run(self, program: str, *words: str, check: bool = True) -> int:
-        argv = [*_as_user(), f"{self._bin}/{program}", *words]
+        argv = [*_as_user(), f"{self.programs}/{program}", *words]
         found = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, cwd="/")
         if check and found.returncode:
             raise NotReady(f"{program}: {found.stderr.strip()}")
