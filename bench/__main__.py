@@ -6,11 +6,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping
 
-from bench import api, containers, kernel
+from bench import containers, databases, kernel
 from bench.figure import Figure, table
 
 BENCHES: Mapping[str, Callable[[], list[Figure]]] = {
-    "api": api.measure,
+    "api": databases.measure,
     "kernel": kernel.measure,
     "containers": containers.measure,
 }

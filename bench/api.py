@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The API on SQLite, beside the least that a durable write over HTTP can cost."""
+"""The API, beside the least that a durable write over HTTP can cost."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from bench.figure import Figure, median, percentile
 from bench.load import Connect, request, send
-from bench.running import Site, connector, site
+from bench.running import Site, connector
 
 CONCURRENCY = 8
 PORTS = 20_000
@@ -44,15 +44,11 @@ def floor() -> Iterator[Connect]:
             process.wait(timeout=10)
 
 
-def measure() -> list[Figure]:
+def measure(portico: Site) -> list[Figure]:
     """Measure creates from 0 to 20,000 ports, bulks, shows, lists, and a pool filled to the last address."""
-    with site() as portico:
-        with floor() as floor_connect:
-            figures = _creates(portico, floor_connect)
-        figures += _reads(portico)
-        figures += _bulk(portico)
-        figures += _exhaustion(portico)
-    return figures
+    with floor() as floor_connect:
+        figures = _creates(portico, floor_connect)
+    return [*figures, *_reads(portico), *_bulk(portico), *_exhaustion(portico)]
 
 
 def _creates(portico: Site, floor_connect: Connect) -> list[Figure]:

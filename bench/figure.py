@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 
@@ -12,7 +12,8 @@ from dataclasses import dataclass
 class Figure:
     """A measured value, its bound, and what it was measured beside.
 
-    `value` is in `unit`; `at_most`/`at_least` is the bound (None: none). `beside` says what the value is compared with.
+    `value` is in `unit`; `at_most`/`at_least` is the bound (None: none). `beside` says what the value is compared with,
+    `database` on which database it was measured, where there are several.
     """
 
     what: str
@@ -21,6 +22,7 @@ class Figure:
     at_most: float | None = None
     at_least: float | None = None
     beside: str = ""
+    database: str = ""
 
     @property
     def is_met(self) -> bool:
@@ -49,9 +51,40 @@ def median(values: Sequence[float]) -> float:
 
 
 def table(figures: Sequence[Figure]) -> str:
-    """Return figures as a Markdown table."""
-    lines = ["| what | measured | bound | met | beside |", "|---|---:|---:|---|---|"]
-    for item in figures:
-        met = "yes" if item.is_met else "**no**"
-        lines.append(f"| {item.what} | {item.value:.3g} {item.unit} | {item.bound} | {met} | {item.beside} |")
-    return "\n".join(lines)
+    """Return figures as Markdown tables: those of several databases with a column for each, then the others."""
+    tables = (_by_database([item for item in figures if item.database]), _plain([i for i in figures if not i.database]))
+    return "\n\n".join("\n".join(lines) for lines in tables if lines)
+
+
+def _plain(figures: Sequence[Figure]) -> list[str]:
+    if not figures:
+        return []
+    return [
+        "| what | measured | bound | met | beside |",
+        "|---|---:|---:|---|---|",
+        *(f"| {i.what} | {i.value:.3g} {i.unit} | {i.bound} | {_met([i])} | {i.beside} |" for i in figures),
+    ]
+
+
+def _by_database(figures: Sequence[Figure]) -> list[str]:
+    if not figures:
+        return []
+    names = list(dict.fromkeys(item.database for item in figures))
+    lines = [f"| what | {' | '.join(names)} | bound | met | beside |", f"|---|{'---:|' * len(names)}---:|---|---|"]
+    for what in dict.fromkeys(item.what for item in figures):
+        row = {item.database: item for item in figures if item.what == what}
+        values = [f"{row[name].value:.3g} {row[name].unit}" if name in row else "" for name in names]
+        bounds = ", ".join(dict.fromkeys(_bound_on(item, row) for item in row.values() if item.bound))
+        beside = next((item.beside for item in row.values()), "")
+        lines.append(f"| {what} | {' | '.join(values)} | {bounds} | {_met(list(row.values()))} | {beside} |")
+    return lines
+
+
+def _bound_on(item: Figure, row: Mapping[str, Figure]) -> str:
+    """Return a bound, with its database unless it is that of all."""
+    is_of_all = len({other.bound for other in row.values()}) == 1
+    return item.bound if is_of_all else f"{item.bound} ({item.database})"
+
+
+def _met(figures: Sequence[Figure]) -> str:
+    return "yes" if all(item.is_met for item in figures) else "**no**"

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from bench.load import Connect, exchange, request
-from portico.testing.lab import Lab, LabHost
+from portico.testing.lab import Lab, LabHost, Process
 
 PORTICO = str(Path(sys.executable).with_name("portico"))
 API_SOCKET = "/run/portico/api.sock"
@@ -25,21 +25,21 @@ class Site:
 
     def __init__(self, host: LabHost, **settings: str) -> None:
         self.host = host
+        self._settings = settings
         start = time.perf_counter()
         self.up = host.spawn([PORTICO, "up"], log="up", env=settings)
-        self._await()
+        _await(self.connect, self.up)
         self.started_s = time.perf_counter() - start
 
-    def _await(self) -> None:
-        for _ in range(2000):
-            with contextlib.suppress(OSError):
-                connection = self.connect()
-                status, _ = exchange(connection, request("GET", "/healthz"))
-                connection.close()
-                if status == 200:
-                    return
-            time.sleep(0.005)
-        raise RuntimeError(f"portico up does not answer: {self.up.tail()}")
+    def another_api(self) -> Connect:
+        """Start a second API server on the database, and return what connects to it."""
+        folder = "/run/portico-2"
+        places = {"STATE_DIR": folder, "RUN_DIR": folder, "LISTEN": f"unix:{folder}/api.sock"}
+        env = {**self._settings, **{f"PORTICO_{name}": value for name, value in places.items()}}
+        process = self.host.spawn([PORTICO, "api"], log="api-2", env=env)
+        connect = connector(self.host.path(f"{folder}/api.sock"))
+        _await(connect, process)
+        return connect
 
     @property
     def connect(self) -> Connect:
@@ -74,6 +74,18 @@ class Site:
         lines = [line.split(None, 1) for line in listing.splitlines()]
         ours = [int(rss) for rss, words in lines if "portico" in words and "holder.py" not in words]
         return sum(ours) * 1024 / 1e6  # ps(1) counts in KiB
+
+
+def _await(connect: Connect, process: Process) -> None:
+    for _ in range(2000):
+        with contextlib.suppress(OSError):
+            connection = connect()
+            status, _ = exchange(connection, request("GET", "/healthz"))
+            connection.close()
+            if status == 200:
+                return
+        time.sleep(0.005)
+    raise RuntimeError(f"Portico does not answer: {process.tail()}")
 
 
 def connector(path: Path) -> Connect:
