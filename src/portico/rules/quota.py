@@ -98,6 +98,7 @@ def update(tx: Transaction, context: Context, project_id: str, values: Row) -> R
                     type="HTTPBadRequest",
                 )
     quota = tx.tables.quota
+    tx.note_edit("quota", project_id, "update", show(tx, context, project_id), limits)
     for name, limit in limits.items():
         tx.connection.execute(sa.delete(quota).where(quota.c.project_id == project_id, quota.c.resource == name))
         tx.connection.execute(quota.insert(), {"project_id": project_id, "resource": name, "limit": limit})
@@ -110,6 +111,7 @@ def reset(tx: Transaction, context: Context, project_id: str) -> None:
     Raises:
         NotFound: it has no limits of its own.
     """
+    tx.note_edit("quota", project_id, "delete", show(tx, context, project_id), {})
     gone = tx.connection.execute(sa.delete(tx.tables.quota).where(tx.tables.quota.c.project_id == project_id))
     if gone.rowcount == 0:
         raise NotFound(f"Quota for project {project_id} could not be found.", type="TenantQuotaNotFound")

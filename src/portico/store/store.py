@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import msgspec
@@ -14,7 +15,7 @@ from portico.errors import SettingsError, Unavailable
 from portico.model.resource import Registry
 from portico.store import postgresql, sqlite
 from portico.store.tables import Tables
-from portico.store.transaction import Transaction
+from portico.store.transaction import Edit, Transaction
 
 _ENGINES = {"sqlite": sqlite.make_engine, "postgresql": postgresql.make_engine}
 
@@ -33,6 +34,8 @@ class Store:
         self.is_embedded = self.engine.dialect.name == "sqlite"
         self._writer = threading.Lock()
         self._listeners: list[Callable[[int], None]] = []
+        self._timers: list[Callable[[str, float, float], None]] = []
+        self._auditor: Callable[[int, Sequence[Edit]], None] | None = None
         self._other_servers: postgresql.Listener | None = None
         self._next_revision = (
             sa.update(self.tables.revision)
@@ -57,6 +60,31 @@ class Store:
             self._other_servers = postgresql.Listener(self.engine, self._tell)
             self._other_servers.start()
 
+    def on_transaction(self, timer: Callable[[str, float, float], None]) -> None:
+        """Call `timer(kind, waited_s, took_s)` after each transaction, "read" or "write", committed or not.
+
+        It waited for other writers, and then took its time. The call must be quick.
+        """
+        self._timers.append(timer)
+
+    def _time(self, kind: str, asked: float, begun: float | None) -> None:
+        ended = time.perf_counter()
+        begun = ended if begun is None else begun
+        for timer in self._timers:
+            timer(kind, begun - asked, ended - begun)
+
+    def audit(self, auditor: Callable[[int, Sequence[Edit]], None]) -> None:
+        """Call `auditor(revision, edits)` after each commit with what it changed in objects, in the revisions' order.
+
+        It is called in the committing thread while other writers wait.
+        """
+        self._auditor = auditor
+
+    @property
+    def is_audited(self) -> bool:
+        """Whether transactions have to keep what was before."""
+        return self._auditor is not None
+
     def _tell(self, revision: int) -> None:
         for listener in self._listeners:
             listener(revision)
@@ -73,13 +101,23 @@ class Store:
         Raises:
             Unavailable: the database does not answer, or stays locked by another process.
         """
-        # SQLite's own lock is taken by polling; this one is fair among the threads of this process.
-        with self._writer, _answering(), self._writing() as connection:
-            transaction = Transaction(self, connection, self._take_revision(connection))
-            yield transaction
-            transaction.write_journal()
-            if transaction.changes and not self.is_embedded:
-                postgresql.notify(connection, transaction.revision)
+        asked = time.perf_counter()
+        begun = None
+        try:
+            # SQLite's own lock is taken by polling; this one is fair among the threads of this process.
+            with self._writer:
+                with _answering(), self._writing() as connection:
+                    transaction = Transaction(self, connection, self._take_revision(connection))
+                    begun = time.perf_counter()
+                    yield transaction
+                    transaction.write_journal()
+                    if transaction.changes and not self.is_embedded:
+                        postgresql.notify(connection, transaction.revision)
+                # Before the next writer's turn, for the order of the lines is to be that of the revisions.
+                if self._auditor is not None and transaction.edits:
+                    self._auditor(transaction.revision, transaction.edits)
+        finally:
+            self._time("write", asked, begun)
         if transaction.changes:
             self._tell(transaction.revision)
 
@@ -90,11 +128,15 @@ class Store:
         Raises:
             Unavailable: the database does not answer.
         """
-        with _answering(), self.engine.connect() as connection:
-            if not self.is_embedded:
-                connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
-            with connection.begin():
-                yield Transaction(self, connection, 0)
+        asked = time.perf_counter()
+        try:
+            with _answering(), self.engine.connect() as connection:
+                if not self.is_embedded:
+                    connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+                with connection.begin():
+                    yield Transaction(self, connection, 0)
+        finally:
+            self._time("read", asked, asked)
 
     @contextmanager
     def _writing(self) -> Iterator[sa.Connection]:

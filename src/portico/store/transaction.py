@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import sqlalchemy as sa
 
 from portico.store import select
@@ -16,6 +18,22 @@ if TYPE_CHECKING:
     from portico.store.store import Store
 
 Row = dict[str, Any]
+
+# What changes with every write and tells nothing.
+_BOOKKEEPING = frozenset({"revision_number", "updated_at"})
+
+
+class Edit(msgspec.Struct, frozen=True):
+    """What became of one object: the attributes that differ, as they were and as they are.
+
+    `verb`: create (nothing before), update or delete (nothing after).
+    """
+
+    resource: str
+    id: str
+    verb: str
+    before: Row
+    after: Row
 
 
 def timestamp(moment: float | None = None) -> str:
@@ -35,6 +53,8 @@ class Transaction:
         self.registry = store.registry
         self.revision = revision
         self.changes: list[dict[str, Any]] = []
+        self.edits: list[Edit] = []
+        self._keeps_edits = store.is_audited
 
     def get(self, resource: str, object_id: str) -> Row | None:
         """Return the object, or None."""
@@ -100,6 +120,7 @@ class Transaction:
             self._write_tags(resource, row["id"], row["tags"])
         self._count(resource, row.get("project_id") or "", 1)
         self.record(resource, row["id"], row.get("project_id") or "", "create")
+        self.note_edit(resource, row["id"], "create", {}, complete)
         return complete
 
     def update(self, resource: str, row: Row, changes: Mapping[str, Any], *, touch: bool = True) -> Row:
@@ -117,6 +138,8 @@ class Transaction:
         if "tags" in changes:
             self._write_tags(resource, row["id"], changes["tags"])
         self.record(resource, row["id"], row.get("project_id") or "", "update" if touch else "status")
+        if touch:
+            self.note_edit(resource, row["id"], "update", row, values)
         return {**row, **values}
 
     def delete(self, resource: str, row: Row) -> None:
@@ -129,6 +152,7 @@ class Transaction:
             self.forget_reason(resource, row["id"])
         self._count(resource, row.get("project_id") or "", -1)
         self.record(resource, row["id"], row.get("project_id") or "", "delete")
+        self.note_edit(resource, row["id"], "delete", row, {})
 
     def forget_reason(self, resource: str, object_id: str) -> None:
         """Drop why the object was not as wanted: nobody has tried yet what is wanted now."""
@@ -151,6 +175,18 @@ class Transaction:
                 "change": change,
             }
         )
+
+    def note_edit(self, resource: str, object_id: str, verb: str, before: Mapping[str, Any], after: Row) -> None:
+        """Keep what a client's write did to an object, if somebody is told; `after` of an update is what it named."""
+        if not self._keeps_edits:
+            return
+        names = before if verb == "delete" else after
+        differ = [name for name in names if name not in _BOOKKEEPING and before.get(name) != after.get(name)]
+        if differ or verb != "update":
+            # Copies: what is done with the rows from now on is no part of this write.
+            was = {name: before[name] for name in differ if name in before}
+            now = {name: after[name] for name in differ if name in after}
+            self.edits.append(Edit(resource, object_id, verb, deepcopy(was), deepcopy(now)))
 
     def write_journal(self) -> None:
         """Write the noted changes; the store calls this last."""
