@@ -22,6 +22,7 @@ from msgspec import Meta
 from portico import settings_check
 from portico.errors import SettingsError
 from portico.settings_identity import SECRET_VARIABLES, HttpBasicSettings, KeystoneSettings, TlsSettings
+from portico.settings_observe import LogSettings, MetricsSettings, RateLimitSettings
 
 DEFAULT_FILE = Path("/etc/portico/portico.toml")
 ENVIRONMENT_PREFIX = "PORTICO_"
@@ -31,6 +32,10 @@ class ApiSettings(msgspec.Struct, frozen=True, kw_only=True):
     """The API server's own."""
 
     page_max: Annotated[int, Meta(ge=1, description="objects in one answer at most; longer lists come in pages")] = 1000
+    drain_s: Annotated[
+        float,
+        Meta(ge=0, le=300, description="seconds between SIGTERM, from when /readyz says 503, and the end of listening"),
+    ] = 0
 
 
 class AgentSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,15 +73,6 @@ class DockerSettings(msgspec.Struct, frozen=True, kw_only=True):
         "fd70:6f72:7469::/48"
     )
     ipv6_prefix_length: Annotated[int, Meta(ge=48, le=125, description="size of each such IPv6 subnet")] = 64
-
-
-class LogSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """What is logged, to standard error."""
-
-    level: Annotated[
-        Literal["debug", "info", "warning", "error"], Meta(description="least grave message that is logged")
-    ] = "info"
-    format: Annotated[Literal["text", "json"], Meta(description="text for people, json for collectors")] = "text"
 
 
 class NetworkSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -134,6 +130,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         tuple[str, ...],
         Meta(min_length=1, description="kinds of network; the first realises networks of no given type"),
     ] = ("bridge",)
+    profile: Annotated[
+        str, Meta(description="folder for a profile of each request of the API, for developers; empty: none")
+    ] = ""
     default_project: Annotated[str, Meta(min_length=1, description="project of requests that name none")] = "default"
     api: ApiSettings = ApiSettings()
     agent: AgentSettings = AgentSettings()
@@ -141,8 +140,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     http_basic: HttpBasicSettings = HttpBasicSettings()
     keystone: KeystoneSettings = KeystoneSettings()
     log: LogSettings = LogSettings()
+    metrics: MetricsSettings = MetricsSettings()
     network: NetworkSettings = NetworkSettings()
     quota: QuotaSettings = QuotaSettings()
+    rate_limit: RateLimitSettings = RateLimitSettings()
     tls: TlsSettings = TlsSettings()
 
 

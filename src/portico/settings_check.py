@@ -97,6 +97,13 @@ def _keystone_url(value: str) -> None:
         raise ValueError("must be http://HOST... or https://HOST..., without a user and without a query")
 
 
+def _loopback(value: str) -> None:
+    if value:
+        address = parse_listen(value)
+        if isinstance(address, UnixAddress) or not is_loopback(address):
+            raise ValueError("must be an ADDRESS:PORT on loopback: whoever can connect reads them")
+
+
 def _docker_socket(value: Path) -> None:
     _socket_path(str(value))
 
@@ -151,6 +158,9 @@ CHECKS: Mapping[str, Callable[[Any], None]] = {
     "keystone.ca_file": _absolute_or_empty,
     "keystone.password_file": _absolute_or_empty,
     "keystone.application_credential_secret_file": _absolute_or_empty,
+    "profile": _absolute_or_empty,
+    "log.audit_file": _absolute_or_empty,
+    "metrics.listen": _loopback,
     "tls.certificate": _absolute_or_empty,
     "tls.key": _absolute_or_empty,
     "tls.client_ca": _absolute_or_empty,

@@ -20,9 +20,11 @@ from starlette.routing import Route
 from portico import __version__
 from portico.api import action, collection, fault, identity, port_binding, stream
 from portico.api.collection import Service
+from portico.api.health import Health
 from portico.api.message import as_json, as_lines, body_of, integer_of, origin_of
+from portico.api.observe import Observe
 from portico.api.openapi import document
-from portico.api.request_id import RequestId
+from portico.api.rate_limit import RateLimit
 from portico.api.route import Endpoint, route
 from portico.api.work import Workers
 from portico.broker.broker import Broker
@@ -32,6 +34,8 @@ from portico.identity.who import Authenticator
 from portico.model.resource import Registry, Resource
 from portico.rules import TABLE
 from portico.rules.context import Context, Everything, Limits, Policy
+from portico.settings_observe import RateLimitSettings
+from portico.telemetry.metrics import CONTENT_TYPE, Metrics
 
 SMALL_BODY = 4096
 MAX_TIMEOUT_S = 60.0
@@ -52,6 +56,11 @@ class Api:
         self.workers = Workers(service.store)
         self.commits = stream.Commits(service.store)
         self.ending = stream.Ending()
+        self.health = Health(service.store, broker, hosts, self.ending)
+        self.metrics = Metrics()
+        self.metrics.read_from(self.health.readings)
+        service.store.on_transaction(self.metrics.transaction)
+        broker.on_sync(self.metrics.synced)
         self._openapi: bytes = b""
 
     def context(self, request: Request) -> Context:
@@ -205,6 +214,14 @@ class Api:
     async def healthz(self, _request: Request) -> Response:
         return as_json({"status": "ok", "version": __version__})
 
+    async def readyz(self, _request: Request) -> Response:
+        trouble = await self.health.trouble()
+        return as_json({"status": trouble or "ok", "version": __version__}, 503 if trouble else 200)
+
+    async def show_metrics(self, request: Request) -> Response:
+        self._require(request, "portico:metrics")
+        return Response(await self.workers.read(self.metrics.text), media_type=CONTENT_TYPE)
+
     async def watch(self, request: Request) -> Response:
         self._require(request, "portico:watch")
         since = integer_of(request, "since", 0)
@@ -220,7 +237,9 @@ class Api:
         raw = await body_of(request)
         # After a reconnect an agent tells the status of everything at once.
         run = self.workers.write_one if len(raw) <= SMALL_BODY else self.workers.write
-        await run(stream.report, self.service, request.path_params["host"], raw)
+        host = request.path_params["host"]
+        told = await run(stream.report, self.service, host, raw)
+        self.metrics.heard(host, told.measures)
         return Response(status_code=204)
 
     async def port_status(self, request: Request) -> Response:
@@ -286,6 +305,8 @@ def routes(api: Api) -> list[Route]:
         route("/v2.0/network-ip-availabilities/{id}", {"GET": api.ip_availability}),
         route("/openapi.json", {"GET": api.openapi}),
         route("/healthz", {"GET": api.healthz}),
+        route("/readyz", {"GET": api.readyz}),
+        route("/metrics", {"GET": api.show_metrics}),
         route("/portico/v1/watch", {"GET": api.watch}),
         route("/portico/v1/hosts/{host}/wanted", {"GET": api.host_wanted}),
         route("/portico/v1/hosts/{host}/status", {"PUT": api.host_status}),
@@ -293,7 +314,13 @@ def routes(api: Api) -> list[Route]:
     ]
 
 
-def make_app(api: Api, authenticator: Authenticator | None = None) -> Starlette:
+def make_app(
+    api: Api,
+    authenticator: Authenticator | None = None,
+    rate_limit: RateLimitSettings = RateLimitSettings(),  # noqa: B008 (frozen)
+    *,
+    log_requests: bool = True,
+) -> Starlette:
     """Return the ASGI application; without an authenticator it trusts everybody who can connect."""
 
     @asynccontextmanager
@@ -306,9 +333,10 @@ def make_app(api: Api, authenticator: Authenticator | None = None) -> Starlette:
     return Starlette(
         routes=routes(api),
         middleware=[
-            Middleware(RequestId),
+            Middleware(Observe, api.metrics, log_requests),
             Middleware(identity.SameOrigin, authenticator),
             Middleware(identity.Authenticate, authenticator, api.limits.default_project),
+            *([Middleware(RateLimit, rate_limit)] if rate_limit.requests_per_s else []),
         ],
         exception_handlers={
             PorticoError: fault.portico_error,

@@ -180,6 +180,8 @@ def _owned(item: Row, resource: Resource, context: Context) -> Row:
     if "project_id" not in resource.attributes:
         return item
     project = item.get("project_id") or context.project_id
+    if not project:
+        raise _bad("project_id: must be given, because who asks is in no project.")
     if project != context.project_id and not context.is_admin:
         raise _bad(
             f"Specifying 'project_id' {project} other than the authenticated project in request requires admin "

@@ -159,11 +159,14 @@ def _own(answers: Answers) -> dict[str, Any]:
     port = _parameter("id", "The port.", content=schema.UUID)
     status = schema.record({"status": _TEXT, "reason": _TEXT, "revision": count}, ["status", "reason", "revision"])
     health = schema.record({"status": _TEXT, "version": _TEXT}, ["status"])
+    metrics = {**answers(200, None, (403,)), "200": {"description": "Metrics.", "content": {"text/plain": {}}}}
     lines = {
         "200": {"description": "Lines of JSON, as long as the client reads.", "content": {"application/x-ndjson": {}}}
     }
     return {
         "/healthz": {"get": _operation("health", "Tell whether the API serves.", group, answers(200, health, (503,)))},
+        "/readyz": {"get": _operation("ready", "Tell whether it is ready.", group, answers(200, health, (503,)))},
+        "/metrics": {"get": _operation("metrics", "Show metrics for Prometheus.", group, metrics)},
         "/openapi.json": {"get": _operation("openapi", "Show this document.", group, answers(200, _OBJECT, ()))},
         "/portico/v1/ports/{id}/status": {
             "parameters": [

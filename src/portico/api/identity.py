@@ -16,12 +16,11 @@ from portico.broker.broker import Broker
 from portico.errors import BadRequest, PorticoError, Unauthorized
 from portico.identity.who import ADMIN_ROLES, Authenticator, Credentials, Who
 from portico.rules.context import Context, Limits
+from portico.telemetry.current import WHO
 
 MAX_PROJECT_ID = 255
-# Where a request's scope holds who asks. A request that has none there is nobody's, and gets no context.
-WHO = "portico.who"
 # What anybody may read: where the API is, and whether it is well.
-OPEN = ("/", "/healthz")
+OPEN = ("/", "/healthz", "/readyz")
 
 
 def is_local(scope: Scope) -> bool:

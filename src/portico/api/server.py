@@ -11,6 +11,7 @@ import os
 import signal
 import socket
 import stat
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
@@ -21,6 +22,7 @@ import uvicorn
 
 from portico.api.app import Api, make_app
 from portico.api.collection import Service
+from portico.api.stream import Ending
 from portico.api.tls import Tls
 from portico.broker import installed
 from portico.broker.broker import Broker
@@ -34,6 +36,9 @@ from portico.settings import Settings
 from portico.settings_check import TcpAddress, is_loopback, parse_listen
 from portico.store import schema
 from portico.store.store import Store
+from portico.telemetry.audit import AuditLog
+from portico.telemetry.metrics import Metrics
+from portico.telemetry.profile import Profiler
 
 BACKLOG = 1024
 # Longer than a client of ours keeps a connection without using it, so that it never finds one half closed.
@@ -50,6 +55,8 @@ def make_api(settings: Settings) -> Api:
     schema.ensure(store)
     hosts = HostStates()
     broker = Broker(store, hosts, [make(hosts, settings.network.dns_domain) for make in factories])
+    if settings.log.audit_file:
+        store.audit(AuditLog(Path(settings.log.audit_file)).write)
     limits = Limits(
         quotas=msgspec.structs.asdict(settings.quota),
         mtu=settings.network.mtu,
@@ -57,13 +64,11 @@ def make_api(settings: Settings) -> Api:
         dns_domain=settings.network.dns_domain,
         default_project=settings.default_project,
     )
-    return Api(
-        Service(store=store, page_max=settings.api.page_max),
-        broker,
-        hosts,
-        limits,
-        make_policy(settings, store.registry),
-    )
+    policy = make_policy(settings, store.registry)
+    api = Api(Service(store=store, page_max=settings.api.page_max), broker, hosts, limits, policy)
+    if settings.profile:
+        api.workers.profiler = Profiler(Path(settings.profile))
+    return api
 
 
 def make_authenticator(settings: Settings) -> Authenticator | None:
@@ -166,20 +171,24 @@ class Server(uvicorn.Server):
     """uvicorn, but that streams end when it does, and a signal which ends it does not end the process as well.
 
     Args:
-        end_streams: called in the event loop before requests that are under way are waited for.
-        ending: called in the signal's handler.
+        streams: ended before requests that are under way are waited for.
+        ending: called when a signal ends it, in its handler or soon afterwards.
         tls: of what listens on TCP; None for none.
+        drain_s: seconds in which it goes on after the first signal, while `streams` announces the end.
     """
 
     def __init__(
         self,
         config: uvicorn.Config,
-        end_streams: Callable[[], None],
+        streams: Ending,
         ending: Callable[[], None] = lambda: None,
         tls: Tls | None = None,
+        drain_s: float = 0.0,
     ) -> None:
         super().__init__(config)
-        self._end_streams = end_streams
+        self._streams = streams
+        self._drain_s = drain_s
+        self._ends_at: float | None = None
         self._ending = ending
         self._tls = tls
         self._renew_wanted = False
@@ -209,6 +218,8 @@ class Server(uvicorn.Server):
                 self._tls.renew()
             else:
                 LOG.info("SIGHUP: there is no certificate to read anew")
+        if self._ends_at is not None and not self.should_exit and time.monotonic() >= self._ends_at:
+            self.handle_exit(signal.SIGTERM, None)
         return await super().on_tick(counter)
 
     def _protocol(self) -> asyncio.Protocol:
@@ -217,7 +228,7 @@ class Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """End what would never end by itself, and then as uvicorn does."""
-        self._end_streams()
+        self._streams.begin()
         await super().shutdown(sockets)
 
     @contextlib.contextmanager
@@ -238,7 +249,11 @@ class Server(uvicorn.Server):
         self._renew_wanted = True
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Begin to end."""
+        """Begin to end, or first to say that this is so; a second signal does not wait."""
+        self._streams.announced = True
+        if self._drain_s and self._ends_at is None:
+            self._ends_at = time.monotonic() + self._drain_s
+            return
         self._ending()
         super().handle_exit(sig, frame)
 
@@ -263,7 +278,7 @@ def serve(settings: Settings, ending: Callable[[], None] = lambda: None) -> None
     sockets = listen(settings.listen)
     api = make_api(settings)
     config = uvicorn.Config(
-        make_app(api, authenticator),
+        make_app(api, authenticator, settings.rate_limit, log_requests=settings.log.requests),
         http="httptools",
         log_config=None,
         access_log=False,
@@ -273,5 +288,19 @@ def serve(settings: Settings, ending: Callable[[], None] = lambda: None) -> None
     )
     LOG.info("listening on %s", ", ".join(settings.listen))
     warn_without_tls(settings)
-    Server(config, api.ending.begin, ending, tls).run(sockets=sockets)
+    end_metrics = _serve_metrics(settings.metrics.listen, api.metrics)
+    Server(config, api.ending, ending, tls, settings.api.drain_s).run(sockets=sockets)
+    end_metrics()
     api.service.store.close()
+
+
+def _serve_metrics(text: str, metrics: Metrics) -> Callable[[], None]:
+    """Show metrics at an address of their own, if one is given, and return what ends that."""
+    if not text:
+        return lambda: None
+    address = parse_listen(text)
+    assert isinstance(address, TcpAddress), text  # noqa: S101 (checked with the settings)
+    try:
+        return metrics.serve(*address)[1]
+    except OSError as error:
+        raise SettingsError(f"metrics.listen: '{text}': {error.strerror or error}") from error

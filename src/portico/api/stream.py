@@ -65,6 +65,8 @@ class Ending:
 
     def __init__(self) -> None:
         self.begun = False
+        # Whether it is known that it will begin: who asks about health is told so first.
+        self.announced = False
         self._wakers: set[Callable[[], None]] = set()
 
     def begin(self) -> None:
@@ -158,15 +160,15 @@ async def wanted(hosts: HostStates, ending: Ending, host: str) -> AsyncIterator[
         end()
 
 
-def report(service: Service, host: str, raw: bytes) -> None:
-    """Take in what an agent says.
+def report(service: Service, host: str, raw: bytes) -> Report:
+    """Take in what an agent says, and return it.
 
     Raises:
         BadRequest: it is no Report, or holds what cannot be kept.
     """
     try:
         found = msgspec.json.decode(raw, type=Report)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise BadRequest(f"report of host {host}: {error}", type="HTTPBadRequest") from error
     if rb"\u0000" in raw:
         check.refuse_unstorable(f"report of host {host}", msgspec.json.decode(raw))
@@ -181,6 +183,7 @@ def report(service: Service, host: str, raw: bytes) -> None:
             zone = configurations.pop("availability_zone", DEFAULT_ZONE)
             facts = {"configurations": configurations, "availability_zone": zone}
             agent.heartbeat(tx, host, "Portico agent", "portico-agent", facts, time.time(), started=found.started)
+    return found
 
 
 async def port_status(

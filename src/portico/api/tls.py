@@ -15,6 +15,8 @@ LOG = logging.getLogger(__name__)
 class Tls:
     """The certificate that clients are shown, from files that may be replaced by newer ones.
 
+    Whose certificates clients must have is read once: OpenSSL adds authorities to those it has, and forgets none.
+
     Raises:
         SettingsError: names the file and what is wrong with it.
     """
@@ -29,8 +31,6 @@ class Tls:
             # A context that failed half-way would show the new certificate with the old key.
             _context(self._settings)
             self.context.load_cert_chain(self._settings.certificate, self._settings.key, _no_passphrase)
-            if self._settings.client_ca:
-                self.context.load_verify_locations(self._settings.client_ca)
         except (SettingsError, OSError) as error:
             LOG.error("the certificate stays as it was: %s", error)  # noqa: TRY400 (the message says all)
         else:

@@ -10,6 +10,7 @@ import anyio
 from anyio import to_thread
 
 from portico.store.store import Store
+from portico.telemetry.profile import Profiler
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -24,26 +25,32 @@ class Workers:
     """
 
     def __init__(self, store: Store, readers: int = 4, writers: int = 1) -> None:
+        self.profiler: Profiler | None = None
         self._store = store
         self._readers = anyio.CapacityLimiter(readers)
         self._writers = anyio.CapacityLimiter(writers)
 
+    def _run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        if self.profiler is not None:
+            return self.profiler.run(lambda: function(*args, **kwargs))
+        return function(*args, **kwargs)
+
     async def read(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run what reads any number of objects."""
-        return await to_thread.run_sync(lambda: function(*args, **kwargs), limiter=self._readers)
+        return await to_thread.run_sync(lambda: self._run(function, *args, **kwargs), limiter=self._readers)
 
     async def write(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run what writes any number of objects."""
-        return await to_thread.run_sync(lambda: function(*args, **kwargs), limiter=self._writers)
+        return await to_thread.run_sync(lambda: self._run(function, *args, **kwargs), limiter=self._writers)
 
     async def read_one(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run what reads one object."""
         if self._store.is_embedded:
-            return function(*args, **kwargs)
+            return self._run(function, *args, **kwargs)
         return await self.read(function, *args, **kwargs)
 
     async def write_one(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run what writes one object; behind others if a thread is writing."""
         if self._store.is_embedded and self._writers.borrowed_tokens == 0 and not self._store.is_writing:
-            return function(*args, **kwargs)
+            return self._run(function, *args, **kwargs)
         return await self.write(function, *args, **kwargs)

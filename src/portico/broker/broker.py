@@ -7,7 +7,7 @@ import logging
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from portico.broker.hosts import HostStates
@@ -43,6 +43,8 @@ class Broker:
         self._complete = False
         # Ports whose row came as DOWN, which is what a new binding leaves there: only their host can say more.
         self._down: set[str] = set()
+        self._trouble = "the first whole state is still to be loaded"
+        self._timers: list[Callable[[str, float, bool], None]] = []
         self._stopping = threading.Event()
         self._pruned_at = -PRUNE_S
         self._thread = threading.Thread(target=self._run, name="broker", daemon=True)
@@ -58,6 +60,22 @@ class Broker:
         self._wake.set()
         if self._thread.ident is not None:
             self._thread.join(timeout=10)
+
+    @property
+    def revision(self) -> int:
+        """The newest revision of the journal that was taken in."""
+        return self.want.revision
+
+    @property
+    def trouble(self) -> str:
+        """Why the store is not followed just now; empty if it is."""
+        if self._thread.ident is None or not self._thread.is_alive():
+            return "it does not run"
+        return self._trouble
+
+    def on_sync(self, timer: Callable[[str, float, bool], None]) -> None:
+        """Call `timer(backend, took_s, failed)` after each sync of a backend, in the broker's thread."""
+        self._timers.append(timer)
 
     def network_types(self) -> tuple[str, ...]:
         """See `rules.context.Broker`."""
@@ -134,11 +152,12 @@ class Broker:
 
         Raises what a backend raised, after all have been synced; then the next step has to be one of everything.
         """
-        if everything:
-            dirty = self._load()
-            more = False
-        else:
-            dirty, more = self._follow()
+        try:
+            dirty, more = (self._load(), False) if everything else self._follow()
+        except Exception as error:
+            self._trouble = str(error) or type(error).__name__
+            raise
+        self._trouble = ""
         errors = self._sync(dirty) if dirty.everything or dirty.ids else []
         if not errors:
             self._ask_again()
@@ -197,13 +216,17 @@ class Broker:
         """Sync every backend; one that fails stops no other. Return what went wrong."""
         errors: list[Exception] = []
         for backend in self._backends:
+            name, begun, failed = backend.describe().name, time.perf_counter(), False
             try:
                 statuses = list(backend.sync(self.want, dirty))
                 if statuses:
                     write_statuses(self._store, statuses)
             except Exception as error:
-                LOG.exception("broker: backend %s", backend.describe().name)
+                LOG.exception("broker: backend %s", name)
                 errors.append(error)
+                failed = True
+            for timer in self._timers:
+                timer(name, time.perf_counter() - begun, failed)
         return errors
 
 

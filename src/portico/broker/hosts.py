@@ -93,6 +93,10 @@ class HostStates:
     def _complete(self, host: str) -> Update:
         return Update(revision=self._revision, objects=tuple(self._whole(host).values()), complete=True)
 
+    def followed(self) -> int:
+        """Return how many hosts somebody follows: those that are connected."""
+        return len(self._followers)
+
     def follow(self, host: str, follower: Follower) -> Callable[[], None]:
         """Call `follower` with the complete state (now, or as soon as it is known), then with every change.
 

@@ -6,10 +6,12 @@ from __future__ import annotations
 import logging
 import sys
 from datetime import UTC, datetime
+from typing import Any
 
 import msgspec
 
-from portico.settings import LogSettings
+from portico.settings_observe import LogSettings
+from portico.telemetry.current import CURRENT
 
 
 class JsonFormatter(logging.Formatter):
@@ -21,13 +23,16 @@ class JsonFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the record as JSON."""
-        line = {
+        line: dict[str, Any] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "process": self._process,
             "logger": record.name,
             "message": record.getMessage(),
         }
+        if (asking := CURRENT.get()) is not None:
+            line["request_id"] = asking.request_id
+        line |= getattr(record, "fields", {})
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
         return msgspec.json.encode(line).decode()

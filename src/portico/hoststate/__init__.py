@@ -213,10 +213,12 @@ class Report(msgspec.Struct, frozen=True):
     """What an agent sends: statuses that changed since the last report, and its facts, which also serve as heartbeat.
 
     `revision` is the newest Update that the statuses take into account. `started` is set until the first Report since
-    the agent's start is delivered. The fact `availability_zone` is the zone of the host.
+    the agent's start is delivered. The fact `availability_zone` is the zone of the host. `measures` are numbers about
+    the agent's own work, for metrics alone, and come with the facts.
     """
 
     revision: int
     statuses: tuple[Status, ...] = ()
     facts: dict[str, str] = {}
     started: bool = False
+    measures: dict[str, float] = {}

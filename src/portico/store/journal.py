@@ -84,3 +84,9 @@ def prune(transaction: Transaction, keep: int = KEEP) -> None:
 def newest(transaction: Transaction) -> int:
     """Return the newest committed revision."""
     return int(transaction.connection.execute(sa.select(transaction.tables.revision.c.number)).scalar_one())
+
+
+def newest_entry(transaction: Transaction) -> int:
+    """Return the newest revision that has an entry: a write that changed nothing takes a number all the same."""
+    newest_kept = sa.select(sa.func.max(transaction.tables.journal.c.revision))
+    return int(transaction.connection.execute(newest_kept).scalar() or 0)

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
@@ -38,14 +40,15 @@ class Answer(NamedTuple):
 class Asker:
     """Asks for what tests need. All but `ask` and `try_...` insist on success.
 
+    A `url` without a port stands for a unix socket.
     The application runs while a request is under way, and only then; the broker's thread runs all the time.
     """
 
-    def __init__(self, app: Starlette) -> None:
+    def __init__(self, app: Starlette, url: str = "http://portico.test") -> None:
         self._runner = asyncio.Runner()
         self._lifespan = app.router.lifespan_context(app)
         transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
-        self._http = httpx.AsyncClient(transport=transport, base_url="http://portico.test")
+        self._http = httpx.AsyncClient(transport=transport, base_url=url)
 
     def __enter__(self) -> Self:
         self._runner.run(self._enter())
@@ -127,6 +130,14 @@ class Asker:
 
     def port(self, network: Row, **values: Any) -> Row:
         return self.create("ports", network_id=network["id"], **values)
+
+
+def wait_until(holds: Callable[[], bool], timeout_s: float = 20) -> None:
+    """Wait until something is so that another thread brings about."""
+    deadline = time.monotonic() + timeout_s
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
 
 
 def singular(collection: str) -> str:

@@ -13,7 +13,7 @@ from portico.model.resource import Registry
 
 from .asker import Asker, Row, singular
 
-REQUEST_ID = re.compile(r"req-[0-9a-f]{32}")
+REQUEST_ID = re.compile(r"req-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 def bodies(api: Asker) -> dict[str, tuple[Row, Row]]:
