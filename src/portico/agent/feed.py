@@ -105,12 +105,20 @@ class Reporter:
 
     Args:
         facts: called for the first Report and every heartbeat; what is worth knowing about this host.
+        measures: called then, too; numbers about the agent's own work.
     """
 
-    def __init__(self, api: Api, host: str, facts: Callable[[], dict[str, str]]) -> None:
+    def __init__(
+        self,
+        api: Api,
+        host: str,
+        facts: Callable[[], dict[str, str]],
+        measures: Callable[[], dict[str, float]] = dict,
+    ) -> None:
         self._api = api
         self._path = f"/portico/v1/hosts/{quote(host, safe='')}/status"
         self._facts = facts
+        self._measures = measures
         self._changed = threading.Condition()
         self._pending: dict[str, Status] = {}
         self._revision = 0
@@ -138,7 +146,8 @@ class Reporter:
                 is_beat = time.monotonic() >= beat_at
                 taken, self._pending = self._pending, {}
                 # Facts change with every port, and the API writes what has changed: not with every status.
-                report = Report(self._revision, tuple(taken.values()), self._facts() if is_beat else {}, started)
+                facts, measures = (self._facts(), self._measures()) if is_beat else ({}, {})
+                report = Report(self._revision, tuple(taken.values()), facts, started, measures)
             try:
                 self._put(msgspec.json.encode(report))
                 wait_s = 0.0

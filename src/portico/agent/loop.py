@@ -49,12 +49,19 @@ class Loop:
         self._retries: dict[str, tuple[float, float]] = {}
         self._full_at: float | None = None
         self._complete = False
+        self._passes = 0
+        self._pass_s = 0.0
         self.revision = 0
 
     @property
     def wanted(self) -> Wanted:
         """The wanted state; not to be changed from outside."""
         return self._wanted
+
+    def measures(self) -> dict[str, float]:
+        """Return numbers about its work so far, by the names that metrics know."""
+        errors = sum(status.state == "error" for status in self._statuses.values())
+        return {"passes": self._passes, "pass_seconds": self._pass_s, "errors": errors}
 
     def learn_zones(self, zones: dict[str, int]) -> None:
         """Take over the zones that a former agent gave; before the first Update."""
@@ -118,6 +125,14 @@ class Loop:
             self._pass(None)
 
     def _pass(self, keys: set[str] | None) -> None:
+        begun = self._clock()
+        try:
+            self._make_equal(keys)
+        finally:
+            self._passes += 1
+            self._pass_s += self._clock() - begun
+
+    def _make_equal(self, keys: set[str] | None) -> None:
         if keys is None:
             self._full_at = self._clock() + self._full_interval_s
         self._dirty = set()

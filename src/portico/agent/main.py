@@ -28,7 +28,7 @@ def run(place: Place, *, host: str, zone: str, api_url: str, access: Access) -> 
     """
     api = Api(api_url, access)
     runtime: Runtime
-    reporter = Reporter(api, host, lambda: facts(place, zone, runtime))
+    reporter = Reporter(api, host, lambda: facts(place, zone, runtime), lambda: runtime.measures())
     runtime = Runtime(place, reporter.report)
     follower = Follower(api, host, offer=runtime.offer, connected=runtime.resend)
 

@@ -83,6 +83,7 @@ class Runtime:
         self._woken, self._wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._thread = threading.Thread(target=self._run, name="loop")
         self._counts: dict[str, int] = {}
+        self._measures: dict[str, float] = {}
 
     def start(self) -> None:
         """Open the namespaces and start. Called in a thread of the host's namespace."""
@@ -110,6 +111,10 @@ class Runtime:
     def counts(self) -> dict[str, int]:
         """Return how many objects of each kind are wanted, as of the last pass."""
         return self._counts
+
+    def measures(self) -> dict[str, float]:
+        """Return what the loop tells of its work, as of the last pass."""
+        return self._measures
 
     def _submit(self, task: Callable[[Loop], None] | None) -> None:
         self._tasks.put(task)
@@ -165,6 +170,7 @@ class Runtime:
             except OSError:
                 log.exception("a pass has failed; everything is looked at again in %.0f s", AGAIN_S)
                 loop.suspect(delay_s=AGAIN_S)
+            self._measures = loop.measures()
             self._counts = dict(Counter(key.partition("/")[0] for key in loop.wanted.objects))
 
     def _take_tasks(self, loop: Loop) -> bool:

@@ -124,6 +124,14 @@ def test_facts_come_with_heartbeats_however_often_statuses_change(
     assert 2 <= beats <= 5 < len(reports)
 
 
+def test_numbers_about_the_agents_work_come_with_heartbeats(server: Server, api: Api) -> None:
+    reporter = Reporter(api, "a", dict, lambda: {"passes": 3})
+    reporter.start()
+    assert server.reports.get(timeout=2) == Report(0, started=True, measures={"passes": 3})
+    reporter.report(7, [Status("vif/1", "active")])
+    assert server.reports.get(timeout=2).measures == {}
+
+
 def test_every_report_says_that_the_agent_has_just_started_until_one_is_delivered(server: Server, api: Api) -> None:
     server.refuse = 2
     reporter = Reporter(api, "a", dict)

@@ -240,3 +240,22 @@ def test_whatever_happens_the_kernel_ends_as_wanted_and_no_port_is_ever_open(
     ports = {key for key in wanted if key.startswith("vif/")}
     assert set(kernel.state["pair"]) == set(kernel.state["carrier"]) == ports, kernel.show()
     assert {key for key, state in agent.states().items() if state == "active"} == set(wanted)
+
+
+def test_the_loop_tells_of_its_passes_their_time_and_what_is_not_as_wanted() -> None:
+    kernel = FakeDrivers()
+    agent = Agent(kernel)
+
+    def fail(layer: str, verb: str, key: str) -> str | None:
+        if (layer, key) != ("pair", "vif/p1"):
+            return None
+        agent.now += 0.25
+        return "no"
+
+    kernel.fail = fail
+    assert agent.loop.measures() == {"passes": 0, "pass_seconds": 0, "errors": 0}
+    agent.give(*ALL, complete=True)
+    assert agent.loop.measures() == {"passes": 1, "pass_seconds": 0.25, "errors": 1}
+    kernel.fail = lambda *_: None
+    agent.later(31)
+    assert agent.loop.measures() == {"passes": 2, "pass_seconds": 0.25, "errors": 0}
