@@ -223,6 +223,44 @@ def test_address_scopes_and_subnet_pools(openstack: Openstack) -> None:
     openstack("address scope delete site")
 
 
+def test_a_pool_takes_in_subnets_of_a_network(openstack: Openstack) -> None:
+    openstack("network create red")
+    openstack("subnet create a --network red --subnet-range 10.0.0.0/24")
+    pool = openstack("subnet pool create p --pool-prefix 10.9.0.0/16")["id"]
+    openstack("subnet pool add network red p")
+    assert openstack("subnet show a")["subnetpool_id"] == pool
+    assert openstack("subnet pool show p")["prefixes"] == ["10.0.0.0/24", "10.9.0.0/16"]
+    openstack("network delete red")
+    openstack("subnet pool delete p")
+
+
+def test_subnets_for_some_kinds_of_ports(openstack: Openstack) -> None:
+    openstack("network create red")
+    openstack("subnet create vms --network red --subnet-range 10.0.0.0/24 --service-type compute:nova")
+    openstack("subnet create rest --network red --subnet-range 10.0.1.0/24")
+    openstack("subnet set vms --service-type compute:x")
+    openstack("subnet unset vms --service-type compute:x")
+    assert openstack("subnet show vms")["service_types"] == ["compute:nova"]
+    vm = openstack("port create vm --network red --device-owner compute:nova")
+    other = openstack("port create other --network red")
+    assert [port["fixed_ips"][0]["ip_address"] for port in (vm, other)] == ["10.0.0.2", "10.0.1.2"]
+    openstack("port delete vm other")
+    openstack("network delete red")
+
+
+def test_rules_that_new_security_groups_begin_with(openstack: Openstack) -> None:
+    words = "--protocol tcp --dst-port 22 --remote-ip 192.0.2.0/24 --for-custom-sg"
+    rule = openstack(f"default security group rule create {words}")
+    assert (rule["port_range_max"], rule["used_in_default_sg"], rule["used_in_non_default_sg"]) == (22, False, True)
+    assert openstack(f"default security group rule show {rule['id']}") == rule
+    assert rule["id"] in {row["ID"] for row in openstack("default security group rule list --ingress --protocol tcp")}
+    made = openstack("security group create web")
+    (begun,) = [item for item in made["rules"] if item["direction"] == "ingress"]
+    assert (begun["protocol"], begun["port_range_min"], begun["remote_ip_prefix"]) == ("tcp", 22, "192.0.2.0/24")
+    openstack("security group delete web")
+    openstack(f"default security group rule delete {rule['id']}")
+
+
 def test_rbac(openstack: Openstack) -> None:
     network = openstack("network create blue")
     made = openstack("network rbac create --type network --action access_as_shared --target-all-projects blue")

@@ -4,11 +4,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import openstack
 import pytest
 from openstack.exceptions import BadRequestException, ConflictException, NotFoundException, PreconditionFailedException
+
+from .conftest import api
 
 # What the SDK says of its own future.
 pytestmark = [
@@ -255,6 +258,18 @@ def test_it_shares_with_one_project_and_limits_another(sdk: Any) -> None:
     sdk.delete_quota("p1")
     assert sdk.get_quota("p1").networks == sdk.get_quota_default("p1").networks
     sdk.delete_network(made)
+
+
+def test_it_follows_the_pages_that_a_server_insists_on(tmp_path: Path) -> None:
+    with api(tmp_path, "--api-page-max", "2") as url, openstack.connect(
+        auth_type="none", endpoint=url, load_yaml_config=False
+    ) as cloud:  # fmt: skip
+        made = {cloud.network.create_network(name=f"n{number}").id for number in range(7)}
+        answer = cloud.network.get("/networks", params={"limit": 50}).json()
+        assert (len(answer["networks"]), answer["networks_links"][0]["rel"]) == (2, "next")
+        listed = [network.id for network in cloud.network.networks()]
+        assert (set(listed), len(listed)) == (made, len(made))
+        assert len(list(cloud.network.networks(sort_key="name", sort_dir="desc", limit=50))) == len(made)
 
 
 def test_it_sorts_and_chooses_fields(sdk: Any) -> None:
