@@ -15,7 +15,7 @@ from conformance.outcome import Outcome
 from conformance.selection import Expected, Selection
 
 # The suites expect quotas, as Neutron has them: some set one that is a little higher than what there is.
-QUOTAS = {"quota.network": "100", "quota.security_group": "150", "quota.security_group_rule": "1000"}
+QUOTAS = {"quota.network": "100", "quota.security_group": "50", "quota.security_group_rule": "1000"}
 
 
 @dataclass(frozen=True, slots=True)

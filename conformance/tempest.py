@@ -75,11 +75,15 @@ def _results(folder: Path, tests: Sequence[str], at_once: int, limit_s: float, t
     ):
         assert running.stdout and reading.stdout
         running.stdout.close()
-        for raw in reading.stdout:
-            line = json.loads(raw)
-            told(line)
-            yield line
-        running.wait()
+        try:
+            for raw in reading.stdout:
+                line = json.loads(raw)
+                told(line)
+                yield line
+            running.wait()
+        finally:
+            # Whoever interrupts does not want to wait for the tests; after their end there is nothing to terminate.
+            running.terminate()
         errors.seek(0)
         sys.stderr.write(errors.read().decode(errors="replace")[-2000:])
 
