@@ -13,6 +13,7 @@ from portico.errors import BadRequest, Conflict
 from portico.model.snapshot import IpNetwork
 from portico.rules import lookup, sharing
 from portico.rules.context import Context, Row
+from portico.store import select
 from portico.store.transaction import Transaction
 
 _NETWORKS = {4: "ipv4_address_scope", 6: "ipv6_address_scope"}
@@ -74,10 +75,12 @@ def present_networks(tx: Transaction, rows: list[Row]) -> None:
     statement = (
         sa.select(subnet.c.network_id, pool.c.ip_version, pool.c.address_scope_id)
         .join_from(subnet, pool, subnet.c.subnetpool_id == pool.c.id)
-        .where(pool.c.address_scope_id.is_not(None), subnet.c.network_id.in_(list(networks)))
+        .where(pool.c.address_scope_id.is_not(None))
     )
-    for network_id, version, scope_id in tx.connection.execute(statement):
-        networks[network_id][_NETWORKS[version]] = scope_id
+    for part in select.parts(list(networks)):
+        found = tx.connection.execute(statement.where(subnet.c.network_id.in_(part)))
+        for network_id, version, scope_id in found:
+            networks[network_id][_NETWORKS[version]] = scope_id
 
 
 def check_change(tx: Transaction, context: Context, pool: Row) -> None:

@@ -14,8 +14,8 @@ from portico.errors import BadRequest, Conflict
 from portico.model.converters import PROTOCOLS
 from portico.rules import lookup, quota
 from portico.rules.context import Context, Row
+from portico.store import select
 from portico.store.initial import PARENT
-from portico.store.select import MAX_IN
 from portico.store.transaction import Transaction
 
 ICMP, ICMPV6 = 1, 58
@@ -115,8 +115,7 @@ def of_groups(tx: Transaction, group_ids: Sequence[str]) -> list[Row]:
     """Return the rules of all these groups, in the order of their ids."""
     table = tx.tables.of["security_group_rule"]
     rows: list[Row] = []
-    for start in range(0, len(group_ids), MAX_IN):
-        part = group_ids[start : start + MAX_IN]
+    for part in select.parts(group_ids):
         statement = sa.select(table).where(table.c.security_group_id.in_(part)).order_by(table.c.id)
         rows.extend(dict(row) for row in tx.connection.execute(statement).mappings())
     return rows

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from portico.errors import Conflict
 from portico.model.snapshot import DHCP_OWNER
 from portico.rules.context import Context, Row
+from portico.store import select
 from portico.store.sharing import EVERYBODY, EXTERNAL, SHARED, shared_with
 from portico.store.transaction import Transaction
 
@@ -27,9 +28,11 @@ _USES = {
 def present(tx: Transaction, context: Context, resource: str, rows: list[Row]) -> None:
     """Add `shared`: whether the project that asks may use each of the objects by a policy."""
     table = tx.tables.of[resource]
-    ids = [row["id"] for row in rows]
-    statement = sa.select(table.c.id).where(shared_with(tx.tables, resource, context.project_id), table.c.id.in_(ids))
-    found = set(tx.connection.execute(statement).scalars())
+    shared = shared_with(tx.tables, resource, context.project_id)
+    found: set[str] = set()
+    for part in select.parts([row["id"] for row in rows]):
+        statement = sa.select(table.c.id).where(shared, table.c.id.in_(part))
+        found.update(tx.connection.execute(statement).scalars())
     for row in rows:
         row["shared"] = row["id"] in found
 

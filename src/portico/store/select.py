@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from functools import cache, lru_cache
 from typing import Any
 
@@ -14,6 +15,12 @@ from portico.store.tables import Tables
 
 # Databases bound the number of parameters in one statement (SQLite: 32,766; PostgreSQL: 65,535).
 MAX_IN = 5000
+
+
+def parts(ids: Sequence[str]) -> Iterator[list[str]]:
+    """Yield the ids in lots that one statement takes."""
+    for start in range(0, len(ids), MAX_IN):
+        yield list(ids[start : start + MAX_IN])
 
 
 @cache

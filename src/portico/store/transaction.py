@@ -77,8 +77,7 @@ class Transaction:
         """Return those of the objects that exist, in any order."""
         table = self.tables.of[resource]
         rows: list[Row] = []
-        for start in range(0, len(ids), select.MAX_IN):
-            part = list(ids[start : start + select.MAX_IN])
+        for part in select.parts(ids):
             found = self.connection.execute(select.by_ids(table), {"keys": part})
             rows.extend(dict(row) for row in found.mappings())
         return rows
