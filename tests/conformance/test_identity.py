@@ -146,6 +146,9 @@ def test_an_administrator_of_the_system_sees_all_projects(http: httpx.Client, id
     made = create(http, identity.token(RED_MEMBER))
     system = token_of(identity, password_of(ADMIN), {"system": {"all": True}})
     assert made["id"] in ids(get(http, system))
+    nobodys = http.post(NETWORKS, json={"network": {}}, headers={"X-Auth-Token": system})
+    assert nobodys.status_code == 400 and "project_id: must be given" in nobodys.text
+    assert create(http, system, project_id=made["project_id"])["project_id"] == made["project_id"]
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import re
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from portico.identity.access_rule import MAX_PATH, AccessRule, admits
@@ -40,6 +40,7 @@ def test_what_a_path_of_a_rule_is_for(pattern: str, path: str, admitted: bool) -
     assert is_admitted(pattern, path) is admitted
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from(sorted(PIECES)), max_size=6), st.text("/ab.", max_size=8))
 def test_a_rule_admits_what_a_regular_expression_would(pieces: list[str], path: str) -> None:
     # "*" and "**" side by side are read from the left, so here they are kept apart.

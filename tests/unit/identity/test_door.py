@@ -11,7 +11,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from portico.api.identity import is_local
@@ -67,6 +67,7 @@ def test_over_tcp_no_header_opens_it(site: Site, number: int, headers: dict[str,
     assert answer.status_code == 401
 
 
+@settings(deadline=None)
 @given(st.none() | st.tuples(st.text(), st.integers(0, 65535)))
 def test_what_is_not_known_to_be_a_unix_socket_is_none(server: tuple[str, int] | None) -> None:
     assert not is_local({"type": "http", "server": server})

@@ -161,11 +161,14 @@ def test_plain_text_that_leaves_the_host_is_warned_of(
 def test_files_that_cannot_be_used_stop_the_start_and_are_named(tmp_path: Path, authority: Authority) -> None:
     certificate, key = map(str, authority.issue("api.example"))
     _, another = map(str, authority.issue("other.example"))
-    empty = tmp_path / "empty"
+    empty, locked = tmp_path / "empty", tmp_path / "locked"
     empty.touch()
+    lock = ["openssl", "ec", "-in", key, "-aes128", "-passout", "pass:x", "-out", str(locked)]
+    subprocess.run(lock, check=True, capture_output=True)
     for settings, words in (
         (TlsSettings(certificate="/absent", key=key), "tls.certificate = '/absent', .*: No such file"),
         (TlsSettings(certificate=certificate, key=another), "key values mismatch"),
+        (TlsSettings(certificate=certificate, key=str(locked)), "passphrase"),
         (TlsSettings(certificate=str(empty), key=key), "empty.*not PEM"),
         (TlsSettings(certificate=certificate, key=key, client_ca=str(empty)), "tls.client_ca = '.*empty'"),
     ):

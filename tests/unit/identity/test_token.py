@@ -7,7 +7,7 @@ import json
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from portico.errors import Forbidden
@@ -58,6 +58,7 @@ def test_access_rules_come_with_application_credentials_only() -> None:
     assert (found.service, found.method, found.path) == ("network", "GET", "/v2.0/*")
 
 
+@settings(deadline=None)
 @given(
     st.recursive(
         st.none() | st.booleans() | st.text(max_size=3), lambda inner: st.dictionaries(st.text(max_size=3), inner)
@@ -77,6 +78,7 @@ class Clock:
         return self.now_s
 
 
+@settings(deadline=None)
 @given(cache_s=st.floats(0, 60), outage_s=st.floats(0, 600), passed_s=st.floats(0, 700))
 def test_an_answer_is_believed_as_long_as_the_settings_say(cache_s: float, outage_s: float, passed_s: float) -> None:
     clock = Clock()
