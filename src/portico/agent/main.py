@@ -28,7 +28,8 @@ def run(place: Place, *, host: str, zone: str, api_url: str, access: Access) -> 
     """
     api = Api(api_url, access)
     runtime: Runtime
-    reporter = Reporter(api, host, lambda: facts(place, zone, runtime), lambda: runtime.measures())
+    # A lambda, for there is no runtime yet.
+    reporter = Reporter(api, host, lambda: facts(place, zone, runtime), lambda: runtime.measures())  # noqa: PLW0108
     runtime = Runtime(place, reporter.report)
     follower = Follower(api, host, offer=runtime.offer, connected=runtime.resend)
 
