@@ -16,12 +16,12 @@ class Authority:
         self._key = folder / "ca.key"
         _openssl("req", "-x509", *NEW_KEY, "-keyout", self._key, "-out", self.certificate, "-subj", "/CN=ca", *VALID)
 
-    def issue(self, name: str, into: str = "") -> tuple[Path, Path]:
-        """Return files with a certificate for this name and 127.0.0.1, and its key."""
+    def issue(self, name: str, into: str = "", address: str = "127.0.0.1") -> tuple[Path, Path]:
+        """Return files with a certificate for this name, localhost and an address, and its key."""
         request, certificate, key = (self.folder / f"{into or name}.{kind}" for kind in ("csr", "pem", "key"))
         _openssl("req", *NEW_KEY, "-keyout", key, "-out", request, "-subj", f"/CN={name}")
         names = self.folder / "names"
-        names.write_text(f"subjectAltName=DNS:{name},DNS:localhost,IP:127.0.0.1,IP:::1\n")
+        names.write_text(f"subjectAltName=DNS:{name},DNS:localhost,IP:{address}\n")
         ca = ("-CA", self.certificate, "-CAkey", self._key, "-CAcreateserial")
         _openssl("x509", "-req", "-in", request, *ca, "-extfile", names, "-out", certificate, *VALID)
         return certificate, key
