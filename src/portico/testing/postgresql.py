@@ -69,6 +69,17 @@ class PostgresqlServer:
         Raises:
             NotReady: it does not answer; the message holds its log.
         """
+        self._launch()
+        for _ in range(1000):
+            if self._run("pg_isready", "--quiet", "--host", str(self.folder), check=False) == 0:
+                return
+            time.sleep(0.02)
+            if self._process is not None and self._process.poll() is not None:
+                # It ends at once while processes of one that was killed still have the data directory.
+                self._launch()
+        raise NotReady(f"postgres: does not answer\n{(self.folder / 'log').read_text()[-2000:]}")
+
+    def _launch(self) -> None:
         settings = {"listen_addresses": "", "unix_socket_directories": str(self.folder), **self._settings}
         words = [f"{self.programs}/postgres", "-D", f"{self.folder}/data"]
         words += [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
@@ -76,11 +87,6 @@ class PostgresqlServer:
             # SIGQUIT ends the server with all its processes at once.
             argv = [*_as_user(), "--pdeathsig", "QUIT", *words]
             self._process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-        for _ in range(1000):
-            if self._run("pg_isready", "--quiet", "--host", str(self.folder), check=False) == 0:
-                return
-            time.sleep(0.02)
-        raise NotReady(f"postgres: does not answer\n{(self.folder / 'log').read_text()[-2000:]}")
 
     def stop(self, how: signal.Signals = signal.SIGINT) -> None:
         """End the server: SIGINT closes connections first, SIGKILL is a crash."""

@@ -1,19 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`portico db` on a file that does not exist, is newer, or is in use."""
+"""`portico db` on a file that does not exist, or is newer, or a copy that cannot be made."""
 
 from __future__ import annotations
 
 import sqlite3
 import stat
-import threading
 from pathlib import Path
 
 import pytest
 
 from portico.cli.main import main
-from portico.model.load import load
 from portico.store import schema
-from portico.store.store import Store
 
 
 def db(verb: str, path: Path, *words: object) -> int:
@@ -50,30 +47,3 @@ def test_a_backup_is_whole_or_not_there(tmp_path: Path, capsys: pytest.CaptureFi
     assert db("check", tmp_path / "copy.db") == 0
     assert stat.S_IMODE((tmp_path / "copy.db").stat().st_mode) == 0o600
     assert sorted(path.name for path in tmp_path.glob("copy*")) == ["copy.db"]
-
-
-def test_a_backup_while_others_write_is_one_committed_state(tmp_path: Path) -> None:
-    store, stop = Store(f"sqlite:///{tmp_path}/portico.db", load()), threading.Event()
-    schema.ensure(store)
-
-    def write() -> None:
-        number = 0
-        while not stop.is_set():
-            with store.write() as tx:
-                for _ in range(3):
-                    number += 1
-                    tx.insert("network", {"id": f"{number}", "project_id": "red"})
-
-    writer = threading.Thread(target=write)
-    writer.start()
-    for number in range(3):
-        assert db("backup", tmp_path / "portico.db", tmp_path / f"{number}.db") == 0
-    stop.set()
-    writer.join()
-    store.close()
-    for number in range(3):
-        copy = Store(f"sqlite:///{tmp_path}/{number}.db", load())
-        with copy.read() as tx:
-            assert len(tx.find("network")) == tx.used("network", "red")
-            assert len(tx.find("network")) % 3 == 0
-        copy.close()
