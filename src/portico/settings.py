@@ -32,6 +32,9 @@ class ApiSettings(msgspec.Struct, frozen=True, kw_only=True):
     """The API server's own."""
 
     page_max: Annotated[int, Meta(ge=1, description="objects in one answer at most; longer lists come in pages")] = 1000
+    connections_max: Annotated[
+        int, Meta(ge=8, description="connections over TCP at most; further ones get 503 and are closed")
+    ] = 1000
     drain_s: Annotated[
         float,
         Meta(ge=0, le=300, description="seconds between SIGTERM, from when /readyz says 503, and the end of listening"),

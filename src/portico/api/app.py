@@ -13,7 +13,7 @@ import msgspec
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
@@ -341,6 +341,7 @@ def make_app(
         exception_handlers={
             PorticoError: fault.portico_error,
             HTTPException: fault.http_error,
+            ClientDisconnect: fault.gone,
             Exception: fault.unexpected,
         },
         lifespan=lifespan,

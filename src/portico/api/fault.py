@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Errors as HTTP answers: the one place where they are converted."""
+"""Errors as HTTP answers: the one place where they are converted.
+
+What converts them is asynchronous although it waits for nothing: anything else gets a thread from Starlette.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ from portico.errors import PorticoError
 REQUEST_ID = "portico.request_id"
 LOG = logging.getLogger(__name__)
 
-_TYPES = {404: "HTTPNotFound", 405: "HTTPMethodNotAllowed", 413: "HTTPRequestEntityTooLarge"}
+_TYPES = {404: "HTTPNotFound", 405: "HTTPMethodNotAllowed", 408: "HTTPRequestTimeout", 413: "HTTPRequestEntityTooLarge"}
 _TEXTS = {404: "The resource could not be found.", 405: "The method is not allowed for this resource."}
 
 
@@ -27,13 +30,13 @@ def answer(status: int, type_name: str, message: str, detail: str = "") -> Respo
     return Response(msgspec.json.encode(body), status_code=status, media_type="application/json")
 
 
-def portico_error(_request: Request, error: Exception) -> Response:
+async def portico_error(_request: Request, error: Exception) -> Response:
     """Answer an error that was raised on purpose."""
     error = cast(PorticoError, error)
     return answer(error.status, error.type, error.message, error.detail)
 
 
-def http_error(_request: Request, error: Exception) -> Response:
+async def http_error(_request: Request, error: Exception) -> Response:
     """Answer an error of the routing layer."""
     error = cast(HTTPException, error)
     status = error.status_code
@@ -43,7 +46,12 @@ def http_error(_request: Request, error: Exception) -> Response:
     return response
 
 
-def unexpected(request: Request, error: Exception) -> Response:
+async def gone(_request: Request, _error: Exception) -> Response:
+    """Answer who hung up in the middle of a request, which nobody reads."""
+    return answer(400, "HTTPBadRequest", "The client has gone.")
+
+
+async def unexpected(request: Request, error: Exception) -> Response:
     """Answer what nobody foresaw, with the request's id by which the log tells more."""
     request_id = request.scope[REQUEST_ID]
     LOG.error("%s: %s %s", request_id, request.method, request.url.path, exc_info=error)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import msgspec
@@ -14,6 +15,8 @@ from portico.errors import BadRequest
 
 # Neutron's own bound is 114,688 bytes; bulk requests of a thousand ports need more.
 MAX_BODY = 4 * 1024 * 1024
+# In which all of it must come.
+BODY_S = 60.0
 
 
 def as_json(body: object, status: int = 200) -> Response:
@@ -35,16 +38,27 @@ async def body_of(request: Request) -> bytes:
     """Return the body.
 
     Raises:
-        HTTPException: it is larger than MAX_BODY (413).
+        HTTPException: it is larger than MAX_BODY (413), or takes longer than BODY_S (408).
     """
+    told = request.headers.get("content-length", "")
+    if told.isdecimal() and int(told[:18]) > MAX_BODY:
+        raise _too_large()
     parts: list[bytes] = []
     size = 0
-    async for part in request.stream():
-        size += len(part)
-        if size > MAX_BODY:
-            raise HTTPException(413, f"The request's body is larger than {MAX_BODY} bytes.")
-        parts.append(part)
+    try:
+        async with asyncio.timeout(BODY_S):
+            async for part in request.stream():
+                size += len(part)
+                if size > MAX_BODY:
+                    raise _too_large()
+                parts.append(part)
+    except TimeoutError as error:
+        raise HTTPException(408, f"The request's body did not come within {BODY_S:g} s.") from error
     return b"".join(parts)
+
+
+def _too_large() -> HTTPException:
+    return HTTPException(413, f"The request's body is larger than {MAX_BODY} bytes.")
 
 
 def integer_of(request: Request, name: str, default: int) -> int:

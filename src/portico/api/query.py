@@ -32,6 +32,8 @@ _SORTED_BY = {("agent", "alive"): "heartbeat_timestamp"}
 # SQLite and PostgreSQL take 8-byte integers.
 MAX_INTEGER = 2**63 - 1
 MAX_FILTER_VALUES = 5000
+# Values that are a condition each, for which databases have less room; no object has more tags.
+MAX_CONDITIONS = 50
 
 
 class ListRequest(msgspec.Struct, frozen=True):
@@ -181,9 +183,11 @@ def _special_filter(resource: Resource, name: str, given: Sequence[str]) -> list
     """Return the filters on what is no column of its own, or None for a column."""
     if resource.tags and name in _TAGS:
         tags = tuple(tag for value in given for tag in value.split(","))
+        if not name.endswith("-any"):
+            tags = _few(name, tags)
         return [Filter("tags", tags, _TAGS[name])]  # type: ignore[arg-type]
     if resource.standard and name == "changed_since":
-        return [Filter("updated_at", tuple(_moment(value) for value in given), "after")]
+        return [Filter("updated_at", _few(name, [_moment(value) for value in given]), "after")]
     match resource.name, name:
         case "port", "fixed_ips":
             return _fixed_ips(given)
@@ -193,10 +197,18 @@ def _special_filter(resource: Resource, name: str, given: Sequence[str]) -> list
             wanted = {convert_to_boolean(value) for value in given}
             return [agent.alive_filter(value) for value in wanted] if len(wanted) == 1 else []
         case _, "shared" if resource.name != "subnet" and "shared" in resource.attributes:
-            return [Filter("id", tuple(convert_to_boolean(value) for value in given), "shared")]
+            return [Filter("id", tuple({convert_to_boolean(value) for value in given}), "shared")]
         case "subnet", "shared":
-            return [Filter("network_id", tuple(convert_to_boolean(value) for value in given), "network_shared")]
+            return [Filter("network_id", tuple({convert_to_boolean(value) for value in given}), "network_shared")]
     return None
+
+
+def _few(name: str, values: Sequence[str]) -> tuple[str, ...]:
+    """Return the different ones of values that are a condition each."""
+    different = tuple(dict.fromkeys(values))
+    if len(different) > MAX_CONDITIONS:
+        raise _bad(f"Invalid input for {name}. Reason: more than {MAX_CONDITIONS} values that must each be looked for.")
+    return different
 
 
 def _moment(value: str) -> str:
@@ -218,6 +230,8 @@ def _fixed_ips(given: Sequence[str]) -> list[Filter]:
         if key not in _FIXED_IPS:
             raise _bad(f"Invalid input for fixed_ips. Reason: '{key[:40]}' is none of {', '.join(_FIXED_IPS)}.")
         values.setdefault(key, []).append(_address(text))
+    if "ip_address_substr" in values:
+        values["ip_address_substr"] = list(_few("fixed_ips", values["ip_address_substr"]))
     return [Filter("fixed_ips", tuple(texts), _FIXED_IPS[key]) for key, texts in values.items()]
 
 

@@ -22,6 +22,7 @@ import uvicorn
 
 from portico.api.app import Api, make_app
 from portico.api.collection import Service
+from portico.api.connection import bounded
 from portico.api.stream import Ending
 from portico.api.tls import Tls
 from portico.broker import installed
@@ -267,6 +268,19 @@ def warn_without_tls(settings: Settings) -> None:
         )
 
 
+def make_config(settings: Settings, api: Api, authenticator: Authenticator | None) -> uvicorn.Config:
+    """Return how the API is served."""
+    return uvicorn.Config(
+        make_app(api, authenticator, settings.rate_limit, log_requests=settings.log.requests),
+        http=bounded(settings.api.connections_max),
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=1,
+        timeout_keep_alive=KEEP_ALIVE_S,
+    )
+
+
 def serve(settings: Settings, ending: Callable[[], None] = lambda: None) -> None:
     """Serve until SIGTERM or SIGINT; `ending` is called, in the signal's handler, when one comes.
 
@@ -277,15 +291,7 @@ def serve(settings: Settings, ending: Callable[[], None] = lambda: None) -> None
     tls = Tls(settings.tls) if settings.tls.certificate else None
     sockets = listen(settings.listen)
     api = make_api(settings)
-    config = uvicorn.Config(
-        make_app(api, authenticator, settings.rate_limit, log_requests=settings.log.requests),
-        http="httptools",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=1,
-        timeout_keep_alive=KEEP_ALIVE_S,
-    )
+    config = make_config(settings, api, authenticator)
     LOG.info("listening on %s", ", ".join(settings.listen))
     warn_without_tls(settings)
     end_metrics = _serve_metrics(settings.metrics.listen, api.metrics)

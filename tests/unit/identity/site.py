@@ -11,10 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import bcrypt
-import uvicorn
 
-from portico.api.app import make_app
-from portico.api.server import Server, listen, make_api, make_authenticator
+from portico.api.server import Server, listen, make_api, make_authenticator, make_config
 from portico.api.tls import Tls
 from portico.settings import load
 
@@ -54,9 +52,7 @@ def serving(folder: Path, addresses: tuple[str, ...] = ("127.0.0.1:0",), **setti
     api = make_api(made)
     sockets = listen(made.listen)
     ports = tuple(sock.getsockname()[1] for sock in sockets[:-1])
-    config = uvicorn.Config(
-        make_app(api, authenticator), http="httptools", log_config=None, timeout_graceful_shutdown=1
-    )
+    config = make_config(made, api, authenticator)
     server = InThread(config, api.ending, tls=tls)
     thread = threading.Thread(target=server.run, kwargs={"sockets": sockets})
     thread.start()

@@ -1,0 +1,366 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Input that is meant to hurt: refused in bounded time and memory, and never answered with 500."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tests.unit.identity.site import Site, serving
+
+from portico.api import connection, message
+from portico.api.connection import MAX_HEAD
+from portico.api.message import MAX_BODY
+from portico.api.query import MAX_FILTER_VALUES
+
+from .asker import Asker
+
+POST = b"POST /v2.0/networks HTTP/1.1\r\nHost: localhost\r\n"
+GET = b"GET /v2.0/networks HTTP/1.1\r\nHost: localhost\r\n"
+# What may be on its way in buffers of both kernels, although nobody reads it.
+BUFFERED = 12_000_000
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    with serving(tmp_path_factory.mktemp("site"), api__connections_max="48", log__requests="false") as found:
+        yield found
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the server give up sooner than in earnest."""
+    monkeypatch.setattr(connection, "HEAD_S", 0.4)
+    monkeypatch.setattr(message, "BODY_S", 0.4)
+
+
+def connect(site: Site) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", site.ports[0]), timeout=10)
+
+
+def read(client: socket.socket) -> tuple[int, bytes]:
+    """Return status and body of an answer, or (0, b"") if the server has closed."""
+    data = b""
+    while b"\r\n\r\n" not in data:
+        more = client.recv(65536)
+        if not more:
+            return 0, data
+        data += more
+    head, _, body = data.partition(b"\r\n\r\n")
+    [length] = [int(line.split(b":")[1]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:")]
+    while len(body) < length:
+        body += client.recv(65536)
+    return int(head.split()[1]), body
+
+
+def ended(client: socket.socket) -> bool:
+    """Return whether the server closes within a while, whatever it says before."""
+    try:
+        while client.recv(65536):
+            pass
+    except TimeoutError:
+        return False
+    except ConnectionError:
+        pass
+    return True
+
+
+def is_well(site: Site) -> bool:
+    """Return whether the server answers others at once."""
+    begun = time.monotonic()
+    with connect(site) as client:
+        client.sendall(GET + b"\r\n")
+        return read(client)[0] == 200 and time.monotonic() - begun < 2
+
+
+def pour(client: socket.socket, first: bytes, again: bytes, most: int = 64_000_000) -> int:
+    """Send `again` after `first` until the server has had enough; return how many bytes it took."""
+    sent = 0
+    try:
+        client.sendall(first)
+        while sent < most:
+            client.sendall(again)
+            sent += len(again)
+    except (ConnectionError, TimeoutError):
+        pass
+    return sent
+
+
+def test_a_body_that_is_announced_as_huge_is_refused_unread(site: Site) -> None:
+    with connect(site) as client:
+        client.sendall(POST + b"Content-Length: 10000000000\r\n\r\n")
+        status, body = read(client)
+        assert status == 413 and json.loads(body)["NeutronError"]["type"] == "HTTPRequestEntityTooLarge"
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_body_without_end_is_refused_and_then_thrown_away_only_for_a_while(site: Site) -> None:
+    with connect(site) as client:
+        chunk = b"10000\r\n" + b"x" * 65536 + b"\r\n"
+        client.sendall(POST + b"Transfer-Encoding: chunked\r\n\r\n")
+        for _ in range(MAX_BODY // 65536 + 1):
+            client.sendall(chunk)
+        assert read(client)[0] == 413
+        begun = time.monotonic()
+        pour(client, b"", chunk, most=10**12)
+        assert time.monotonic() - begun < 5
+    assert is_well(site)
+
+
+@pytest.mark.parametrize(
+    ("first", "again"),
+    [
+        (b"GET /", b"x" * 65536),
+        (GET + b"X: ", b"x" * 65536),
+        (GET, b"X-Y: z\r\n" * 8192),
+        (GET, b"x" * 65536),
+        (POST + b"Transfer-Encoding: chunked\r\n\r\n0\r\nX: ", b"x" * 65536),
+        (POST + b"Transfer-Encoding: chunked\r\n\r\n0\r\n", b"X-Y: z\r\n" * 8192),
+        (POST + b"Transfer-Encoding: chunked\r\n\r\n1;x=", b"x" * 65536),
+        (b"", b"\r\n" * 32768),
+        (b"", b"\x16\x03\x01" * 20000),
+    ],
+    ids=["url", "header", "headers", "name", "trailer", "trailers", "extension", "empty-lines", "no-http"],
+)
+def test_a_head_without_end_is_not_kept(site: Site, first: bytes, again: bytes) -> None:
+    with connect(site) as client:
+        assert pour(client, first, again) < BUFFERED
+        assert ended(client)
+    assert is_well(site)
+
+
+def test_a_head_that_is_too_large_is_431(site: Site) -> None:
+    with connect(site) as client:
+        client.sendall(GET + b"X: " + b"x" * MAX_HEAD + b"\r\n\r\n")
+        status, body = read(client)
+    assert status == 431 and json.loads(body)["NeutronError"]["type"] == "HTTPRequestHeaderFieldsTooLarge"
+    with connect(site) as client:
+        client.sendall(GET + b"X: " + b"x" * (MAX_HEAD - 200) + b"\r\n\r\n")
+        assert read(client)[0] == 200
+
+
+def test_what_is_no_request_is_400_in_the_apis_own_words(site: Site) -> None:
+    with connect(site) as client:
+        client.sendall(b"nonsense\r\n\r\n")
+        status, body = read(client)
+        assert (status, json.loads(body)["NeutronError"]["type"]) == (400, "HTTPBadRequest")
+        assert ended(client)
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("drip", [b"G", b"\r\n"], ids=["head", "empty-lines"])
+def test_who_sends_a_head_byte_by_byte_is_dropped(site: Site, drip: bytes) -> None:
+    for before in (b"", GET + b"\r\n"):
+        with connect(site) as client:
+            client.sendall(before)
+            if before:
+                assert read(client)[0] == 200
+            begun = time.monotonic()
+            try:
+                for part in (drip, *[b"E"] * 100) if drip == b"G" else [drip] * 100:
+                    client.sendall(part)
+                    time.sleep(0.05)
+            except ConnectionError:
+                pass
+            assert time.monotonic() - begun < 3
+
+
+@pytest.mark.usefixtures("quick")
+def test_who_connects_and_says_nothing_is_dropped(site: Site) -> None:
+    with connect(site) as client:
+        begun = time.monotonic()
+        assert ended(client) and time.monotonic() - begun < 3
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_body_that_comes_too_slowly_is_408(site: Site) -> None:
+    with connect(site) as client:
+        client.sendall(POST + b'Content-Length: 100\r\n\r\n{"')
+        status, body = read(client)
+        assert (status, json.loads(body)["NeutronError"]["type"]) == (408, "HTTPRequestTimeout")
+        assert ended(client)
+
+
+def test_slow_clients_hold_no_worker(site: Site) -> None:
+    clients = [connect(site) for _ in range(30)]
+    for client in clients:
+        client.sendall(POST + b"Content-Length: 33\r\n\r\n")
+    for byte in b'{"network':
+        for client in clients:
+            client.sendall(bytes([byte]))
+        assert is_well(site)
+    for client in clients:
+        client.sendall(b'":{"name":"slow"}}      ')
+    assert {read(client)[0] for client in clients} == {201}
+    for client in clients:
+        client.close()
+
+
+@pytest.mark.usefixtures("quick")
+def test_who_hangs_up_in_the_middle_is_no_error(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    with connect(site) as client:
+        client.sendall(POST + b'Content-Length: 100\r\n\r\n{"')
+        time.sleep(0.1)
+    time.sleep(0.2)
+    assert is_well(site)
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []
+
+
+def test_connections_are_bounded_and_the_hosts_own_are_not(site: Site) -> None:
+    clients = [connect(site) for _ in range(48)]
+    time.sleep(0.2)
+    with connect(site) as one_more:
+        status, body = read(one_more)
+        assert status == 503 and "48 connections" in json.loads(body)["NeutronError"]["message"]
+        assert ended(one_more)
+    with socket.socket(socket.AF_UNIX) as own:
+        own.connect(site.unix.removeprefix("unix:"))
+        own.sendall(GET + b"\r\n")
+        assert read(own)[0] == 200
+    for client in clients:
+        client.close()
+    time.sleep(0.2)
+    assert is_well(site)
+
+
+def test_requests_sent_ahead_are_bounded(site: Site) -> None:
+    with connect(site) as client:
+        client.sendall((GET + b"\r\n") * 1000)
+        assert ended(client)
+    with connect(site) as client:
+        client.sendall((GET + b"\r\n") * 20)
+        answers = 0
+        while answers < 20:
+            answers += client.recv(65536).count(b"HTTP/1.1 200")
+    assert is_well(site)
+
+
+def test_who_does_not_read_is_dropped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "UNREAD_S", 0.5)
+    with serving(tmp_path, log__requests="false") as site:
+        with connect(site) as client:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            stop = time.monotonic() + 15
+            request = b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n"
+            dropped = False
+            while not dropped and time.monotonic() < stop:
+                try:
+                    client.sendall(request)
+                except ConnectionError:
+                    dropped = True
+                time.sleep(0.05)
+            assert dropped
+        assert is_well(site)
+
+
+def malformed(answer: tuple[int, str]) -> bool:
+    return answer == (400, "HTTPBadRequest")
+
+
+@pytest.mark.parametrize("opening", ["[", '{"a":', '{"network":[', '{"network":{"name":'])
+@pytest.mark.parametrize("depth", [900, 100_000])
+def test_deep_json_is_refused(lasting_api: Asker, opening: str, depth: int) -> None:
+    for path in ("networks", "/portico/v1/hosts/a/status"):
+        method = "POST" if path == "networks" else "PUT"
+        begun = time.monotonic()
+        raw = (opening * depth).encode()
+        assert malformed(lasting_api.ask(method, path, raw).error)
+        assert time.monotonic() - begun < 2
+
+
+def test_deep_json_that_is_complete_is_refused_too(lasting_api: Asker) -> None:
+    deep = b"[" * 100_000 + b"]" * 100_000
+    assert malformed(lasting_api.ask("POST", "networks", b'{"network":{"name":' + deep + b"}}").error)
+    report = b'{"revision":1,"colour":' + deep + b"}"
+    assert malformed(lasting_api.ask("PUT", "/portico/v1/hosts/a/status", report).error)
+
+
+@pytest.mark.parametrize(
+    "text", [b"\xff", b"\xc3", b"\xed\xa0\x80", b"\xf4\x90\x80\x80", b"\\ud800", b"\\udc00\\ud800"]
+)
+def test_bad_utf_8_and_lone_surrogates_are_refused(lasting_api: Asker, text: bytes) -> None:
+    answer = lasting_api.ask("POST", "networks", b'{"network":{"name":"' + text + b'"}}')
+    assert answer.error[0] == 400, answer
+
+
+def test_of_two_equal_keys_the_last_one_counts_as_with_neutron(lasting_api: Asker) -> None:
+    answer = lasting_api.ask("POST", "networks", b'{"network":{"name":"a","name":"b"}}')
+    assert (answer.status, answer.body["network"]["name"]) == (201, "b")
+
+
+@pytest.mark.parametrize("number", ["9" * 100_000, "1e999", "-1e999999999", "NaN", "Infinity"])
+def test_numbers_that_nothing_can_hold_are_refused(lasting_api: Asker, number: str) -> None:
+    begun = time.monotonic()
+    assert lasting_api.ask("POST", "networks", f'{{"network":{{"mtu":{number}}}}}'.encode()).error[0] == 400
+    assert time.monotonic() - begun < 2
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=2000)
+@given(st.binary(max_size=300) | st.binary(max_size=60).map(lambda raw: b'{"network":{"name":"' + raw + b'"}}'))
+def test_any_bytes_are_a_network_or_refused(lasting_api: Asker, raw: bytes) -> None:
+    answer = lasting_api.ask("POST", "networks", raw)
+    assert answer.status in (201, 400), answer
+    report = lasting_api.ask("PUT", "/portico/v1/hosts/a/status", raw)
+    assert report.status in (204, 400), report
+
+
+def test_thousands_of_filter_values_are_refused_at_once(lasting_api: Asker) -> None:
+    values = "&".join(f"name=n{number}" for number in range(MAX_FILTER_VALUES + 1))
+    begun = time.monotonic()
+    answer = lasting_api.ask("GET", f"networks?{values}")
+    assert answer.error == (400, "HTTPBadRequest") and str(MAX_FILTER_VALUES) in answer.message
+    assert time.monotonic() - begun < 2
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["id", "name", "tags", "not-tags", "tags-any", "not-tags-any", "shared", "fields", "sort_key", "limit", "marker"],
+)
+def test_as_many_values_as_fit_into_a_request_take_bounded_time(lasting_api: Asker, name: str) -> None:
+    values = "&".join(f"{name}={number}" for number in range(3000))
+    begun = time.monotonic()
+    assert lasting_api.ask("GET", f"networks?{values}").status in (200, 400, 404)
+    assert time.monotonic() - begun < 3
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        "ports?" + "&".join(f"fixed_ips=ip_address_substr={number}" for number in range(1000)),
+        "ports?" + "&".join(f"security_groups={number}" for number in range(3000)),
+        "networks?"
+        + "&".join(f"changed_since=2026-01-01T00:{number // 60:02}:{number % 60:02}" for number in range(999)),
+        "networks?tags=" + ",".join(str(number) for number in range(5000)),
+    ],
+    ids=lambda text: text.partition("=")[0],
+)
+def test_conditions_that_a_database_has_little_room_for_are_few(lasting_api: Asker, values: str) -> None:
+    begun = time.monotonic()
+    assert lasting_api.ask("GET", values).status in (200, 400)
+    assert time.monotonic() - begun < 3
+
+
+def test_many_conditions_of_different_kinds_take_bounded_time(lasting_api: Asker) -> None:
+    values = "&".join(f"{name}=a&{name}=b" for name in ("name", "id", "status", "tags-any", "not-tags", "description"))
+    long = "&".join(f"tags={'x' * 200}{number}" for number in range(250))
+    begun = time.monotonic()
+    assert lasting_api.ask("GET", f"networks?{values}&{long}").status in (200, 400)
+    assert time.monotonic() - begun < 3
+
+
+def test_a_flood_of_bad_requests_leaves_nothing_behind(site: Site) -> None:
+    threads_before = threading.active_count()
+    before = len(site.server.server_state.connections)
+    for _ in range(200):
+        with connect(site) as client:
+            client.sendall(b"POST /v2.0/networks HTTP/1.1\r\nContent-Length: 5\r\n\r\n")
+    time.sleep(0.3)
+    assert is_well(site) and threading.active_count() <= threads_before + 4
+    assert len(site.server.server_state.connections) <= before + 1
