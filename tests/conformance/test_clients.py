@@ -27,6 +27,14 @@ def blocks(name: str) -> list[str]:
     return [text for found, text in BLOCK.findall(DOCUMENT.read_text()) if found == name]
 
 
+def own(folder: Path) -> dict[str, str]:
+    """Return variables for a client that finds its files in a folder.
+
+    Each command and each task of a playbook is a Python of its own: the SDK is compiled once for all of them.
+    """
+    return {"HOME": str(folder), "PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(folder / "compiled")}
+
+
 @pytest.fixture
 def anybody(tmp_path: Path) -> Iterator[Path]:
     """A folder with the `clouds.yaml` of an API that asks nobody who they are."""
@@ -42,16 +50,13 @@ def play(folder: Path, name: str) -> int:
     (text,) = blocks(name)
     (folder / name).write_text(text)
     environment = {
-        "HOME": str(folder),
+        **own(folder),
         "ANSIBLE_HOME": str(folder / "ansible"),
         "ANSIBLE_PIPELINING": "true",
         "ANSIBLE_NOCOLOR": "true",
         "ANSIBLE_INVENTORY": "localhost,",
         "ANSIBLE_PYTHON_INTERPRETER": str(BIN / "python"),
         "LC_ALL": "C.UTF-8",
-        # Each task is a Python of its own, which would else compile the SDK anew: half of the time.
-        "PYTHONDONTWRITEBYTECODE": "",
-        "PYTHONPYCACHEPREFIX": str(folder / "compiled"),
     }
     argv = [str(BIN / "ansible-playbook"), "--connection", "local", name]
     out = process.run(argv, environment, folder=folder, timeout_s=TIMEOUT_S)
@@ -76,7 +81,7 @@ def counted(folder: Path, kinds: tuple[str, ...]) -> dict[str, int]:
         f"print(json.dumps({{kind: len(list(getattr(network, kind)())) for kind in {kinds}}}))"
     )
     out = process.run(
-        [str(BIN / "python"), "-W", "ignore", "-c", script], {"HOME": str(folder)}, folder=folder, timeout_s=TIMEOUT_S
+        [str(BIN / "python"), "-W", "ignore", "-c", script], own(folder), folder=folder, timeout_s=TIMEOUT_S
     )
     found: dict[str, int] = json.loads(out)
     return found
@@ -104,7 +109,7 @@ def cloud(identity: Keystone, tmp_path: Path) -> Iterator[Openstack]:
                 *words.split(),
                 *(["-f", "json"] if prints else []),
             ]
-            out = process.run(argv, {"HOME": str(tmp_path)}, folder=tmp_path, timeout_s=TIMEOUT_S)
+            out = process.run(argv, own(tmp_path), folder=tmp_path, timeout_s=TIMEOUT_S)
             return json.loads(out) if prints else None
 
         yield run
@@ -116,6 +121,7 @@ def test_with_keystone_the_command_knows_projects_by_their_names(cloud: Openstac
     cloud("quota set --networks 7 --secgroups 9 red")
     limits = {row["Resource"]: row["Limit"] for row in cloud("quota show --network red")}
     assert (limits["networks"], limits["security_groups"]) == (7, 9)
+    assert [row["Project ID"] for row in cloud("quota list --network")] == [red]
     blue = identity.id_of("project", "blue")
     made = cloud("network rbac create --type network --action access_as_shared --target-project blue shop")
     assert made["target_project_id"] == blue
