@@ -57,6 +57,16 @@ def is_loopback(address: UnixAddress | TcpAddress) -> bool:
     return ipaddress.ip_address(address.host).is_loopback
 
 
+def is_loopback_name(name: str) -> bool:
+    """Tell whether a name or an address stands for this machine (RFC 6761 section 6.3)."""
+    if name == "localhost" or name.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False
+
+
 def _socket_path(text: str) -> Path:
     path = Path(text)
     if not path.is_absolute():

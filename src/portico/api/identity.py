@@ -3,8 +3,7 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_address
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from starlette.datastructures import Headers
 from starlette.requests import Request
@@ -16,6 +15,7 @@ from portico.broker.broker import Broker
 from portico.errors import BadRequest, PorticoError, Unauthorized
 from portico.identity.who import ADMIN_ROLES, Authenticator, Credentials, Who
 from portico.rules.context import Context, Limits
+from portico.settings_check import is_loopback_name
 from portico.telemetry.current import WHO
 
 MAX_PROJECT_ID = 255
@@ -116,21 +116,19 @@ class SameOrigin:
         headers = Headers(scope=scope)
         host, origin = headers.get("host", ""), headers.get("origin", "")
         local = is_local(scope)
-        if (local or self._checks_origin) and origin and urlsplit(origin).netloc != host:
+        if (local or self._checks_origin) and origin and not (host and _split(origin).netloc == host):
             return f"Origin {origin[:80]!a}: pages of other origins may not use the API."
-        if self._checks_host and not local and host and not _is_loopback(host):
+        if self._checks_host and not local and host and not is_loopback_name(_split(f"//{host}").hostname or ""):
             return f"Host {host[:80]!a}: without authentication, the API answers only to loopback names."
         return ""
 
 
-def _is_loopback(host: str) -> bool:
-    name = urlsplit(f"//{host}").hostname or ""
-    if name == "localhost" or name.endswith(".localhost"):
-        return True
+def _split(url: str) -> SplitResult:
+    """Return the parts of what a header holds; what is no URL is of nowhere."""
     try:
-        return ip_address(name).is_loopback
+        return urlsplit(url)
     except ValueError:
-        return False
+        return SplitResult("", "", "", "", "")
 
 
 def context_of(request: Request, limits: Limits, broker: Broker) -> Context:

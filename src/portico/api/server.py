@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 from typing import cast
+from urllib.parse import urlsplit
 
 import msgspec
 import uvicorn
@@ -34,7 +35,7 @@ from portico.model.load import load
 from portico.model.resource import Registry
 from portico.rules.context import Everything, Limits, Policy
 from portico.settings import Settings
-from portico.settings_check import TcpAddress, is_loopback, parse_listen
+from portico.settings_check import TcpAddress, is_loopback, is_loopback_name, parse_listen
 from portico.store import schema
 from portico.store.store import Store
 from portico.telemetry.audit import AuditLog
@@ -266,6 +267,9 @@ def warn_without_tls(settings: Settings) -> None:
         LOG.warning(
             "%s: without TLS, whoever sees the packets reads passwords and tokens; see tls.certificate", ", ".join(far)
         )
+    keystone = urlsplit(settings.keystone.auth_url)
+    if settings.auth == "keystone" and keystone.scheme == "http" and not is_loopback_name(keystone.hostname or ""):
+        LOG.warning("keystone.auth_url: without TLS, whoever sees the packets reads Portico's own password and tokens")
 
 
 def make_config(settings: Settings, api: Api, authenticator: Authenticator | None) -> uvicorn.Config:

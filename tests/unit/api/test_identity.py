@@ -49,6 +49,13 @@ def test_a_page_of_another_origin_is_refused(origin: str) -> None:
     assert status_of(TCP, host="localhost:9697", origin=origin) == 403
 
 
+@pytest.mark.parametrize("words", ["[", "http://[::1", "//[x]", "http://\u2100.example", "\x00"])
+def test_what_is_no_url_is_refused(words: str) -> None:
+    assert status_of(TCP, host=words) == 403
+    assert status_of(TCP, host="localhost:9696", origin=words) == 403
+    assert status_of(TCP, origin=f"http://{words}") == 403
+
+
 def test_a_page_of_the_same_origin_is_served() -> None:
     assert status_of(TCP, host="localhost:9696", origin="http://localhost:9696") == 200
 

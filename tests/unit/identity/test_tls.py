@@ -158,6 +158,15 @@ def test_plain_text_that_leaves_the_host_is_warned_of(
     assert "127.0.0.1" not in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("url", "warned"),
+    [("http://k.example/v3", True), ("https://k.example/v3", False), ("http://127.0.0.1:5000", False)],
+)
+def test_a_keystone_without_tls_is_warned_of(url: str, warned: bool, caplog: pytest.LogCaptureFixture) -> None:
+    warn_without_tls(load(Path("/dev/null"), {"auth": "keystone", "keystone.auth_url": url}, {}))
+    assert ("keystone.auth_url: without TLS" in caplog.text) is warned
+
+
 def test_files_that_cannot_be_used_stop_the_start_and_are_named(tmp_path: Path, authority: Authority) -> None:
     certificate, key = map(str, authority.issue("api.example"))
     _, another = map(str, authority.issue("other.example"))
