@@ -24,14 +24,15 @@ class ApiProcess:
     Args:
         folder: for its socket and its log.
         database: the URL of its database.
+        settings: options besides, as on the command line.
     """
 
-    def __init__(self, folder: Path, database: str) -> None:
+    def __init__(self, folder: Path, database: str, *settings: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.url = f"unix:{folder}/api.sock"
         self.log = folder / "log"
         options = ["--state-dir", str(folder), "--run-dir", str(folder), "--listen", self.url, "--database", database]
-        self._argv = [sys.executable, "-m", "portico.cli", "--config", os.devnull, "api", *options]
+        self._argv = [sys.executable, "-m", "portico.cli", "--config", os.devnull, "api", *options, *settings]
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -54,6 +55,11 @@ class ApiProcess:
             return 0
         self._process.send_signal(how)
         return self.wait()
+
+    def tell(self, how: signal.Signals) -> None:
+        """Send it a signal and do not wait."""
+        if self._process is not None:
+            self._process.send_signal(how)
 
     def wait(self) -> int:
         """Wait until it ends by itself, and return its exit code."""

@@ -82,10 +82,10 @@ def is_well(site: Site) -> bool:
 
 def pour(client: socket.socket, first: bytes, again: bytes, most: int = 64_000_000) -> int:
     """Send `again` after `first` until the server has had enough; return how many bytes it took."""
-    sent = 0
+    sent, stop = 0, time.monotonic() + 15
     try:
         client.sendall(first)
-        while sent < most:
+        while sent < most and time.monotonic() < stop:
             client.sendall(again)
             sent += len(again)
     except (ConnectionError, TimeoutError):
