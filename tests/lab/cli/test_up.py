@@ -248,3 +248,24 @@ def test_a_backup_of_a_running_database_is_one(machine: Machine) -> None:
     machine.host.run(["sh", "-c", "rm /var/lib/portico/portico.db* && cp /run/copy.db /var/lib/portico/portico.db"])
     machine.up(*NO_DOCKER)
     assert machine.json("port", "show", "blue")["name"] == "blue"
+
+
+def test_metrics_tell_of_the_agent_and_its_host(machine: Machine) -> None:
+    machine.up(*NO_DOCKER, "--metrics-listen", "127.0.0.1:9697")
+    make_port(machine, "blue")
+
+    def metrics() -> str:
+        return machine.host.run(["curl", "--silent", "--fail", "http://127.0.0.1:9697/metrics"], check=False).out
+
+    def is_told() -> bool:
+        found = dict(line.rsplit(" ", 1) for line in metrics().splitlines() if not line.startswith("#"))
+        passes = [float(value) for name, value in found.items() if name.startswith("portico_agent_passes_total{host=")]
+        return (
+            bool(passes)
+            and passes[0] >= 1
+            and float(found["portico_hosts_connected"]) == 1
+            and float(found["portico_broker_lag_revisions"]) == 0
+        )
+
+    # The first heartbeat comes before the first pass.
+    wait_until("the agent tells of its passes", is_told, 30, metrics)

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from portico.api.app import make_app
+from portico.store import journal
 from portico.store.store import Store
 from portico.telemetry.audit import AuditLog
 
@@ -150,3 +151,30 @@ def test_lines_stand_in_the_order_of_revisions(audited: Audited, store: Store) -
         thread.join()
     revisions = [line["revision"] for line in audited.lines()]
     assert len(revisions) == 80 and revisions == sorted(revisions)
+
+
+def test_every_change_in_the_journal_has_its_line(audited: Audited, store: Store) -> None:
+    with store.read() as tx:
+        since = journal.newest(tx)
+    group = audited.create("security-groups", name="web")
+    audited.create("security-group-rules", security_group_id=group["id"], direction="ingress", protocol="tcp")
+    scope = audited.create("address-scopes", name="scope", ip_version=4)
+    pool = audited.create("subnetpools", name="pool", prefixes=["198.51.100.0/24"], address_scope_id=scope["id"])
+    network = audited.network(shared=True)
+    subnet = audited.create("subnets", network_id=network["id"], ip_version=4, subnetpool_id=pool["id"], prefixlen=28)
+    port = audited.port(network, security_groups=[group["id"]])
+    audited.update("ports", port, security_groups=[], fixed_ips=[{"subnet_id": subnet["id"]}])
+    shared = {"object_type": "security_group", "object_id": group["id"], "action": "access_as_shared"}
+    answer = audited.ask("POST", "rbac-policies", {"rbac_policy": {**shared, "target_tenant": "x"}})
+    assert answer.status == 201, answer
+    assert audited.ask("POST", "address-groups", {"address_group": {"addresses": ["192.0.2.7/32"]}}).status == 201
+    for collection, row in (("ports", port), ("subnets", subnet), ("networks", network)):
+        audited.delete(collection, row)
+    with store.read() as tx:
+        entries = journal.since(tx, since)
+    told = {(line["revision"], line["resource"], line["id"], line["verb"]) for line in audited.lines()}
+    made = {(entry.revision, entry.resource, entry.id, entry.change) for entry in entries}
+    # A change that changes no more than the revision is in the journal alone.
+    assert told == {entry for entry in made if entry[3] in ("create", "delete") or entry in told}
+    kinds = {"port", "subnet", "network", "rbac_policy", "security_group_rule", "address_group", "address_scope"}
+    assert {item[1] for item in told} >= kinds

@@ -38,12 +38,13 @@ def test_a_server_that_is_about_to_end_says_so_and_still_serves(served: tuple[Ap
 
 
 def test_without_its_database_it_is_alive_and_not_ready(served: tuple[Api, Asker], store: Store) -> None:
-    api, asker = served
-    store.engine = Store("sqlite:////nonexistent/folder/portico.db", store.registry).engine
+    _, asker = served
+    engine, store.engine = store.engine, Store("sqlite:////nonexistent/folder/portico.db", store.registry).engine
     answer = asker.ask("GET", "/readyz")
     assert answer.status == 503 and answer.body["status"].startswith("database: unable to open")
     assert asker.ask("GET", "/healthz").status == 200
-    del api
+    store.engine = engine
+    assert asker.ask("GET", "/readyz").status == 200
 
 
 def test_a_database_that_hangs_is_not_waited_for(served: tuple[Api, Asker], store: Store) -> None:
