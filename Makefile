@@ -62,7 +62,7 @@ unit-postgresql: packages venv ## the tests of store and API once more, on a Pos
 	PORTICO_TEST_DATABASE=postgresql $(PYTEST) $(PARALLEL) tests/unit/store tests/unit/api
 
 lab: venv ## tests in network namespaces of their own; needs root
-	$(PYTEST) tests/lab
+	$(PYTEST) $(PARALLEL) tests/lab
 
 test-stock-kernel: packages venv ## the agent's lab tests under Debian's kernel, in QEMU: slow
 	$(BIN)/python scripts/stock_kernel.py -- -q tests/lab/agent
