@@ -14,7 +14,7 @@ from portico.cli import log
 from portico.cli.option import BETWEEN_PAIRS, PAIR
 from portico.cli.output import render_list, render_object
 from portico.cli.topology import tree
-from portico.settings import LogSettings
+from portico.settings_observe import LogSettings
 
 SUBNET = {"id": "s1", "name": "", "cidr": "10.1.0.0/24", "gateway_ip": "10.1.0.1", "enable_dhcp": True, "ip_version": 4}
 PORT = {

@@ -164,8 +164,8 @@ def leaves(value: Any) -> list[Any]:
 def differs_on_purpose(name: str, value: Any) -> bool:
     """Return whether this is one of neutron-lib's faults that ours does not share.
 
-    A line feed at the end of a name passes its patterns, because `$` matches before it. It reads a number beyond 32 bits
-    as an IPv6 address.
+    A line feed at the end of a name passes its patterns, because `$` matches before it. It reads a number beyond 32
+    bits as an IPv6 address.
     """
     text = [leaf for leaf in leaves(value) if isinstance(leaf, str)]
     if name in ("convert_ip_to_canonical_format", "convert_allocation_pools_to_canonical_format"):
