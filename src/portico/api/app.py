@@ -37,6 +37,7 @@ from portico.rules.context import Context, Everything, Limits, Policy
 from portico.settings_observe import RateLimitSettings
 from portico.telemetry.metrics import CONTENT_TYPE, Metrics
 
+# What a larger body brings about must not hold up the event loop.
 SMALL_BODY = 4096
 MAX_TIMEOUT_S = 60.0
 
@@ -87,20 +88,19 @@ class Api:
         )
 
     async def create(self, resource: Resource, request: Request) -> Response:
-        body = collection.decode(await body_of(request))
-        run = self.workers.write if collection.is_bulk(body, resource) else self.workers.write_one
+        raw = await body_of(request)
+        body = collection.decode(raw)
+        is_small = len(raw) <= SMALL_BODY and not collection.is_bulk(body, resource)
+        run = self.workers.write_one if is_small else self.workers.write
         found = await run(collection.create, self.service, resource, self.context(request), body)
         return as_json(found, 201)
 
     async def update(self, resource: Resource, request: Request) -> Response:
         expected = collection.expected_revision(request.headers.get("if-match"))
-        body = collection.decode(await body_of(request))
-        object_id = request.path_params["id"]
-        return as_json(
-            await self.workers.write_one(
-                collection.update, self.service, resource, self.context(request), object_id, body, expected
-            )
-        )
+        raw = await body_of(request)
+        about = self.service, resource, self.context(request), request.path_params["id"]
+        run = self.workers.write_one if len(raw) <= SMALL_BODY else self.workers.write
+        return as_json(await run(collection.update, *about, collection.decode(raw), expected))
 
     async def delete(self, resource: Resource, request: Request) -> Response:
         expected = collection.expected_revision(request.headers.get("if-match"))

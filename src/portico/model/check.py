@@ -22,6 +22,8 @@ from portico.model.validators import Validator
 
 # Limits that keep every later step (database, JSON encoder) free of surprises.
 MAX_DEPTH = 32
+# In one list or object: some of what is done with them takes a time that grows with the square.
+MAX_ITEMS = 10_000
 MAX_INTEGER = (1 << 31) - 1
 MAX_JSON_INTEGER = (1 << 63) - 1
 
@@ -166,6 +168,8 @@ def _checked(plan: _Plan, given: dict[str, Any], result: dict[str, Any]) -> dict
 
 
 def _checked_value(name: str, value: Any, step: _Step) -> Any:
+    if isinstance(value, list | dict) and len(value) > MAX_ITEMS:
+        raise _bad(f"Invalid input for {name}. Reason: {len(value)} is more than {MAX_ITEMS} items.")
     converted = _converted(name, step.convert, value) if step.convert else value
     for validate, argument in step.rules:
         if reason := validate(converted, argument):

@@ -80,17 +80,17 @@ def fixed_ips(value: Any, _: Any) -> str | None:
     """A list of fixed IPs, each with an address, a subnet id, or both; no address twice."""
     if not isinstance(value, list):
         return f"Invalid data format for fixed IP: '{show(value)}'"
-    addresses: list[Any] = []
+    addresses: set[str] = set()
     for item in value:
         if not isinstance(item, dict):
             return f"Invalid data format for fixed IP: '{show(item)}'"
         if "ip_address" in item:
             address = item["ip_address"]
-            if address in addresses:
+            if isinstance(address, str) and address in addresses:
                 return f"Duplicate IP address '{show(address)}'"
             if reason := ip_address(address, None):
                 return reason
-            addresses.append(address)
+            addresses.add(address)
         if "subnet_id" in item and (reason := v.uuid_value(item["subnet_id"], None)):
             return reason
     return None
@@ -100,11 +100,13 @@ def nameservers(value: Any, _: Any) -> str | None:
     """A list of addresses, none twice."""
     if not isinstance(value, list):
         return None if value in ("", {}) else f"Invalid data format for nameserver: '{show(value)}'"
-    for position, host in enumerate(value):
+    hosts: set[str] = set()
+    for host in value:
         if reason := ip_address(host, None):
             return f"'{show(host)}' is not a valid nameserver. {reason}"
-        if host in value[:position]:
+        if host in hosts:
             return f"Duplicate nameserver '{show(host)}'"
+        hosts.add(host)
     return None
 
 
@@ -112,13 +114,16 @@ def hostroutes(value: Any, _: Any) -> str | None:
     """A list of routes, each a destination and a next hop; none twice."""
     if not isinstance(value, list):
         return f"Invalid data format for hostroute: '{show(value)}'"
-    for position, route in enumerate(value):
+    routes: set[tuple[str, str]] = set()
+    for route in value:
         if reason := _exact_keys(route, ("destination", "nexthop")):
             return reason
         if reason := route_cidr(route["destination"]) or ip_address(route["nexthop"], None):
             return reason
-        if route in value[:position]:
+        key = route["destination"], route["nexthop"]
+        if key in routes:
             return f"Duplicate hostroute '{show(route)}'"
+        routes.add(key)
     return None
 
 

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from portico.api import connection, message, query
+from portico.api import collection, connection, message, query
 from portico.api.app import make_app
+from portico.model import check
 from portico.settings import fields
 from portico.store.store import Store
 
@@ -48,4 +49,6 @@ def test_bounds_of_the_guide_are_those_in_force() -> None:
     assert rows["requests sent ahead on a connection"] == str(connection.MAX_WAITING)
     assert rows["unread answers"] == f"{connection.UNREAD_S:g} s without reading"
     assert rows["connections over TCP"] == f"`api.connections_max`, {connection.Connection.connections_max}"
+    assert rows["items of a list or object in a body"] == f"{check.MAX_ITEMS:,}"
+    assert rows["objects in a bulk create"] == str(collection.MAX_BULK)
     assert rows["values of a filter"].startswith(f"{query.MAX_FILTER_VALUES}; {query.MAX_CONDITIONS} where")
