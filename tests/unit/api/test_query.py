@@ -127,7 +127,10 @@ def test_every_filter_finds_exactly_what_python_finds(full: Asker, collection: s
     assert ids(full.list(collection, query)) == ids([row for row in every if row[name] is not None]) or not values
     none = {"boolean": None, "integer": "77777", "": None}.get(attribute.column, NOWHERE)
     if none is not None and attribute.convert_to is None:
-        assert full.list(collection, f"{quote(name)}={none}") == []
+        found = full.list(collection, f"{quote(name)}={none}")
+        # Asking for the groups of a project makes its default group.
+        made = collection.startswith("security-group") and name == "project_id"
+        assert [row for row in found if not made or row[name] != none] == []
 
 
 def test_two_filters_must_both_hold_and_values_of_one_are_alternatives(full: Asker) -> None:

@@ -63,7 +63,7 @@ def test_whether_or_not_the_tap_is_to_be_made_plugging_waits_and_says_why(
         with Client(api_url) as client:
             client.put_json("/portico/v1/hosts/h1/status", {"revision": 1, "statuses": [status]})
 
-    soon = [threading.Timer(0.3, report, ("waiting", "no tap yet")), threading.Timer(1.5, report, ("active", ""))]
+    soon = [threading.Timer(0.5, report, ("waiting", "no tap yet")), threading.Timer(4, report, ("active", ""))]
     for timer in soon:
         timer.start()
     done = portico(*plug, "--wait", "20")
