@@ -58,7 +58,7 @@ class AuditLog:
     def write(self, revision: int, edits: Sequence[Edit]) -> None:
         """Write what one transaction did. What cannot be written is in the log, for the write itself is done."""
         with self._lock:
-            lines = b"".join(msgspec.json.encode(line) + b"\n" for line in _lines(revision, edits))
+            lines = b"".join(msgspec.json.encode(line, enc_hook=str) + b"\n" for line in _lines(revision, edits))
             try:
                 self._append(lines)
             except OSError as error:

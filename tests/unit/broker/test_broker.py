@@ -6,6 +6,7 @@ from __future__ import annotations
 import time
 
 import pytest
+import sqlalchemy as sa
 
 from portico.broker.broker import Broker
 from portico.broker.status import reason, write_report
@@ -187,3 +188,43 @@ def test_a_port_that_is_bound_anew_between_two_steps_is_told_again(desk: Desk, s
     told = len(feed.updates)
     desk.broker.step(everything=True)
     assert len(feed.updates) == told, "a sync that finds nothing new asks nobody"
+
+
+def test_syncs_are_told_with_their_time_and_whether_they_failed(desk: Desk) -> None:
+    told: list[tuple[str, float, bool]] = []
+    desk.broker.on_sync(lambda *sync: told.append(sync))
+    desk.broker.step(everything=True)
+    desk.backend.broken = True
+    with pytest.raises(Unavailable):
+        desk.broker.step(everything=True)
+    assert [(name, failed) for name, _, failed in told] == [("bridge", False), ("bridge", True)]
+    assert all(0 <= took_s < 20 for _, took_s, _ in told)
+
+
+def trouble(desk: Desk) -> str:
+    return desk.broker.trouble
+
+
+def test_a_failing_backend_is_no_reason_to_send_requests_elsewhere(desk: Desk) -> None:
+    desk.backend.broken = True
+    desk.broker.start()
+    deadline = time.monotonic() + 20
+    while trouble(desk):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    desk.broker.stop()
+    assert trouble(desk) == "it does not run"
+
+
+def test_a_database_that_fails_is_told_until_it_is_followed_again(desk: Desk, store: Store) -> None:
+    engine, store.engine = store.engine, sa.create_engine("sqlite:////nonexistent/folder/portico.db")
+    desk.broker.start()
+    deadline = time.monotonic() + 20
+    while "unable to open" not in trouble(desk):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    store.engine = engine
+    while trouble(desk):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    desk.broker.stop()

@@ -1,11 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import threading
+import time
+
 import pytest
 import sqlalchemy as sa
 
 from portico.store import journal
 from portico.store.store import Store
+from portico.store.transaction import Edit
 
 
 class Refused(Exception):
@@ -100,3 +104,58 @@ def test_many_objects_are_read_by_their_ids_beyond_what_one_statement_takes(stor
         rows = [{"id": name, "project_id": "red"} for name in ids]
         tx.connection.execute(tx.tables.of["network"].insert(), rows)
         assert {row["id"] for row in tx.get_many("network", [*ids, "missing"])} == set(ids)
+
+
+def test_transactions_are_timed_committed_or_not(store: Store) -> None:
+    timed: list[tuple[str, float, float]] = []
+    store.on_transaction(lambda *one: timed.append(one))
+    with store.read():
+        time.sleep(0.02)
+    with pytest.raises(Refused), store.write():
+        raise Refused
+    assert [kind for kind, _, _ in timed] == ["read", "write"]
+    assert timed[0][1] == 0 and 0.02 <= timed[0][2] < 5
+
+
+def test_a_write_is_told_how_long_it_waited_for_another(store: Store) -> None:
+    timed: list[tuple[str, float, float]] = []
+    store.on_transaction(lambda *one: timed.append(one))
+    begun = threading.Event()
+
+    def hold() -> None:
+        with store.write():
+            begun.set()
+            time.sleep(0.2)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    begun.wait(10)
+    with store.write():
+        pass
+    thread.join()
+    (_, first_wait_s, first_took_s), (_, second_wait_s, _) = timed
+    assert first_took_s >= 0.2 and second_wait_s >= 0.1 > first_wait_s
+
+
+def test_an_auditor_is_told_of_commits_alone_and_of_copies(store: Store) -> None:
+    told: list[tuple[int, list[Edit]]] = []
+    store.audit(lambda revision, edits: told.append((revision, list(edits))))
+
+    def fail() -> None:
+        with store.write() as tx:
+            tx.insert("network", {"id": "n1", "project_id": "red"})
+            raise Refused
+
+    with pytest.raises(Refused):
+        fail()
+    assert told == []
+    with store.write() as tx:
+        row = tx.insert("network", {"id": "n1", "project_id": "red", "availability_zone_hints": ["a"]})
+        row["availability_zone_hints"].append("b")
+        revision = tx.revision
+    [(number, [edit])] = told
+    assert (number, edit.verb, edit.before) == (revision, "create", {})
+    assert edit.after["availability_zone_hints"] == ["a"]
+    with store.write() as tx:
+        tx.update("network", tx.get("network", "n1") or {}, {"status": "DOWN"}, touch=False)
+    assert len(told) == 1
