@@ -117,14 +117,14 @@ class FilterDriver:
         generation = self._kernel_generation()
         standing = self._nft.tables(ruleset.TABLES)
         whole = ruleset.render_whole(self._rules)
-        try:
-            if filter_text.blocks(standing) == filter_text.blocks(self._nft.tables_after(whole, ruleset.TABLES)):
-                return generation
-            if len(standing) == len(ruleset.TABLES):
+        if len(standing) == len(ruleset.TABLES):
+            try:
+                if filter_text.blocks(standing) == filter_text.blocks(self._nft.tables_after(whole, ruleset.TABLES)):
+                    return generation
                 self._nft.run(ruleset.render_instead(self._rules, standing))
                 return generation + 1
-        except NftError:  # a stranger's chain has the name of one of ours, or a rule is bad
-            pass
+            except NftError:  # a stranger's chain has the name of one of ours, or a rule is bad
+                pass
         self._nft.run(whole)
         return generation + 1
 
