@@ -66,7 +66,9 @@ class Api:
 
     def context(self, request: Request) -> Context:
         """Return who asks."""
-        return msgspec.structs.replace(identity.context_of(request, self.limits, self.broker), policy=self.policy)
+        context = identity.context_of(request, self.limits, self.broker)
+        is_admin = context.is_admin or self.policy.allows(context, "context_is_admin")
+        return msgspec.structs.replace(context, policy=self.policy, is_admin=is_admin)
 
     def _require(self, request: Request, rule: str) -> None:
         """Refuse what the rule does not let who asks do."""

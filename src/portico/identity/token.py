@@ -83,7 +83,6 @@ def decode(payload: bytes) -> Token:
         roles=roles,
         system_scope="all" if is_system else "",
         domain_id=found.domain.id if found.domain else "",
-        is_admin="admin" in roles and (found.project is not None or is_system),
     )
     credential = found.application_credential
     rules = credential.access_rules if credential else None

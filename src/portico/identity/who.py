@@ -13,7 +13,11 @@ MEMBER_ROLES = ("member", "reader")
 
 
 class Who(msgspec.Struct, frozen=True):
-    """Who asks; see `portico.rules.context.Context`, which takes these over."""
+    """Who asks; see `portico.rules.context.Context`, which takes these over.
+
+    `is_admin`: an administrator by the door that it came through, or by the settings. Whether roles make one is for the
+    policy to say.
+    """
 
     project_id: str
     user_id: str = ""

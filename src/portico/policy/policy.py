@@ -28,7 +28,8 @@ _REMEMBERED = 4096
 # Who may see one but not change it is told that it is not there, as Neutron does.
 _NOT_FOUND = ("address_group",)
 
-_Key = tuple[str, str, tuple[str, ...], tuple[str, ...], str, str]
+_KNOWN = ("project_id", "user_id", "roles", "service_roles", "system_scope", "domain_id", "is_admin")
+_Key = tuple[str, str, tuple[str, ...], tuple[str, ...], str, str, bool]
 
 
 class Policy:
@@ -45,6 +46,8 @@ class Policy:
     def __init__(self, registry: Registry, file: Path | None = None) -> None:
         self._registry = registry
         self._rules = _load(file)
+        # Whoever is one without the policy stays one, whatever its file says.
+        self._for_administrators = Rules({**self._rules, **Rules.from_dict({"context_is_admin": "@"})})
         self._attributes = {
             (verb, resource.name): tuple(
                 name.partition(":")[2] for name in self._rules if name.startswith(f"{verb}_{resource.name}:")
@@ -132,9 +135,8 @@ class Policy:
         return holds(tx, resource, row, condition, context.project_id, parents)
 
     def _reduce(self, name: str, key: _Key) -> Condition:
-        check = self._rules.get(name) or self._rules["default"]
-        names = ("project_id", "user_id", "roles", "service_roles", "system_scope", "domain_id")
-        return reduce(check, self._rules, dict(zip(names, key, strict=True)))
+        rules = self._for_administrators if key[-1] else self._rules
+        return reduce(rules.get(name) or rules["default"], rules, dict(zip(_KNOWN, key, strict=True)))
 
     def _make_clause(self, tables: Tables, resource: str, key: _Key) -> sa.ColumnElement[bool] | None:
         condition = self._reduced(f"get_{resource}", key)
@@ -146,7 +148,7 @@ class Policy:
         for name in self._rules:
             verb, _, resource = name.partition(":")[0].partition("_")
             try:
-                condition = self._reduced(name, ("project", "user", (), (), "", ""))
+                condition = self._reduced(name, ("project", "user", (), (), "", "", False))
                 if verb in ("get", "update", "delete") and resource in tables.of and ":" not in name:
                     clause(tables, resource, condition, "project")
             except RecursionError as error:
@@ -158,7 +160,8 @@ class Policy:
 def _key(context: Context) -> _Key:
     # Keystone's admin role implies the others; the administrator of an API without Keystone has them all.
     roles = (*context.roles, "admin", "manager", "member", "reader") if context.is_admin else context.roles
-    return context.project_id, context.user_id, roles, context.service_roles, context.system_scope, context.domain_id
+    who, scope = (context.project_id, context.user_id), (context.system_scope, context.domain_id)
+    return *who, roles, context.service_roles, *scope, context.is_admin
 
 
 def _names(given: Mapping[str, Any], attribute: str) -> bool:

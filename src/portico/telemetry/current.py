@@ -18,7 +18,7 @@ WHO = "portico.who"
 # As oslo.middleware's RequestId demands it of a caller's header; what is not of this form is passed over.
 _GLOBAL_ID = re.compile(rb"req-[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _HEADER = b"x-openstack-request-id"
-_SERVICE_ROLE = "service"
+_TRUSTED = {"admin", "service"}
 
 
 class Asking(msgspec.Struct, frozen=True):
@@ -52,7 +52,7 @@ class Asking(msgspec.Struct, frozen=True):
     def global_request_id(self) -> str:
         """The id that a service or an administrator, whom one may believe, gave the whole of its work."""
         who = self.who
-        if who is None or not (who.is_admin or who.service_roles or _SERVICE_ROLE in who.roles):
+        if who is None or not (who.is_admin or who.service_roles or _TRUSTED & set(who.roles)):
             return ""
         for name, value in self.scope["headers"]:
             if name == _HEADER and _GLOBAL_ID.fullmatch(value):

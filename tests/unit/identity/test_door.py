@@ -108,3 +108,21 @@ print(sorted({{"keystoneauth1", "bcrypt", "requests", "oslo_policy"}} & set(sys.
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.stdout == "[]\n", done.stderr
+
+
+def test_whoever_the_settings_or_the_door_make_an_administrator_stays_one_whatever_the_policy_says(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "users").write_text(line_of("alice", "a") + line_of("root", "r"))
+    (tmp_path / "policy.yaml").write_text("context_is_admin: 'role:cloud'\n")
+    policy, users = f"{tmp_path}/policy.yaml", f"{tmp_path}/users"
+    with serving(
+        tmp_path, auth="http_basic", policy_file=policy, http_basic__file=users, http_basic__admins="root"
+    ) as made:
+        with unix(made) as http:
+            assert http.head("/portico/v1/hosts/h1/wanted").status_code == 200
+            body = {"network": {"project_id": "alice", "shared": True}}
+            assert http.post("/v2.0/networks", json=body).status_code == 201
+        url = f"{made.url()}/v2.0/networks"
+        assert httpx.post(url, json=body, auth=("root", "r")).status_code == 201
+        assert httpx.post(url, json={"network": {"shared": True}}, auth=("alice", "a")).status_code == 403

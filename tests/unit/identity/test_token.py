@@ -29,17 +29,16 @@ def test_a_projects_member_is_one() -> None:
     token().require_scope()
 
 
-def test_the_role_admin_makes_an_administrator_of_a_project_or_the_system() -> None:
-    assert token(roles=ADMIN).who.is_admin
+def test_whether_a_role_makes_an_administrator_is_left_to_the_policy() -> None:
+    assert token(roles=ADMIN).who == Who("p1", "u1", ("admin",))
     system = token(roles=ADMIN, project=None, system={"all": True})
-    assert system.who == Who("", "u1", ("admin",), system_scope="all", is_admin=True)
+    assert system.who == Who("", "u1", ("admin",), system_scope="all")
     system.require_scope()
-    assert not token(project=None, system={"all": True}).who.is_admin
 
 
 def test_a_domains_administrator_is_not_the_clouds() -> None:
     found = token(roles=ADMIN, project=None, domain={"id": "d1", "name": "d"})
-    assert not found.who.is_admin and found.who.domain_id == "d1"
+    assert found.who.domain_id == "d1"
     with pytest.raises(Forbidden, match=r"has the scope of domain 'd1'; the Networking API needs one of a project"):
         found.require_scope()
 

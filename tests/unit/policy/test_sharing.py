@@ -221,3 +221,20 @@ def test_who_may_only_see_an_address_group_is_told_that_there_is_none_to_change(
     for change in (partial(blue.update, "address_group", group["id"], name="x"),
                    partial(blue.delete, "address_group", group["id"])):  # fmt: skip
         assert refusal(change)[:2] == (404, "AddressGroupNotFound")
+
+
+def test_the_operators_file_says_whose_roles_make_an_administrator(
+    store: Store, registry: Registry, red: Asker, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    file = tmp_path_factory.mktemp("policy") / "policy.yaml"
+    file.write_text("context_is_admin: 'role:cloud'\n")
+    policy = Policy(registry, file)
+    network = red.create("network", name="n")
+    cloud, other = Asker(store, policy, "ops", "cloud"), Asker(store, policy, "ops", "member", "reader")
+    assert policy.allows(cloud.context, "context_is_admin")
+    assert not policy.allows(other.context, "context_is_admin")
+    assert cloud.show("network", network["id"])["name"] == "n"
+    # Not the role admin, but what Asker says of it: an administrator by the door or by the settings.
+    assert Asker(store, policy, "ops", "admin").show("network", network["id"])["name"] == "n"
+    former = msgspec.structs.replace(Asker(store, policy, "ops", "admin").context, is_admin=False)
+    assert not policy.allows(former, "context_is_admin")
