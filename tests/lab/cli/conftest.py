@@ -39,7 +39,7 @@ class Machine:
 
     def processes(self) -> dict[int, str]:
         """Return the command lines of Portico's processes and of what they started, by id."""
-        lines = self.host.run(["ps", "-eo", "pid,args", "--no-headers"]).out.splitlines()
+        lines = self.host.run(["ps", "-ww", "-eo", "pid,args", "--no-headers"]).out.splitlines()
         rows = {int(line.split()[0]): line.strip().partition(" ")[2].strip() for line in lines}
         return {pid: args for pid, args in rows.items() if "portico.cli" in args or "dnsmasq" in args}
 
