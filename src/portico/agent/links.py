@@ -168,8 +168,15 @@ class Links:
 
     def remove(self, name: str) -> None:
         """Remove the link `name`; no error if there is none."""
+        self._remove(_IFINFO.pack(0, 0, 0, 0, 0) + text(_IFLA_IFNAME, name))
+
+    def remove_at(self, index: int) -> None:
+        """Remove the link with `index`; no error if there is none."""
+        self._remove(_IFINFO.pack(0, 0, index, 0, 0))
+
+    def _remove(self, body: bytes) -> None:
         try:
-            self._route.ask(RTM_DELLINK, _IFINFO.pack(0, 0, 0, 0, 0) + text(_IFLA_IFNAME, name))
+            self._route.ask(RTM_DELLINK, body)
         except netlink.NetlinkError as error:
             if not netlink.is_absent(error):
                 raise

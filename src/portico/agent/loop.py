@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from portico.agent.delta import Delta, Driver, Forgotten, Trouble, Wanted, difference
-from portico.hoststate import Status, Update, key_of
+from portico.hoststate import Bridge, Status, Update, key_of
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +28,8 @@ class Loop:
         clock: seconds that never go back, e.g. `time.monotonic`.
         report: called with statuses that changed, or whose wanted object did, and the revision they take into account.
         full_interval_s: how often everything is compared with the kernel although nothing seems to have changed.
+        linger_s: how long a bridge stays after its last port: making and removing one takes the kernel longer than all
+            the rest of a port, and the next port is often on its way.
     """
 
     def __init__(
@@ -37,11 +39,14 @@ class Loop:
         clock: Callable[[], float],
         report: Callable[[int, Collection[Status]], None],
         full_interval_s: float = 30.0,
+        linger_s: float = 0.0,
     ) -> None:
         self._drivers = drivers
         self._clock = clock
         self._report = report
         self._full_interval_s = full_interval_s
+        self._linger_s = linger_s
+        self._lingering: dict[str, float] = {}
         self._wanted = Wanted()
         self._dirty: set[str] = set()
         self._owed: set[str] = set()
@@ -71,16 +76,39 @@ class Loop:
         """Take in an Update; the next `step` acts on it. Updates before the first complete one are ignored."""
         if not update.complete and not self._complete:
             return
-        dirty = self._wanted.change(update.objects, update.gone, whole=update.complete)
+        given = {key_of(item) for item in update.objects}
+        gone: Collection[str] = update.gone
+        if update.complete:
+            self._lingering.clear()
+        else:
+            for key in given:
+                self._lingering.pop(key, None)
+            gone = [key for key in gone if not self._lingers(key)]
+        dirty = self._wanted.change(update.objects, gone, whole=update.complete)
         if not update.complete:
             # What is told again although it is as it was: the API wants to know what became of it.
-            dirty |= {key_of(item) for item in update.objects}
+            dirty |= given
         self._dirty |= dirty
         self._owed |= dirty
         self.revision = update.revision
         if update.complete:
             self._complete = True
             self._full_at = self._clock()
+
+    def _lingers(self, key: str) -> bool:
+        """Tell whether an object that is no longer wanted stays a while."""
+        if not self._linger_s or not isinstance(self._wanted.objects.get(key), Bridge):
+            return False
+        self._lingering.setdefault(key, self._clock() + self._linger_s)
+        return True
+
+    def _end_lingering(self, now: float) -> None:
+        over = [key for key, at in self._lingering.items() if at <= now]
+        for key in over:
+            del self._lingering[key]
+        dirty = self._wanted.change((), over)
+        self._dirty |= dirty
+        self._owed |= dirty
 
     def suspect(self, keys: Iterable[str] | None = None, *, delay_s: float = 0.0) -> None:
         """Look in `delay_s` again at `keys`, or at everything, because something in the kernel has changed."""
@@ -100,7 +128,7 @@ class Loop:
         """Return in how many seconds `step` has something to do; None when only an Update can give it something."""
         if self._dirty:
             return 0.0
-        times = [at for at, _ in self._retries.values()]
+        times = [*self._lingering.values(), *(at for at, _ in self._retries.values())]
         if self._full_at is not None:
             times.append(self._full_at)
         return max(0.0, min(times) - self._clock()) if times else None
@@ -110,6 +138,7 @@ class Loop:
         if not self._complete:
             return
         now = self._clock()
+        self._end_lingering(now)
         if self._full_at is not None and self._full_at <= now:
             self._pass(None)
             took_s = self._clock() - now

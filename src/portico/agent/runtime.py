@@ -27,6 +27,7 @@ from portico.agent.drivers.sysctls import SysctlDriver
 from portico.agent.drivers.tap import TapDriver
 from portico.agent.loop import Loop
 from portico.agent.redirect import Redirects
+from portico.agent.removal import Removal
 from portico.agent.servers import Servers
 from portico.errors import Unavailable
 from portico.hoststate import Status, Update, Vif
@@ -36,6 +37,8 @@ log = logging.getLogger(__name__)
 AGAIN_S = 1.0
 VANISHED_WAIT_S = 0.1
 """How long a vanished link is left alone: as a rule its container has ended, and the port is about to go too."""
+LINGER_S = 10.0
+FINISH_WITHIN_S = 2.0
 
 _KINDS = {"br": "bridge", "pb": "vif", "pd": "dhcp"}
 """Kind of wanted object by the first letters of a link's name in our namespace (see owner)."""
@@ -135,7 +138,8 @@ class Runtime:
         rule_events = generation_events()
         netfilter = netlink.Socket(netlink.NETFILTER)
         host_links = links.Links(host_route)
-        table = LinkTable(links.Links(netlink.Socket(netlink.ROUTE)))
+        removal = Removal(links.Links(netlink.Socket(netlink.ROUTE)))
+        table = LinkTable(links.Links(netlink.Socket(netlink.ROUTE)), removal)
         conntrack = Conntrack(netfilter)
         bridges = BridgeDriver(table, conntrack)
         filters = FilterDriver(Nft(), netfilter, conntrack)
@@ -151,7 +155,13 @@ class Runtime:
             servers,
             taps,
         ]
-        loop = Loop(drivers, clock=time.monotonic, report=self._report, full_interval_s=self._place.full_interval_s)
+        loop = Loop(
+            drivers,
+            clock=time.monotonic,
+            report=self._report,
+            full_interval_s=self._place.full_interval_s,
+            linger_s=LINGER_S,
+        )
         loop.learn_zones({item.network_id: item.zone for item in bridges.read(None).values()})
         poll = select.poll()
         for source in (own_events, rule_events, host_events, servers, self._woken):
@@ -160,6 +170,7 @@ class Runtime:
             wait_s = loop.next_s()
             poll.poll(None if wait_s is None else wait_s * 1000)
             if not self._take_tasks(loop):
+                removal.finish(FINISH_WITHIN_S)
                 return
             notice_links(loop, table, own_events)
             notice_rules(loop, filters, rule_events)
@@ -199,6 +210,8 @@ def notice_links(loop: Loop, table: LinkTable, events: netlink.Socket) -> None:
     for name, (kind, found) in seen.items():
         known = table.by_name.get(name)
         if known is None or (kind == links.RTM_NEWLINK and found == known):
+            continue
+        if kind == links.RTM_DELLINK and found.index != known.index:  # one of the same name has come before it went
             continue
         subject = owner.words(known.alias)
         if subject and name[:2] in _KINDS:

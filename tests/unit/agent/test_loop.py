@@ -18,12 +18,12 @@ from portico.testing.fakedrivers import FakeDrivers, Killed
 class Agent:
     """A loop on a fake kernel with a clock that is set by hand."""
 
-    def __init__(self, kernel: FakeDrivers) -> None:
+    def __init__(self, kernel: FakeDrivers, linger_s: float = 0.0) -> None:
         self.kernel = kernel
         self.now = 100.0
         self.statuses: dict[str, Status] = {}
         self.reports: list[tuple[int, tuple[Status, ...]]] = []
-        self.loop = Loop(kernel.drivers(), clock=lambda: self.now, report=self._report)
+        self.loop = Loop(kernel.drivers(), clock=lambda: self.now, report=self._report, linger_s=linger_s)
 
     def _report(self, revision: int, statuses: Collection[Status]) -> None:
         self.reports.append((revision, tuple(statuses)))
@@ -60,6 +60,38 @@ def test_things_are_made_in_order_and_removed_in_reverse() -> None:
     assert [layer for layer, key in undone if key == "vif/p1"] == ["carrier", "filter", "pair"]
     assert undone[-1] == ("bridge", "bridge/n1")
     assert agent.states() == {"vif/p1": "gone", "bridge/n1": "gone"}
+
+
+def test_a_bridge_stays_a_while_for_the_next_port() -> None:
+    agent = Agent(FakeDrivers(), linger_s=10)
+    agent.give(NET, vif(1), complete=True)
+    agent.kernel.calls.clear()
+    agent.give(gone=("vif/p1", "bridge/n1"))
+    assert {key for _, _, key in agent.kernel.calls} == {"vif/p1"}
+    agent.later(9)
+    agent.give(NET, vif(2))
+    assert [key for _, _, key in agent.kernel.calls if key.startswith("bridge")] == []
+    agent.later(9)
+    assert agent.states() == {"vif/p1": "gone", "vif/p2": "active", "bridge/n1": "active"}
+
+
+def test_a_bridge_goes_when_no_port_comes() -> None:
+    agent = Agent(FakeDrivers(), linger_s=10)
+    agent.give(NET, vif(1), complete=True)
+    agent.give(gone=("vif/p1", "bridge/n1"))
+    wait_s = agent.loop.next_s()
+    assert wait_s is not None and 9 < wait_s <= 10
+    agent.later(wait_s)
+    assert "bridge/n1" not in agent.kernel.state["bridge"]
+    assert agent.states() == {"vif/p1": "gone", "bridge/n1": "gone"}
+
+
+def test_a_complete_update_leaves_no_bridge_for_later() -> None:
+    agent = Agent(FakeDrivers(), linger_s=10)
+    agent.give(NET, vif(1), complete=True)
+    agent.give(gone=("vif/p1", "bridge/n1"))
+    agent.give(GROUP, complete=True)
+    assert "bridge/n1" not in agent.kernel.state["bridge"]
 
 
 def test_an_object_that_is_told_again_is_looked_at_and_reported() -> None:

@@ -19,6 +19,7 @@ from portico.agent.delta import Delta, Trouble, Wanted
 from portico.agent.drivers.conntrack import Conntrack
 from portico.agent.links import BRIDGE_SETTINGS, Link, Links
 from portico.agent.netlink import NetlinkError
+from portico.agent.removal import Removal
 from portico.hoststate import Bridge, Vif
 
 
@@ -48,28 +49,49 @@ class PairItem:
 
 
 class LinkTable:
-    """The links of our namespace as last read."""
+    """The links of our namespace as last read, without those on their way out.
 
-    def __init__(self, links: Links) -> None:
+    `removal` takes links that need not be gone at once; without one they are.
+    """
+
+    def __init__(self, links: Links, removal: Removal | None = None) -> None:
         self.kernel = links
         self.by_name: dict[str, Link] = {}
+        self._removal = removal
 
     def refresh(self, names: Collection[str] | None = None) -> None:
         """Read links again: those called `names`, or all."""
         if names is None:
-            self.by_name = {link.name: link for link in self.kernel.all()}
+            self.by_name = {link.name: link for link in self.kernel.all() if not self._is_going(link)}
             return
         for name in names:
-            found = self.kernel.find(name)
+            found = self.find(name)
             if found is None:
                 self.by_name.pop(name, None)
             else:
                 self.by_name[name] = found
 
+    def find(self, name: str) -> Link | None:
+        """Return the link called `name`, as the kernel has it now."""
+        found = self.kernel.find(name)
+        return None if found is None or self._is_going(found) else found
+
+    def _is_going(self, link: Link) -> bool:
+        return self._removal is not None and link.index in self._removal
+
     def remove(self, name: str) -> None:
         """Remove a link; no error if there is none."""
         self.kernel.remove(name)
         self.by_name.pop(name, None)
+
+    def retire(self, name: str) -> None:
+        """Have a link removed that nobody waits for; its name is free for those who `remove` it first."""
+        known = self.by_name.get(name)
+        if known is None or self._removal is None:
+            self.remove(name)
+        else:
+            self._removal.add(known.index)
+            del self.by_name[name]
 
     def name_of(self, index: int) -> str:
         """Return the name of the link with `index`, or an empty string."""
@@ -113,7 +135,7 @@ class BridgeDriver:
         for key in delta.gone:
             item = delta.before[key]
             try:
-                self._table.remove(item.name)
+                self._table.retire(item.name)
                 self._conntrack.clear_zone(item.zone)
             except OSError as error:
                 troubles[key] = Trouble(f"bridge {item.name}: {error.strerror}")
@@ -127,8 +149,8 @@ class BridgeDriver:
     def _put(self, item: BridgeItem) -> None:
         kernel = self._table.kernel
         alias = owner.alias(item.network_id, str(item.zone))
-        there = kernel.find(item.name)
-        if there is not None and there.kind != "bridge":
+        there = self._table.find(item.name)
+        if there is None or there.kind != "bridge":
             kernel.remove(item.name)
             there = None
         if there is None:
@@ -189,7 +211,7 @@ class PairDriver:
         troubles = {}
         for key in delta.gone:
             try:
-                self._table.remove(delta.before[key].name)
+                self._table.retire(delta.before[key].name)
             except OSError as error:
                 troubles[key] = Trouble(f"link {delta.before[key].name}: {error.strerror}")
         for key, item in delta.put.items():
