@@ -16,7 +16,7 @@ COMPILE := CUSTOM_COMPILE_COMMAND="make locks" $(BIN)/pip-compile --quiet --gene
 .DEFAULT_GOAL := help
 # The targets of `test` need what those before them made, and would measure each other.
 .NOTPARALLEL:
-.PHONY: help venv packages lint types imports unit unit-postgresql lab test-stock-kernel compat conformance-venv conformance-fast fuzz \
+.PHONY: help venv packages lint types imports unit unit-postgresql lab test-stock-kernel compat conformance-venv conformance-fast clients fuzz \
 	conformance test demo bench locks format clean
 
 help: ## list the targets
@@ -77,10 +77,13 @@ fuzz: packages venv ## ten times as many requests as `compat` makes from the Ope
 conformance-fast: venv conformance-venv ## a part of `make conformance` that needs less than three minutes
 	$(PYTEST) tests/conformance
 
+clients: venv conformance-venv ## `compat` and `conformance-fast` side by side: both wait for servers most of the time
+	$(PYTEST) $(PARALLEL) tests/conformance tests/compat
+
 conformance: packages venv conformance-venv ## OpenStack's API tests against Portico, with a real Keystone
 	$(BIN)/python -m conformance $(if $(POSTGRESQL),--postgresql)
 
-test: packages venv lint types imports unit unit-postgresql lab compat conformance-fast ## everything; what a change must pass
+test: packages venv lint types imports unit unit-postgresql lab clients ## everything; what a change must pass
 
 demo: packages venv ## containers and a VM on Portico networks, with a table of who reaches whom
 	$(BIN)/python -m demo
