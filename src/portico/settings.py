@@ -51,6 +51,9 @@ class AgentSettings(msgspec.Struct, frozen=True, kw_only=True):
     reconcile_s: Annotated[
         float, Meta(ge=1, description="seconds between two comparisons of everything with the kernel")
     ] = 30
+    idle_bridge_s: Annotated[
+        float, Meta(ge=0, description="seconds that a bridge stays after its last port, for the next one")
+    ] = 10
 
 
 class DockerSettings(msgspec.Struct, frozen=True, kw_only=True):

@@ -37,7 +37,6 @@ log = logging.getLogger(__name__)
 AGAIN_S = 1.0
 VANISHED_WAIT_S = 0.1
 """How long a vanished link is left alone: as a rule its container has ended, and the port is about to go too."""
-LINGER_S = 10.0
 FINISH_WITHIN_S = 2.0
 
 _KINDS = {"br": "bridge", "pb": "vif", "pd": "dhcp"}
@@ -46,12 +45,16 @@ _KINDS = {"br": "bridge", "pb": "vif", "pd": "dhcp"}
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where the agent works: its network namespace by name, and its folders. The host's namespace is the caller's."""
+    """Where the agent works: its network namespace by name, and its folders. The host's namespace is the caller's.
+
+    `full_interval_s` and `linger_s` are those of `Loop`.
+    """
 
     netns: str
     state_dir: Path
     run_dir: Path
     full_interval_s: float = 30.0
+    linger_s: float = 10.0
 
 
 @contextmanager
@@ -160,7 +163,7 @@ class Runtime:
             clock=time.monotonic,
             report=self._report,
             full_interval_s=self._place.full_interval_s,
-            linger_s=LINGER_S,
+            linger_s=self._place.linger_s,
         )
         loop.learn_zones({item.network_id: item.zone for item in bridges.read(None).values()})
         poll = select.poll()

@@ -94,4 +94,5 @@ def place_of(settings: Settings) -> Place:
     """Return where the agent of these settings works."""
     from portico.agent.runtime import Place
 
-    return Place(settings.agent.netns, settings.state_dir, settings.run_dir, settings.agent.reconcile_s)
+    agent = settings.agent
+    return Place(agent.netns, settings.state_dir, settings.run_dir, agent.reconcile_s, agent.idle_bridge_s)

@@ -29,7 +29,7 @@ class DockerSite:
 
     def __init__(self, host: LabHost, *, environment: Mapping[str, str] | None = None, **options: Any) -> None:
         self.host = host
-        self.environment = dict(environment or {})
+        self.environment = {"PORTICO_AGENT_IDLE_BRIDGE_S": "0.2", **(environment or {})}
         self.engine = DockerEngine(host, **options)
         self.processes: dict[str, Process] = {}
         self.api = Client(f"unix:{host.path('/run/portico/api.sock')}")
