@@ -7,6 +7,8 @@ BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
 # What measures no time can share the cores; a file stays together, for what it makes once.
 PARALLEL := -n auto --dist loadfile
+# These wait for daemons, timers and machines half of the time.
+WAITING := -n 3 --dist loadfile
 CODE := $(foreach folder,src tests bench scripts demo conformance,$(if $(shell find $(folder) -name "*.py" 2>/dev/null),$(folder)))
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 CONFORMANCE := .venv-conformance
@@ -62,7 +64,7 @@ unit-postgresql: packages venv ## the tests of store and API once more, on a Pos
 	PORTICO_TEST_DATABASE=postgresql $(PYTEST) $(PARALLEL) tests/unit/store tests/unit/api
 
 lab: venv ## tests in network namespaces of their own; needs root
-	$(PYTEST) $(PARALLEL) tests/lab
+	$(PYTEST) $(WAITING) tests/lab
 
 test-stock-kernel: packages venv ## the agent's lab tests under Debian's kernel, in QEMU: slow
 	$(BIN)/python scripts/stock_kernel.py -- -q tests/lab/agent
