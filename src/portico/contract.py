@@ -20,7 +20,8 @@ class Capabilities(msgspec.Struct, frozen=True):
     """What a backend realises; anything else is refused at admission.
 
     `network_types` are values of provider:network_type; the first is the type of a network that names none.
-    `features` are names from `FEATURES`. `overhead` is encapsulation in bytes, taken off the underlay's MTU.
+    `features` are names from `FEATURES`. `overhead` is encapsulation in bytes, taken off the underlay's MTU. `look_s`
+    is how often at least a sync of everything is to come: short where what is realised changes without a word.
     """
 
     name: str
@@ -28,6 +29,7 @@ class Capabilities(msgspec.Struct, frozen=True):
     features: frozenset[str]
     overhead: int = 0
     max_mtu: int = 65535
+    look_s: float = 60.0
 
 
 FEATURES = frozenset(
@@ -78,12 +80,18 @@ class Dirty(msgspec.Struct, frozen=True):
 
 
 class ObjectStatus(msgspec.Struct, frozen=True):
-    """What a backend knows of an object's realisation. `state`: ACTIVE, BUILD, DOWN or ERROR, as Neutron writes it."""
+    """What a backend knows of an object's realisation. `state`: ACTIVE, BUILD, DOWN or ERROR, as Neutron writes it.
+
+    `binding` is that of a port on `host` where `bind` could not know it yet; once the port is bound elsewhere, such a
+    status tells nothing of it any more.
+    """
 
     resource: str
     id: str
     state: str
     reason: str = ""
+    host: str = ""
+    binding: Binding | None = None
 
 
 class Hosts(Protocol):
@@ -112,7 +120,10 @@ class Backend(Protocol):
         """Refuse what cannot be realised, with `Unsupported` naming attribute, value and reason."""
 
     def bind(self, port: Port, host: str) -> Binding:
-        """Return how `port` is reached on `host`; called inside the request that sets binding:host_id."""
+        """Return how `port` is reached on `host`; called inside the request that sets binding:host_id.
+
+        Where another service decides that, it is vif_type "unbound", and a status of the port brings the binding.
+        """
 
     def sync(self, want: Snapshot, dirty: Dirty) -> Iterable[ObjectStatus]:
         """Make the network equal to `want`. Idempotent; `want` is whole; absent objects are removed silently.

@@ -8,8 +8,8 @@ from collections.abc import Iterable
 import sqlalchemy as sa
 
 from portico.contract import ObjectStatus
-from portico.hoststate import Report
-from portico.model.snapshot import DHCP_OWNER
+from portico.hoststate import Report, Status
+from portico.model.snapshot import BINDING_FAILED, DHCP_OWNER
 from portico.store.store import Store
 from portico.store.transaction import Transaction
 
@@ -17,6 +17,8 @@ from portico.store.transaction import Transaction
 _STATES = {"active": "ACTIVE", "waiting": "DOWN", "error": "ERROR"}
 # Under this name the table of reasons keeps what is wrong with a port's lease.
 _LEASE = "lease"
+# Under this one, a state and a reason: why a port that another service realises is not plugged into it on its host.
+_OUTLET = "outlet"
 
 
 def write_statuses(store: Store, statuses: Iterable[ObjectStatus]) -> None:
@@ -24,8 +26,25 @@ def write_statuses(store: Store, statuses: Iterable[ObjectStatus]) -> None:
     with store.write() as tx:
         for item in statuses:
             row = tx.get(item.resource, item.id)
-            if row is not None:
+            if row is None:
+                continue
+            if item.binding is not None:
+                _write_binding(tx, item, row)
+            elif not (item.state == "DOWN" and row.get("binding:vif_type") == BINDING_FAILED):
+                # What could not be bound stays in ERROR until it is bound anew, with the reason.
                 _write(tx, item, row)
+
+
+def _write_binding(tx: Transaction, item: ObjectStatus, row: dict[str, object]) -> None:
+    """Write how a port is reached, as another service told, and its status; both need the port plugged on its host."""
+    if item.binding is None or row["binding:host_id"] != item.host:
+        return
+    found = {"binding:vif_type": item.binding.vif_type, "binding:vif_details": item.binding.vif_details}
+    if any(row[name] != value for name, value in found.items()):
+        row = tx.update("port", row, found, touch=False)
+        tx.forget_reason(_OUTLET, item.id)
+        tx.note_reason(_OUTLET, item.id, f"DOWN host {item.host} has not plugged it yet")
+    _write(tx, _with_outlet(tx, item), row)
 
 
 def write_report(tx: Transaction, host: str, report: Report) -> None:
@@ -35,8 +54,8 @@ def write_report(tx: Transaction, host: str, report: Report) -> None:
     """
     for item in report.statuses:
         kind, _, object_id = item.key.partition("/")
-        if kind == "lease":
-            _write_lease(tx, host, object_id, item.reason if item.state == "error" else "")
+        if write_kept := _KEPT.get(kind):
+            write_kept(tx, host, object_id, item)
         state = _STATES.get(item.state)
         if state is None:
             continue
@@ -54,8 +73,9 @@ def write_report(tx: Transaction, host: str, report: Report) -> None:
                     _write_shared(tx, host, ObjectStatus("network", object_id, state, item.reason), row)
 
 
-def _write_lease(tx: Transaction, host: str, port_id: str, trouble: str) -> None:
+def _write_lease(tx: Transaction, host: str, port_id: str, item: Status) -> None:
     """Keep what the host of a port says of its DHCP lease beside its VIF's status: a port needs both."""
+    trouble = item.reason if item.state == "error" else ""
     row = tx.get("port", port_id)
     if row is not None and row["binding:host_id"] != host:
         return
@@ -75,6 +95,35 @@ def _with_lease(tx: Transaction, item: ObjectStatus) -> ObjectStatus:
     """Return the status of a port with its lease's trouble, if it has no other."""
     trouble = reason(tx, _LEASE, item.id) if item.state == "ACTIVE" else ""
     return ObjectStatus("port", item.id, "ERROR", f"DHCP: {trouble}") if trouble else item
+
+
+def _write_outlet(tx: Transaction, host: str, port_id: str, item: Status) -> None:
+    """Keep what the host of a port says of its outlet beside what the service that realises it says: both count."""
+    state = _STATES.get(item.state)
+    row = tx.get("port", port_id)
+    if row is None:
+        tx.forget_reason(_OUTLET, port_id)
+        return
+    known = reason(tx, _OUTLET, port_id)
+    told = "" if state == "ACTIVE" else f"{state} {item.reason}"
+    if row["binding:host_id"] != host or state is None or told == known:
+        return
+    tx.forget_reason(_OUTLET, port_id)
+    if told:
+        tx.note_reason(_OUTLET, port_id, told)
+    if row["status"] == "ACTIVE" or (known and reason(tx, "port", port_id) == known.partition(" ")[2]):
+        _write(tx, _with_outlet(tx, ObjectStatus("port", port_id, "ACTIVE")), row)
+
+
+# Kinds of host objects whose troubles are kept beside their port's own status.
+_KEPT = {"lease": _write_lease, "outlet": _write_outlet}
+
+
+def _with_outlet(tx: Transaction, item: ObjectStatus) -> ObjectStatus:
+    """Return the status of a port with its outlet's trouble, if it has no other."""
+    trouble = reason(tx, _OUTLET, item.id) if item.state == "ACTIVE" else ""
+    state, _, why = trouble.partition(" ")
+    return ObjectStatus("port", item.id, state, why) if trouble else item
 
 
 def _write_shared(tx: Transaction, host: str, item: ObjectStatus, row: dict[str, object]) -> None:

@@ -47,7 +47,7 @@ class Network(msgspec.Struct, frozen=True):
 
 
 class Subnet(msgspec.Struct, frozen=True):
-    """A subnet. `ra_mode` and `address_mode` are Neutron's ipv6_ra_mode and ipv6_address_mode."""
+    """A subnet. `ra_mode`, `address_mode`, `pools`: Neutron's ipv6_ra_mode, ipv6_address_mode, allocation_pools."""
 
     id: str
     network_id: str
@@ -58,6 +58,7 @@ class Subnet(msgspec.Struct, frozen=True):
     routes: tuple[tuple[IpNetwork, IpAddress], ...]
     ra_mode: str | None
     address_mode: str | None
+    pools: tuple[tuple[IpAddress, IpAddress], ...] = ()
 
 
 class FixedIp(msgspec.Struct, frozen=True):
@@ -187,6 +188,7 @@ def _subnet(row: Row) -> Subnet:
         routes=tuple((ip_network(r["destination"]), ip_address(r["nexthop"])) for r in row["host_routes"]),
         ra_mode=row["ipv6_ra_mode"],
         address_mode=row["ipv6_address_mode"],
+        pools=tuple((ip_address(p["start"]), ip_address(p["end"])) for p in row.get("allocation_pools") or ()),
     )
 
 

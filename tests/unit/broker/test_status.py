@@ -5,7 +5,8 @@ from __future__ import annotations
 
 from typing import Literal
 
-from portico.broker.status import reason, write_report
+from portico.broker.status import reason, write_report, write_statuses
+from portico.contract import Binding, ObjectStatus
 from portico.hoststate import Report, Status
 
 from .conftest import Desk, Row
@@ -85,3 +86,69 @@ def test_a_lease_of_a_port_that_is_gone_leaves_nothing_behind(desk: Desk) -> Non
     tell(desk, HOST, f"lease/{port['id']}", "gone")
     with desk.store.read() as tx:
         assert reason(tx, "lease", port["id"]) == ""
+
+
+OVS = Binding(vif_type="ovs", vif_details={"bridge_name": "br-int"})
+
+
+def remote_port(desk: Desk) -> Row:
+    network = desk.create("network", name="far")
+    return desk.create(
+        "port", network_id=network["id"], **{"binding:host_id": HOST, "binding:profile": {"plug": "veth"}}
+    )
+
+
+def test_a_binding_that_comes_later_is_shown_and_the_port_waits_for_its_host(desk: Desk) -> None:
+    port = remote_port(desk)
+    outlet = f"outlet/{port['id']}"
+    write_statuses(desk.store, [ObjectStatus("port", port["id"], "ACTIVE", host=HOST, binding=OVS)])
+    with desk.store.read() as tx:
+        row = tx.get("port", port["id"])
+    assert row is not None
+    assert (row["binding:vif_type"], row["binding:vif_details"]) == ("ovs", {"bridge_name": "br-int"})
+    assert row["revision_number"] == port["revision_number"], "no client wrote it"
+    assert seen(desk, "port", port["id"]) == ("DOWN", "host host-a has not plugged it yet")
+    tell(desk, OTHER, outlet, "active")
+    assert seen(desk, "port", port["id"]) == ("DOWN", "host host-a has not plugged it yet")
+    tell(desk, HOST, outlet, "error", "no ovs-vsctl")
+    assert seen(desk, "port", port["id"]) == ("ERROR", "no ovs-vsctl")
+    tell(desk, HOST, outlet, "active")
+    assert seen(desk, "port", port["id"]) == ("ACTIVE", "")
+    tell(desk, HOST, outlet, "waiting", "tap0 is gone")
+    assert seen(desk, "port", port["id"]) == ("DOWN", "tap0 is gone")
+
+
+def test_an_outlet_that_works_does_not_hide_what_the_service_says(desk: Desk) -> None:
+    port = remote_port(desk)
+    down = ObjectStatus("port", port["id"], "DOWN", "port x of the remote is DOWN", HOST, OVS)
+    write_statuses(desk.store, [down])
+    tell(desk, HOST, f"outlet/{port['id']}", "active")
+    assert seen(desk, "port", port["id"]) == ("DOWN", "port x of the remote is DOWN")
+    write_statuses(desk.store, [ObjectStatus("port", port["id"], "ACTIVE", "", HOST, OVS)])
+    assert seen(desk, "port", port["id"]) == ("ACTIVE", "")
+
+
+def test_a_binding_of_another_host_is_passed_over(desk: Desk) -> None:
+    port = remote_port(desk)
+    write_statuses(desk.store, [ObjectStatus("port", port["id"], "ACTIVE", "", OTHER, OVS)])
+    with desk.store.read() as tx:
+        assert tx.get("port", port["id"]) == port
+
+
+def test_why_a_binding_failed_is_shown_until_the_port_is_bound_anew(desk: Desk) -> None:
+    port = remote_port(desk)
+    failed = Binding(vif_type="binding_failed", vif_details={})
+    write_statuses(desk.store, [ObjectStatus("port", port["id"], "ERROR", "refused", HOST, failed)])
+    write_statuses(desk.store, [ObjectStatus("port", port["id"], "DOWN", "bound to no host")])
+    assert seen(desk, "port", port["id"]) == ("ERROR", "refused")
+    desk.update("port", port["id"], **{"binding:host_id": HOST})
+    assert seen(desk, "port", port["id"]) == ("DOWN", "")
+
+
+def test_the_outlet_of_a_port_that_is_gone_leaves_nothing_behind(desk: Desk) -> None:
+    port = remote_port(desk)
+    write_statuses(desk.store, [ObjectStatus("port", port["id"], "ACTIVE", "", HOST, OVS)])
+    desk.delete("port", port["id"])
+    tell(desk, HOST, f"outlet/{port['id']}", "gone")
+    with desk.store.read() as tx:
+        assert reason(tx, "outlet", port["id"]) == ""
