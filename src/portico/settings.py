@@ -2,7 +2,8 @@
 """The settings of every Portico process: frozen values from a TOML file, the environment and the command line.
 
 Later sources win: defaults, then the file (`/etc/portico/portico.toml` or `--config`), then `PORTICO_*` variables
-(`PORTICO_AGENT_NETNS` is `agent.netns`; lists are separated by commas), then options of the command line.
+(`PORTICO_AGENT_NETNS` is `agent.netns`; lists, and the NAME=VALUE of tables, are separated by commas), then options of
+the command line.
 `{state_dir}` and `{run_dir}` inside a value stand for those two settings.
 """
 
@@ -21,6 +22,7 @@ from msgspec import Meta
 
 from portico import settings_check
 from portico.errors import SettingsError
+from portico.settings_broker import BrokerSettings
 from portico.settings_identity import SECRET_VARIABLES, HttpBasicSettings, KeystoneSettings, TlsSettings
 from portico.settings_observe import LogSettings, MetricsSettings, RateLimitSettings
 
@@ -142,6 +144,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     default_project: Annotated[str, Meta(min_length=1, description="project of requests that name none")] = "default"
     api: ApiSettings = ApiSettings()
     agent: AgentSettings = AgentSettings()
+    broker: BrokerSettings = BrokerSettings()
     docker: DockerSettings = DockerSettings()
     http_basic: HttpBasicSettings = HttpBasicSettings()
     keystone: KeystoneSettings = KeystoneSettings()
@@ -277,12 +280,22 @@ def _suggestion(name: str, known: Mapping[str, Field]) -> str:
 def _convert(field: Field, given: Given) -> object:
     value: object = given.value
     typed = given.source == "default" or not isinstance(value, str)
-    if isinstance(value, str) and get_origin(get_args(field.type)[0]) is tuple:
+    kind = get_origin(get_args(field.type)[0])
+    if isinstance(value, str) and kind in (tuple, dict):
         value = [part.strip() for part in value.split(",") if part.strip()]
+        if kind is dict:
+            value = _table(field, given, value)
     try:
         return msgspec.convert(value, field.type, strict=typed, dec_hook=_decode)
     except msgspec.ValidationError as error:
         raise _wrong(field.name, given, str(error).replace("`", "").lower()) from error
+
+
+def _table(field: Field, given: Given, pairs: list[str]) -> dict[str, str]:
+    for pair in pairs:
+        if "=" not in pair:
+            raise _wrong(field.name, given, f"'{pair}' is not NAME=VALUE")
+    return {name.strip(): text.strip() for name, _, text in (pair.partition("=") for pair in pairs)}
 
 
 def _decode(kind: type, value: object) -> object:
@@ -331,6 +344,8 @@ def _value_of(settings: Settings, name: str) -> object:
 def _plain(value: object) -> str:
     if isinstance(value, tuple):
         return ",".join(map(_plain, value))
+    if isinstance(value, dict):
+        return ",".join(f"{name}={text}" for name, text in value.items())
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
@@ -350,6 +365,8 @@ def as_toml(settings: Settings) -> str:
 def _toml(value: object) -> str:
     if isinstance(value, tuple):
         return "[" + ", ".join(map(_toml, value)) + "]"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{_toml(name)} = {_toml(text)}" for name, text in value.items()) + "}"
     if isinstance(value, str | Path):
         return msgspec.json.encode(str(value)).decode()
     return msgspec.json.encode(value).decode()

@@ -160,3 +160,17 @@ def test_every_setting_says_what_it_is_for() -> None:
 def test_an_address_to_listen_on(text: str, address: UnixAddress | TcpAddress, local: bool) -> None:
     assert parse_listen(text) == address
     assert is_loopback(address) is local
+
+
+def test_tables_come_from_the_file_and_from_the_environment_and_can_be_passed_on(tmp_path: Path) -> None:
+    toml = '[broker]\nprojects = {red = "routed bridge"}\n[broker.types]\nflat = "bridge"\n'
+    loaded = load(tmp_path, toml)
+    assert (loaded.broker.types, loaded.broker.projects) == ({"flat": "bridge"}, {"red": "routed bridge"})
+    assert settings.load(None, {}, settings.as_environment(loaded)) == loaded
+    assert load(tmp_path, settings.as_toml(loaded)) == loaded
+    assert load(tmp_path, PORTICO_BROKER_TYPES="flat=bridge, vlan=wide").broker.types == {
+        "flat": "bridge",
+        "vlan": "wide",
+    }
+    with pytest.raises(SettingsError, match="'flat' is not NAME=VALUE"):
+        load(tmp_path, "", {"broker.types": "flat"})

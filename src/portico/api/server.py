@@ -28,6 +28,7 @@ from portico.api.stream import Ending
 from portico.api.tls import Tls
 from portico.broker import installed
 from portico.broker.broker import Broker
+from portico.broker.choice import name_backends
 from portico.broker.hosts import HostStates
 from portico.errors import SettingsError
 from portico.identity.who import Authenticator
@@ -52,11 +53,16 @@ LOG = logging.getLogger(__name__)
 
 def make_api(settings: Settings) -> Api:
     """Return the API on an open, upgraded database; nothing listens yet."""
-    factories = [installed.find(name) for name in settings.backends]
+    factories = {name: installed.find(name) for name in settings.backends}
     store = Store(settings.database, load())
     schema.ensure(store)
     hosts = HostStates()
-    broker = Broker(store, hosts, [make(hosts, settings.network.dns_domain) for make in factories])
+    backends = {name: make(hosts, settings.network.dns_domain) for name, make in factories.items()}
+    for name, backend in backends.items():
+        if backend.describe().name != name:
+            raise SettingsError(f"backends: '{name}' calls itself '{backend.describe().name}': one name is needed")
+    broker = Broker(store, hosts, list(backends.values()), settings.broker)
+    name_backends(store, broker.choice)
     if settings.log.audit_file:
         store.audit(AuditLog(Path(settings.log.audit_file)).write)
     limits = Limits(

@@ -10,11 +10,13 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from portico.broker.choice import Choice
 from portico.broker.hosts import HostStates
 from portico.broker.status import write_statuses
 from portico.contract import Backend, Binding, Change, Dirty
 from portico.errors import Unavailable, Unsupported
 from portico.model.snapshot import RESOURCES, Snapshot
+from portico.settings_broker import BrokerSettings
 from portico.store import journal
 from portico.store.journal import Entry
 from portico.store.query import Query
@@ -33,12 +35,15 @@ RETRY_S = (0.1, 0.5, 2.0, 10.0)
 class Broker:
     """Follows the store from a thread of its own. `want` is written by that thread alone."""
 
-    def __init__(self, store: Store, hosts: HostStates, backends: Sequence[Backend]) -> None:
+    def __init__(
+        self, store: Store, hosts: HostStates, backends: Sequence[Backend], settings: BrokerSettings | None = None
+    ) -> None:
         self.want = Snapshot()
         self._store = store
         self._hosts = hosts
         self._backends = tuple(backends)
-        self._by_type = {kind: item for item in reversed(self._backends) for kind in item.describe().network_types}
+        self._by_name = {item.describe().name: item for item in self._backends}
+        self.choice = Choice([item.describe() for item in self._backends], settings)
         self._wake = threading.Event()
         self._complete = False
         # Ports whose row came as DOWN, which is what a new binding leaves there: only their host can say more.
@@ -77,37 +82,47 @@ class Broker:
         """Call `timer(backend, took_s, failed)` after each sync of a backend, in the broker's thread."""
         self._timers.append(timer)
 
-    def network_types(self) -> tuple[str, ...]:
+    def choose(self, project_id: str, backend: str | None, network_type: str | None) -> tuple[str, str]:
         """See `rules.context.Broker`."""
-        return tuple(kind for item in self._backends for kind in item.describe().network_types)
+        return self.choice.choose(project_id, backend, network_type)
 
-    def admit(self, resource: str, before: Mapping[str, Any] | None, after: Mapping[str, Any]) -> None:
+    def fits(self, backend: str, network_type: str) -> bool:
         """See `rules.context.Broker`."""
+        return self.choice.fits(backend, network_type)
+
+    def offered(self, project_id: str) -> tuple[str, ...]:
+        """See `rules.context.Broker`."""
+        return self.choice.offered(project_id)
+
+    def admit(
+        self,
+        resource: str,
+        before: Mapping[str, Any] | None,
+        after: Mapping[str, Any],
+        network: Mapping[str, Any] | None = None,
+    ) -> None:
+        """See `rules.context.Broker`. What belongs to no one network (a security group) concerns all backends."""
         change = Change(resource=resource, before=before, after=after)
-        network_type = after.get("provider:network_type")
-        if network_type is None and (network := self.want.networks.get(after.get("network_id", ""))) is not None:
-            network_type = network.network_type
-        # What belongs to no one network (a security group), or to one that is not in the snapshot yet, concerns all.
-        for backend in self._backends if network_type is None else (self._backend(network_type),):
+        on = after if resource == "network" else network
+        for backend in self._backends if on is None else (self._of(on),):
             backend.admit(self.want, change)
 
     def bind(self, port: Mapping[str, Any], network: Mapping[str, Any]) -> Binding:
         """See `rules.context.Broker`."""
         snapshot = Snapshot()
         snapshot.put("port", port)
-        backend = self._backend(network["provider:network_type"])
-        return backend.bind(snapshot.ports[port["id"]], port["binding:host_id"])
+        return self._of(network).bind(snapshot.ports[port["id"]], port["binding:host_id"])
 
-    def _backend(self, network_type: str) -> Backend:
-        backend = self._by_type.get(network_type)
-        if backend is None:
-            known = ", ".join(sorted(self._by_type))
+    def _of(self, network: Mapping[str, Any]) -> Backend:
+        """Return the backend of a network."""
+        name = network["portico:backend"] or ""
+        if name not in self._by_name:
             raise Unsupported(
-                f"Invalid input for operation: provider:network_type '{network_type}' is realised by no backend; "
-                f"known are: {known}.",
+                f"Invalid input for operation: network {network['id']}: portico:backend '{name}' is no backend here; "
+                f"known are: {', '.join(self._by_name)}.",
                 type="InvalidInput",
             )
-        return backend
+        return self._by_name[name]
 
     def _run(self) -> None:
         failures = 0

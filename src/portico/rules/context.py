@@ -21,14 +21,26 @@ Row = dict[str, Any]
 class Broker(Protocol):
     """What rules ask the backends inside a request: both are pure and quick."""
 
-    def admit(self, resource: str, before: Mapping[str, Any] | None, after: Mapping[str, Any]) -> None:
-        """Refuse with `Unsupported` what no backend realises."""
+    def admit(
+        self,
+        resource: str,
+        before: Mapping[str, Any] | None,
+        after: Mapping[str, Any],
+        network: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Refuse with `Unsupported` what is not realised: of an object on a `network`, by the network's backend."""
 
     def bind(self, port: Mapping[str, Any], network: Mapping[str, Any]) -> Binding:
         """Return how the port is reached on its binding:host_id."""
 
-    def network_types(self) -> tuple[str, ...]:
-        """Return the network types that can be had; the first is the default."""
+    def choose(self, project_id: str, backend: str | None, network_type: str | None, /) -> tuple[str, str]:
+        """Return backend and type of a network that names what is not None; `Unsupported` if that cannot be."""
+
+    def fits(self, backend: str, network_type: str, /) -> bool:
+        """Tell whether a backend has a network type."""
+
+    def offered(self, project_id: str, /) -> tuple[str, ...]:
+        """Return the backends that a project's members may choose."""
 
 
 class Limits(msgspec.Struct, frozen=True):

@@ -4,14 +4,17 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 
-from portico.errors import Conflict
+from portico.errors import Conflict, Forbidden
 from portico.model.snapshot import DHCP_OWNER
 from portico.rules import address_scope, agent, availability_zone, mtu, port, quota, segment, sharing, subnet
 from portico.rules.context import Context, Row
 from portico.store.sharing import EXTERNAL, SHARED
 from portico.store.transaction import Transaction
 
+# Attributes that say where the network is realised.
+_PLACE = {"portico:backend", "provider:network_type"}
 # Attributes that stand for a policy for every project.
 _SHARED_BY = {"shared": SHARED, "router:external": EXTERNAL}
 
@@ -19,6 +22,7 @@ _SHARED_BY = {"shared": SHARED, "router:external": EXTERNAL}
 def create(tx: Transaction, context: Context, body: Row) -> Row:
     """Make a network; provider attributes that are not given are chosen."""
     quota.check(tx, context, "network", body["project_id"])
+    backend, network_type = _choose(context, body["project_id"], body, body.get("provider:network_type") or None)
     availability_zone.check_hints(tx, context, body.get("availability_zone_hints") or [])
     row = {
         **body,
@@ -26,7 +30,8 @@ def create(tx: Transaction, context: Context, body: Row) -> Row:
         "status": "ACTIVE",
         "subnets": [],
         "mtu": body.get("mtu") or context.limits.mtu,
-        "provider:network_type": body.get("provider:network_type") or context.broker.network_types()[0],
+        "portico:backend": backend,
+        "provider:network_type": network_type,
         "availability_zone_hints": body.get("availability_zone_hints") or [],
     }
     mtu.check(row, row["mtu"], [])
@@ -44,11 +49,67 @@ def update(tx: Transaction, context: Context, row: Row, changes: Row) -> Row:
     if "mtu" in changes:
         changes["mtu"] = changes["mtu"] or context.limits.mtu
         mtu.check(row, changes["mtu"], tx.find("subnet", network_id=row["id"]))
+    moves = changes.keys() & _PLACE
+    if moves:
+        _move(tx, context, row, changes)
     context.broker.admit("network", row, {**row, **changes})
+    if moves:
+        segment.follow(tx, {**row, **changes})
     for name, action in _SHARED_BY.items():
         if name in changes:
             (sharing.share if changes[name] else sharing.unshare)(tx, "network", row, action)
     return tx.update("network", row, changes)
+
+
+def _choose(context: Context, project_id: str, body: Row, network_type: str | None) -> tuple[str, str]:
+    """Return backend and type of a network.
+
+    Raises:
+        Forbidden: the backend is the operator's to give.
+        Unsupported: there is no such backend or type, or they do not fit together.
+    """
+    backend = body.get("portico:backend")
+    chosen = context.broker.choose(project_id, backend, network_type)
+    offered = context.broker.offered(project_id)
+    if backend is not None and backend not in offered and not context.policy.allows(context, "portico:any_backend"):
+        raise Forbidden(
+            f"rule:portico:any_backend is disallowed by policy: portico:backend '{backend}' is none of those of "
+            f"project {project_id}: {', '.join(offered)}",
+            type="PolicyNotAuthorized",
+        )
+    return chosen
+
+
+def _move(tx: Transaction, context: Context, row: Row, changes: Row) -> None:
+    """Complete a change of backend or type: the type stays if the new backend has it.
+
+    Raises:
+        Conflict: the backend would change under ports.
+        Unsupported: the new backend cannot have one of the subnets.
+    """
+    before, network_type = row["portico:backend"], changes.get("provider:network_type")
+    backend = changes.get("portico:backend", before) or ""
+    if not network_type and context.broker.fits(backend, row["provider:network_type"]):
+        network_type = row["provider:network_type"]
+    if backend == (before or ""):
+        changes.pop("portico:backend", None)
+        _, changes["provider:network_type"] = context.broker.choose(row["project_id"], before, network_type)
+        return
+    _, changes["provider:network_type"] = _choose(context, row["project_id"], changes, network_type)
+    if named := _ports_in_the_way(tx.find("port", network_id=row["id"])):
+        raise Conflict(
+            f"Unable to complete operation on network {row['id']}: portico:backend cannot change from '{before}' to "
+            f"'{backend}' while ports are in use on the network: {named}.",
+            type="NetworkInUse",
+        )
+    for item in tx.find("subnet", network_id=row["id"]):
+        context.broker.admit("subnet", item, item, {**row, **changes})
+
+
+def _ports_in_the_way(ports: Sequence[Row]) -> str:
+    """Return the ids, five at most, of ports that are not the network's own DHCP server's."""
+    others = [item["id"] for item in ports if item["device_owner"] != DHCP_OWNER]
+    return ", ".join(others[:5]) + (f" and {len(others) - 5} more" if len(others) > 5 else "")
 
 
 def present(tx: Transaction, context: Context, rows: list[Row]) -> list[Row]:
@@ -65,9 +126,7 @@ def present(tx: Transaction, context: Context, rows: list[Row]) -> list[Row]:
 def delete(tx: Transaction, context: Context, row: Row) -> None:
     """Remove a network, its subnets and the DHCP server's port; any other port is in the way."""
     ports = tx.find("port", network_id=row["id"])
-    others = [item["id"] for item in ports if item["device_owner"] != DHCP_OWNER]
-    if others:
-        named = ", ".join(others[:5]) + (f" and {len(others) - 5} more" if len(others) > 5 else "")
+    if named := _ports_in_the_way(ports):
         raise Conflict(
             f"Unable to complete operation on network {row['id']}. There are one or more ports still in use on the "
             f"network: {named}.",

@@ -53,7 +53,7 @@ def create(tx: Transaction, context: Context, body: Row) -> Row:
     row["ip_allocation"] = fixed_ip.allocation(row["fixed_ips"])
     _set_security(tx, context, row, body, parent)
     binding.check_profile(row["binding:profile"])
-    context.broker.admit("port", None, row)
+    context.broker.admit("port", None, row, parent)
     if row["binding:host_id"]:
         row |= binding.bind(tx, context, None, row)
     _link_groups(tx, row["id"], (), row["security_groups"])
@@ -260,7 +260,7 @@ def update(tx: Transaction, context: Context, row: Row, changes: Row) -> Row:
         after["allowed_address_pairs"] = _pairs(after, changes["allowed_address_pairs"] or [])
     _check_security(after, changes)
     binding.check_profile(after["binding:profile"])
-    context.broker.admit("port", row, after)
+    context.broker.admit("port", row, after, lookup.get(tx, "network", row["network_id"]))
     if binding.must_bind(row, after, changes):
         after |= binding.bind(tx, context, row, after)
     if row["inactive_bindings"]:

@@ -198,7 +198,7 @@ def _bound(tx: Transaction, context: Context, row: Row, wanted: Row) -> Row:
         "host": wanted["host"], "vnic_type": wanted.get("vnic_type") or "normal", "profile": profile,
     }  # fmt: skip
     there = {**row, **{_PORT_NAMES[name]: value for name, value in asked.items()}}
-    context.broker.admit("port", row, there)
+    context.broker.admit("port", row, there, lookup.get(tx, "network", row["network_id"]))
     bound, reason = binding.result(tx, context, None, there)
     if reason:
         raise _failed(row, wanted["host"], reason)

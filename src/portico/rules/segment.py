@@ -20,6 +20,14 @@ def attach(tx: Transaction, network: Row) -> None:
     tx.insert("segment", row | {name: network.get(f"provider:{name}") for name in _PROVIDER})
 
 
+def follow(tx: Transaction, network: Row) -> None:
+    """Have the segment of a network say what its changed provider attributes say."""
+    for row in tx.find("segment", network_id=network["id"]):
+        told = {name: network.get(f"provider:{name}") for name in _PROVIDER}
+        if any(row[name] != value for name, value in told.items()):
+            tx.update("segment", row, told)
+
+
 def detach(tx: Transaction, network: Row) -> None:
     """Remove the segment of a network that is going."""
     for row in tx.find("segment", network_id=network["id"]):

@@ -40,7 +40,7 @@ def create(tx: Transaction, context: Context, body: Row) -> Row:
     row["service_types"] = _each_once(body.get("service_types"))
     _check(row, cidr)
     mtu.check(parent, parent["mtu"], [row])
-    context.broker.admit("subnet", None, row)
+    context.broker.admit("subnet", None, row, parent)
     row = tx.insert("subnet", row)
     allocate.set_pools(tx, row["id"], ranges)
     tx.update("network", parent, {"subnets": [*parent["subnets"], row["id"]]})
@@ -185,7 +185,7 @@ def update(tx: Transaction, context: Context, row: Row, changes: Row) -> Row:
     if "service_types" in changes:
         changes["service_types"] = _each_once(changes["service_types"])
     _check(after, cidr)
-    context.broker.admit("subnet", row, after)
+    context.broker.admit("subnet", row, after, lookup.get(tx, "network", row["network_id"]))
     updated = tx.update("subnet", row, changes)
     if "allocation_pools" in changes:
         allocate.set_pools(tx, row["id"], ranges)

@@ -120,15 +120,9 @@ def test_a_failed_sync_is_not_forgotten(desk: Desk) -> None:
         desk.broker.stop()
 
 
-def test_a_network_type_of_no_backend_is_refused_by_name(desk: Desk) -> None:
-    with pytest.raises(Unsupported, match="'vxlan'"):
-        desk.broker.admit("network", None, {"provider:network_type": "vxlan"})
-    assert desk.broker.network_types() == ("local",)
-
-
 def test_what_the_backend_does_not_declare_is_refused(desk: Desk) -> None:
     with pytest.raises(Unsupported, match="vlan_transparent True needs 'vlan-transparent'"):
-        desk.broker.admit("network", None, {"id": "n", "provider:network_type": "local", "vlan_transparent": True})
+        desk.broker.admit("network", None, {"id": "n", "portico:backend": "bridge", "vlan_transparent": True})
 
 
 def test_an_agents_report_becomes_the_ports_status(desk: Desk, store: Store) -> None:

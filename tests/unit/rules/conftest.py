@@ -26,14 +26,26 @@ PROJECT = "red"
 class Willing:
     """A broker whose backends realise everything."""
 
-    def admit(self, resource: str, before: Mapping[str, Any] | None, after: Mapping[str, Any]) -> None:
+    def admit(
+        self,
+        resource: str,
+        before: Mapping[str, Any] | None,
+        after: Mapping[str, Any],
+        network: Mapping[str, Any] | None = None,
+    ) -> None:
         """Refuse nothing."""
 
     def bind(self, port: Mapping[str, Any], network: Mapping[str, Any]) -> Binding:
         tap = port["binding:profile"].get("tap_name") or f"tap{port['id'][:11]}"
         return Binding(vif_type="tap", vif_details={"network": network["id"], "tap_name": tap})
 
-    def network_types(self) -> tuple[str, ...]:
+    def choose(self, _project_id: str, backend: str | None, network_type: str | None) -> tuple[str, str]:
+        return backend or "bridge", network_type or "local"
+
+    def fits(self, _backend: str, _network_type: str) -> bool:
+        return True
+
+    def offered(self, _project_id: str) -> tuple[str, ...]:
         return ("bridge",)
 
 
