@@ -6,15 +6,14 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Sequence
-from ipaddress import ip_interface
+from ipaddress import ip_interface, ip_network
 from pathlib import Path
 
 import msgspec
 
-from portico.docker import link, option, use, wire
+from portico.docker import group, link, option, use, wire
 from portico.docker.api import ANSWER_WITHIN_S, Api, Object, exactly, find
 from portico.docker.held import Held
-from portico.docker.network import made_by, resolve_groups
 from portico.docker.option import EndpointOptions, ExposedPort
 from portico.docker.record import ADOPTED, ENDPOINT, PLUGGED, RESERVED, DockerNetwork, Records, host_of
 from portico.docker.reservation import Reservations
@@ -62,16 +61,57 @@ class Endpoints:
         with self._lock:
             port = self._ports.get(call.endpoint_id)
         if port is None:
+            if not (record.unaddressed or _addresses(wanted)):
+                raise BadRequest("The endpoint has no address: Portico gives one for each address family of a network.")
             self._reservations.end_halves(record, _addresses(wanted))
             if options.port:
                 port = self._adopt(record, call.endpoint_id, wanted, options)
+            elif record.unaddressed:
+                port = self._make(record, call.endpoint_id, wanted.mac_address.lower(), options)
             else:
                 port = self._claim(record, call.endpoint_id, wanted, options)
             self._surroundings.held.hold(port["id"], call.endpoint_id)
             if port["device_owner"] != ADOPTED:  # people may give that one to another: the API is asked each time
                 with self._lock:
                     self._ports[call.endpoint_id] = port
-        return {} if wanted.mac_address else {"Interface": {"MacAddress": port["mac_address"]}}
+        given = {} if wanted.mac_address else {"MacAddress": port["mac_address"]}
+        if record.unaddressed and port["fixed_ips"]:
+            given |= self._addresses_of(port)
+        return {"Interface": given} if given else {}
+
+    def _addresses_of(self, port: Object) -> Object:
+        """Return the addresses that an existing port had before: nobody asked for one, so the driver may give them."""
+        found: Object = {}
+        for item in port["fixed_ips"]:
+            [subnet] = self._api.list("subnets", id=item["subnet_id"])
+            name = "AddressIPv6" if subnet["ip_version"] == 6 else "Address"
+            found.setdefault(name, f"{item['ip_address']}/{ip_network(subnet['cidr']).prefixlen}")
+        return found
+
+    def _make(self, record: DockerNetwork, endpoint_id: str, mac: str, options: EndpointOptions) -> Object:
+        """Make a port without addresses; nothing was asked for before that could have been one."""
+        groups = group.resolve(self._api, options.security_groups)
+        groups = record.security_groups if groups is None else groups
+        body: Object = {
+            "network_id": record.network_id,
+            "fixed_ips": [],
+            **self._plugged(endpoint_id, use.Use(self._host, record.id)),
+        }
+        if mac:
+            body["mac_address"] = mac
+        if groups is not None:
+            body["security_groups"] = list(groups)
+        port = self._api.create("ports", body)
+        if not _exposes(record, options):
+            return port
+        try:
+            opened = self._open(endpoint_id, options.exposed)
+            how = use.Use(self._host, record.id, opened)
+            wider = {"security_groups": [*port["security_groups"], opened], "binding:profile": use.profile(how)}
+            return self._api.update("ports", port["id"], wider)
+        except PorticoError:
+            use.end(self._api, port, None)
+            raise
 
     def _claim(
         self, record: DockerNetwork, endpoint_id: str, wanted: wire.Interface, options: EndpointOptions
@@ -95,12 +135,12 @@ class Endpoints:
     def _plug(
         self, record: DockerNetwork, endpoint_id: str, ports: Sequence[Object], mac: str, options: EndpointOptions
     ) -> Object:
-        groups = resolve_groups(self._api, options.security_groups)
-        group = ""
-        if (record.expose if options.expose is None else options.expose) and options.exposed:
-            group = self._open(endpoint_id, options.exposed)
-            groups = (*(ports[0]["security_groups"] if groups is None else groups), group)
-        changes = self._plugged(endpoint_id, use.Use(self._host, record.id, group))
+        groups = group.resolve(self._api, options.security_groups)
+        opened = ""
+        if _exposes(record, options):
+            opened = self._open(endpoint_id, options.exposed)
+            groups = (*(ports[0]["security_groups"] if groups is None else groups), opened)
+        changes = self._plugged(endpoint_id, use.Use(self._host, record.id, opened))
         if groups is not None:
             changes["security_groups"] = list(groups)
         is_bound = ports[0]["binding:host_id"] == self._host
@@ -112,8 +152,8 @@ class Endpoints:
         try:
             return self._settle(ports, mac, changes)
         except PorticoError:
-            if group:
-                self._api.delete("security_groups", group)
+            if opened:
+                self._api.delete("security_groups", opened)
             raise
 
     def _plugged(self, endpoint_id: str, how: use.Use) -> Object:
@@ -137,23 +177,10 @@ class Endpoints:
 
     def _open(self, endpoint_id: str, exposed: Sequence[ExposedPort]) -> str:
         """Make the security group that lets everybody in to the exposed ports."""
-        group = self._api.create(
-            "security_groups", {"name": f"docker-{endpoint_id[:12]}", "description": made_by(self._host)}
-        )
-        rules = [
-            {
-                "security_group_id": group["id"],
-                "direction": "ingress",
-                "ethertype": ethertype,
-                "protocol": item.protocol,
-                "port_range_min": item.port,
-                "port_range_max": item.port,
-            }
-            for item in exposed
-            for ethertype in ("IPv4", "IPv6")
+        lets_in = [
+            {"protocol": item.protocol, "port_range_min": item.port, "port_range_max": item.port} for item in exposed
         ]
-        self._api.request("POST", "/v2.0/security-group-rules", {"security_group_rules": rules})
-        return str(group["id"])
+        return group.make(self._api, self._host, endpoint_id, lets_in)
 
     def _adopt(
         self, record: DockerNetwork, endpoint_id: str, wanted: wire.Interface, options: EndpointOptions
@@ -183,8 +210,9 @@ class Endpoints:
         for address in _addresses(wanted):
             if address not in have:
                 raise Conflict(
-                    f"Port {port['id']} has the addresses {', '.join(have)}, and Docker wants {address} for the "
-                    "container: give the port's with --ip and --ip6."
+                    f"Port {port['id']} has the addresses {', '.join(have) or 'none'}, and Docker wants {address} for "
+                    "the container: give the port's with --ip and --ip6, or make the Docker network with --ipam-driver "
+                    "null."
                 )
         if wanted.mac_address and wanted.mac_address.lower() != port["mac_address"]:
             raise Conflict(f"Port {port['id']} has MAC address {port['mac_address']}, not {wanted.mac_address}.")
@@ -314,7 +342,8 @@ class Endpoints:
 
 
 def _addresses(wanted: wire.Interface) -> list[str]:
-    found = [str(ip_interface(text).ip) for text in (wanted.address, wanted.address_ipv6) if text]
-    if not found:
-        raise BadRequest("The endpoint has no address: Portico gives one for each of its networks' address families.")
-    return found
+    return [str(ip_interface(text).ip) for text in (wanted.address, wanted.address_ipv6) if text]
+
+
+def _exposes(record: DockerNetwork, options: EndpointOptions) -> bool:
+    return bool(options.exposed) and (record.expose if options.expose is None else options.expose)

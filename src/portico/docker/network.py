@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 from ipaddress import ip_address, ip_interface, ip_network
 
 import msgspec
 
-from portico.docker import option, use, wire
+from portico.docker import group, option, use, wire
 from portico.docker.api import Api, Object, delete_if_there, exactly, find
 from portico.docker.option import NetworkOptions
 from portico.docker.pool import IpAddress, IpNetwork, Pending, PendingPools
@@ -21,11 +22,8 @@ LOG = logging.getLogger(__name__)
 DHCP_OWNER = "network:dhcp"
 # Subnets in which the API makes addresses of MAC addresses; Docker wants to know them before there is one.
 AUTOMATIC = ("slaac", "dhcpv6-stateless")
-
-
-def made_by(host: str) -> str:
-    """Return the description of what the plugin of a host made and may delete."""
-    return f"Made by Docker on host {host}"
+# The address space of Docker's null IPAM driver (moby, libnetwork/ipams/null).
+NULL_SPACE = "null"
 
 
 class Pool(msgspec.Struct, frozen=True):
@@ -50,17 +48,35 @@ class Networks:
         if self._records.find(call.network_id) is not None:
             return {}
         options = option.of_network(call.options)
-        pools = [self._pool(data) for data in [*(call.ipv4_data or ()), *(call.ipv6_data or ())]]
-        if not pools:
-            raise BadRequest(f"Docker network {call.network_id} has no subnet.")
-        groups = resolve_groups(self._api, options.security_groups)
+        pools = self._pools(call)
+        draft = DockerNetwork(
+            id=call.network_id,
+            anchor_id="",
+            network_id="",
+            owned=False,
+            pools={},
+            security_groups=group.resolve(self._api, options.security_groups),
+            expose=options.expose,
+            gateways=tuple(str(pool.gateway) for pool in pools if pool.gateway),
+            dual=len({pool.pending.pool.cidr.version for pool in pools}) == 2,
+            unaddressed=not pools,
+        )
         if options.network or options.subnet or any(pool.pending.subnet for pool in pools):
-            record = self._on_existing(call.network_id, options, groups, pools)
+            record = self._on_existing(draft, options, pools)
         else:
-            record = self._on_new(call.network_id, options, groups, pools)
+            record = self._on_new(draft, options, pools)
         self._records.add(record)
         self._pending.drop([pool.pending.pool.nonce for pool in pools])
         return {}
+
+    def _pools(self, call: wire.CreateNetwork) -> list[Pool]:
+        """Return the pools of a network; none when Docker's null IPAM driver, which gives no addresses, has it."""
+        given = [*(call.ipv4_data or ()), *(call.ipv6_data or ())]
+        if not given:
+            raise BadRequest(f"Docker network {call.network_id} has no subnet.")
+        if all(data.address_space == NULL_SPACE for data in given):
+            return []
+        return [self._pool(data) for data in given]
 
     def _pool(self, data: wire.PoolData) -> Pool:
         return Pool(
@@ -69,41 +85,39 @@ class Networks:
             auxiliary=tuple(str(ip_interface(text).ip) for text in (data.aux_addresses or {}).values()),
         )
 
-    def _on_new(
-        self, docker_id: str, options: NetworkOptions, groups: tuple[str, ...] | None, pools: Sequence[Pool]
-    ) -> DockerNetwork:
-        mtu = {} if options.mtu is None else {"mtu": options.mtu}
-        name = f"docker-{docker_id[:12]}"
-        network = self._api.create("networks", {"name": name, "description": made_by(self._host), **mtu})
+    def _on_new(self, draft: DockerNetwork, options: NetworkOptions, pools: Sequence[Pool]) -> DockerNetwork:
+        body: Object = {"name": f"docker-{draft.id[:12]}", "description": group.made_by(self._host)}
+        if options.mtu is not None:
+            body["mtu"] = options.mtu
+        record = msgspec.structs.replace(draft, network_id=self._api.create("networks", body)["id"], owned=True)
         try:
-            wanted = [_subnet(network["id"], pool) for pool in pools]
-            subnets = self._api.request("POST", "/v2.0/subnets", {"subnets": wanted})["subnets"]
-            return self._anchor(docker_id, network["id"], subnets, pools, options, groups, owned=True)
+            if record.unaddressed and record.security_groups is None:
+                # The default group goes by addresses, and these have none: it would keep containers from each other.
+                made = group.make(self._api, self._host, record.id, group.ANYTHING)
+                record = msgspec.structs.replace(record, security_groups=(made,), group=made)
+            return self._anchor(record, self._make_subnets(record.network_id, pools), pools)
         except PorticoError:
-            self._undo(network["id"])
+            self._undo(record)
             raise
 
-    def _undo(self, network_id: str) -> None:
-        try:
-            delete_if_there(self._api, "networks", network_id)
-        except PorticoError as error:
-            LOG.warning("network %s is left to the sweep: %s", network_id, error)
+    def _make_subnets(self, network_id: str, pools: Sequence[Pool]) -> list[Object]:
+        if not pools:
+            return []
+        wanted = {"subnets": [_subnet(network_id, pool) for pool in pools]}
+        made: list[Object] = self._api.request("POST", "/v2.0/subnets", wanted)["subnets"]
+        return made
 
-    def _anchor(
-        self,
-        docker_id: str,
-        network_id: str,
-        subnets: Sequence[Object],
-        pools: Sequence[Pool],
-        options: NetworkOptions,
-        groups: tuple[str, ...] | None,
-        *,
-        owned: bool,
-    ) -> DockerNetwork:
+    def _undo(self, record: DockerNetwork) -> None:
+        try:
+            delete_if_there(self._api, "networks", record.network_id)
+            if record.group:
+                delete_if_there(self._api, "security_groups", record.group)
+        except PorticoError as error:
+            LOG.warning("network %s is left to the sweep: %s", record.network_id, error)
+
+    def _anchor(self, record: DockerNetwork, subnets: Sequence[Object], pools: Sequence[Pool]) -> DockerNetwork:
         of_pool = {pool.pending.pool.nonce: subnet["id"] for pool, subnet in zip(pools, subnets, strict=True)}
-        gateways = tuple(str(pool.gateway) for pool in pools if pool.gateway)
-        dual = len({pool.pending.pool.cidr.version for pool in pools}) == 2
-        record = DockerNetwork(docker_id, "", network_id, owned, of_pool, groups, options.expose, gateways, dual)
+        record = msgspec.structs.replace(record, pools=of_pool)
         auxiliary = [
             {"subnet_id": subnet["id"], "ip_address": address}
             for pool, subnet in zip(pools, subnets, strict=True)
@@ -112,19 +126,23 @@ class Networks:
         port = self._api.create("ports", anchor(record, self._host, auxiliary))
         return msgspec.structs.replace(record, anchor_id=port["id"])
 
-    def _on_existing(
-        self, docker_id: str, options: NetworkOptions, groups: tuple[str, ...] | None, pools: Sequence[Pool]
-    ) -> DockerNetwork:
+    def _on_existing(self, draft: DockerNetwork, options: NetworkOptions, pools: Sequence[Pool]) -> DockerNetwork:
         network = self._existing_network(options, pools)
+        name = network["name"] or network["id"]
         if options.mtu not in (None, network["mtu"]):
-            raise Conflict(f"Network '{network['name']}' has an MTU of {network['mtu']}: it cannot be {options.mtu}.")
+            raise Conflict(f"Network '{name}' has an MTU of {network['mtu']}: it cannot be {options.mtu}.")
         there = self._api.list("subnets", network_id=network["id"])
         if options.subnet:
             there = [item for item in there if options.subnet in (item["id"], item["name"])]
         subnets = [_existing_subnet(network, there, pool, self._pending) for pool in pools]
-        return self._anchor(docker_id, network["id"], subnets, pools, options, groups, owned=False)
+        return self._anchor(msgspec.structs.replace(draft, network_id=network["id"]), subnets, pools)
 
     def _existing_network(self, options: NetworkOptions, pools: Sequence[Pool]) -> Object:
+        if options.subnet and not pools:
+            raise BadRequest(
+                f"-o {option.SUBNET} {options.subnet}: with --ipam-driver null there are no addresses; name a network "
+                f"by -o {option.NETWORK}."
+            )
         named = {pool.pending.subnet["network_id"] for pool in pools if pool.pending.subnet}
         if options.network:
             named.add(find(self._api, "networks", options.network)["id"])
@@ -160,8 +178,8 @@ def remove(api: Api, host: str, record: DockerNetwork, revision: int | None = No
         PreconditionFailed: the anchor, or a port that would go, has become something else; some may be gone already.
     """
     ports = api.list("ports", network_id=record.network_id)
-    if not record.pools:  # overwritten; the network says it too
-        owned = bool(api.list("networks", id=record.network_id, description=made_by(host)))
+    if not (record.pools or record.unaddressed):  # overwritten; the network says it too
+        owned = bool(api.list("networks", id=record.network_id, description=group.made_by(host)))
         record = msgspec.structs.replace(record, owned=owned)
     plugged = [port for port in ports if port["device_owner"] in (RESERVED, *PLUGGED)]
     ours = [port for port in plugged if use.of(port).network == record.id]
@@ -177,11 +195,9 @@ def remove(api: Api, host: str, record: DockerNetwork, revision: int | None = No
     delete_if_there(api, "ports", record.anchor_id, revision)
     if record.owned:
         delete_if_there(api, "networks", record.network_id)
-
-
-def resolve_groups(api: Api, words: tuple[str, ...] | None) -> tuple[str, ...] | None:
-    """Return the ids of security groups that are given by id or name."""
-    return None if words is None else tuple(find(api, "security_groups", word)["id"] for word in words)
+    if record.group:
+        with suppress(Conflict):  # others have ports in it: it goes with the last of them, by the sweep
+            delete_if_there(api, "security_groups", record.group)
 
 
 def _subnet(network_id: str, pool: Pool) -> Object:

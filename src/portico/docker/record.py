@@ -34,7 +34,8 @@ class DockerNetwork(msgspec.Struct, frozen=True):
 
     `id` is Docker's, `network_id` Portico's; `owned` tells whether Portico's was made for it and goes with it. `pools`
     maps a PoolID's nonce to the subnet. `security_groups` (ids) None: the default group of the project. `gateways` are
-    the addresses that Docker takes for its gateways. `dual`: its endpoints have an IPv4 and an IPv6 address each.
+    the addresses that Docker takes for its gateways. `dual`: its endpoints have an IPv4 and an IPv6 address each;
+    `unaddressed`: they have none. `group` is the security group that was made for it and goes with it.
     """
 
     id: str
@@ -46,6 +47,8 @@ class DockerNetwork(msgspec.Struct, frozen=True):
     expose: bool = False
     gateways: tuple[str, ...] = ()
     dual: bool = False
+    unaddressed: bool = False
+    group: str = ""
 
 
 class Kept(msgspec.Struct, frozen=True):
@@ -58,6 +61,8 @@ class Kept(msgspec.Struct, frozen=True):
     expose: bool
     gateways: tuple[str, ...] = ()
     dual: bool = False
+    unaddressed: bool = False
+    group: str = ""
 
 
 def pool_tag(nonce: str) -> str:
@@ -75,6 +80,8 @@ def anchor(record: DockerNetwork, host: str, fixed_ips: Sequence[Object]) -> Obj
         record.expose,
         record.gateways,
         record.dual,
+        record.unaddressed,
+        record.group,
     )
     return {
         "network_id": record.network_id,
@@ -118,6 +125,8 @@ def read(port: Object) -> DockerNetwork:
         expose=kept.expose,
         gateways=kept.gateways,
         dual=kept.dual,
+        unaddressed=kept.unaddressed,
+        group=kept.group,
     )
 
 

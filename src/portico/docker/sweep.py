@@ -20,8 +20,9 @@ from portico.docker import use
 from portico.docker.api import Api, Object, delete_if_there
 from portico.docker.endpoint import PLUG_WITHIN_S
 from portico.docker.engine import Inventory
+from portico.docker.group import made_by
 from portico.docker.held import Held
-from portico.docker.network import made_by, remove
+from portico.docker.network import remove
 from portico.docker.record import ANCHOR, ENDPOINT, PLUGGED, RESERVED, Records, host_of, read
 from portico.errors import NotFound, PorticoError, PreconditionFailed
 
@@ -126,7 +127,7 @@ class Sweeper:
     def _halves(self, ports: list[Object], anchors: list[Object]) -> Iterator[Leftover]:
         """Yield what was made for a Docker network or an endpoint that did not come to be."""
         with_anchor = {port["network_id"] for port in anchors}
-        used = {use.of(port).group for port in ports if port not in anchors}
+        used = {read(port).group if port in anchors else use.of(port).group for port in ports}
         for collection, in_use in (("networks", with_anchor), ("security_groups", used)):
             fields = ["id", "revision_number"]
             for item in self._api.list(collection, description=made_by(self._host), fields=fields):

@@ -29,7 +29,10 @@ class CallFailed(Exception):
 
 
 class EngineNetwork(msgspec.Struct):
-    """A network as the engine keeps it: `pools` are PoolID, prefix, gateway (CIDR) and auxiliary addresses."""
+    """A network as the engine keeps it: `pools` are PoolID, prefix, gateway (CIDR) and auxiliary addresses.
+
+    It has none where the engine's own null IPAM driver, which gives no addresses, answers the engine.
+    """
 
     id: str
     pools: list[tuple[str, str, str, dict[str, str]]]
@@ -131,6 +134,19 @@ class EngineCalls:
         except CallFailed:
             self._release(network)
             raise
+        self.networks[network.id] = network
+        return network
+
+    def create_unaddressed_network(self, options: Mapping[str, str] | None = None) -> EngineNetwork:
+        """Do what `docker network create --ipam-driver null` does."""
+        network = EngineNetwork(secrets.token_hex(32), [])
+        self.call(
+            "NetworkDriver.CreateNetwork",
+            NetworkID=network.id,
+            Options={"com.docker.network.generic": options or {}, "com.docker.network.enable_ipv6": False},
+            IPv4Data=[{"AddressSpace": "null", "Pool": "0.0.0.0/0"}],
+            IPv6Data=[],
+        )
         self.networks[network.id] = network
         return network
 

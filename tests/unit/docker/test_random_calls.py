@@ -15,7 +15,8 @@ from portico.testing.docker_calls import CallFailed, EngineCalls, EngineEndpoint
 from portico.testing.in_process import InProcessApi
 
 BODIES_NEEDED = ("NetworkDriver.CreateEndpoint", "IpamDriver.RequestPool")
-SUBNETS = ("10.1.0.0/29", "10.1.0.0/24", "")
+NONE = "null"  # the engine's IPAM driver without addresses
+SUBNETS = ("10.1.0.0/29", "10.1.0.0/24", "", NONE)
 STEPS = st.one_of(
     st.tuples(st.just("create"), st.sampled_from(SUBNETS), st.booleans()),
     st.tuples(st.just("remove"), st.integers(0, 3), st.none()),
@@ -34,10 +35,17 @@ def nth(things: dict[str, Any], number: int) -> Any:
     return list(things.values())[number % len(things)] if things else None
 
 
+def create(engine: EngineCalls, subnet: str, *, dual: bool) -> None:
+    if subnet == NONE:
+        engine.create_unaddressed_network()
+    else:
+        engine.create_network(subnet, version6=["2001:db8::/64"] if dual else [])
+
+
 def take(engine: EngineCalls, step: tuple[str, Any, Any]) -> None:
     kind, one, two = step
     if kind == "create":
-        engine.create_network(one, version6=["2001:db8::/64"] if two else [])
+        create(engine, one, dual=two)
     elif kind == "restart plugin":
         engine.restart_plugin()
     elif kind == "empty retry":

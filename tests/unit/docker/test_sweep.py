@@ -53,6 +53,12 @@ def life(engine: EngineCalls) -> None:
     engine.remove_network(network)
 
 
+def life_without_addresses(engine: EngineCalls) -> None:
+    network = engine.create_unaddressed_network()
+    engine.disconnect(engine.connect(network, mac="02:00:00:00:00:09", options=EXPOSED))
+    engine.remove_network(network)
+
+
 def count(trial: Callable[[Callable[[], None]], None]) -> int:
     total = 0
 
@@ -74,14 +80,21 @@ def kill_at(point: int) -> Callable[[], None]:
     return tick
 
 
-def run_until_killed(engine: EngineCalls, api: InProcessApi, tick: Callable[[], None], *, at_requests: bool) -> None:
+def run_until_killed(
+    engine: EngineCalls,
+    api: InProcessApi,
+    tick: Callable[[], None],
+    *,
+    at_requests: bool,
+    lives: Callable[[EngineCalls], None] = life,
+) -> None:
     if at_requests:
         api.before = lambda _method, _path: tick()
     else:
         engine.after = lambda _name: tick()
     try:
         with suppress(Killed):
-            life(engine)
+            lives(engine)
     finally:
         api.before = lambda _method, _path: None
         engine.after = lambda _name: None
@@ -104,6 +117,21 @@ def test_killed_anywhere_nothing_is_left_after_two_rounds(
         assert broom.round() == [], "something was removed that had been there for a moment only"
         broom.round()
         broom.round()
+        assert left(api) == {}, f"killed at {point}"
+
+
+def test_killed_anywhere_nothing_is_left_of_ports_without_addresses(engine: EngineCalls, api: InProcessApi) -> None:
+    def run(tick: Callable[[], None]) -> None:
+        run_until_killed(engine, api, tick, at_requests=True, lives=life_without_addresses)
+
+    for point in range(count(run)):
+        run(kill_at(point))
+        engine.restart_plugin()
+        engine.networks.clear()
+        engine.endpoints.clear()
+        broom = sweeper(engine, api)
+        for _ in range(3):
+            broom.round()
         assert left(api) == {}, f"killed at {point}"
 
 
