@@ -159,7 +159,7 @@ class Servers:
         return (self._state_dir if name in _KEPT else self._run_dir) / short / name
 
     def _server(self, short: str) -> Server | None:
-        return Server.find(kernel.NETNS_FOLDER / self._name(short), self._run_dir / short)
+        return Server.find(self._run_dir / short / dnsmasq.PID, kernel.NETNS_FOLDER / self._name(short))
 
 
 def _prepare() -> netlink.Socket:
