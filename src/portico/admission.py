@@ -28,7 +28,11 @@ def _is(attribute: str, value: object) -> Test:
 
 def _plugged(way: str) -> Test:
     """A port has to be plugged when it is on a host; a tap is what is meant when nothing is said."""
-    return lambda row: bool(row.get("binding:host_id")) and _profile(row).get("plug", "tap") == way
+    return lambda row: _is_bound(row) and _profile(row).get("plug", "tap") == way
+
+
+def _is_bound(row: Row) -> bool:
+    return bool(row.get("binding:host_id"))
 
 
 def _profile(row: Row) -> Row:
@@ -43,7 +47,7 @@ NEEDS: tuple[tuple[str, str, str, Test], ...] = (
     ("subnet", "enable_dhcp", "dhcp", _has("enable_dhcp")),
     ("subnet", "ipv6_ra_mode", "router-advertisements", _has("ipv6_ra_mode")),
     ("subnet", "segment_id", "routed-segments", _has("segment_id")),
-    ("port", "fixed_ips", "no-address", lambda row: row.get("fixed_ips") == []),
+    ("port", "fixed_ips", "no-address", lambda row: _is_bound(row) and row.get("fixed_ips") == []),
     ("port", "port_security_enabled", "port-security-off", _is("port_security_enabled", False)),
     ("port", "allowed_address_pairs", "address-pairs", _has("allowed_address_pairs")),
     ("port", "security_groups", "security-groups", _has("security_groups")),

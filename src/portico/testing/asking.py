@@ -25,7 +25,9 @@ _ADDRESS = [{"subnet_id": object_id("subnet", 4), "ip_address": "192.0.2.10"}]
 
 # feature -> (resource, attribute, what is asked for besides)
 _ASKING: dict[str, tuple[tuple[str, str, dict[str, Any]], ...]] = {
-    "no-address": (("port", "fixed_ips", {"fixed_ips": []}),),
+    "no-address": (
+        ("port", "fixed_ips", {"fixed_ips": [], "binding:host_id": "host-a", "binding:profile": {"plug": ""}}),
+    ),
     "port-security-off": (("port", "port_security_enabled", {"port_security_enabled": False}),),
     "address-pairs": (("port", "allowed_address_pairs", {"allowed_address_pairs": [{"ip_address": "192.0.2.99"}]}),),
     "security-groups": (("port", "security_groups", {"security_groups": [_GROUP]}),),
