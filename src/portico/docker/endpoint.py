@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from portico.docker import group, link, option, use, wire
+from portico.docker import group, link, option, route, use, wire
 from portico.docker.api import ANSWER_WITHIN_S, Api, Object, exactly, find
 from portico.docker.held import Held
 from portico.docker.option import EndpointOptions, ExposedPort
@@ -52,6 +52,8 @@ class Endpoints:
         self._lock = threading.Lock()
         self._ports: dict[str, Object] = {}
         self._unwritten: dict[str, Object] = {}
+        # Where endpoints on routed networks are: which sandbox.
+        self._routed: dict[str, str] = {}
 
     def create(self, call: wire.CreateEndpoint) -> wire.Answer:
         """Make the reserved addresses, or the existing port that --driver-opt names, into an endpoint."""
@@ -85,7 +87,9 @@ class Endpoints:
         for item in port["fixed_ips"]:
             [subnet] = self._api.list("subnets", id=item["subnet_id"])
             name = "AddressIPv6" if subnet["ip_version"] == 6 else "Address"
-            found.setdefault(name, f"{item['ip_address']}/{ip_network(subnet['cidr']).prefixlen}")
+            net = ip_network(subnet["cidr"])
+            length = net.max_prefixlen if route.is_routed(port) else net.prefixlen
+            found.setdefault(name, f"{item['ip_address']}/{length}")
         return found
 
     def _make(self, record: DockerNetwork, endpoint_id: str, mac: str, options: EndpointOptions) -> Object:
@@ -221,7 +225,9 @@ class Endpoints:
         return self._api.update("ports", port["id"], changes, port["revision_number"])
 
     def join(self, call: wire.Endpoint) -> wire.Answer:
-        """Return the link of an endpoint as soon as the engine can have it. No gateway: networks end at themselves.
+        """Return the link of an endpoint as soon as the engine can have it, and the routes of a routed network.
+
+        Others have no gateway: they end at themselves. DisableGatewayService keeps the engine's own second link away.
 
         A running container gets its link at once, so the port must carry traffic by then. One that is about to start
         has no namespace yet, and 100 ms before it does: there the link itself is enough.
@@ -230,11 +236,25 @@ class Endpoints:
         name = port["binding:vif_details"].get("link_name")
         if name is None:
             raise Conflict(f"Port {port['id']}: {self._status(port, 'timeout_s=0')['reason']}")
+        routes = self._routes(call, port) if route.is_routed(port) else {}
         is_starting = not Path(call.sandbox_key).exists()
         if not (self._surroundings.link_is_made(name, port["mac_address"]) and is_starting):
             self._wait_until_active(port)
         self._surroundings.later(lambda: self._write(call.endpoint_id))
-        return {"InterfaceName": {"SrcName": name, "DstPrefix": "eth"}, "DisableGatewayService": True}
+        return {"InterfaceName": {"SrcName": name, "DstPrefix": "eth"}, "DisableGatewayService": True, **routes}
+
+    def _routes(self, call: wire.Endpoint, port: Object) -> wire.Answer:
+        record = self._records.get(call.network_id)
+        with self._lock:
+            others = {key for key, place in self._routed.items() if place == call.sandbox_key} - {call.endpoint_id}
+            if others and call.sandbox_key:
+                raise Conflict(
+                    f"Docker network {record.id}: the container is on a routed network already (endpoint "
+                    f"{', '.join(others)}), and a container can be on one: the next hop of all has one address."
+                )
+            self._routed[call.endpoint_id] = call.sandbox_key
+        subnets = self._api.list("subnets", network_id=port["network_id"], fields="cidr")
+        return route.to_join(port, [subnet["cidr"] for subnet in subnets], default_route=record.default_route)
 
     def _found_again(self, call: wire.Endpoint) -> Object:
         """Return the port of an endpoint that was created by a process before this one and not yet written down.
@@ -328,6 +348,7 @@ class Endpoints:
             use.end(self._api, port, None if ours else port["revision_number"])
             self._surroundings.held.drop(port["id"])
             with self._lock:
+                self._routed.pop(endpoint_id, None)
                 self._ports.pop(endpoint_id, None)
                 self._unwritten.pop(endpoint_id, None)
         return port

@@ -112,6 +112,7 @@ class Ipam:
         """Give an address: a gateway or auxiliary address of a pool on its way, or one for an endpoint."""
         pool = parse_id(call.pool_id)
         asked = _address(call.address, pool.cidr) if call.address else None
+        length = pool.cidr.prefixlen
         pending = self._pending.get(pool.nonce)
         is_gateway = (call.options or {}).get(option.ADDRESS_TYPE) == option.GATEWAY
         if pending is not None:
@@ -124,7 +125,9 @@ class Ipam:
                     "you did, the plugin was restarted in between: create it again."
                 )
             address = self._of_network(record, pool, asked, is_gateway=is_gateway)
-        return {"Address": f"{address}/{pool.cidr.prefixlen}", "Data": {}}
+            if record.routed and not is_gateway:
+                length = pool.cidr.max_prefixlen  # there are no neighbours
+        return {"Address": f"{address}/{length}", "Data": {}}
 
     def _before_network(self, pending: Pending, asked: IpAddress | None, *, is_gateway: bool) -> IpAddress:
         cidr = pending.pool.cidr
@@ -146,8 +149,8 @@ class Ipam:
     def _of_network(self, record: DockerNetwork, pool: PoolId, asked: IpAddress | None, *, is_gateway: bool) -> str:
         subnet_id = record.pools[pool.nonce]
         if is_gateway:  # of a network that exists: engines ask again when they replay
-            gateway = self._api.list("subnets", id=subnet_id)[0]["gateway_ip"]
-            return str(asked or gateway)
+            gateway = next((item for item in record.gateways if ip_address(item) in pool.cidr), None)
+            return str(asked or gateway or self._api.list("subnets", id=subnet_id)[0]["gateway_ip"])
         return self._reservations.make(record, subnet_id, str(asked or ""), pool.cidr.version)
 
     def release_address(self, call: wire.ReleaseAddress) -> wire.Answer:

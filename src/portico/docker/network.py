@@ -24,6 +24,8 @@ DHCP_OWNER = "network:dhcp"
 AUTOMATIC = ("slaac", "dhcpv6-stateless")
 # The address space of Docker's null IPAM driver (moby, libnetwork/ipams/null).
 NULL_SPACE = "null"
+# The backend whose networks have no L2.
+ROUTED = "routed"
 
 
 class Pool(msgspec.Struct, frozen=True):
@@ -89,21 +91,25 @@ class Networks:
         body: Object = {"name": f"docker-{draft.id[:12]}", "description": group.made_by(self._host)}
         if options.mtu is not None:
             body["mtu"] = options.mtu
-        record = msgspec.structs.replace(draft, network_id=self._api.create("networks", body)["id"], owned=True)
+        if options.backend:
+            body["portico:backend"] = options.backend
+        network = self._api.create("networks", body)
+        record = msgspec.structs.replace(draft, network_id=network["id"], owned=True)
         try:
+            record = _with_routes(record, network, options)
             if record.unaddressed and record.security_groups is None:
                 # The default group goes by addresses, and these have none: it would keep containers from each other.
                 made = group.make(self._api, self._host, record.id, group.ANYTHING)
                 record = msgspec.structs.replace(record, security_groups=(made,), group=made)
-            return self._anchor(record, self._make_subnets(record.network_id, pools), pools)
+            return self._anchor(record, self._make_subnets(record, pools), pools)
         except PorticoError:
             self._undo(record)
             raise
 
-    def _make_subnets(self, network_id: str, pools: Sequence[Pool]) -> list[Object]:
+    def _make_subnets(self, record: DockerNetwork, pools: Sequence[Pool]) -> list[Object]:
         if not pools:
             return []
-        wanted = {"subnets": [_subnet(network_id, pool) for pool in pools]}
+        wanted = {"subnets": [_subnet(record, pool) for pool in pools]}
         made: list[Object] = self._api.request("POST", "/v2.0/subnets", wanted)["subnets"]
         return made
 
@@ -131,11 +137,17 @@ class Networks:
         name = network["name"] or network["id"]
         if options.mtu not in (None, network["mtu"]):
             raise Conflict(f"Network '{name}' has an MTU of {network['mtu']}: it cannot be {options.mtu}.")
+        if options.backend not in ("", network["portico:backend"]):
+            raise Conflict(
+                f"Network '{name}' is on backend {network['portico:backend']}: -o {option.BACKEND} cannot make it "
+                f"{options.backend}; leave that out, or have Docker make a network of its own."
+            )
         there = self._api.list("subnets", network_id=network["id"])
         if options.subnet:
             there = [item for item in there if options.subnet in (item["id"], item["name"])]
         subnets = [_existing_subnet(network, there, pool, self._pending) for pool in pools]
-        return self._anchor(msgspec.structs.replace(draft, network_id=network["id"]), subnets, pools)
+        record = _with_routes(msgspec.structs.replace(draft, network_id=network["id"]), network, options)
+        return self._anchor(record, subnets, pools)
 
     def _existing_network(self, options: NetworkOptions, pools: Sequence[Pool]) -> Object:
         if options.subnet and not pools:
@@ -200,15 +212,28 @@ def remove(api: Api, host: str, record: DockerNetwork, revision: int | None = No
             delete_if_there(api, "security_groups", record.group)
 
 
-def _subnet(network_id: str, pool: Pool) -> Object:
+def _with_routes(record: DockerNetwork, network: Object, options: NetworkOptions) -> DockerNetwork:
+    """Return a Docker network with what its backend makes of routes."""
+    routed = network["portico:backend"] == ROUTED
+    if options.default_route and not routed:
+        raise BadRequest(
+            f"-o {option.DEFAULT_ROUTE}=true: a network on backend {network['portico:backend']} has no gateway for a "
+            "default route."
+        )
+    return msgspec.structs.replace(record, routed=routed, default_route=options.default_route is not False)
+
+
+def _subnet(record: DockerNetwork, pool: Pool) -> Object:
     item, cidr = pool.pending, pool.pending.pool.cidr
     body: Object = {
-        "network_id": network_id,
+        "network_id": record.network_id,
         "name": f"docker-{cidr}",
         "ip_version": cidr.version,
         "cidr": str(cidr),
         "gateway_ip": str(pool.gateway) if pool.gateway else None,
     }
+    if record.routed:
+        body["enable_dhcp"] = False  # nobody could ask: there is no L2
     if item.subnetpool_id:
         body["subnetpool_id"] = item.subnetpool_id
     if item.pool.ip_range is not None:

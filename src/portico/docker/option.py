@@ -17,8 +17,10 @@ SUBNET = "portico.subnet"
 PORT = "portico.port"
 SECURITY_GROUPS = "portico.security-groups"
 EXPOSE = "portico.expose"
+BACKEND = "portico.backend"
+DEFAULT_ROUTE = "portico.gateway"
 OF_IPAM = frozenset({NETWORK, SUBNET})
-OF_NETWORK = frozenset({NETWORK, SUBNET, SECURITY_GROUPS, EXPOSE})
+OF_NETWORK = frozenset({NETWORK, SUBNET, SECURITY_GROUPS, EXPOSE, BACKEND, DEFAULT_ROUTE})
 OF_ENDPOINT = frozenset({PORT, SECURITY_GROUPS, EXPOSE})
 
 # Docker's own keys (moby, libnetwork/netlabel/labels.go).
@@ -40,13 +42,19 @@ class IpamOptions(msgspec.Struct, frozen=True):
 
 
 class NetworkOptions(msgspec.Struct, frozen=True):
-    """What -o says. `security_groups` None: the project's default group; `mtu` None: Portico's default."""
+    """What -o says.
+
+    `security_groups` None: the project's default group; `mtu` None: Portico's default; `backend` empty: Portico chooses
+    it; `default_route`: whether the network may carry a container's, None: if it has one to offer.
+    """
 
     network: str = ""
     subnet: str = ""
     security_groups: tuple[str, ...] | None = None
     expose: bool = False
     mtu: int | None = None
+    backend: str = ""
+    default_route: bool | None = None
 
 
 class ExposedPort(msgspec.Struct, frozen=True, order=True):
@@ -87,8 +95,10 @@ def of_network(options: Mapping[str, Any] | None) -> NetworkOptions:
         network=given.get(NETWORK, ""),
         subnet=given.get(SUBNET, ""),
         security_groups=_words(given),
-        expose=bool(_flag(given)),
+        expose=_flag(given, EXPOSE) or False,
         mtu=_mtu(generic.get(MTU)),
+        backend=given.get(BACKEND, ""),
+        default_route=_flag(given, DEFAULT_ROUTE),
     )
 
 
@@ -102,7 +112,7 @@ def of_endpoint(options: Mapping[str, Any] | None) -> EndpointOptions:
     given = _checked(everything, OF_ENDPOINT, "--driver-opt")
     ports = [*(everything.get(EXPOSED_PORTS) or ()), *(everything.get(PORT_MAP) or ())]
     exposed = {ExposedPort(PROTOCOLS[item["Proto"]], item["Port"]) for item in ports if item["Proto"] in PROTOCOLS}
-    return EndpointOptions(given.get(PORT, ""), _words(given), _flag(given), tuple(sorted(exposed)))
+    return EndpointOptions(given.get(PORT, ""), _words(given), _flag(given, EXPOSE), tuple(sorted(exposed)))
 
 
 def _checked(options: Mapping[str, Any], known: Collection[str], flag: str) -> dict[str, str]:
@@ -123,12 +133,12 @@ def _words(given: Mapping[str, str]) -> tuple[str, ...] | None:
     return tuple(word.strip() for word in given[SECURITY_GROUPS].split(",") if word.strip())
 
 
-def _flag(given: Mapping[str, str]) -> bool | None:
-    if EXPOSE not in given:
+def _flag(given: Mapping[str, str], name: str) -> bool | None:
+    if name not in given:
         return None
-    value = given[EXPOSE].lower()
+    value = given[name].lower()
     if value not in ("true", "false", "1", "0"):
-        raise BadRequest(f"Option {EXPOSE} '{given[EXPOSE]}' is neither true nor false.")
+        raise BadRequest(f"Option {name} '{given[name]}' is neither true nor false.")
     return value in ("true", "1")
 
 

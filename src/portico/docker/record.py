@@ -35,7 +35,8 @@ class DockerNetwork(msgspec.Struct, frozen=True):
     `id` is Docker's, `network_id` Portico's; `owned` tells whether Portico's was made for it and goes with it. `pools`
     maps a PoolID's nonce to the subnet. `security_groups` (ids) None: the default group of the project. `gateways` are
     the addresses that Docker takes for its gateways. `dual`: its endpoints have an IPv4 and an IPv6 address each;
-    `unaddressed`: they have none. `group` is the security group that was made for it and goes with it.
+    `unaddressed`: they have none. `group` is the security group that was made for it and goes with it. `routed`: it has
+    no L2, each address is routed by itself; `default_route`: it may carry a container's.
     """
 
     id: str
@@ -49,6 +50,8 @@ class DockerNetwork(msgspec.Struct, frozen=True):
     dual: bool = False
     unaddressed: bool = False
     group: str = ""
+    routed: bool = False
+    default_route: bool = True
 
 
 class Kept(msgspec.Struct, frozen=True):
@@ -63,6 +66,8 @@ class Kept(msgspec.Struct, frozen=True):
     dual: bool = False
     unaddressed: bool = False
     group: str = ""
+    routed: bool = False
+    default_route: bool = True
 
 
 def pool_tag(nonce: str) -> str:
@@ -72,17 +77,7 @@ def pool_tag(nonce: str) -> str:
 
 def anchor(record: DockerNetwork, host: str, fixed_ips: Sequence[Object]) -> Object:
     """Return the body of the anchor port; `fixed_ips` are the auxiliary addresses."""
-    kept = Kept(
-        host,
-        record.owned,
-        dict(record.pools),
-        record.security_groups,
-        record.expose,
-        record.gateways,
-        record.dual,
-        record.unaddressed,
-        record.group,
-    )
+    kept = msgspec.convert({"host": host, **msgspec.to_builtins(record)}, Kept)
     return {
         "network_id": record.network_id,
         "name": f"docker-{record.id[:12]}",
@@ -115,19 +110,8 @@ def read(port: Object) -> DockerNetwork:
         kept = msgspec.convert(part(port), Kept)
     except msgspec.ValidationError:
         kept = Kept(host="", owned=False, pools={}, security_groups=None, expose=False)
-    return DockerNetwork(
-        id=port["device_id"],
-        anchor_id=port["id"],
-        network_id=port["network_id"],
-        owned=kept.owned,
-        pools=kept.pools,
-        security_groups=kept.security_groups,
-        expose=kept.expose,
-        gateways=kept.gateways,
-        dual=kept.dual,
-        unaddressed=kept.unaddressed,
-        group=kept.group,
-    )
+    ids = {"id": port["device_id"], "anchor_id": port["id"], "network_id": port["network_id"]}
+    return msgspec.convert({**ids, **msgspec.to_builtins(kept)}, DockerNetwork)
 
 
 class Records:
