@@ -66,8 +66,18 @@ class Wanted:
                 self.zones.setdefault(network_id, zone)
                 self._last_zone = max(self._last_zone, zone)
 
-    def change(self, objects: Collection[HostObject], gone: Collection[str], *, whole: bool = False) -> set[str]:
-        """Replace `objects` and remove `gone` keys, or with `whole` all others; return the keys to look at again."""
+    def change(
+        self,
+        objects: Collection[HostObject],
+        gone: Collection[str],
+        *,
+        whole: bool = False,
+        keep_zones: bool = False,
+    ) -> set[str]:
+        """Replace `objects` and remove `gone` keys, or with `whole` all others; return the keys to look at again.
+
+        With `keep_zones`, networks that are not wanted keep their zones: they may be there all the same.
+        """
         given = {key_of(item): item for item in objects}
         removed = {key for key in (self.objects if whole else gone) if key in self.objects and key not in given}
         changed = {key: item for key, item in given.items() if self.objects.get(key) != item}
@@ -75,7 +85,7 @@ class Wanted:
         self.objects.update(changed)
         for key in removed:
             del self.objects[key]
-        self._assign_zones()
+        self._assign_zones(keep=keep_zones)
         dirty = {*changed, *removed}
         return dirty | self._dependents([*before, *changed.values()])
 
@@ -83,10 +93,10 @@ class Wanted:
         """Yield the wanted objects of one kind."""
         return (item for item in self.objects.values() if isinstance(item, kind))
 
-    def _assign_zones(self) -> None:
+    def _assign_zones(self, *, keep: bool) -> None:
         networks = {item.network_id for item in self.of(Bridge)}
         for network_id in [*self.zones]:
-            if network_id not in networks:
+            if network_id not in networks and not keep:
                 del self.zones[network_id]
         taken = set(self.zones.values())
         for network_id in sorted(networks - self.zones.keys()):

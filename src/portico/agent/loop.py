@@ -3,6 +3,7 @@
 
 One pass compares, removes in reverse order and puts in order, for the dirty keys or for all. First run, restart, a
 crash between two steps and a stranger's edit are the same pass. Nothing is removed before the first complete Update.
+While an Update leaves parts of what is wanted unknown, only what was told to go is removed: all else may be theirs.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from portico.agent.delta import Delta, Driver, Forgotten, Trouble, Wanted, difference
-from portico.hoststate import Bridge, Status, Update, key_of
+from portico.hoststate import Bridge, HostObject, Status, Update, key_of
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +55,9 @@ class Loop:
         self._retries: dict[str, tuple[float, float]] = {}
         self._full_at: float | None = None
         self._complete = False
+        # Whose parts of the wanted state are unknown, and what was told to go meanwhile.
+        self._unknown: tuple[str, ...] = ()
+        self._told_gone: set[str] = set()
         self._passes = 0
         self._pass_s = 0.0
         self.revision = 0
@@ -80,11 +84,12 @@ class Loop:
         gone: Collection[str] = update.gone
         if update.complete:
             self._lingering.clear()
+            self._learn_unknown(update.unknown)
         else:
             for key in given:
                 self._lingering.pop(key, None)
             gone = [key for key in gone if not self._lingers(key)]
-        dirty = self._wanted.change(update.objects, gone, whole=update.complete)
+        dirty = self._change(update.objects, gone, whole=update.complete and not update.unknown)
         if not update.complete:
             # What is told again although it is as it was: the API wants to know what became of it.
             dirty |= given
@@ -94,6 +99,28 @@ class Loop:
         if update.complete:
             self._complete = True
             self._full_at = self._clock()
+
+    def _learn_unknown(self, unknown: tuple[str, ...]) -> None:
+        if unknown:
+            log.warning("nothing unknown is removed: what is wanted of %s is still to come", ", ".join(unknown))
+        self._unknown = unknown
+        self._told_gone.clear()
+
+    def _change(self, objects: Collection[HostObject], gone: Collection[str], *, whole: bool = False) -> set[str]:
+        """Change the wanted state; return the keys to look at again."""
+        if self._unknown:
+            self._told_gone.update(gone)
+        return self._wanted.change(objects, gone, whole=whole, keep_zones=bool(self._unknown))
+
+    def _may_touch(self, keys: Collection[str]) -> Collection[str]:
+        """Return those of `keys` that are wanted or were told to go; of others nothing may be known."""
+        if not self._unknown:
+            return keys
+        known = {key for key in keys if key in self._wanted.objects or key in self._told_gone}
+        for key in keys:
+            if key not in known:
+                self._retries.pop(key, None)
+        return known
 
     def _lingers(self, key: str) -> bool:
         """Tell whether an object that is no longer wanted stays a while."""
@@ -106,7 +133,7 @@ class Loop:
         over = [key for key, at in self._lingering.items() if at <= now]
         for key in over:
             del self._lingering[key]
-        dirty = self._wanted.change((), over)
+        dirty = self._change((), over)
         self._dirty |= dirty
         self._owed |= dirty
 
@@ -168,7 +195,7 @@ class Loop:
         troubles: dict[str, Trouble] = {}
         actual = {driver: driver.read(keys) for driver in self._drivers}
         existing = {key for found in actual.values() for key in found}
-        every = keys if keys is not None else existing | self._wanted.objects.keys()
+        every = self._may_touch(keys if keys is not None else existing | self._wanted.objects.keys())
         plans = {}
         for driver in self._drivers:
             plans[driver], unplanned = driver.plan(self._wanted, every)
@@ -215,6 +242,7 @@ class Loop:
             self._owed.discard(key)
             changed.append(status)
             if status.state == "gone":
+                self._told_gone.discard(key)
                 self._statuses.pop(key, None)
             else:
                 self._statuses[key] = status

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The loop that follows the journal and keeps backends in step; and what rules ask backends inside a request."""
+"""What follows the journal and tells each backend's lane what it is concerned with; and what rules ask backends."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ import logging
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from portico.broker.choice import Choice
+from portico.broker.degrade import Marks
 from portico.broker.hosts import HostStates
-from portico.broker.status import write_statuses
-from portico.contract import Backend, Binding, Change, Dirty
+from portico.broker.lane import RETRY_S, Lane, Timer
+from portico.broker.parts import Key, Parts
+from portico.contract import Backend, Binding, Change
 from portico.errors import Unavailable, Unsupported
 from portico.model.snapshot import RESOURCES, Snapshot
 from portico.settings_broker import BrokerSettings
@@ -29,42 +31,63 @@ FULL_SYNC_S = 60.0
 # Under load, commits are taken in together: a step for each would cost as much as the requests themselves.
 PACE_S = 0.004
 PRUNE_S = 60.0
-RETRY_S = (0.1, 0.5, 2.0, 10.0)
+# How often backends are looked at that may fail.
+LOOK_S = 1.0
+# A sync that takes longer hangs: what it is to realise is told so.
+HANG_S = 10.0
+# So long agents wait for backends that have not synced yet before they begin with what the others want.
+PATIENCE_S = 2.0
 
 
 class Broker:
-    """Follows the store from a thread of its own. `want` is written by that thread alone."""
+    """Follows the store from a thread of its own; each backend works in another one."""
 
     def __init__(
-        self, store: Store, hosts: HostStates, backends: Sequence[Backend], settings: BrokerSettings | None = None
+        self,
+        store: Store,
+        hosts: HostStates,
+        backends: Sequence[Backend],
+        settings: BrokerSettings | None = None,
+        *,
+        hang_s: float = HANG_S,
+        patience_s: float = PATIENCE_S,
     ) -> None:
-        self.want = Snapshot()
+        self.choice = Choice([item.describe() for item in backends], settings)
+        self.lanes = {item.describe().name: Lane(store, hosts, item, hang_s=hang_s) for item in backends}
+        self._parts = Parts(self.lanes)
         self._store = store
         self._hosts = hosts
-        self._backends = tuple(backends)
-        self._by_name = {item.describe().name: item for item in self._backends}
-        self.choice = Choice([item.describe() for item in self._backends], settings)
+        self._patience_s = patience_s
         self._wake = threading.Event()
-        self._complete = False
-        # Ports whose row came as DOWN, which is what a new binding leaves there: only their host can say more.
-        self._down: set[str] = set()
         self._trouble = "the first whole state is still to be loaded"
-        self._timers: list[Callable[[str, float, bool], None]] = []
         self._stopping = threading.Event()
         self._pruned_at = -PRUNE_S
+        self._marks = Marks(store)
         self._thread = threading.Thread(target=self._run, name="broker", daemon=True)
+        hosts.expect(self.lanes)
+        for lane in self.lanes.values():
+            lane.recovered = self._wake.set
         store.on_commit(lambda _revision: self._wake.set())
 
     def start(self) -> None:
         """Begin to follow the store."""
+        for lane in self.lanes.values():
+            lane.start()
         self._thread.start()
 
     def stop(self) -> None:
-        """End the loop; what is realised stays as it is."""
+        """End the loops; what is realised stays as it is."""
         self._stopping.set()
         self._wake.set()
         if self._thread.ident is not None:
             self._thread.join(timeout=10)
+        for lane in self.lanes.values():
+            lane.stop(0.1 if lane.health().failing else 5.0)
+
+    @property
+    def want(self) -> Snapshot:
+        """Everything that is wanted, whatever realises it; written by the broker's thread alone."""
+        return self._parts.want
 
     @property
     def revision(self) -> int:
@@ -78,9 +101,10 @@ class Broker:
             return "it does not run"
         return self._trouble
 
-    def on_sync(self, timer: Callable[[str, float, bool], None]) -> None:
-        """Call `timer(backend, took_s, failed)` after each sync of a backend, in the broker's thread."""
-        self._timers.append(timer)
+    def on_sync(self, timer: Timer) -> None:
+        """Call `timer(backend, took_s, failed)` after each sync of a backend, in the backend's thread."""
+        for lane in self.lanes.values():
+            lane.timers.append(timer)
 
     def choose(self, project_id: str, backend: str | None, network_type: str | None) -> tuple[str, str]:
         """See `rules.context.Broker`."""
@@ -104,50 +128,54 @@ class Broker:
         """See `rules.context.Broker`. What belongs to no one network (a security group) concerns all backends."""
         change = Change(resource=resource, before=before, after=after)
         on = after if resource == "network" else network
-        for backend in self._backends if on is None else (self._of(on),):
-            backend.admit(self.want, change)
+        for lane in self.lanes.values() if on is None else (self._of(on),):
+            lane.backend.admit(lane.want, change)
 
     def bind(self, port: Mapping[str, Any], network: Mapping[str, Any]) -> Binding:
         """See `rules.context.Broker`."""
         snapshot = Snapshot()
         snapshot.put("port", port)
-        return self._of(network).bind(snapshot.ports[port["id"]], port["binding:host_id"])
+        return self._of(network).backend.bind(snapshot.ports[port["id"]], port["binding:host_id"])
 
-    def _of(self, network: Mapping[str, Any]) -> Backend:
-        """Return the backend of a network."""
+    def _of(self, network: Mapping[str, Any]) -> Lane:
+        """Return the lane of a network."""
         name = network["portico:backend"] or ""
-        if name not in self._by_name:
+        if name not in self.lanes:
             raise Unsupported(
                 f"Invalid input for operation: network {network['id']}: portico:backend '{name}' is no backend here; "
-                f"known are: {', '.join(self._by_name)}.",
+                f"known are: {', '.join(self.lanes)}.",
                 type="InvalidInput",
             )
-        return self._by_name[name]
+        return self.lanes[name]
 
     def _run(self) -> None:
-        failures = 0
-        everything = True
+        failures, woken = 0, True
+        began_at = full_at = time.monotonic()
         while not self._stopping.is_set():
-            self._wake.clear()
             try:
-                more = self.step(everything=everything)
+                everything = time.monotonic() >= full_at
+                more = (woken or everything) and self.follow(everything=everything)
+                if everything or more:
+                    full_at = time.monotonic() + FULL_SYNC_S
                 self._prune()
-                failures, everything = 0, False
+                self._marks.look(self.lanes.values(), self.want)
+                failures = 0
             except Exception as error:
-                # The loop outlives any one object or database fault: log, wait, and start again from the whole.
+                # The loop outlives any fault of the database: log, wait, and start again from the whole.
                 if isinstance(error, Unavailable):
-                    LOG.warning("broker: sync of revision %d is tried again: %s", self.want.revision, error)
+                    LOG.warning("broker: what follows revision %d is read again: %s", self.revision, error)
                 else:
-                    LOG.exception("broker: sync of revision %d is tried again", self.want.revision)
-                everything, more = True, False
+                    LOG.exception("broker: what follows revision %d is read again", self.revision)
+                full_at = 0.0
                 # Not to be woken by commits: each would load everything again.
                 self._stopping.wait(RETRY_S[min(failures, len(RETRY_S) - 1)])
                 failures += 1
                 continue
+            if time.monotonic() - began_at > self._patience_s:
+                self._hosts.begin()
             if more:
                 time.sleep(PACE_S)
-            elif not self._wake.wait(FULL_SYNC_S):
-                everything = True
+            woken = more or self._wake.wait(min(LOOK_S, self._patience_s))
 
     def _prune(self) -> None:
         """Keep the journal at its bound, in small transactions between those of requests."""
@@ -163,35 +191,33 @@ class Broker:
             return journal.is_long(tx)
 
     def step(self, *, everything: bool) -> bool:
-        """Take in what was committed and sync the backends; return whether more is waiting.
+        """Follow, and have every backend sync in this thread; return whether more is waiting.
 
-        Raises what a backend raised, after all have been synced; then the next step has to be one of everything.
+        Raises what a backend raised, after all have been synced; then its next sync is one of everything.
         """
-        try:
-            dirty, more = (self._load(), False) if everything else self._follow()
-        except Exception as error:
-            self._trouble = str(error) or type(error).__name__
-            raise
-        self._trouble = ""
-        errors = self._sync(dirty) if dirty.everything or dirty.ids else []
-        if not errors:
-            self._ask_again()
-        self._complete |= dirty.everything and not errors
-        if self._complete:  # what agents are told first has to be whole: they remove all else
-            self._hosts.publish(self.want.revision)
+        more = self.follow(everything=everything)
+        errors: list[Exception] = []
+        for lane in self.lanes.values():
+            try:
+                lane.step()
+            except Exception as error:  # noqa: BLE001 (the first is raised when all have had their turn)
+                errors.append(error)
         if errors:
             raise errors[0]
         return more
 
-    def _ask_again(self) -> None:
-        """Have hosts say what became of ports that were bound anew: what they must have may be as it was."""
-        for port_id in self._down:
-            port = self.want.ports.get(port_id)
-            if port is not None and port.host:
-                self._hosts.restate(port.host, f"vif/{port_id}")
-        self._down = set()
+    def follow(self, *, everything: bool) -> bool:
+        """Take in what was committed and offer it to the lanes; return whether more may be waiting."""
+        self._wake.clear()
+        try:
+            more = self._load() if everything else self._follow()
+        except Exception as error:
+            self._trouble = str(error) or type(error).__name__
+            raise
+        self._trouble = ""
+        return more
 
-    def _load(self) -> Dirty:
+    def _load(self) -> bool:
         want = Snapshot()
         down: set[str] = set()
         with self._store.read() as tx:
@@ -201,52 +227,33 @@ class Broker:
                     want.put(resource, row)
                     if _is_down(resource, row):
                         down.add(row["id"])
-        if want.revision != self.want.revision:
-            self._down |= down
-        self.want = want
-        return Dirty(everything=True)
+        if want.revision == self.revision:
+            down = set()
+        for name, part in self._parts.load(want).items():
+            lane = self.lanes[name]
+            lane.offer(want.revision, {}, [item for item in down if ("port", item) in part], whole=part)
+        return False
 
-    def _follow(self) -> tuple[Dirty, bool]:
+    def _follow(self) -> bool:
         with self._store.read() as tx:
-            entries = journal.since(tx, self.want.revision)
+            entries = journal.since(tx, self.revision)
             changed = _changed_ids(entries)
-            rows = {
-                resource: {row["id"]: row for row in tx.get_many(resource, sorted(ids))}
-                for resource, ids in changed.items()
-            }
-        for resource, ids in changed.items():
-            for object_id in ids:
-                row = rows[resource].get(object_id)
-                if row is None:
-                    self.want.remove(resource, object_id)
-                else:
-                    self.want.put(resource, row)
-                    if _is_down(resource, row):
-                        self._down.add(object_id)
-        if entries:
-            self.want.revision = entries[-1].revision
-        return Dirty(ids={resource: frozenset(ids) for resource, ids in changed.items()}), bool(entries)
-
-    def _sync(self, dirty: Dirty) -> list[Exception]:
-        """Sync every backend; one that fails stops no other. Return what went wrong."""
-        errors: list[Exception] = []
-        for backend in self._backends:
-            name, begun, failed = backend.describe().name, time.perf_counter(), False
-            try:
-                statuses = list(backend.sync(self.want, dirty))
-                if statuses:
-                    write_statuses(self._store, statuses)
-            except Exception as error:
-                LOG.exception("broker: backend %s", name)
-                errors.append(error)
-                failed = True
-            for timer in self._timers:
-                timer(name, time.perf_counter() - begun, failed)
-        return errors
+            rows: dict[Key, Mapping[str, Any] | None] = {}
+            for resource, ids in changed.items():
+                found = {row["id"]: row for row in tx.get_many(resource, sorted(ids))}
+                rows |= {(resource, object_id): found.get(object_id) for object_id in ids}
+        if not entries:
+            return False
+        parts = self._parts.change(rows)
+        self.want.revision = entries[-1].revision
+        for name, part in parts.items():
+            down = [key[1] for key in part if _is_down(key[0], rows.get(key))]
+            self.lanes[name].offer(self.revision, part, down)
+        return True
 
 
-def _is_down(resource: str, row: Mapping[str, Any]) -> bool:
-    return resource == "port" and row["status"] == "DOWN"
+def _is_down(resource: str, row: Mapping[str, Any] | None) -> bool:
+    return resource == "port" and row is not None and row["status"] == "DOWN"
 
 
 def _changed_ids(entries: Sequence[Entry]) -> dict[str, set[str]]:

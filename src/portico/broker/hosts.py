@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
 from portico.hoststate import HostObject, Update, key_of
 
@@ -15,83 +15,112 @@ Follower = Callable[[Update], None]
 class HostStates:
     """Implements `contract.Hosts`. Thread-safe.
 
-    Backends write; nothing is told until `publish`, so that followers see one Update for each revision.
+    Backends write; nothing is told until `publish`, so that followers see one Update for each revision. What a backend
+    of `expect` has not published yet is unknown: followers wait for it, until `begin` says that they shall not.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         # host -> backend -> key -> object; two backends may want the same object (a security group) on one host.
         self._parts: defaultdict[str, defaultdict[str, dict[str, HostObject]]] = defaultdict(lambda: defaultdict(dict))
-        self._touched: defaultdict[str, set[str]] = defaultdict(set)
+        # backend -> host -> keys
+        self._touched: defaultdict[str, defaultdict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
         self._followers: defaultdict[str, list[Follower]] = defaultdict(list)
-        self._revision = -1
+        self._unknown: set[str] = set()
+        # By backend, in the order of revisions: of an object that two want, the newer state counts.
+        self._revisions: dict[str, int] = {}
+        self._begun = False
+
+    def expect(self, backends: Iterable[str]) -> None:
+        """Tell followers nothing before each of `backends` has published."""
+        self._unknown.update(backends)
 
     def put(self, backend: str, host: str, objects: Iterable[HostObject], gone: Iterable[str]) -> None:
         """See `contract.Hosts.put`."""
         with self._lock:
-            part = self._parts[host][backend]
+            part, touched = self._parts[host][backend], self._touched[backend][host]
             for key in gone:
                 if part.pop(key, None) is not None:
-                    self._touched[host].add(key)
+                    touched.add(key)
             for item in objects:
-                self._set(host, part, item)
+                _set(part, touched, item)
 
     def replace(self, backend: str, host: str, objects: Iterable[HostObject]) -> None:
         """See `contract.Hosts.replace`."""
         with self._lock:
-            part = self._parts[host][backend]
-            old = part.keys() - {self._set(host, part, item) for item in objects}
+            part, touched = self._parts[host][backend], self._touched[backend][host]
+            old = part.keys() - {_set(part, touched, item) for item in objects}
             for key in old:
                 del part[key]
-            self._touched[host] |= old
+            touched |= old
 
     def keep(self, backend: str, hosts: Collection[str]) -> None:
         """See `contract.Hosts.keep`."""
-        for host in [host for host in self._parts if host not in hosts]:
+        with self._lock:
+            left = [host for host, parts in self._parts.items() if host not in hosts and parts.get(backend)]
+        for host in left:
             self.replace(backend, host, ())
 
     def restate(self, host: str, key: str) -> None:
         """Have `publish` tell of an object again although it is as it was: its status is asked for."""
         with self._lock:
-            if any(key in part for part in self._parts[host].values()):
-                self._touched[host].add(key)
+            for backend, part in self._parts[host].items():
+                if key in part:
+                    self._touched[backend][host].add(key)
 
-    def _set(self, host: str, part: dict[str, HostObject], item: HostObject) -> str:
-        key = key_of(item)
-        if part.get(key) != item:
-            part[key] = item
-            self._touched[host].add(key)
-        return key
+    def publish(self, revision: int, backend: str | None = None) -> None:
+        """Tell followers what `backend` (None: any) changed since it published last.
 
-    def _whole(self, host: str) -> dict[str, HostObject]:
-        """Return what all backends together want of a host."""
-        parts = self._parts[host].values() if host in self._parts else ()
-        return {key: item for part in parts for key, item in part.items()}
-
-    def publish(self, revision: int) -> None:
-        """Tell followers what changed since the last call. The first call marks the states as complete."""
+        When none is unknown any more, followers are told the whole.
+        """
         with self._lock:
-            first = self._revision < 0
-            self._revision = revision
-            touched, self._touched = self._touched, defaultdict(set)
-            for host, followers in self._followers.items():
-                if first:
-                    update = self._complete(host)
-                elif touched[host]:
-                    update = self._difference(host, touched[host])
-                else:
-                    continue
-                for follower in followers:
-                    follower(update)
+            names = {backend} if backend is not None else {"", *self._touched, *self._unknown, *self._revisions}
+            newly = bool(self._unknown.intersection(names)) or not self._revisions
+            self._unknown.difference_update(names)
+            self._revisions |= dict.fromkeys(names, revision)
+            self._revisions = dict(sorted(self._revisions.items(), key=lambda pair: pair[1]))
+            touched = [self._touched.pop(name) for name in names if name in self._touched]
+            whole = newly and not self._unknown
+            self._begun |= whole
+            if self._begun:
+                self._tell(touched, whole=whole)
+
+    def begin(self) -> None:
+        """Tell followers what is known, if anything is: they shall not wait for the rest."""
+        with self._lock:
+            if not self._begun and self._revisions:
+                self._begun = True
+                self._tell((), whole=True)
+
+    def _tell(self, touched: Collection[Mapping[str, set[str]]], *, whole: bool) -> None:
+        for host, followers in self._followers.items():
+            keys = set().union(*(found.get(host, ()) for found in touched))
+            if not (whole or keys):
+                continue
+            update = self._complete(host) if whole else self._difference(host, keys)
+            for follower in followers:
+                follower(update)
+
+    @property
+    def _revision(self) -> int:
+        return next(reversed(self._revisions.values()), 0)
+
+    def _known(self, host: str) -> Iterator[dict[str, HostObject]]:
+        """Yield the parts of a host that were published, the newest last."""
+        parts: Mapping[str, dict[str, HostObject]] = self._parts.get(host, {})
+        for name in self._revisions:
+            if name in parts:
+                yield parts[name]
 
     def _difference(self, host: str, keys: Collection[str]) -> Update:
-        parts = self._parts[host].values()
-        have = {key: part[key] for part in parts for key in keys if key in part}
+        have = {key: part[key] for part in self._known(host) for key in keys if key in part}
         gone = tuple(key for key in keys if key not in have)
         return Update(revision=self._revision, objects=tuple(have.values()), gone=gone)
 
     def _complete(self, host: str) -> Update:
-        return Update(revision=self._revision, objects=tuple(self._whole(host).values()), complete=True)
+        objects = {key: item for part in self._known(host) for key, item in part.items()}
+        unknown = tuple(sorted(self._unknown))
+        return Update(revision=self._revision, objects=tuple(objects.values()), complete=True, unknown=unknown)
 
     def followed(self) -> int:
         """Return how many hosts somebody follows: those that are connected."""
@@ -104,7 +133,7 @@ class HostStates:
         """
         with self._lock:
             self._followers[host].append(follower)
-            if self._revision >= 0:
+            if self._begun:
                 follower(self._complete(host))
 
         def end() -> None:
@@ -114,3 +143,11 @@ class HostStates:
                     del self._followers[host]
 
         return end
+
+
+def _set(part: dict[str, HostObject], touched: set[str], item: HostObject) -> str:
+    key = key_of(item)
+    if part.get(key) != item:
+        part[key] = item
+        touched.add(key)
+    return key

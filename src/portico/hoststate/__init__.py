@@ -189,12 +189,15 @@ class Update(msgspec.Struct, frozen=True):
 
     The first line after connecting is `complete`: `objects` is the host's whole wanted state and whatever else the
     agent has is to be swept. Later lines replace `objects` and remove `gone` keys; one with neither is a sign of life.
+    While backends are `unknown`, by name, a complete state lacks what they want, so nothing is to be swept: another
+    complete one follows when they are known.
     """
 
     revision: int
     objects: tuple[HostObject, ...] = ()
     gone: tuple[str, ...] = ()
     complete: bool = False
+    unknown: tuple[str, ...] = ()
 
 
 class Status(msgspec.Struct, frozen=True):

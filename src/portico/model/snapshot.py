@@ -93,6 +93,12 @@ class Snapshot:
         self.rules_of_group: defaultdict[str, set[str]] = defaultdict(set)
         self.rules_naming_address_group: defaultdict[str, set[str]] = defaultdict(set)
 
+    def objects(self, resource: str) -> Mapping[str, Value]:
+        """Return the objects of one of RESOURCES by id."""
+        indexed = {"subnet": self.subnets, "port": self.ports, "security_group_rule": self.rules}
+        found: Mapping[str, Value] = indexed[resource] if resource in indexed else self._plain[resource]
+        return found
+
     def put(self, resource: str, row: Row) -> None:
         """Add or replace the object that `row` (in the API's shape) describes."""
         self.place(resource, READERS[resource](row))

@@ -291,3 +291,42 @@ def test_the_loop_tells_of_its_passes_their_time_and_what_is_not_as_wanted() -> 
     kernel.fail = lambda *_: None
     agent.later(31)
     assert agent.loop.measures() == {"passes": 2, "pass_seconds": 0.25, "errors": 0}
+
+
+def test_while_a_part_is_unknown_what_is_known_is_made_and_nothing_is_swept() -> None:
+    kernel = FakeDrivers()
+    Agent(kernel).give(*ALL, Bridge("n9", 1500), complete=True)
+    agent = Agent(kernel)
+    agent.loop.accept(Update(1, (NET, vif(1), vif(3)), complete=True, unknown=("routed",)))
+    agent.loop.step()
+    assert {"vif/p1", "vif/p2", "vif/p3"} <= kernel.state["pair"].keys() and "bridge/n9" in kernel.state["bridge"]
+    assert agent.states() == {"bridge/n1": "active", "vif/p1": "active", "vif/p3": "active"}
+    agent.loop.suspect(["vif/p2"])
+    agent.later(1)
+    agent.later(31)
+    assert "vif/p2" in kernel.state["pair"]
+    wait_s = agent.loop.next_s()
+    assert wait_s is not None and wait_s > 0, "what may not be touched is not looked at for ever"
+    agent.give(gone=("vif/p1",))
+    assert kernel.state["pair"].keys() == {"vif/p2", "vif/p3"} and agent.states()["vif/p1"] == "gone"
+    agent.give(NET, vif(3), complete=True)
+    assert kernel.state["pair"].keys() == {"vif/p3"} and kernel.state["bridge"].keys() == {"bridge/n1"}
+
+
+def test_an_agent_that_comes_back_to_an_unknown_part_goes_on_with_what_it_had() -> None:
+    agent = Agent(FakeDrivers())
+    agent.give(*ALL, complete=True)
+    zones = dict(agent.loop.wanted.zones)
+    agent.kernel.calls.clear()
+    agent.loop.accept(Update(2, (GROUP,), complete=True, unknown=("bridge",)))
+    agent.loop.step()
+    assert agent.kernel.calls == []
+    assert agent.loop.wanted.zones == zones
+
+
+def test_zones_of_networks_in_an_unknown_part_are_given_to_no_other() -> None:
+    agent = Agent(FakeDrivers())
+    agent.loop.learn_zones({"n1": 1})
+    agent.loop.accept(Update(1, (Bridge("n2", 1500),), complete=True, unknown=("other",)))
+    agent.loop.accept(Update(2, (NET, Bridge("n2", 1500)), complete=True))
+    assert agent.loop.wanted.zones == {"n1": 1, "n2": 2}
