@@ -36,6 +36,8 @@ RESOURCES = {
     "address_scope": "address_scopes",
     "agent": "agents",
     "availability_zone": "availability_zones",
+    "bgp_peer": "bgp-peers",
+    "bgp_speaker": "bgp-speakers",
     "network": "networks",
     "network_ip_availability": "network_ip_availabilities",
     "port": "ports",
@@ -51,6 +53,7 @@ SHIMS = frozenset(
     {
         "aap-reject-multicast",
         "availability_zone_filter",
+        "bgp_dragent_scheduler",
         "binding-extended",
         "dns-integration-domain-keywords",
         "empty-string-filtering",

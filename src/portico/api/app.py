@@ -31,7 +31,7 @@ from portico.broker.broker import Broker
 from portico.broker.hosts import HostStates
 from portico.errors import PorticoError
 from portico.identity.who import Authenticator
-from portico.model.resource import Registry, Resource
+from portico.model.resource import Action, Registry, Resource
 from portico.rules import TABLE
 from portico.rules.context import Context, Everything, Limits, Policy
 from portico.settings_observe import RateLimitSettings
@@ -116,6 +116,10 @@ class Api:
         body = collection.decode(await body_of(request))
         about = self.service, resource, self.context(request), request.path_params["id"]
         return as_json(await self.workers.write(collection.act, *about, name, body))
+
+    async def tell(self, resource: Resource, name: str, request: Request) -> Response:
+        about = self.service, resource, self.context(request), request.path_params["id"]
+        return as_json(await self.workers.read(collection.tell, *about, name))
 
     async def tags(self, resource: Resource, request: Request) -> Response:
         object_id, name = request.path_params["id"], request.path_params.get("tag")
@@ -272,8 +276,7 @@ def _collection_routes(api: Api, resource: Resource) -> list[Route]:
         one["DELETE"] = partial(api.delete, resource)
     routes = [route(resource.path, many), route(f"{resource.path}/{{id}}", one)]
     routes += [
-        route(f"{resource.path}/{{id}}/{item.name}", {"PUT": partial(api.act, resource, item.name)})
-        for item in resource.actions
+        route(f"{resource.path}/{{id}}/{item.name}", _action_verb(api, resource, item)) for item in resource.actions
     ]
     if resource.tags:
         tags = partial(api.tags, resource)
@@ -281,6 +284,12 @@ def _collection_routes(api: Api, resource: Resource) -> list[Route]:
         one_tag = dict.fromkeys(("GET", "PUT", "DELETE"), tags)
         routes.append(route(f"{resource.path}/{{id}}/tags/{{tag:path}}", one_tag))
     return routes
+
+
+def _action_verb(api: Api, resource: Resource, action: Action) -> dict[str, Endpoint]:
+    if action.reads:
+        return {"GET": partial(api.tell, resource, action.name)}
+    return {"PUT": partial(api.act, resource, action.name)}
 
 
 def routes(api: Api) -> list[Route]:

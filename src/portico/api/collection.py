@@ -230,6 +230,14 @@ def act(
         return {resource.name: _answers(tx, context, resource, [answer])[0]}
 
 
+def tell(service: Service, resource: Resource, context: Context, object_id: str, name: str) -> Row | list[Row]:
+    """Return the answer of an action that only reads."""
+    with service.store.read() as tx:
+        row = lookup.visible(tx, context, resource.name, object_id)
+        context.policy.require(tx, context, name, resource.name, row, {})
+        return TABLE[resource.name].actions[name](tx, context, row, {})
+
+
 def _check_revision(row: Row, expected: int | None) -> None:
     if expected is not None and row.get("revision_number") != expected:
         raise PreconditionFailed(

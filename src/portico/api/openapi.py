@@ -127,17 +127,24 @@ def _action(resource: Resource, action: Action) -> dict[str, Any]:
     name = action.gives or resource.name
     if action.gives == "list":
         answer: dict[str, Any] = schema.array({"type": "object"})
+    elif action.gives == "body":
+        answer = schema.action_schema(action)
     elif action.gives:
         answer = schema.record({name: schema.response_schema(resource.attributes[name])}, [name])
     else:
         answer = schema.record({name: _reference(_name(resource))}, [name])
-    operation = {
+    operation: dict[str, Any] = {
         "operationId": f"{action.name}_of_{resource.name}",
         "summary": action.doc,
         "tags": [resource.plural],
-        "requestBody": {"required": True, "content": _json(schema.action_schema(action))},
-        "responses": _answers(200, answer, _FAULTS["create"]),
     }
+    if action.reads:
+        return {
+            "parameters": [_id(resource)],
+            "get": {**operation, "responses": _answers(200, answer, _FAULTS["show"])},
+        }
+    body = {"required": True, "content": _json(schema.action_schema(action))}
+    operation |= {"requestBody": body, "responses": _answers(200, answer, _FAULTS["create"])}
     return {"parameters": [_id(resource)], "put": operation}
 
 
@@ -209,7 +216,7 @@ def _query(name: str, doc: str, items: dict[str, Any], *, repeated: bool = False
 def _filters(resource: Resource) -> list[dict[str, Any]]:
     found = []
     for attribute in (one for one in resource.attributes.values() if one.is_filter):
-        kind = {"boolean": {"type": "boolean"}, "integer": {"type": "integer"}}.get(
+        kind = {"boolean": {"type": "boolean"}, "integer": {"type": "integer"}, "bigint": {"type": "integer"}}.get(
             attribute.column, {"type": "string"}
         )
         found.append(_query(attribute.name, f"Only objects with this value. {attribute.doc}", kind, repeated=True))

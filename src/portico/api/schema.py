@@ -147,6 +147,7 @@ def _column_schema(column: str) -> Schema:
     return {
         "boolean": {"type": "boolean"},
         "integer": {"type": "integer"},
+        "bigint": {"type": "integer"},
         "datetime": {"type": "string", "format": "date-time"},
         "text": {"type": "string"},
     }.get(column, _ANY)

@@ -21,6 +21,7 @@ FindId = Callable[[Resource, str], str]
 # A comma separates pairs only where another NAME= follows, so that values may hold commas.
 BETWEEN_PAIRS = re.compile(r",(?=[A-Za-z_][\w:-]*=)")
 PAIR = re.compile(r"([A-Za-z_][\w:-]*)=(.*)", re.DOTALL)
+NUMBER_COLUMNS = ("integer", "bigint")
 NUMBER_VALIDATORS = {"type:integer", "type:non_negative", "type:range"}
 
 
@@ -50,7 +51,11 @@ def option_of(registry: Registry, attribute: Attribute) -> Option:
         kind, name = "references", singular(name)
     elif attribute.column == "boolean" or _converter(attribute).startswith("convert_to_boolean"):
         kind = "boolean"
-    elif attribute.column == "integer" or _converter(attribute) == "convert_to_int" or validators & NUMBER_VALIDATORS:
+    elif (
+        attribute.column in NUMBER_COLUMNS
+        or _converter(attribute) == "convert_to_int"
+        or validators & NUMBER_VALIDATORS
+    ):
         kind = "number"
     elif attribute.column == "json":
         is_dict = any(v.startswith("type:dict") for v in validators)

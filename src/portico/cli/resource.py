@@ -239,11 +239,23 @@ def _takes(collection: Collection, action: Action) -> list[Option]:
 
 def _act(action: Action, collection: Collection, arguments: argparse.Namespace, context: Context) -> int:
     resource = collection.resource
+    if action.reads:
+        return _tell(action, collection, arguments, context)
     _check_columns(resource, arguments.column)
     body = collection.body(_takes(collection, action), arguments, context)
     object_id = find_id(context.client, resource, arguments.object)
     context.client.put_json(f"{resource.path}/{quote(object_id, safe='')}/{action.name}", body)
     return _print(context.client.show(resource.collection, object_id), arguments)
+
+
+def _tell(action: Action, collection: Collection, arguments: argparse.Namespace, context: Context) -> int:
+    """Print the list that an action gives which only reads."""
+    resource = collection.resource
+    object_id = find_id(context.client, resource, arguments.object)
+    found = context.client.get_json(f"{resource.path}/{quote(object_id, safe='')}/{action.name}")[action.gives]
+    columns = arguments.column or list(dict.fromkeys(name for item in found for name in item))
+    sys.stdout.write(output.render_list(found, columns, arguments.format))
+    return 0
 
 
 def _add_delete(parser: argparse.ArgumentParser, collection: Collection) -> None:

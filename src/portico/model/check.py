@@ -26,17 +26,18 @@ MAX_DEPTH = 32
 MAX_ITEMS = 10_000
 MAX_INTEGER = (1 << 31) - 1
 MAX_JSON_INTEGER = (1 << 63) - 1
+_MOST = {"integer": MAX_INTEGER, "bigint": MAX_JSON_INTEGER}
 
 _SIZED = re.compile(r"string\((\d+)\)")
 
 
 class _Step(NamedTuple):
-    """What happens to one attribute's value. `size` is the length of its column, 0 without one."""
+    """What happens to one attribute's value. `size` is the length of its text, `most` the largest number."""
 
     convert: Convert | None
     rules: tuple[tuple[Validator, Any], ...]
     size: int
-    is_integer: bool
+    most: int
 
 
 class _Plan(NamedTuple):
@@ -54,7 +55,7 @@ def _step(attribute: Attribute) -> _Step:
         convert=attribute.convert_to,
         rules=tuple((VALIDATORS[name], argument) for name, argument in attribute.validate),
         size=int(sized[1]) if sized else 0,
-        is_integer=attribute.column == "integer",
+        most=_MOST.get(attribute.column, 0),
     )
 
 
@@ -176,8 +177,8 @@ def _checked_value(name: str, value: Any, step: _Step) -> Any:
             raise _bad(f"Invalid input for {name}. Reason: {reason}.")
     if step.size:
         _check_text(name, converted, step.size)
-    elif step.is_integer and converted is not None:
-        return _integer(name, converted)
+    elif step.most and converted is not None:
+        return _integer(name, converted, step.most)
     return converted
 
 
@@ -203,11 +204,11 @@ def _check_text(name: str, value: Any, size: int) -> None:
         raise _bad(f"Invalid input for {name}. Reason: '{show(value)}' exceeds maximum length of {size}.")
 
 
-def _integer(name: str, value: Any) -> int:
+def _integer(name: str, value: Any, most: int) -> int:
     """Return `value` as an integer that a column can hold; a validator may have let text pass that spells one."""
     number: int = _converted(name, convert_to_int, value)
-    if not -MAX_INTEGER - 1 <= number <= MAX_INTEGER:
-        raise _bad(f"Invalid input for {name}. Reason: '{show(value)}' is beyond {MAX_INTEGER}.")
+    if not -most - 1 <= number <= most:
+        raise _bad(f"Invalid input for {name}. Reason: '{show(value)}' is beyond {most}.")
     return number
 
 
@@ -258,8 +259,8 @@ def parse_filter(attribute: Attribute, text: str) -> Any:
     refuse_unstorable(attribute.name, text)
     if attribute.column == "boolean" or attribute.convert_to is convert_to_boolean:
         return _converted(attribute.name, convert_to_boolean, text)
-    if attribute.column == "integer":
-        return _integer(attribute.name, text)
+    if attribute.column in _MOST:
+        return _integer(attribute.name, text, _MOST[attribute.column])
     if attribute.convert_to is None or not _SIZED.fullmatch(attribute.column):
         return text
     # As the value of an object is kept: a MAC address in its usual spelling, for one, and null for the protocol "any".

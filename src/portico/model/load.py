@@ -34,7 +34,7 @@ _KEYWORDS = frozenset(
         "actions",
     }
 )
-_ACTION_KEYWORDS = frozenset({"doc", "takes", "gives", "extension"})
+_ACTION_KEYWORDS = frozenset({"doc", "takes", "gives", "reads", "extension"})
 _SPECIAL = frozenset({"extensions.yaml", "standard.yaml"})
 
 
@@ -156,8 +156,11 @@ def _actions(first: dict[str, Any], layer: tuple[Place, dict[str, Any]], adverti
             one: attribute(one, {"extension": CORE, "allow_post": True, **here.mapping(given)}, here.at(f"takes {one}"))
             for one, given in here.mapping(spec.get("takes", {})).items()
         }
+        reads = spec.get("reads", False)
+        if not isinstance(reads, bool) or (reads and takes):
+            raise here.fault("reads must be true or false, and what only reads takes nothing")
         if spec.get("extension", first.get("extension", CORE)) in advertised:
-            yield Action(name, MappingProxyType(takes), spec["doc"], spec.get("gives", ""))
+            yield Action(name, MappingProxyType(takes), spec["doc"], spec.get("gives", ""), reads)
 
 
 def _attributes(

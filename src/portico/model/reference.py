@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
-from portico.model.resource import CORE, OWNER, OWNER_ALIAS, Attribute, Registry, Resource
+from portico.model.resource import CORE, OWNER, OWNER_ALIAS, Action, Attribute, Registry, Resource
 
 _METHODS: Mapping[str, tuple[str, str]] = {
     "list": ("GET", ""),
@@ -73,8 +73,8 @@ def _page(resource: Resource) -> str:
     if resource.tags:
         verbs += f"| tags | `GET`, `PUT`, `POST`, `DELETE` `{resource.path}/{{id}}/tags` and `.../tags/{{tag}}` |\n"
     verbs += "".join(
-        f"| {action.name.replace('_', ' ')} | `PUT {resource.path}/{{id}}/{action.name}` "
-        f"with {', '.join(f'`{name}`' for name in action.takes)}: {action.doc} |\n"
+        f"| {action.name.replace('_', ' ')} | `{'GET' if action.reads else 'PUT'} {resource.path}/{{id}}/{action.name}`"
+        f"{_taken(action)}: {action.doc} |\n"
         for action in resource.actions
     )
     rows = "".join(
@@ -88,6 +88,10 @@ def _page(resource: Resource) -> str:
         "| attribute | value | create | update | list | meaning |\n|---|---|---|---|---|---|\n"
         f"{rows}"
     )
+
+
+def _taken(action: Action) -> str:
+    return f" with {', '.join(f'`{name}`' for name in action.takes)}" if action.takes else ""
 
 
 def _is_told(attribute: Attribute) -> bool:

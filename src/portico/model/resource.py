@@ -28,9 +28,9 @@ class Attribute:
 
     `required`: a create must give it. `default` counts only with `has_default`; an attribute with neither is left out.
     `validate` holds pairs of a validator's name and its argument. `column` is "" for what is not stored, else
-    `string(N)`, `text`, `integer`, `boolean`, `json` or `datetime`. `as_text`: answers give a number as
-    text, as Neutron's do. `references` names the resource whose id the value
-    is, or "".
+    `string(N)`, `text`, `integer`, `bigint`, `boolean`, `json` or `datetime`. `as_text`: answers give a number as
+    text, as Neutron's do. `secret`: no log tells the value. `references` names the resource whose id the value is, or
+    "".
     """
 
     name: str
@@ -51,21 +51,23 @@ class Attribute:
     column: str = ""
     references: str = ""
     as_text: bool = False
+    secret: bool = False
     doc: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Action:
-    """Something to do with one object besides the verbs: `PUT {path}/{id}/{name}`.
+    """Something to do with one object besides the verbs: `PUT {path}/{id}/{name}`, or GET if it only `reads`.
 
     `takes` is what the body holds. The answer is the object under its resource's name, or what `gives` names: one of
-    its attributes, or "list", a list of objects.
+    its attributes, "list", a list of objects, or "body", what was taken.
     """
 
     name: str
     takes: Mapping[str, Attribute] = field(repr=False)
     doc: str
     gives: str = ""
+    reads: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -21,7 +21,10 @@ from portico.model.values import (
     UNBOUND,
     AddressGroup,
     AddressPair,
+    BgpPeer,
+    BgpSpeaker,
     FixedIp,
+    Host,
     IpAddress,
     IpNetwork,
     Network,
@@ -44,7 +47,10 @@ __all__ = [
     "UNBOUND",
     "AddressGroup",
     "AddressPair",
+    "BgpPeer",
+    "BgpSpeaker",
     "FixedIp",
+    "Host",
     "IpAddress",
     "IpNetwork",
     "Network",
@@ -72,11 +78,17 @@ class Snapshot:
         self.groups: dict[str, SecurityGroup] = {}
         self.rules: dict[str, SecurityGroupRule] = {}
         self.address_groups: dict[str, AddressGroup] = {}
+        self.speakers: dict[str, BgpSpeaker] = {}
+        self.peers: dict[str, BgpPeer] = {}
+        self.hosts: dict[str, Host] = {}
         # Those whose removal concerns no index.
         self._plain: Mapping[str, dict[str, Any]] = {
             "network": self.networks,
             "security_group": self.groups,
             "address_group": self.address_groups,
+            "bgp_speaker": self.speakers,
+            "bgp_peer": self.peers,
+            "agent": self.hosts,
         }
         self.subnets_of_network: defaultdict[str, set[str]] = defaultdict(set)
         self.ports_of_network: defaultdict[str, set[str]] = defaultdict(set)
@@ -95,7 +107,11 @@ class Snapshot:
 
     def objects(self, resource: str) -> Mapping[str, Value]:
         """Return the objects of one of RESOURCES by id."""
-        indexed = {"subnet": self.subnets, "port": self.ports, "security_group_rule": self.rules}
+        indexed: Mapping[str, Mapping[str, Value]] = {
+            "subnet": self.subnets,
+            "port": self.ports,
+            "security_group_rule": self.rules,
+        }
         found: Mapping[str, Value] = indexed[resource] if resource in indexed else self._plain[resource]
         return found
 
@@ -107,22 +123,18 @@ class Snapshot:
         """Add or replace an object."""
         self.remove(resource, value.id)
         match value:
-            case Network():
-                self.networks[value.id] = value
             case Subnet():
                 self.subnets[value.id] = value
                 self.subnets_of_network[value.network_id].add(value.id)
             case Port():
                 self._put_port(value)
-            case SecurityGroup():
-                self.groups[value.id] = value
             case SecurityGroupRule():
                 self.rules[value.id] = value
                 self.rules_of_group[value.group_id].add(value.id)
                 if value.remote_address_group_id:
                     self.rules_naming_address_group[value.remote_address_group_id].add(value.id)
-            case AddressGroup():
-                self.address_groups[value.id] = value
+            case _:
+                self._plain[resource][value.id] = value
 
     def _put_port(self, port: Port) -> None:
         self.ports[port.id] = port
@@ -139,8 +151,6 @@ class Snapshot:
     def remove(self, resource: str, object_id: str) -> None:
         """Remove an object; one that is absent is no error."""
         match resource:
-            case "network" | "security_group" | "address_group":
-                self._plain[resource].pop(object_id, None)
             case "subnet":
                 if subnet := self.subnets.pop(object_id, None):
                     _discard(self.subnets_of_network, subnet.network_id, object_id)
@@ -152,6 +162,8 @@ class Snapshot:
                     _discard(self.rules_of_group, rule.group_id, object_id)
                     if rule.remote_address_group_id:
                         _discard(self.rules_naming_address_group, rule.remote_address_group_id, object_id)
+            case _:
+                self._plain[resource].pop(object_id, None)
 
     def _forget_port(self, port: Port) -> None:
         _discard(self.ports_of_network, port.network_id, port.id)

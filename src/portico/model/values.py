@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Any
 
@@ -25,6 +26,8 @@ UNBOUND = "unbound"
 BINDING_FAILED = "binding_failed"
 # No link carries less (RFC 791 section 3.2; ETH_MIN_MTU in the kernel's if_ether.h), whatever a network wishes for.
 MIN_MTU = 68
+# The facts by which an agent tells at which addresses other hosts reach its host.
+HOST_ADDRESSES = ("address_v4", "address_v6")
 
 
 class Network(msgspec.Struct, frozen=True):
@@ -156,7 +159,43 @@ class AddressGroup(msgspec.Struct, frozen=True):
     cidrs: tuple[str, ...]
 
 
-Value = Network | Subnet | Port | SecurityGroup | SecurityGroupRule | AddressGroup
+class BgpSpeaker(msgspec.Struct, frozen=True):
+    """What hosts say in BGP; `announces_all` if it names no networks. See `portico.model.bgp`."""
+
+    id: str
+    local_as: int
+    ip_version: int
+    peer_ids: tuple[str, ...]
+    network_ids: tuple[str, ...]
+    announces_all: bool
+    mode: str
+    reflectors: tuple[str, ...]
+    excluded_hosts: tuple[str, ...]
+    bfd: bool
+    graceful_restart: bool
+    communities: tuple[str, ...]
+
+
+class BgpPeer(msgspec.Struct, frozen=True):
+    """A router outside; `hosts` speak with it, all if there are none named. No `password`: it asks for none."""
+
+    id: str
+    address: IpAddress
+    remote_as: int
+    password: str
+    bfd: bool
+    hosts: tuple[str, ...]
+
+
+class Host(msgspec.Struct, frozen=True):
+    """A host as its agent tells of it, whose id it has: `addresses` are those that other hosts reach it at."""
+
+    id: str
+    name: str
+    addresses: tuple[IpAddress, ...]
+
+
+Value = Network | Subnet | Port | SecurityGroup | SecurityGroupRule | AddressGroup | BgpSpeaker | BgpPeer | Host
 
 
 def _network(row: Row) -> Network:
@@ -249,6 +288,46 @@ def _address_group(row: Row) -> AddressGroup:
     return AddressGroup(id=row["id"], cidrs=tuple(row["addresses"]))
 
 
+def _bgp_speaker(row: Row) -> BgpSpeaker:
+    return BgpSpeaker(
+        id=row["id"],
+        local_as=row["local_as"],
+        ip_version=row["ip_version"],
+        peer_ids=tuple(row["peers"]),
+        network_ids=tuple(row["networks"]),
+        announces_all=row["advertise_tenant_networks"],
+        mode=row["portico:mode"],
+        reflectors=tuple(row["portico:reflectors"]),
+        excluded_hosts=tuple(row["portico:excluded_hosts"]),
+        bfd=row["portico:bfd"],
+        graceful_restart=row["portico:graceful_restart"],
+        communities=tuple(row["portico:communities"]),
+    )
+
+
+def _bgp_peer(row: Row) -> BgpPeer:
+    return BgpPeer(
+        id=row["id"],
+        address=ip_address(row["peer_ip"]),
+        remote_as=row["remote_as"],
+        password=row["password"] or "",
+        bfd=row["portico:bfd"],
+        hosts=tuple(row["portico:hosts"]),
+    )
+
+
+def _host(row: Row) -> Host:
+    told = row["configurations"] or {}
+    return Host(id=row["id"], name=row["host"], addresses=tuple(_addresses(told.get(name) for name in HOST_ADDRESSES)))
+
+
+def _addresses(texts: Iterable[str | None]) -> Iterator[IpAddress]:
+    """Yield those of what an agent tells that are addresses."""
+    for text in texts:
+        with contextlib.suppress(ValueError):
+            yield ip_address(text or "")
+
+
 def _protocol(row: Row) -> int | None:
     name = row["protocol"]
     if name is None:
@@ -267,5 +346,8 @@ READERS: Mapping[str, Callable[[Row], Value]] = {
     "security_group": _security_group,
     "security_group_rule": _security_group_rule,
     "address_group": _address_group,
+    "bgp_speaker": _bgp_speaker,
+    "bgp_peer": _bgp_peer,
+    "agent": _host,
 }
 RESOURCES = tuple(READERS)

@@ -30,11 +30,12 @@ _BOOLEANS = frozenset(
         "enforce_policy",
         "primary_key",
         "as_text",
+        "secret",
     }
 )
 # Keywords of neutron_lib.api.definitions. Of these `convert_list_to` reads filters, which the API does itself;
 # `dict_populate_defaults` and `default_overrides_none` come with the resources that need them.
-NEUTRON_KEYWORDS = _BOOLEANS - {"as_text"} | {
+NEUTRON_KEYWORDS = _BOOLEANS - {"as_text", "secret"} | {
     "default",
     "validate",
     "convert_to",
@@ -42,8 +43,8 @@ NEUTRON_KEYWORDS = _BOOLEANS - {"as_text"} | {
     "dict_populate_defaults",
     "default_overrides_none",
 }
-OWN_KEYWORDS = frozenset({"extension", "column", "references", "as_text", "doc"})
-_COLUMN = re.compile(r"string\([1-9]\d{0,4}\)|text|integer|boolean|json|datetime")
+OWN_KEYWORDS = frozenset({"extension", "column", "references", "as_text", "secret", "doc"})
+_COLUMN = re.compile(r"string\([1-9]\d{0,4}\)|text|integer|bigint|boolean|json|datetime")
 
 
 class Place:
@@ -100,6 +101,7 @@ def attribute(name: str, spec: Mapping[str, Any], place: Place) -> Attribute:
         column=spec.get("column", ""),
         references=spec.get("references", ""),
         as_text=spec.get("as_text", False),
+        secret=spec.get("secret", False),
         doc=spec.get("doc", ""),
     )
 
@@ -112,7 +114,7 @@ def _check_keyword(keyword: str, value: Any, place: Place) -> None:
     if keyword in ("doc", "references", "extension") and not isinstance(value, str):
         raise place.fault("must be text")
     if keyword == "column" and not (isinstance(value, str) and _COLUMN.fullmatch(value)):
-        raise place.fault(f"{value!r} is no column type: string(N), text, integer, boolean, json or datetime")
+        raise place.fault(f"{value!r} is no column type: string(N), text, integer, bigint, boolean, json or datetime")
     if keyword == "convert_to" and (not isinstance(value, str) or value not in CONVERTERS):
         raise place.fault(f"there is no converter {value!r}")
     if keyword == "validate":

@@ -13,6 +13,8 @@ from portico.rules import (
     address_group,
     address_scope,
     agent,
+    bgp_peer,
+    bgp_speaker,
     default_security_group_rule,
     network,
     port,
@@ -63,5 +65,18 @@ TABLE: Mapping[str, Rules] = {
     "segment": Rules(segment.create, segment.update, segment.delete),
     "default_security_group_rule": Rules(default_security_group_rule.create, delete=default_security_group_rule.delete),
     "rbac_policy": Rules(rbac_policy.create, rbac_policy.update, rbac_policy.delete),
+    "bgp_peer": Rules(bgp_peer.create, bgp_peer.update, bgp_peer.delete),
+    "bgp_speaker": Rules(
+        bgp_speaker.create,
+        bgp_speaker.update,
+        bgp_speaker.delete,
+        actions={
+            "add_bgp_peer": bgp_speaker.add_bgp_peer,
+            "remove_bgp_peer": bgp_speaker.remove_bgp_peer,
+            "add_gateway_network": bgp_speaker.add_gateway_network,
+            "remove_gateway_network": bgp_speaker.remove_gateway_network,
+            "get_advertised_routes": bgp_speaker.get_advertised_routes,
+        },
+    ),
     "agent": Rules(update=agent.update, delete=agent.delete, present=agent.present),
 }

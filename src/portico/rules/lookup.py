@@ -9,6 +9,8 @@ from portico.store.transaction import Transaction
 
 # Neutron's names and texts for what is not there; every other resource follows the first pattern.
 _TEXTS = {
+    "bgp_peer": ("BgpPeerNotFound", "BGP peer {id} could not be found."),
+    "bgp_speaker": ("BgpSpeakerNotFound", "BGP speaker {id} could not be found."),
     "default_security_group_rule": (
         "DefaultSecurityGroupRuleNotFound",
         "Default Security Group rule {id} does not exist.",

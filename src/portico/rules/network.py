@@ -8,7 +8,18 @@ from collections.abc import Sequence
 
 from portico.errors import Conflict, Forbidden
 from portico.model.snapshot import DHCP_OWNER
-from portico.rules import address_scope, agent, availability_zone, mtu, port, quota, segment, sharing, subnet
+from portico.rules import (
+    address_scope,
+    agent,
+    availability_zone,
+    bgp_speaker,
+    mtu,
+    port,
+    quota,
+    segment,
+    sharing,
+    subnet,
+)
 from portico.rules.context import Context, Row
 from portico.store.sharing import EXTERNAL, SHARED
 from portico.store.transaction import Transaction
@@ -137,5 +148,6 @@ def delete(tx: Transaction, context: Context, row: Row) -> None:
     for item in tx.find("subnet", network_id=row["id"]):
         subnet.remove(tx, item)
     segment.detach(tx, row)
+    bgp_speaker.forget(tx, "networks", row["id"])
     sharing.forget(tx, "network", row["id"])
     tx.delete("network", row)

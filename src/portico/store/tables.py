@@ -40,6 +40,8 @@ def column_type(attribute: Attribute) -> sa.types.TypeEngine[Any]:
     match attribute.column:
         case "integer":
             return sa.Integer()
+        case "bigint":
+            return sa.BigInteger()
         case "boolean":
             return sa.Boolean()
         case "datetime":

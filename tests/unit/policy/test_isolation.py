@@ -16,7 +16,7 @@ from portico.store.store import Store
 
 from .asker import Asker, Row, attempt, everything, page_after, refusal
 
-OPERATED = {"agent", "segment", "network_segment_range"}
+OPERATED = {"agent", "bgp_peer", "bgp_speaker", "segment", "network_segment_range"}
 # Made for all projects alike.
 COMMON = {"default_security_group_rule"}
 

@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What BGP speakers amount to: which networks are announced, which routes, and what each host says to whom. Pure.
+
+Routed networks share one space of addresses, so a speaker announces by ranges: those of the subnets of its networks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from ipaddress import ip_network
+from typing import Literal
+
+import msgspec
+
+from portico.model.snapshot import DHCP_OWNER, Snapshot
+from portico.model.values import BgpPeer, BgpSpeaker, Host, IpAddress, IpNetwork, Port
+
+ROUTED = "routed"
+"""The backend whose networks are announced."""
+
+FULL_MESH, ROUTE_REFLECTOR = "full-mesh", "route-reflector"
+
+
+class Neighbor(msgspec.Struct, frozen=True):
+    """With whom a host speaks, at `address`.
+
+    `role` says who that is: another host ("mesh"), one that reflects routes to this one ("reflector") or that this one
+    reflects routes to ("client", RFC 4456), or a peer ("outside"), whose id is `peer_id`. No `password`: segments carry
+    no MD5 signature (RFC 2385).
+    """
+
+    address: IpAddress
+    remote_as: int
+    role: Literal["mesh", "reflector", "client", "outside"]
+    peer_id: str = ""
+    password: str = ""
+    bfd: bool = False
+
+
+class Spoken(msgspec.Struct, frozen=True):
+    """What one host says for one speaker.
+
+    It says so from its own `address`. Of its own routes it tells those inside `ranges`, marked with `communities`
+    (A:B of RFC 1997, or A:B:C of RFC 8092).
+    """
+
+    speaker_id: str
+    local_as: int
+    ip_version: int
+    address: IpAddress
+    ranges: tuple[IpNetwork, ...]
+    neighbors: tuple[Neighbor, ...]
+    communities: tuple[str, ...] = ()
+    graceful_restart: bool = True
+
+
+class Announced(msgspec.Struct, frozen=True, order=True):
+    """A route as peers see it."""
+
+    destination: IpNetwork
+    next_hop: IpAddress
+
+
+def spoken(want: Snapshot, host: str) -> tuple[Spoken, ...]:
+    """Return what a host says, in the order of the speakers' ids; nothing for an IP version that it has no address of.
+
+    Where several speakers would have it speak with the same address, the first one does.
+    """
+    taken: set[IpAddress] = set()
+    found = []
+    for _, speaker in sorted(want.speakers.items()):
+        own = _address_of(want, host, speaker)
+        if own is None:
+            continue
+        neighbors = tuple(one for one in _neighbors(want, speaker, host) if one.address not in taken)
+        taken.update(one.address for one in neighbors)
+        found.append(
+            Spoken(
+                speaker_id=speaker.id,
+                local_as=speaker.local_as,
+                ip_version=speaker.ip_version,
+                address=own,
+                ranges=ranges_of(want, speaker),
+                neighbors=neighbors,
+                communities=speaker.communities,
+                graceful_restart=speaker.graceful_restart,
+            )
+        )
+    return tuple(found)
+
+
+def networks_of(want: Snapshot, speaker: BgpSpeaker) -> list[str]:
+    """Return the ids of the networks that a speaker announces: its own that are routed, or all that are."""
+    routed = (one.id for one in want.networks.values() if one.backend == ROUTED)
+    if speaker.network_ids:
+        return sorted(one for one in routed if one in speaker.network_ids)
+    return sorted(routed) if speaker.announces_all else []
+
+
+def ranges_of(want: Snapshot, speaker: BgpSpeaker) -> tuple[IpNetwork, ...]:
+    """Return the ranges of addresses that a speaker announces."""
+    subnets = (
+        want.subnets[subnet_id]
+        for network_id in networks_of(want, speaker)
+        for subnet_id in want.subnets_of_network.get(network_id, ())
+    )
+    return tuple(sorted(one.cidr for one in subnets if one.cidr.version == speaker.ip_version))
+
+
+def routes_of(want: Snapshot, speaker: BgpSpeaker) -> list[Announced]:
+    """Return the routes that a speaker announces, in order: the addresses of bound ports, by way of their hosts."""
+    next_hops = {
+        host.name: address for host in want.hosts.values() if (address := _address_of(want, host.name, speaker))
+    }
+    found = {
+        Announced(net, next_hops[port.host])
+        for network_id in networks_of(want, speaker)
+        for port_id in want.ports_of_network.get(network_id, ())
+        if (port := want.ports[port_id]).host in next_hops and _is_routed(port)
+        for net in _ranges(want, port)
+        if net.version == speaker.ip_version
+    }
+    return sorted(found, key=lambda one: (one.destination.network_address, one.destination.prefixlen, one.next_hop))
+
+
+def _is_routed(port: Port) -> bool:
+    return port.admin_state_up and port.device_owner != DHCP_OWNER
+
+
+def _ranges(want: Snapshot, port: Port) -> Iterator[IpNetwork]:
+    """Yield what the host leads to a port: its addresses, and address pairs inside its network's subnets."""
+    for item in port.fixed_ips:
+        yield ip_network(item.address)
+    nets = [want.subnets[subnet_id].cidr for subnet_id in want.subnets_of_network.get(port.network_id, ())]
+    for pair in port.pairs:
+        if any(net.version == pair.cidr.version and pair.cidr.subnet_of(net) for net in nets):  # type: ignore[arg-type]
+            yield pair.cidr
+
+
+def _neighbors(want: Snapshot, speaker: BgpSpeaker, host: str) -> Iterator[Neighbor]:
+    """Yield the peers of a host, then the other hosts that it speaks with."""
+    for peer_id in speaker.peer_ids:
+        peer = want.peers.get(peer_id)
+        if peer is not None and (not peer.hosts or host in peer.hosts):
+            yield _outside(peer)
+    for other in sorted(want.hosts.values(), key=lambda one: one.name):
+        address = _address_of(want, other.name, speaker)
+        role = _role(speaker, host, other.name)
+        if address is not None and role is not None:
+            yield Neighbor(address, speaker.local_as, role, bfd=speaker.bfd)
+
+
+def _outside(peer: BgpPeer) -> Neighbor:
+    return Neighbor(peer.address, peer.remote_as, "outside", peer_id=peer.id, password=peer.password, bfd=peer.bfd)
+
+
+def _role(speaker: BgpSpeaker, host: str, other: str) -> Literal["mesh", "reflector", "client"] | None:
+    """Return what another host is to `host`; None: they do not speak. Reflectors tell each other as in a mesh."""
+    if host == other:
+        return None
+    if speaker.mode == FULL_MESH:
+        return "mesh"
+    match host in speaker.reflectors, other in speaker.reflectors:
+        case True, True:
+            return "mesh"
+        case True, False:
+            return "client"
+        case False, True:
+            return "reflector"
+    return None
+
+
+def _address_of(want: Snapshot, name: str, speaker: BgpSpeaker) -> IpAddress | None:
+    """Return the address at which a host speaks, or None if it does not."""
+    if name in speaker.excluded_hosts:
+        return None
+    found = (address for host in want.hosts.values() if host.name == name for address in _of_version(host, speaker))
+    return next(found, None)
+
+
+def _of_version(host: Host, speaker: BgpSpeaker) -> Iterator[IpAddress]:
+    return (address for address in host.addresses if address.version == speaker.ip_version)
