@@ -50,6 +50,12 @@ class AgentSettings(msgspec.Struct, frozen=True, kw_only=True):
     availability_zone: Annotated[str, Meta(description="availability zone of this host, shown with its agent")] = (
         "default"
     )
+    address_v4: Annotated[
+        str, Meta(description="IPv4 address at which other hosts reach this one; empty: the default route's source")
+    ] = ""
+    address_v6: Annotated[
+        str, Meta(description="IPv6 address at which other hosts reach this one; empty: as above")
+    ] = ""
     reconcile_s: Annotated[
         float, Meta(ge=1, description="seconds between two comparisons of everything with the kernel")
     ] = 30

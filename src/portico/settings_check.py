@@ -101,6 +101,14 @@ def _absolute_or_empty(value: str) -> None:
         _absolute(Path(value))
 
 
+def _address(kind: type[ipaddress.IPv4Address | ipaddress.IPv6Address]) -> Callable[[str], None]:
+    def check(value: str) -> None:
+        if value:
+            kind(value)
+
+    return check
+
+
 def _keystone_url(value: str) -> None:
     parts = urlsplit(value)
     if value and (parts.scheme not in {"http", "https"} or not parts.hostname or parts.username or parts.query):
@@ -174,6 +182,8 @@ CHECKS: Mapping[str, Callable[[Any], None]] = {
     "tls.certificate": _absolute_or_empty,
     "tls.key": _absolute_or_empty,
     "tls.client_ca": _absolute_or_empty,
+    "agent.address_v4": _address(ipaddress.IPv4Address),
+    "agent.address_v6": _address(ipaddress.IPv6Address),
     "agent.netns": _matches(NETNS_NAME, "must be 1 to 64 letters, digits, dots, dashes or underscores"),
     "agent.availability_zone": _matches(ZONE, "must be 1 to 255 characters without space, comma or slash"),
     "docker.socket": _docker_socket,

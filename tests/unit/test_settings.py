@@ -70,6 +70,7 @@ def test_state_dir_and_run_dir_move_what_lies_in_them(tmp_path: Path) -> None:
         ("api_url = 'http://x:port'", ["api_url", "port"]),
         ("api_url = 'http://x:0'", ["api_url", "65535"]),
         ("[agent]\nnetns = '../x'", ["agent.netns = '../x'"]),
+        ("[agent]\naddress_v4 = '2001:db8::1'", ["agent.address_v4", "2001:db8::1"]),
         ("[agent]\navailability_zone = ''", ["agent.availability_zone = ''", "1 to 255 characters"]),
         ("[network]\nmac_base = '01:00:5e'", ["network.mac_base", "group address"]),
         ("[network]\nmac_base = 'fa:16'", ["three octets"]),

@@ -6,18 +6,19 @@ from __future__ import annotations
 import platform
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from portico import __version__
+from portico.agent import underlay
 from portico.agent.feed import Api, Follower, Reporter
 from portico.agent.runtime import Place, Runtime, only_agent
 from portico.client import Access
 
 
-def run(place: Place, *, host: str, zone: str, api_url: str, access: Access) -> int:
+def run(place: Place, *, host: str, told: Mapping[str, str], api_url: str, access: Access) -> int:
     """Follow the API and realise what it wants of `host`, until SIGTERM; the data plane then stays as it is.
 
-    `zone` is the availability zone of the host, for the API to show; `access` is as whom the agent asks the API.
+    `told` are facts about the host that the settings give, and `access` is as whom the agent asks the API.
 
     Returns the exit code: 0 when asked to stop, 1 when the loop has ended by itself.
 
@@ -29,7 +30,7 @@ def run(place: Place, *, host: str, zone: str, api_url: str, access: Access) -> 
     api = Api(api_url, access)
     runtime: Runtime
     # A lambda, for there is no runtime yet.
-    reporter = Reporter(api, host, lambda: facts(place, zone, runtime), lambda: runtime.measures())  # noqa: PLW0108
+    reporter = Reporter(api, host, lambda: facts(place, told, runtime), lambda: runtime.measures())  # noqa: PLW0108
     runtime = Runtime(place, reporter.report)
     follower = Follower(api, host, offer=runtime.offer, connected=runtime.resend)
 
@@ -42,14 +43,16 @@ def run(place: Place, *, host: str, zone: str, api_url: str, access: Access) -> 
     return code
 
 
-def facts(place: Place, zone: str, runtime: Runtime) -> dict[str, str]:
-    """Return what is worth knowing about this host and its agent."""
+def facts(place: Place, told: Mapping[str, str], runtime: Runtime) -> dict[str, str]:
+    """Return what is worth knowing about this host and its agent; what is `told` as empty is found out."""
+    found = {f"address_v{version}": underlay.address(version) for version in (4, 6) if not told[f"address_v{version}"]}
     return {
         "version": __version__,
         "kernel": platform.release(),
         "machine": platform.node(),
         "netns": place.netns,
-        "availability_zone": zone,
+        **told,
+        **found,
         "backend": "bridge",
         **{kind: str(count) for kind, count in runtime.counts().items()},
     }

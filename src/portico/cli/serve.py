@@ -48,9 +48,9 @@ def _api(settings: Settings) -> int:
 def _agent(settings: Settings) -> int:
     from portico.agent.main import run
 
-    zone = settings.agent.availability_zone
+    told = {name: getattr(settings.agent, name) for name in ("availability_zone", "address_v4", "address_v6")}
     access = access_of(settings)
-    return run(place_of(settings), host=settings.host, zone=zone, api_url=settings.api_url, access=access)
+    return run(place_of(settings), host=settings.host, told=told, api_url=settings.api_url, access=access)
 
 
 def _purge(settings: Settings) -> int:

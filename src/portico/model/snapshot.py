@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from portico.model.values import (
     BINDING_FAILED,
     DHCP_OWNER,
+    HOST_ADDRESSES,
     ICMP,
     ICMPV6,
     MIN_MTU,
@@ -40,6 +41,7 @@ from portico.model.values import (
 __all__ = [
     "BINDING_FAILED",
     "DHCP_OWNER",
+    "HOST_ADDRESSES",
     "ICMP",
     "ICMPV6",
     "MIN_MTU",

@@ -10,6 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from portico.model.snapshot import HOST_ADDRESSES
 from portico.rules.availability_zone import DEFAULT_ZONE
 from portico.rules.context import Context, Row
 from portico.store.query import Filter
@@ -61,10 +62,15 @@ def heartbeat(
     row = found[0]
     news = {name: value for name, value in told.items() if row[name] != value}
     if news:
-        tx.update("agent", row, news, touch=False)
+        # Where hosts are found is wanted state: others speak with them there.
+        tx.update("agent", row, news, touch=_has_moved(row["configurations"] or {}, told["configurations"]))
     table = tx.tables.of["agent"]
     tx.connection.execute(sa.update(table).where(table.c.id == row["id"]).values(heartbeat_timestamp=timestamp(moment)))
     return str(row["id"])
+
+
+def _has_moved(before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
+    return any(before.get(name) != after.get(name) for name in HOST_ADDRESSES)
 
 
 def update(tx: Transaction, context: Context, row: Row, changes: Row) -> Row:

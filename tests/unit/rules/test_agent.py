@@ -131,3 +131,14 @@ def test_a_hint_must_name_a_zone_that_exists(store: Store, admin: Context, creat
         with pytest.raises(NotFound, match="north") as caught:
             create(tx, admin, "network", availability_zone_hints=["east", "north"])
     assert caught.value.type == "AvailabilityZoneNotFound"
+
+
+def test_where_a_host_is_found_is_wanted_state_and_what_else_it_tells_is_not(store: Store) -> None:
+    with store.write() as tx:
+        beat(tx, "h1", configurations={"address_v4": "198.51.100.1", "bridges": "3"})
+    changes = []
+    for told in ({"bridges": "4"}, {"bridges": "4", "address_v4": "198.51.100.2"}):
+        with store.write() as tx:
+            beat(tx, "h1", configurations={"address_v4": "198.51.100.1", **told})
+            changes.append([entry["change"] for entry in tx.changes])
+    assert changes == [["status"], ["update"]]
