@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
-from portico.hoststate import Bridge, Dhcp, HostObject, Lease, Member, Vif, key_of
+from portico.hoststate import ROUTED, Bridge, Dhcp, Group, HostObject, Lease, Member, Space, Vif, key_of
 
 ZONE_MAX = 0xFFFF
 
@@ -45,6 +45,10 @@ def difference(wanted: Mapping[str, Any], actual: Mapping[str, Any], keys: Colle
     put = {key: wanted[key] for key in keys if key in wanted and wanted[key] != actual.get(key)}
     gone = [key for key in keys if key not in wanted and key in actual]
     return Delta(put, gone, {key: actual[key] for key in [*put, *gone] if key in actual})
+
+
+ROUTED_ZONE = 0
+"""The zone of the routed space: connection tracking's own when none is given. No bridge has it."""
 
 
 class Wanted:
@@ -98,6 +102,8 @@ class Wanted:
         for network_id in [*self.zones]:
             if network_id not in networks and not keep:
                 del self.zones[network_id]
+        if f"space/{ROUTED}" in self.objects:
+            self.zones[ROUTED] = ROUTED_ZONE
         taken = set(self.zones.values())
         for network_id in sorted(networks - self.zones.keys()):
             while (zone := self._last_zone % ZONE_MAX + 1) in taken:
@@ -107,16 +113,26 @@ class Wanted:
             taken.add(zone)
 
     def _dependents(self, touched: Collection[HostObject]) -> set[str]:
-        """Return keys whose realisation depends on a touched object: what is on a bridge, and the server of a lease."""
+        """Return keys whose realisation depends on a touched object.
+
+        What is on a bridge or in the routed space, the server of a lease, the groups that filter in the routed space
+        too, and the ports that may lead the same addresses.
+        """
         servers = {f"dhcp/{item.network_id}" for item in touched if isinstance(item, Lease)}
         dirty = servers & self.objects.keys()
-        bridged = {item.network_id for item in touched if isinstance(item, Bridge)}
-        if bridged:
+        networks = {item.network_id for item in touched if isinstance(item, Bridge)}
+        if any(isinstance(item, Space) for item in touched):
+            networks.add(ROUTED)
+            dirty |= {key for key, item in self.objects.items() if isinstance(item, Group)}
+        if networks:
             dirty |= {
                 key
                 for key, item in self.objects.items()
-                if isinstance(item, Vif | Member | Dhcp) and item.network_id in bridged
+                if isinstance(item, Vif | Member | Dhcp) and item.network_id in networks
             }
+        led = {cidr for item in touched if isinstance(item, Vif) for cidr in (*item.routes, *item.shared_routes)}
+        if led:
+            dirty |= {f"vif/{item.port_id}" for item in self.of(Vif) if not led.isdisjoint(item.shared_routes)}
         return dirty
 
 

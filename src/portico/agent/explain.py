@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -19,11 +20,14 @@ from portico.agent.delta import Driver, Wanted
 from portico.agent.drivers.conntrack import Conntrack
 from portico.agent.drivers.dhcp import DhcpDriver
 from portico.agent.drivers.link import BridgeDriver, CarrierDriver, LinkTable, PairDriver
+from portico.agent.drivers.route import RouteDriver, Side, SpaceDriver
 from portico.agent.drivers.tap import TapDriver
 from portico.agent.redirect import Redirects
+from portico.agent.routes import Routes
 from portico.agent.runtime import Place
 from portico.agent.servers import Servers
-from portico.hoststate import HostObject, Vif
+from portico.agent.switches import Switches
+from portico.hoststate import ROUTED, HostObject, Vif
 
 ABSENT = "-"
 
@@ -49,33 +53,43 @@ def explain(place: Place, objects: Collection[HostObject], port_id: str) -> list
     host_netns = kernel.open_current()
     own_netns = kernel.open_named(place.netns)
     try:
-        with netlink.Socket(netlink.ROUTE) as host_route:
-            return kernel.within(own_netns, lambda: _rows(place, objects, port_id, host_route, host_netns))
+        with netlink.Socket(netlink.ROUTE) as host_route, netlink.Socket(netlink.ROUTE) as other:
+            host = Side(links.Links(host_route), Routes(other), Switches(host_netns))
+            drivers = partial(_drivers, place, host, Redirects(host_route), host_netns)
+            return kernel.within(own_netns, lambda: _rows(drivers, host.links, objects, port_id))
     finally:
         os.close(host_netns)
         os.close(own_netns)
 
 
-def _rows(
-    place: Place, objects: Collection[HostObject], port_id: str, host_route: netlink.Socket, host_netns: int
-) -> list[Row]:
+def _drivers(place: Place, host: Side, redirects: Redirects, host_netns: int) -> dict[str, Driver]:
+    """Return what looks, by aspect, in the agent's order; called in our namespace."""
     table = LinkTable(links.Links(netlink.Socket(netlink.ROUTE)))
-    host = links.Links(host_route)
+    ours = Side(table.kernel, Routes(netlink.Socket(netlink.ROUTE)), Switches())
     servers = Servers(place.netns, run_dir=place.run_dir, state_dir=place.state_dir)
-    bridges = BridgeDriver(table, Conntrack(netlink.Socket(netlink.NETFILTER)))
-    drivers: dict[str, Driver] = {
-        "bridge": bridges,
-        "link": PairDriver(table, host, host_netns, place.netns),
+    return {
+        "bridge": BridgeDriver(table, Conntrack(netlink.Socket(netlink.NETFILTER))),
+        "space": SpaceDriver(table, ours, host, host_netns, place.netns),
+        "link": PairDriver(table, host.links, host_netns, place.netns),
         "carrier": CarrierDriver(table),
+        "route": RouteDriver(table, ours, host, place.netns),
         "dhcp": DhcpDriver(table, servers, only_look=True),
-        "tap": TapDriver(table, host, Redirects(host_route), host_netns, place.netns),
+        "tap": TapDriver(table, host.links, redirects, host_netns, place.netns),
     }
+
+
+def _rows(
+    make: Callable[[], dict[str, Driver]], host: links.Links, objects: Collection[HostObject], port_id: str
+) -> list[Row]:
+    drivers = make()
     wanted = Wanted()
-    wanted.learn({item.network_id: item.zone for item in bridges.read(None).values()})
+    wanted.learn({item.network_id: item.zone for item in drivers["bridge"].read(None).values()})
     wanted.change(objects, (), whole=True)
     vif = wanted.objects.get(f"vif/{port_id}")
     keys = {f"vif/{port_id}"}
-    if isinstance(vif, Vif):
+    if isinstance(vif, Vif) and vif.network_id == ROUTED:
+        keys.add(f"space/{ROUTED}")
+    elif isinstance(vif, Vif):
         keys |= {f"bridge/{vif.network_id}", f"dhcp/{vif.network_id}"}
     rows: list[Row] = []
     for name, driver in drivers.items():

@@ -51,17 +51,22 @@ def compare(wanted: Wanted, link: str, piece: Fragment) -> list[Text]:
 
 def _chains_of(piece: Fragment) -> set[str]:
     names = set()
-    for groups in piece.policies:
+    for table, groups in piece.policies:
         for direction in ("ingress", "egress"):
-            names |= {parts.policy_chain(direction, groups)}
-            names |= {parts.group_chain(direction, group_id) for group_id in groups}
+            names |= {f"{table}{parts.policy_chain(direction, groups)}"}
+            names |= {f"{table}{parts.group_chain(direction, group_id)}" for group_id in groups}
     return names
 
 
 def _texts(
     wanted: Mapping[str, tuple[str, ...]], actual: Mapping[str, tuple[str, ...]], link: str, chains: set[str]
 ) -> Iterator[Text]:
-    members = {name for chain in chains for row in wanted.get(chain, ()) for name in _MEMBERS.findall(row)}
+    members = {
+        f"{parts.INET if chain.startswith(parts.INET) else ''}{name}"
+        for chain in chains
+        for row in wanted.get(chain, ())
+        for name in _MEMBERS.findall(row)
+    }
     for name in sorted({*wanted, *actual}):
         left, right = wanted.get(name), actual.get(name)
         if name in chains or name in members:
@@ -72,21 +77,25 @@ def _texts(
                 for rows in (left, right)
             ]
             yield Text(name, ours[0], ours[1])
-        elif not name.startswith(_OF_GROUPS):
+        elif not name.removeprefix(parts.INET).startswith(_OF_GROUPS):
             yield Text(name, left, right)
 
 
 def blocks(tables: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
-    """Return chains, sets and maps of a listing by name, each as its rows; elements are rows of their own, in order."""
+    """Return chains, sets and maps of listings by name, each as its rows; elements are rows of their own, in order.
+
+    `tables` are by family; the names of what is in that of "inet" begin as in `fragment`.
+    """
     found: dict[str, tuple[str, ...]] = {}
-    name, rows = "", list[str]()
-    for line in "".join(tables.values()).splitlines():
-        if block := _BLOCK.fullmatch(line):
-            name, rows = block[1], []
-        elif line == "\t}":
-            found[name] = tuple(_rows(rows))
-        else:
-            rows.append(line.strip())
+    for family, text in tables.items():
+        name, rows = "", list[str]()
+        for line in text.splitlines():
+            if block := _BLOCK.fullmatch(line):
+                name, rows = f"{parts.INET if family == 'inet' else ''}{block[1]}", []
+            elif line == "\t}":
+                found[name] = tuple(_rows(rows))
+            else:
+                rows.append(line.strip())
     return found
 
 

@@ -4,8 +4,9 @@ change. Pure.
 
 A port costs elements of sets and maps only. Ports with the same groups share one policy chain for each direction,
 which jumps to one chain for each group; so a rule change rewrites one chain, however many ports it concerns.
-`ruleset` puts the fragments together; docs/design/security.md tells the way of a packet through the chains in
-`skeleton.nft`.
+What a bridge passes on is filtered in the table `bridge portico`, what is routed in `inet portico`. A chain calls none
+of another table, so groups may be in both; names of what is in the latter begin with `INET` here. `ruleset` puts the
+fragments together; docs/design/security.md tells the way of a packet through the chains in `skeleton.nft`.
 """
 
 from __future__ import annotations
@@ -18,19 +19,18 @@ from dataclasses import dataclass, field
 from portico.agent import addresses, owner, rules
 from portico.agent.addresses import Net
 from portico.agent.delta import Wanted
-from portico.hoststate import Bridge, Dhcp, Group, HostObject, Member, Vif
+from portico.hoststate import ROUTED, Bridge, Dhcp, Group, HostObject, Member, Space, Vif
 
 TRACKED = 0x10000
 INVALID = 0x20000
 UNGUARDED = 0x40000
 """Bits of the packet mark: part of a tracked connection; invalid; sent by a port without port security."""
 
-ESTABLISHED = "established"
-SHORT_WAY = ("meta l4proto tcp goto receive", "meta l4proto icmp goto receive")
-"""The chain that lets tracked packets pass early, and its rules; none while a port has only stateless groups."""
+INET = "inet/"
 
-_NET_SETS = {"src4": "srcn4", "src6": "srcn6", "nd6": "ndn6"}
-"""The set for addresses and its companion for ranges."""
+ESTABLISHED = "established"
+SHORT_WAY = {"": ("meta l4proto tcp goto receive", "meta l4proto icmp goto receive"), INET: ("goto receive",)}
+"""The chain that lets tracked packets pass early, and its rules by table; none while a port's groups are stateless."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +54,14 @@ class Network:
 class Fragment:
     """What one wanted object adds to the rules.
 
-    `policies` are tuples of group ids, `members` groups whose member sets must exist, `chains` and `stateful` are a
-    group's, `owned` are the addresses of a guarded port, each with its zone.
+    `policies` are tuples of group ids, each with its table, `members` groups whose member sets must exist (`INET`
+    before those of that table), `chains` and `stateful` are a group's, `owned` are the addresses of a guarded port,
+    each with its zone.
     """
 
     elements: Mapping[Element, str] = field(default_factory=dict)
     networks: frozenset[Network] = frozenset()
-    policies: frozenset[tuple[str, ...]] = frozenset()
+    policies: frozenset[tuple[str, tuple[str, ...]]] = frozenset()
     members: frozenset[str] = frozenset()
     chains: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     stateful: bool = True
@@ -76,14 +77,16 @@ def fragment(item: HostObject, wanted: Wanted) -> Fragment | None:
     match item:
         case Bridge() if item.network_id in wanted.zones:
             zone = wanted.zones[item.network_id]
-            return Fragment({Element("zone_numbers", f"{zone:#x}"): str(zone)})
+            return Fragment({Element(f"{INET}zone_numbers", f"{zone:#x}"): str(zone)})
+        case Space():
+            return _open_fragment(INET, owner.SPACE_LINK, wanted.zones[ROUTED])
         case Vif() if item.network_id in wanted.zones:
             return _port_fragment(item, wanted.zones[item.network_id])
         case Dhcp() if item.network_id in wanted.zones:
             name = owner.dhcp_link(item.network_id)
-            return _open_fragment(name, wanted.zones[item.network_id])
+            return _open_fragment("", name, wanted.zones[item.network_id])
         case Group():
-            return _group_fragment(item)
+            return _group_fragment(item, ("", INET) if ROUTED in wanted.zones else ("",))
         case Member() if item.network_id in wanted.zones:
             return _member_fragment(item, wanted.zones[item.network_id])
         case _:
@@ -125,50 +128,59 @@ def is_tracked(groups: tuple[str, ...], known: Mapping[str, bool]) -> bool:
     return not shown or any(shown)
 
 
-def policy_lines(direction: str, groups: tuple[str, ...], known: Mapping[str, bool]) -> tuple[str, ...]:
-    """Return the rules of a policy chain; `known` is as in `is_tracked`."""
+def policy_lines(
+    direction: str, groups: tuple[str, ...], known: Mapping[str, bool], table: str = ""
+) -> tuple[str, ...]:
+    """Return the rules of a policy chain in `table` ("" or `INET`); `known` is as in `is_tracked`."""
     shown = [group_id for group_id in groups if group_id in known]
     first: tuple[str, ...] = ()
     verdict = rules.YES[direction]
     if is_tracked(groups, known):
         first = (f"meta mark & {TRACKED:#x} != 0 {verdict}", f"meta mark & {INVALID:#x} != 0 drop")
-    always = ("jump welcome",) if direction == "ingress" else (f"ether type arp {verdict}",)
+    always: tuple[str, ...] = ()
+    if table != INET:  # what hosts need to find each other is not routed
+        always = ("jump welcome",) if direction == "ingress" else (f"ether type arp {verdict}",)
     return (*first, *always, *(f"jump {group_chain(direction, group_id)}" for group_id in shown), "drop")
 
 
-def _open_fragment(name: str, zone: int) -> Fragment:
+def _open_fragment(table: str, name: str, zone: int) -> Fragment:
     link = f'"{name}"'
     return Fragment(
         elements={
-            Element("zones", link): f"{zone | UNGUARDED:#x}",
-            Element("egress", link): rules.YES["egress"],
-            Element("ingress", link): rules.YES["ingress"],
+            Element(f"{table}zones", link): f"{zone | UNGUARDED:#x}",
+            Element(f"{table}egress", link): rules.YES["egress"],
+            Element(f"{table}ingress", link): rules.YES["ingress"],
         }
     )
 
 
 def _port_fragment(vif: Vif, zone: int) -> Fragment:
     name = owner.port_link(vif.port_id)
+    table = INET if vif.network_id == ROUTED else ""
     if not vif.admin_up:
         return Fragment()
     if vif.guard is None:
-        return _open_fragment(name, zone)
+        return _open_fragment(table, name, zone)
     link = f'"{name}"'
     groups = tuple(sorted(set(vif.guard.group_ids)))
     elements = {
-        Element("zones", link): f"{zone:#x}",
-        Element("egress", link): f"goto {policy_chain('egress', groups)}",
-        Element("ingress", link): f"goto {policy_chain('ingress', groups)}",
+        Element(f"{table}zones", link): f"{zone:#x}",
+        Element(f"{table}egress", link): f"goto {policy_chain('egress', groups)}",
+        Element(f"{table}ingress", link): f"goto {policy_chain('ingress', groups)}",
     }
     networks: set[Network] = set()
     allowed = sources(vif)
     for mac, net in allowed:
-        elements[Element("macs", f"{link} . {mac}")] = ""
-        exact, ranges = _source(link, zone, mac, net)
+        elements[Element(f"{table}macs", f"{link} . {mac}")] = ""
+        exact, ranges = _source(table, f"{link} . {mac}", zone, net)
         elements |= exact
         networks |= ranges
+        if net.version == 6 and table != INET:
+            exact, ranges = _answer(link, net)
+            elements |= exact
+            networks |= ranges
     owned = frozenset((zone, net) for _, net in allowed)
-    return Fragment(elements, frozenset(networks), frozenset({groups}), owned=owned)
+    return Fragment(elements, frozenset(networks), frozenset({(table, groups)}), owned=owned)
 
 
 def sources(vif: Vif) -> list[tuple[str, Net]]:
@@ -187,15 +199,22 @@ def sources(vif: Vif) -> list[tuple[str, Net]]:
     return given + [(mac, ipaddress.ip_network(f"{link_local(mac)}/128")) for mac in macs]
 
 
-def _source(link: str, zone: int, mac: str, net: Net) -> tuple[dict[Element, str], set[Network]]:
-    """Return what lets a port send from `net` with `mac`, and, in IPv6, answer for it."""
-    places = [(f"src{net.version}", f"{link} . {mac}", f"{zone:#x}")] + (
-        [("nd6", link, "")] if net.version == 6 else []
-    )
+def _source(table: str, scope: str, zone: int, net: Net) -> tuple[dict[Element, str], set[Network]]:
+    """Return what lets a port send from `net`; `scope` is its link with the MAC address that it has to have."""
+    name = f"{table}src{net.version}"
+    return _place(name, f"{table}srcn{net.version}", scope, net, f"{zone:#x}")
+
+
+def _answer(link: str, net: Net) -> tuple[dict[Element, str], set[Network]]:
+    """Return what lets a port of a bridge answer for `net` in IPv6."""
+    return _place("nd6", "ndn6", link, net, "")
+
+
+def _place(single: str, ranges: str, scope: str, net: Net, value: str) -> tuple[dict[Element, str], set[Network]]:
+    """Return `net` as an element of the set for addresses, or of the one for ranges."""
     if net.prefixlen == net.max_prefixlen:
-        exact = {Element(name, f"{scope} . {literal(name, net)}"): value for name, scope, value in places}
-        return exact, set()
-    return {}, {Network(_NET_SETS[name], scope, str(net)) for name, scope, _ in places}
+        return {Element(single, f"{scope} . {literal(single, net)}"): value}, set()
+    return {}, {Network(ranges, scope, str(net))}
 
 
 def literal(container: str, net: Net) -> str:
@@ -206,28 +225,31 @@ def literal(container: str, net: Net) -> str:
     return str(first) if first == last else str(net)
 
 
-def _group_fragment(group: Group) -> Fragment:
-    lines: dict[str, dict[str, None]] = {"ingress": {}, "egress": {}}
-    for number, rule in enumerate(group.rules):
-        try:
-            lines[rule.direction] |= dict.fromkeys(rules.lines(rule))
-        except ValueError as error:
-            raise ValueError(f"rules[{number}].{error}") from error
-    chains = {group_chain(direction, group.group_id): tuple(found) for direction, found in lines.items()}
-    remotes = frozenset(rule.remote_group_id for rule in group.rules if rule.remote_group_id is not None)
-    return Fragment(chains=chains, members=remotes, stateful=group.stateful)
+def _group_fragment(group: Group, tables: Collection[str]) -> Fragment:
+    chains: dict[str, tuple[str, ...]] = {}
+    for table in tables:
+        lines: dict[str, dict[str, None]] = {"ingress": {}, "egress": {}}
+        for number, rule in enumerate(group.rules):
+            try:
+                lines[rule.direction] |= dict.fromkeys(rules.lines(rule, routed=table == INET))
+            except ValueError as error:
+                raise ValueError(f"rules[{number}].{error}") from error
+        chains |= {
+            f"{table}{group_chain(direction, group.group_id)}": tuple(found) for direction, found in lines.items()
+        }
+    remotes = {rule.remote_group_id for rule in group.rules if rule.remote_group_id is not None}
+    members = frozenset(f"{table}{group_id}" for table in tables for group_id in remotes)
+    return Fragment(chains=chains, members=members, stateful=group.stateful)
 
 
 def _member_fragment(member: Member, zone: int) -> Fragment:
     net = addresses.network(member.cidr, "cidr")
-    family = str(net.version)
-    scope = f"{zone:#x}"
-    remote = frozenset({member.group_id})
-    if net.prefixlen == net.max_prefixlen:
-        container = rules.member_set(member.group_id, family)
-        return Fragment({Element(container, f"{scope} . {net.network_address}"): ""}, members=remote)
-    container = rules.member_net_set(member.group_id, family)
-    return Fragment(networks=frozenset({Network(container, scope, str(net))}), members=remote)
+    table = INET if member.network_id == ROUTED else ""
+    single, ranges = (
+        f"{table}{name(member.group_id, str(net.version))}" for name in (rules.member_set, rules.member_net_set)
+    )
+    elements, networks = _place(single, ranges, f"{zone:#x}", net, "")
+    return Fragment(elements, frozenset(networks), members=frozenset({f"{table}{member.group_id}"}))
 
 
 def link_local(mac: str) -> ipaddress.IPv6Address:

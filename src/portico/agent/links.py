@@ -19,6 +19,7 @@ RTM_DELLINK = 17
 RTM_GETLINK = 18
 RTM_SETLINK = 19
 GROUP_LINK = 1
+SCOPE_LINK = 253
 
 IFF_UP = 1
 
@@ -114,16 +115,20 @@ class Links:
         """Give an existing bridge `BRIDGE_SETTINGS` again."""
         self._route.ask(RTM_NEWLINK, _IFINFO.pack(0, 0, 0, 0, 0) + text(_IFLA_IFNAME, name) + _bridge_info())
 
-    def add_veth(self, name: str, *, master: int, mtu: int, peer: str, peer_mac: str, peer_netns: int) -> None:
+    def add_veth(
+        self, name: str, *, master: int, mtu: int, peer: str, peer_mac: str, peer_netns: int, mac: str = ""
+    ) -> None:
         """Make a veth pair, both ends down: `name` here under `master`, `peer` in the namespace `peer_netns`.
 
-        One message, so that there is no moment with half a pair.
+        One message, so that there is no moment with half a pair. A `master` of 0 is none; a MAC address that is not
+        given is the kernel's choice.
         """
         far = _IFINFO.pack(0, 0, 0, 0, 0) + text(_IFLA_IFNAME, peer) + u32(_IFLA_MTU, mtu)
-        far += attr(_IFLA_ADDRESS, pack_mac(peer_mac)) + u32(_IFLA_NET_NS_FD, peer_netns)
+        far += u32(_IFLA_NET_NS_FD, peer_netns) + (attr(_IFLA_ADDRESS, pack_mac(peer_mac)) if peer_mac else b"")
         info = nest(_IFLA_LINKINFO, text(_INFO_KIND, "veth"), nest(_INFO_DATA, attr(_VETH_INFO_PEER, far)))
         body = _IFINFO.pack(0, 0, 0, 0, 0) + text(_IFLA_IFNAME, name) + u32(_IFLA_MTU, mtu)
-        body += u32(_IFLA_MASTER, master) + info
+        body += (u32(_IFLA_MASTER, master) if master else b"") + (attr(_IFLA_ADDRESS, pack_mac(mac)) if mac else b"")
+        body += info
         self._route.ask(RTM_NEWLINK, body, netlink.NLM_F_CREATE | netlink.NLM_F_EXCL)
 
     def change(
@@ -148,17 +153,20 @@ class Links:
             body += u32(_IFLA_MASTER, master)
         self._route.ask(RTM_SETLINK, body)
 
-    def add_address(self, name: str, address: str) -> None:
-        """Give the link `name` an address, with prefix length; an IPv6 address is usable at once."""
+    def add_address(self, name: str, address: str, *, peer: str = "", scope: int = 0) -> None:
+        """Give the link `name` an address, with prefix length; an IPv6 address is usable at once.
+
+        `peer` is the address at the other end of a point-to-point link, `scope` as in rtnetlink(7): an address of
+        `SCOPE_LINK` is none that the kernel chooses for what goes beyond the link.
+        """
         link = self.find(name)
         interface = ipaddress.ip_interface(address)
         family = socket.AF_INET if interface.version == 4 else socket.AF_INET6
         flags = 0 if interface.version == 4 else _IFA_F_NODAD
-        body = _IFADDR.pack(family, interface.network.prefixlen, flags, 0, link.index if link else 0)
+        body = _IFADDR.pack(family, interface.network.prefixlen, flags, scope, link.index if link else 0)
         packed = interface.ip.packed
-        self._route.ask(
-            _RTM_NEWADDR, body + attr(_IFA_LOCAL, packed) + attr(_IFA_ADDRESS, packed), netlink.NLM_F_CREATE
-        )
+        far = ipaddress.ip_address(peer).packed if peer else packed
+        self._route.ask(_RTM_NEWADDR, body + attr(_IFA_LOCAL, packed) + attr(_IFA_ADDRESS, far), netlink.NLM_F_CREATE)
 
     def mute_ipv6(self, name: str) -> None:
         """Keep the kernel from giving the link `name` an IPv6 link-local address when it comes up."""

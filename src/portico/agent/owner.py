@@ -8,6 +8,9 @@
 | bridge `br<network id[:11]>` | our namespace | alias `portico:<network id> <zone>` |
 | veth end `pb<port id[:11]>` | our namespace | alias `portico:<port id> <link name> <mac>` |
 | veth end `pd<network id[:11]>` | our namespace | alias `portico:<network id> dhcp <digest>` |
+| veth end `prhost` | our namespace | alias `portico:routed <link name>` |
+| veth end `pr<netns>` | host | alias `portico:routed host <netns>`; goes with its other end |
+| routes by way of that end | host | the link, and protocol 80 |
 | veth end `pv<port id[:11]>` | host or container | alias `portico:<port id> <netns>`; goes with its other end |
 | nft tables `bridge portico`, `inet portico` | our namespace | the namespace |
 | conntrack entries | our namespace | the namespace |
@@ -22,10 +25,19 @@ other's alone. The same table is in docs/design/ownership.md; a test compares th
 
 from __future__ import annotations
 
+import hashlib
+
 ALIAS = "portico:"
 TABLE = "portico"
 
+SPACE_LINK = "prhost"
+"""The end, in our namespace, of the link that joins the routed space to the host's."""
+
+PROTOCOL = 80
+"""Of routes that lead to ports (`rtm_protocol` in rtnetlink(7)); /etc/iproute2/rt_protos gives it to nobody."""
+
 _SHORT = 11
+_IFNAMSIZ = 16
 
 
 def short(object_id: str) -> str:
@@ -51,6 +63,12 @@ def host_link(port_id: str) -> str:
 def dhcp_link(network_id: str) -> str:
     """Return the name of the end, in the bridge, of the DHCP server's veth pair."""
     return f"pd{short(network_id)}"
+
+
+def space_link(netns: str) -> str:
+    """Return the name of the end, in the host's namespace, of the link to the routed space of the agent of `netns`."""
+    name = f"pr{netns}"
+    return name if len(name) < _IFNAMSIZ else f"pr{hashlib.sha256(netns.encode()).hexdigest()[:_SHORT]}"
 
 
 def dhcp_netns(netns: str, network_id: str) -> str:

@@ -53,26 +53,29 @@ def member_net_set(group_id: str, family: str) -> str:
     return f"n{family}-{group_id}"
 
 
-def lines(rule: Rule) -> list[str]:
+def lines(rule: Rule, *, routed: bool = False) -> list[str]:
     """Return the statements of a rule; a rule with a remote group needs two, for its addresses and its ranges.
+
+    They are for what passes a bridge, or with `routed` for what is routed: its frames' types are no longer to be seen.
 
     Raises:
         ValueError: the remote is not a CIDR, or not of the rule's IP version.
     """
     family, word = ("4", "ip") if rule.ethertype == "IPv4" else ("6", "ip6")
     match = _protocol(rule, word)
+    version = f"meta nfproto ipv{family}" if routed else f"ether type {word}"
     side = "saddr" if rule.direction == "ingress" else "daddr"
     if rule.remote_group_id is not None:
         key = f"meta mark & {ZONE_MASK:#x} . {word} {side}"
         names = (member_set(rule.remote_group_id, family), member_net_set(rule.remote_group_id, family))
-        return [f"ether type {word} {key} @{name}{match} {YES[rule.direction]}" for name in names]
+        return [f"{version} {key} @{name}{match} {YES[rule.direction]}" for name in names]
     remote = ""
     if rule.remote_cidr is not None:
         net = addresses.network(rule.remote_cidr, "remote_cidr")
         if str(net.version) != family:
             raise ValueError(f"remote_cidr {rule.remote_cidr!a} is not of the rule's ethertype, {rule.ethertype}")
         remote = f" {word} {side} {net}"
-    return [f"ether type {word}{remote}{match} {YES[rule.direction]}"]
+    return [f"{version}{remote}{match} {YES[rule.direction]}"]
 
 
 def fitting(rules: Iterable[Rule], flow: Flow) -> list[Rule]:

@@ -17,6 +17,9 @@ from portico.agent.fragment import Element, Fragment
 
 TABLES = (("bridge", "portico"), ("inet", "portico"))
 
+Policy = tuple[str, tuple[str, ...]]
+"""Ports of one table (see `fragment`) that are in exactly these groups."""
+
 
 @dataclass(slots=True)
 class Change:
@@ -39,11 +42,13 @@ class Ruleset:
     def __init__(self) -> None:
         self.fragments: dict[str, Fragment] = {}
         self._elements: dict[Element, str] = {}
-        self._chains: dict[str, tuple[str, ...]] = {parts.ESTABLISHED: parts.SHORT_WAY}
+        self._chains: dict[str, tuple[str, ...]] = {
+            f"{table}{parts.ESTABLISHED}": rows for table, rows in parts.SHORT_WAY.items()
+        }
         self._sets: set[str] = set()
         self._groups: dict[str, bool] = {}
-        self._policies: Counter[tuple[str, ...]] = Counter()
-        self._untracked: set[tuple[str, ...]] = set()
+        self._policies: Counter[Policy] = Counter()
+        self._untracked: set[Policy] = set()
         self._members: Counter[str] = Counter()
         self._networks: dict[tuple[str, str], Counter[str]] = {}
         self._widest: dict[tuple[str, str], list[Element]] = {}
@@ -53,7 +58,7 @@ class Ruleset:
         elements: dict[Element, str] = {}
         chains: dict[str, tuple[str, ...] | None] = {}
         ranges: set[tuple[str, str]] = set()
-        policies: set[tuple[str, ...]] = set()
+        policies: set[Policy] = set()
         regrouped: set[str] = set()
         old = {key: self.fragments.pop(key) for key in [*put, *gone] if key in self.fragments}
         self.fragments.update(put)
@@ -67,15 +72,17 @@ class Ruleset:
                 for net in piece.networks:
                     ranges.add((net.container, net.scope))
                     self._networks.setdefault((net.container, net.scope), Counter())[net.cidr] += sign
-                for groups in piece.policies:
-                    policies.add(groups)
-                    self._policies[groups] += sign
+                for policy in piece.policies:
+                    policies.add(policy)
+                    self._policies[policy] += sign
                 for group_id in piece.members:
                     self._members[group_id] += sign
-        policies |= {groups for groups in self._policies if regrouped.intersection(groups)}
-        for groups in policies:
-            chains.update(self._policy(groups))
-        chains[parts.ESTABLISHED] = () if self._untracked else parts.SHORT_WAY
+        policies |= {policy for policy in self._policies if regrouped.intersection(policy[1])}
+        for policy in policies:
+            chains.update(self._policy(policy))
+        slow = {table for table, _ in self._untracked}
+        for table, rows in parts.SHORT_WAY.items():
+            chains[f"{table}{parts.ESTABLISHED}"] = () if table in slow else rows
         return self._settle(elements, chains, ranges)
 
     def whole(self) -> Change:
@@ -93,17 +100,18 @@ class Ruleset:
             self._groups[group_id] = piece.stateful
         return {group_id}
 
-    def _policy(self, groups: tuple[str, ...]) -> Iterator[tuple[str, tuple[str, ...] | None]]:
-        used = self._policies[groups] > 0
+    def _policy(self, policy: Policy) -> Iterator[tuple[str, tuple[str, ...] | None]]:
+        table, groups = policy
+        used = self._policies[policy] > 0
         if not used:
-            del self._policies[groups]
+            del self._policies[policy]
         if used and not parts.is_tracked(groups, self._groups):
-            self._untracked.add(groups)
+            self._untracked.add(policy)
         else:
-            self._untracked.discard(groups)
+            self._untracked.discard(policy)
         for direction in ("ingress", "egress"):
-            lines = parts.policy_lines(direction, groups, self._groups) if used else None
-            yield parts.policy_chain(direction, groups), lines
+            lines = parts.policy_lines(direction, groups, self._groups, table) if used else None
+            yield f"{table}{parts.policy_chain(direction, groups)}", lines
 
     def _settle(
         self,
@@ -171,14 +179,14 @@ def render(change: Change) -> str:
     """Return `change` as nft commands, in an order in which nothing refers to what is not there."""
     lines: list[str] = []
     lines += [_set_text(name) for name in sorted(change.sets)]
-    lines += [f"add chain bridge portico {name}" for name in sorted(change.chains)]
-    lines += [f"flush chain bridge portico {name}" for name in sorted([*change.chains, *change.gone_chains])]
+    lines += [f"add chain {_address(name)}" for name in sorted(change.chains)]
+    lines += [f"flush chain {_address(name)}" for name in sorted([*change.chains, *change.gone_chains])]
     for name, rows in sorted(change.chains.items()):
-        lines += [f"add rule bridge portico {name} {row}" for row in rows]
+        lines += [f"add rule {_address(name)} {row}" for row in rows]
     lines += _element_text("delete", dict.fromkeys(change.gone_elements, ""))
     lines += _element_text("add", change.elements)
-    lines += [f"delete chain bridge portico {name}" for name in sorted(change.gone_chains)]
-    lines += [f"delete set bridge portico {name}" for name in sorted(change.gone_sets)]
+    lines += [f"delete chain {_address(name)}" for name in sorted(change.gone_chains)]
+    lines += [f"delete set {_address(name)}" for name in sorted(change.gone_sets)]
     return "\n".join(lines) + "\n"
 
 
@@ -231,16 +239,19 @@ def skeleton() -> str:
     return Path(__file__).with_name("skeleton.nft").read_text()
 
 
-def _member_sets(group_id: str) -> Iterator[str]:
+def _member_sets(name: str) -> Iterator[str]:
+    """Yield the sets for the members of a group, whose id comes with its table."""
+    table, group_id = _split(name)
     for family in ("4", "6"):
-        yield rules.member_set(group_id, family)
-        yield rules.member_net_set(group_id, family)
+        yield f"{table}{rules.member_set(group_id, family)}"
+        yield f"{table}{rules.member_net_set(group_id, family)}"
 
 
 def _set_text(name: str) -> str:
-    kind = "ipv4_addr" if name[1] == "4" else "ipv6_addr"
-    flags = "flags interval;" if name[0] == "n" else ""
-    return f"add set bridge portico {name} {{ type mark . {kind}; {flags} }}"
+    bare = _split(name)[1]
+    kind = "ipv4_addr" if bare[1] == "4" else "ipv6_addr"
+    flags = "flags interval;" if bare[0] == "n" else ""
+    return f"add set {_address(name)} {{ type mark . {kind}; {flags} }}"
 
 
 def _element_text(verb: str, elements: Mapping[Element, str]) -> list[str]:
@@ -248,8 +259,15 @@ def _element_text(verb: str, elements: Mapping[Element, str]) -> list[str]:
     by_container: dict[str, list[str]] = {}
     for element, value in sorted(elements.items(), key=lambda pair: (pair[0].container, pair[0].key)):
         by_container.setdefault(element.container, []).append(f"{element.key} : {value}" if value else element.key)
-    family = {"zone_numbers": "inet"}
-    return [
-        f"{verb} element {family.get(container, 'bridge')} portico {container} {{ {', '.join(items)} }}"
-        for container, items in by_container.items()
-    ]
+    return [f"{verb} element {_address(name)} {{ {', '.join(items)} }}" for name, items in by_container.items()]
+
+
+def _address(name: str) -> str:
+    """Return how nft commands name a chain, set or map: with its table."""
+    table, bare = _split(name)
+    return f"{'inet' if table else 'bridge'} portico {bare}"
+
+
+def _split(name: str) -> tuple[str, str]:
+    bare = name.removeprefix(parts.INET)
+    return name[: len(name) - len(bare)], bare

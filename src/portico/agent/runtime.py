@@ -23,12 +23,15 @@ from portico.agent.drivers.dhcp import DhcpDriver
 from portico.agent.drivers.libnftables import Nft
 from portico.agent.drivers.link import BridgeDriver, CarrierDriver, LinkTable, PairDriver
 from portico.agent.drivers.nft import FilterDriver, generation_events
+from portico.agent.drivers.route import RouteDriver, Side, SpaceDriver
 from portico.agent.drivers.sysctls import SysctlDriver
 from portico.agent.drivers.tap import TapDriver
 from portico.agent.loop import Loop
 from portico.agent.redirect import Redirects
 from portico.agent.removal import Removal
+from portico.agent.routes import Routes
 from portico.agent.servers import Servers
+from portico.agent.switches import Switches
 from portico.errors import Unavailable
 from portico.hoststate import Status, Update, Vif
 
@@ -130,31 +133,34 @@ class Runtime:
         try:
             host_route = netlink.Socket(netlink.ROUTE)
             host_events = netlink.Socket(netlink.ROUTE, [links.GROUP_LINK, redirect.GROUP])
+            host = Side(links.Links(host_route), Routes(netlink.Socket(netlink.ROUTE)), Switches(self._host_netns))
             kernel.enter(self._netns)
-            self._work(host_route, host_events)
+            self._work(host_route, host_events, host)
         except Exception:
             log.exception("the loop has ended")
             raise
 
-    def _work(self, host_route: netlink.Socket, host_events: netlink.Socket) -> None:
+    def _work(self, host_route: netlink.Socket, host_events: netlink.Socket, host: Side) -> None:
         own_events = netlink.Socket(netlink.ROUTE, [links.GROUP_LINK])
         rule_events = generation_events()
         netfilter = netlink.Socket(netlink.NETFILTER)
-        host_links = links.Links(host_route)
         removal = Removal(links.Links(netlink.Socket(netlink.ROUTE)))
         table = LinkTable(links.Links(netlink.Socket(netlink.ROUTE)), removal)
+        ours = Side(table.kernel, Routes(netlink.Socket(netlink.ROUTE)), Switches())
         conntrack = Conntrack(netfilter)
         bridges = BridgeDriver(table, conntrack)
         filters = FilterDriver(Nft(), netfilter, conntrack)
         own_servers = Servers(self._place.netns, run_dir=self._place.run_dir, state_dir=self._place.state_dir)
         servers = DhcpDriver(table, own_servers)
-        taps = TapDriver(table, host_links, Redirects(host_route), self._host_netns, self._place.netns)
+        taps = TapDriver(table, host.links, Redirects(host_route), self._host_netns, self._place.netns)
         drivers: list[Driver] = [
             SysctlDriver(),
             bridges,
-            PairDriver(table, host_links, self._host_netns, self._place.netns),
+            SpaceDriver(table, ours, host, self._host_netns, self._place.netns),
+            PairDriver(table, host.links, self._host_netns, self._place.netns),
             filters,
             CarrierDriver(table),
+            RouteDriver(table, ours, host, self._place.netns),
             servers,
             taps,
         ]
@@ -215,6 +221,9 @@ def notice_links(loop: Loop, table: LinkTable, events: netlink.Socket) -> None:
         if known is None or (kind == links.RTM_NEWLINK and found == known):
             continue
         if kind == links.RTM_DELLINK and found.index != known.index:  # one of the same name has come before it went
+            continue
+        if name == owner.SPACE_LINK:  # with it the host's namespace loses all its routes to ports
+            loop.suspect()
             continue
         subject = owner.words(known.alias)
         if subject and name[:2] in _KINDS:

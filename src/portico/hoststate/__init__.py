@@ -14,6 +14,12 @@ from typing import Literal
 
 import msgspec
 
+ROUTED = "routed"
+"""Stands for a network's id where all routed networks are meant: they share one space of addresses, and one filter."""
+
+NEXT_HOPS = {4: "169.254.1.1", 6: "fe80::1"}
+"""What routed ports send to whatever the destination, by IP version: every host's agent answers there."""
+
 
 class Bridge(msgspec.Struct, frozen=True, tag="bridge", tag_field="kind"):
     """The L2 segment of one network on this host.
@@ -24,6 +30,17 @@ class Bridge(msgspec.Struct, frozen=True, tag="bridge", tag_field="kind"):
 
     network_id: str
     mtu: int
+
+
+class Space(msgspec.Struct, frozen=True, tag="space", tag_field="kind"):
+    """The routed space of this host: what is needed as soon as one routed port is on it.
+
+    The agent's namespace forwards, and one link joins it to the host's namespace. `mtu` is that of the link: the most
+    that any routed network on this host carries. With `ipv6` the host's namespace forwards IPv6 too.
+    """
+
+    mtu: int
+    ipv6: bool = False
 
 
 class Source(msgspec.Struct, frozen=True):
@@ -46,7 +63,9 @@ class Guard(msgspec.Struct, frozen=True):
 class Vif(msgspec.Struct, frozen=True, tag="vif", tag_field="kind"):
     """The end of a port on this host.
 
-    The agent always makes a veth pair: one end in the bridge, the other, `link_name`, in the host's namespace. With
+    The agent always makes a veth pair: one end in the bridge, the other, `link_name`, in the host's namespace. The port
+    of a routed network has `ROUTED` for its network, and its end is in no bridge: the agent answers there as next hop
+    (`NEXT_HOPS`) and leads `routes` to it, besides those `shared_routes` (CIDRs too) that are no other port's. With
     `plug` "veth" the consumer (Docker) moves `link_name` into its sandbox. With "tap" the agent joins `link_name` to
     the tap `tap_name`, which a hypervisor made or, with `make_tap`, the agent makes and later removes.
     `guard` None means port security is off: everything passes. `admin_up` False means no packet passes; the consumer's
@@ -64,6 +83,8 @@ class Vif(msgspec.Struct, frozen=True, tag="vif", tag_field="kind"):
     admin_up: bool = True
     steady: bool = False
     guard: Guard | None = None
+    routes: tuple[str, ...] = ()
+    shared_routes: tuple[str, ...] = ()
 
 
 class Rule(msgspec.Struct, frozen=True):
@@ -93,7 +114,7 @@ class Group(msgspec.Struct, frozen=True, tag="group", tag_field="kind"):
 
 
 class Member(msgspec.Struct, frozen=True, tag="member", tag_field="kind"):
-    """One address (CIDR) of a group that some rule on this host names as remote group, on one network.
+    """One address (CIDR) of a group that some rule on this host names as remote group, on one network (or `ROUTED`).
 
     In a security group it is a port's there; an address group has all of its addresses on every network of the host.
     """
@@ -164,7 +185,7 @@ class Lease(msgspec.Struct, frozen=True, tag="lease", tag_field="kind"):
     domain: str = ""
 
 
-HostObject = Bridge | Vif | Group | Member | Dhcp | Lease
+HostObject = Bridge | Space | Vif | Group | Member | Dhcp | Lease
 
 
 def key_of(item: HostObject) -> str:
@@ -172,6 +193,8 @@ def key_of(item: HostObject) -> str:
     match item:
         case Bridge():
             return f"bridge/{item.network_id}"
+        case Space():
+            return f"space/{ROUTED}"
         case Vif():
             return f"vif/{item.port_id}"
         case Group():

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Callable
 from itertools import islice
 
 from hypothesis import strategies as st
@@ -25,8 +26,9 @@ EDITS = st.lists(strategies.edits(), min_size=1, max_size=3)
 class BackendMachine(RuleBasedStateMachine):
     """Creates, changes, deletes, rebinds, restarts, corrupts, and lets writes fail."""
 
-    def __init__(self, medium: Medium) -> None:
+    def __init__(self, medium: Medium, fit: Callable[[World], World]) -> None:
         super().__init__()
+        self._fit = fit
         self._medium = medium
         self._backend: Backend = medium.make()
         self._world = World()
@@ -36,7 +38,8 @@ class BackendMachine(RuleBasedStateMachine):
     @initialize(world=strategies.worlds())
     def begin(self, world: World) -> None:
         """Start from a world with something in it."""
-        self._world, self._want = world, world.snapshot()
+        self._world = self._fit(world)
+        self._want = self._world.snapshot()
         self._sync(ALL)
 
     @rule(edits=EDITS)

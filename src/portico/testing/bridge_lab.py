@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import select
@@ -10,7 +11,7 @@ import signal
 import socket
 import struct
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
@@ -29,6 +30,8 @@ FEED = "/run/update.json"
 QUIET_S = 0.15
 """A packet that has not come this long after the last one will not come."""
 
+TRIES = 5
+
 _ETH_P_ALL = 3
 _SYN = 0x02
 
@@ -37,7 +40,7 @@ class LabSite:
     """One host, the broker's states for it, and its agent. `settle` returns when the agent has seen to everything."""
 
     def __init__(self, host: LabHost) -> None:
-        self._host = host
+        self.host = host
         self._objects: dict[str, HostObject] = {}
         self._revision = 0
         self._states = HostStates()
@@ -52,7 +55,11 @@ class LabSite:
             self._agent = None
         self._states = HostStates()
         self._states.follow(NAME, self._take)
-        return BridgeBackend(self._states)
+        return self.backend(self._states)
+
+    def backend(self, states: HostStates) -> Backend:
+        """Return a new backend that puts what it wants into `states`."""
+        return BridgeBackend(states)
 
     def settle(self) -> dict[str, Status]:
         """Publish the states, wait until the agent has realised them, and return its statuses by key."""
@@ -61,9 +68,9 @@ class LabSite:
         self._states.replace("marker", NAME, [marker])
         self._states.publish(self._revision)
         update = Update(self._revision, tuple(self._objects.values()), complete=True)
-        self._host.path(FEED).write_bytes(msgspec.json.encode(update))
+        self.host.path(FEED).write_bytes(msgspec.json.encode(update))
         if self._agent is None:
-            self._agent = self._host.spawn(agent_on_file.command(FEED), log=f"agent-{self._revision}")
+            self._agent = self.host.spawn(agent_on_file.command(FEED), log=f"agent-{self._revision}")
         else:
             self._agent.send_signal(signal.SIGHUP)
         agent = self._agent
@@ -79,7 +86,9 @@ class LabSite:
 
     def delivered(self, want: Snapshot, packets: Iterable[Packet]) -> dict[Packet, bool]:
         """Send packets from the links of their senders, and return which came out of their receivers'."""
-        return self._host.call(lambda: _try_all(want, list(packets)))
+        given = list(packets)
+        macs = {packet: want.ports[packet.receiver].mac for packet in given}
+        return self.host.call(lambda: try_all(want, macs))
 
 
 def _statuses(output: str) -> dict[str, Status]:
@@ -88,15 +97,16 @@ def _statuses(output: str) -> dict[str, Status]:
     return {status.key: status for report in reports for status in report.statuses}
 
 
-def _try_all(want: Snapshot, packets: list[Packet]) -> dict[Packet, bool]:
+def try_all(want: Snapshot, macs: Mapping[Packet, str]) -> dict[Packet, bool]:
+    """Send packets, each to a MAC address, from this namespace; return which came out of their receivers' links."""
     links = {port_id: _open(owner.host_link(port_id)) for port_id in _plugged(want)}
     found = {}
     try:
-        numbered = {number.to_bytes(4, "big"): packet for number, packet in enumerate(packets)}
+        numbered = {number.to_bytes(4, "big"): packet for number, packet in enumerate(macs)}
         for number, packet in numbered.items():
             found[packet] = False
             if packet.sender in links and packet.receiver in links:
-                links[packet.sender].send(_frame(want, packet, number))
+                _send(links[packet.sender], _frame(macs[packet], packet, number))
         for port_id, number in _arrivals(links):
             packet = numbered[number]
             found[packet] |= port_id == packet.receiver
@@ -116,6 +126,19 @@ def _open(name: str) -> socket.socket:
     link.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
     link.bind((name, _ETH_P_ALL))
     return link
+
+
+def _send(link: socket.socket, frame: bytes) -> None:
+    """Send a frame; again when the kernel, which others keep busy too, has no room for it just then."""
+    for _ in range(TRIES):
+        try:
+            link.send(frame)
+        except OSError as error:
+            if error.errno != errno.ENOBUFS:
+                raise
+            time.sleep(0.01)
+        else:
+            return
 
 
 def _bring_up(name: str) -> None:
@@ -143,7 +166,7 @@ def _arrivals(links: dict[str, socket.socket]) -> Iterable[tuple[str, bytes]]:
 _MARK = b"portico-probe:"
 
 
-def _frame(want: Snapshot, packet: Packet, number: bytes) -> bytes:
+def _frame(receiver: str, packet: Packet, number: bytes) -> bytes:
     payload = _MARK + number
     source, destination = str(packet.source), str(packet.destination)
     match packet.protocol:
@@ -155,7 +178,6 @@ def _frame(want: Snapshot, packet: Packet, number: bytes) -> bytes:
             body = struct.pack("!BBH", packet.low, packet.high, 0) + os.urandom(4) + payload
         case _:
             body = payload
-    receiver = want.ports[packet.receiver].mac
     if packet.source.version == 4:
         return frames.ethernet(
             receiver, packet.mac, frames.IPV4, frames.ipv4(source, destination, packet.protocol, body)

@@ -10,6 +10,7 @@ from portico.agent import dnsmasq, owner
 from portico.agent.drivers.dhcp import DhcpDriver
 from portico.agent.drivers.link import BridgeDriver, CarrierDriver, LinkTable, PairDriver
 from portico.agent.drivers.nft import FilterDriver
+from portico.agent.drivers.route import RouteDriver, SpaceDriver
 from portico.agent.drivers.tap import TapDriver
 from portico.agent.loop import Loop
 from portico.backends.bridge import BridgeBackend
@@ -29,6 +30,7 @@ from portico.testing.fakekernel import (
     FakeRedirects,
     tables,
 )
+from portico.testing.fakeroutes import side
 from portico.testing.fakeservers import FakeServers, given
 from portico.testing.faults import Faults
 from portico.testing.nft_state import Container, Key, Table
@@ -58,12 +60,15 @@ class FakeHost:
         ours, host = FakeLinks(self.kernel, OURS), FakeLinks(self.kernel, HOST)
         table, conntrack = LinkTable(ours), FakeConntrack()
         bridges = BridgeDriver(table, conntrack)
+        here, there = (side(self.kernel, place) for place in (OURS, HOST))
         self.loop = Loop(
             [
                 bridges,
+                SpaceDriver(table, here, there, DESCRIPTOR, OURS),
                 PairDriver(table, host, DESCRIPTOR, OURS),
                 FilterDriver(FakeNft(self.kernel), FakeNetfilter(self.kernel), conntrack),
                 CarrierDriver(table),
+                RouteDriver(table, here, there, OURS),
                 DhcpDriver(table, FakeServers(self.kernel)),
                 TapDriver(table, host, FakeRedirects(self.kernel), DESCRIPTOR, OURS),
             ],
@@ -95,7 +100,7 @@ class FakeHostsMedium:
     def __init__(self) -> None:
         self.faults = Faults()
         self._statuses: dict[str, ObjectStatus] = {}
-        self._hosts = {name: FakeHost(self.faults, self._take_report) for name in HOSTS}
+        self.hosts = {name: FakeHost(self.faults, self._take_report) for name in HOSTS}
         self._states = HostStates()
         self._revision = 0
 
@@ -103,29 +108,33 @@ class FakeHostsMedium:
         """See Medium."""
         self._states = HostStates()
         self._statuses.clear()
-        for name, host in self._hosts.items():
+        for name, host in self.hosts.items():
             host.start(self._states, name)
-        return BridgeBackend(self._states)
+        return self.backend(self._states)
+
+    def backend(self, states: HostStates) -> Backend:
+        """Return a new backend that puts what it wants into `states`."""
+        return BridgeBackend(states)
 
     def settle(self) -> Mapping[str, ObjectStatus]:
         """See Medium."""
         self._revision += 1
         self._states.publish(self._revision)
-        for host in self._hosts.values():
+        for host in self.hosts.values():
             host.settle()
         return dict(self._statuses)
 
     def peek(self) -> Mapping[str, object]:
         """See Medium."""
-        return {f"{name}/{key}": item for name, host in self._hosts.items() for key, item in dump(host.kernel).items()}
+        return {f"{name}/{key}": item for name, host in self.hosts.items() for key, item in dump(host.kernel).items()}
 
     def delivers(self, packet: Packet) -> bool:
         """See Medium."""
-        return any(delivers(host.kernel, packet) for host in self._hosts.values())
+        return any(delivers(host.kernel, packet) for host in self.hosts.values())
 
     def plant(self) -> Set[str]:
         """See Medium."""
-        kernel = self._hosts[HOSTS[0]].kernel
+        kernel = self.hosts[HOSTS[0]].kernel
         links = FakeLinks(kernel, HOST)
         links.add_bridge("docker0", "02:42:00:00:00:01", 1500)
         taken = f"pv{object_id('port', 1)[:11]}"  # the very name that a port of ours would have
@@ -134,10 +143,14 @@ class FakeHostsMedium:
 
     def corrupt(self, number: int) -> None:
         """See Medium."""
-        hosts = [host for host in self._hosts.values() if host.kernel.namespaces[OURS]]
+        hosts = [host for host in self.hosts.values() if host.kernel.namespaces[OURS]]
         host = hosts[number % len(hosts)]
-        corrupt(host.kernel, number // len(hosts))
+        self.spoil(host.kernel, number // len(hosts))
         host.suspect()
+
+    def spoil(self, kernel: FakeKernel, number: int) -> None:
+        """Change one thing of the agent's on a host; `number` chooses what."""
+        corrupt(kernel, number)
 
     def _take_report(self, _revision: int, statuses: Collection[Status]) -> None:
         for status in statuses:
@@ -195,7 +208,8 @@ def dump(kernel: FakeKernel) -> dict[str, object]:
     Without links there is nothing to filter; an agent that starts with nothing wanted leaves older rules as they are.
     """
     ours = kernel.namespaces[OURS].values()
-    zones = {int(words[1]): words[0] for link in ours if len(words := owner.words(link.alias)) == 2}
+    marks = [words for link in ours if link.kind == "bridge" and len(words := owner.words(link.alias)) == 2]
+    zones = {int(number): network_id for network_id, number in marks}
     found: dict[str, object] = {}
     for place, links in kernel.namespaces.items():
         for link in links.values():

@@ -20,6 +20,7 @@ from portico.agent.drivers.libnftables import Nft, NftError
 from portico.agent.links import BRIDGE_SETTINGS, Link, Links
 from portico.agent.netlink import NetlinkError
 from portico.agent.redirect import Redirects
+from portico.agent.routes import Route
 from portico.agent.verdict import Connection, Judge
 from portico.testing.faults import Faults, Outcome
 from portico.testing.nft_state import NftState, Table, listing
@@ -50,6 +51,8 @@ class FakeKernel:
         self.peers: dict[int, int] = {}
         self.addresses: defaultdict[int, set[str]] = defaultdict(set)
         self.redirects: dict[int, int] = {}
+        self.routes: dict[str, dict[str, Route]] = {HOST: {}, OURS: {}}
+        self.switches: dict[str, dict[str, str]] = {HOST: {}, OURS: {}}
         self.files: dict[tuple[str, str], str] = {}
         self.processes: dict[str, Process] = {}
         self.nft = NftState()
@@ -112,16 +115,18 @@ class FakeLinks(Links):
         if self._kernel.write("reset bridge", name, link.alias):
             self._links[name] = replace(link, bridge=BRIDGE_SETTINGS)
 
-    def add_veth(self, name: str, *, master: int, mtu: int, peer: str, peer_mac: str, peer_netns: int) -> None:
+    def add_veth(
+        self, name: str, *, master: int, mtu: int, peer: str, peer_mac: str, peer_netns: int, mac: str = ""
+    ) -> None:
         """See Links."""
         far_place = self._kernel.descriptors[peer_netns]
         self._refuse_taken(self._place, name)
         self._refuse_taken(far_place, peer)
-        if self.at(master) is None:
+        if master and self.at(master) is None:
             raise NetlinkError(errno.ENODEV, "no such master")
         if self._kernel.write("add veth", name):
             near, far = next(self._kernel.indexes), next(self._kernel.indexes)
-            self._links[name] = Link(near, name, "veth", "", "", mtu, master, up=False)
+            self._links[name] = Link(near, name, "veth", "", mac, mtu, master, up=False)
             self._kernel.namespaces[far_place][peer] = Link(far, peer, "veth", "", peer_mac, mtu, 0, up=False)
             self._kernel.peers |= {near: far, far: near}
 
@@ -140,8 +145,16 @@ class FakeLinks(Links):
         given = {"up": up, "alias": alias, "mac": mac, "mtu": mtu, "master": master}
         if self._kernel.write("change", name, link.alias):
             self._links[name] = replace(link, **{word: value for word, value in given.items() if value is not None})  # type: ignore[arg-type]
+            if up is False:
+                self._forget_routes(link.index)
 
-    def add_address(self, name: str, address: str) -> None:
+    def _forget_routes(self, index: int) -> None:
+        """Let go of what led over a link, as the kernel does when it goes down."""
+        for routes in self._kernel.routes.values():
+            for cidr in [cidr for cidr, route in routes.items() if route.index == index]:
+                del routes[cidr]
+
+    def add_address(self, name: str, address: str, *, peer: str = "", scope: int = 0) -> None:  # noqa: ARG002
         """See Links."""
         link = self._get(name)
         if self._kernel.write("add address", name, link.alias):
@@ -170,6 +183,7 @@ class FakeLinks(Links):
             self._links[other.name] = replace(other, master=0)
         for index in (link.index, peer[1].index if peer else 0):
             self._kernel.redirects.pop(index, None)
+            self._forget_routes(index)
             self._kernel.addresses.pop(index, None)
 
     def _get(self, name: str) -> Link:
@@ -272,6 +286,6 @@ class FakeConntrack(Conntrack):
         """See Conntrack."""
 
 
-def tables(kernel: FakeKernel) -> Table:
-    """Return the table that filters what goes over bridges; an empty one if there is none."""
-    return kernel.nft.tables.get(("bridge", "portico"), Table())
+def tables(kernel: FakeKernel, family: str = "bridge") -> Table:
+    """Return the table that filters what goes over bridges, or with "inet" is routed; an empty one if there is none."""
+    return kernel.nft.tables.get((family, "portico"), Table())

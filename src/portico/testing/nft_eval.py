@@ -18,11 +18,14 @@ from portico.testing.oracle import PORTED, Packet
 
 Value = str | int | IpAddress
 
-_NUMBERS = {"udp": 17, "tcp": 6, "ipv6-icmp": 58, "icmp": 1, "ip": 0x0800, "ip6": 0x86DD, "arp": 0x0806}
+_NUMBERS = {
+    "udp": 17, "tcp": 6, "ipv6-icmp": 58, "icmp": 1, "ip": 0x0800, "ip6": 0x86DD, "arp": 0x0806, "ipv4": 2, "ipv6": 10,
+}  # fmt: skip
+_FAMILIES = {"ether type": {4: 0x0800, 6: 0x86DD}, "meta nfproto": {4: 2, 6: 10}}
 _FIELDS = (
     "iifname", "oifname", "ether saddr", "ether type", "ip saddr", "ip daddr", "ip6 saddr", "ip6 daddr", "meta mark",
     "meta l4proto", "th dport", "udp sport", "udp dport", "icmp type", "icmp code", "icmpv6 type", "icmpv6 code",
-    "@th,64,128", "arp operation", "arp saddr ether", "arp saddr ip",
+    "@th,64,128", "meta nfproto", "arp operation", "arp saddr ether", "arp saddr ip",
 )  # fmt: skip
 _VERDICTS = re.compile(r"(accept|drop)$|(jump|goto) (\S+)$")
 _MATCH = re.compile(
@@ -44,7 +47,7 @@ class Accepted(Exception):
 
 @dataclass(slots=True)
 class Seen:
-    """A packet on its way over a bridge, from one of its ports to another."""
+    """A packet on its way over a bridge, from one of its ports to another, or from one routed link to another."""
 
     iif: str
     oif: str
@@ -63,8 +66,8 @@ class Seen:
                 return self.oif
             case ["ether", "saddr"]:
                 return packet.mac.lower()
-            case ["ether", "type"]:
-                return _NUMBERS[family]
+            case ["ether", "type"] | ["meta", "nfproto"]:
+                return _FAMILIES[name][packet.source.version]
             case [("ip" | "ip6") as word, side]:
                 return None if word != family else packet.source if side == "saddr" else packet.destination
             case ["meta", "l4proto"]:

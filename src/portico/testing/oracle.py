@@ -7,7 +7,8 @@ traffic. Sources: Neutron's API reference (security groups, port security, allow
 
 Decided by Portico where Neutron's drivers differ: a remote group's addresses count on the packet's own network only,
 for addresses of different networks may overlap; a guarded port without addresses is held to its MAC address only if its
-network has no subnets, else it sends from none but its link-local address.
+network has no subnets, else it sends from none but its link-local address. All routed networks are one space: there is
+no L2 in it, a packet goes where its destination is led, and remote groups count everywhere in it.
 """
 
 from __future__ import annotations
@@ -21,11 +22,13 @@ from portico.model.snapshot import DHCP_OWNER, IpAddress, IpNetwork, Port, Secur
 TCP, UDP, SCTP, DCCP, UDP_LITE = 6, 17, 132, 33, 136
 PORTED = frozenset({TCP, UDP, SCTP, DCCP, UDP_LITE})
 ICMP, ICMPV6, VRRP = 1, 58, 112
+ROUTED = "routed"
+"""The type of networks without L2."""
 
 
 @dataclass(frozen=True, slots=True)
 class Packet:
-    """The first packet of a connection between two ports, addressed to the receiver's MAC address.
+    """The first packet of a connection between two ports, addressed to the receiver's MAC address, or the next hop's.
 
     `low` and `high` are source and destination port, or ICMP type and code, or 0.
     """
@@ -56,7 +59,7 @@ def verdict(want: Snapshot, packet: Packet) -> Verdict:
     sender, receiver = want.ports.get(packet.sender), want.ports.get(packet.receiver)
     if sender is None or receiver is None or sender is receiver:
         return Verdict(delivered=False, reason="it takes two ports")
-    for question in (_link, _source, _egress, _ingress):
+    for question in (_link, _way, _source, _egress, _ingress):
         reason = question(want, sender, receiver, packet)
         if reason:
             return Verdict(delivered=False, reason=reason)
@@ -65,15 +68,51 @@ def verdict(want: Snapshot, packet: Packet) -> Verdict:
 
 def _link(want: Snapshot, sender: Port, receiver: Port, _packet: Packet) -> str:
     network = want.networks.get(sender.network_id)
-    if network is None or sender.network_id != receiver.network_id:
+    if network is None or (sender.network_id != receiver.network_id and not _are_routed(want, sender, receiver)):
         return "not on the same network"
     if not sender.host or not receiver.host:
         return "a port is bound to no host"
-    if network.network_type == "local" and sender.host != receiver.host:
-        return "a local network does not reach from host to host"
-    if not (network.admin_state_up and sender.admin_state_up and receiver.admin_state_up):
+    if network.network_type in ("local", ROUTED) and sender.host != receiver.host:
+        return f"a {network.network_type} network does not reach from host to host by itself"
+    if not (_is_up(want, sender) and _is_up(want, receiver)):
         return "admin_state_up is false"
     return ""
+
+
+def _is_up(want: Snapshot, port: Port) -> bool:
+    network = want.networks.get(port.network_id)
+    return network is not None and network.admin_state_up and port.admin_state_up
+
+
+def _are_routed(want: Snapshot, *ports: Port) -> bool:
+    networks = (want.networks.get(port.network_id) for port in ports)
+    return all(network is not None and network.network_type == ROUTED for network in networks)
+
+
+def _way(want: Snapshot, sender: Port, receiver: Port, packet: Packet) -> str:
+    """Question where a routed packet is led."""
+    if not _are_routed(want, sender, receiver):
+        return ""
+    if packet.source.is_link_local or packet.destination.is_link_local:
+        return "a link-local address is not routed"
+    if _holder(want, receiver.host, packet.destination) != receiver.id:
+        return "the destination is not led to the receiver"
+    return ""
+
+
+def _holder(want: Snapshot, host: str, address: IpAddress) -> str | None:
+    """Return the port on a host that an address is led to: whose own it is, else whose pair within its subnets."""
+    ports = [want.ports[item] for item in want.ports_of_host.get(host, ())]
+    ports = [port for port in ports if port.host == host and _is_up(want, port) and _are_routed(want, port)]
+    ports = [port for port in ports if port.device_owner != DHCP_OWNER]
+    claims: list[tuple[int, int, str]]
+    claims = [(-address.max_prefixlen, 0, port.id) for port in ports for ip in port.fixed_ips if ip.address == address]
+    for port in ports:
+        nets = [want.subnets[item].cidr for item in want.subnets_of_network.get(port.network_id, ())]
+        pairs = [pair.cidr for pair in port.pairs if address in pair.cidr]
+        inside = [cidr for cidr in pairs if any(cidr[0] in net and cidr[-1] in net for net in nets)]
+        claims += [(-cidr.prefixlen, 1, port.id) for cidr in inside]
+    return min(claims)[2] if claims else None
 
 
 def _source(want: Snapshot, sender: Port, _receiver: Port, packet: Packet) -> str:
@@ -86,9 +125,8 @@ def _source(want: Snapshot, sender: Port, _receiver: Port, packet: Packet) -> st
     if mac in macs and packet.source == link_local(mac):
         return ""
     own = [item.address for item in sender.fixed_ips]
-    if mac == sender.mac.lower() and (
-        packet.source in own or not (own or want.subnets_of_network.get(sender.network_id))
-    ):
+    is_numbered = own or want.subnets_of_network.get(sender.network_id) or _are_routed(want, sender)
+    if mac == sender.mac.lower() and (packet.source in own or not is_numbered):
         return ""
     if any(mac == paired and packet.source in cidr for paired, cidr in allowed):
         return ""
@@ -143,8 +181,11 @@ def _fits_remote(want: Snapshot, rule: SecurityGroupRule, network_id: str, remot
 
 def members(want: Snapshot, group_id: str, network_id: str) -> Iterator[IpNetwork | frozenset[IpAddress]]:
     """Yield what belongs to a group on a network: its ports' addresses and address pairs, bound or not."""
+    network = want.networks.get(network_id)
+    is_routed = network is not None and network.network_type == ROUTED
     for port in want.ports.values():
-        if port.network_id == network_id and group_id in port.group_ids:
+        is_near = port.network_id == network_id or (is_routed and _are_routed(want, port))
+        if is_near and group_id in port.group_ids:
             yield frozenset(item.address for item in port.fixed_ips)
             yield from (pair.cidr for pair in port.pairs)
 

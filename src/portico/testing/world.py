@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A small world of networks, ports and groups that changes as the API would change it. Pure.
 
-Everything in it goes by small numbers, from which ids and addresses follow. All networks have the same subnets, for
-overlapping addresses are where backends fail. An edit that makes no sense where it is applied does nothing, so any
-sequence is valid; `strategies` draws them.
+Everything goes by small numbers, from which ids and addresses follow. All networks have the same subnets, for there
+backends fail. An edit that makes no sense where it is applied does nothing, so any sequence is valid.
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from portico.model.snapshot import DHCP_OWNER, RESOURCES, Snapshot
+from portico.testing.routed_world import routed_row
 
 PROJECT = "acme"
 HOSTS = ("host-a", "host-b")
@@ -25,7 +25,7 @@ PAIRS = (
     ("2001:db8:0:1::c8/128", "00:00:5e:00:53:fe"),
     ("2001:db8:ff::/64", None),
 )
-"""What ports may send from besides their addresses: an address that several share, somebody else's, ranges."""
+"""What ports may send from besides their addresses: one that several share, somebody else's, ranges."""
 
 Row = dict[str, Any]
 Changed = dict[str, set[str]]
@@ -147,9 +147,10 @@ def address(number: int, version: int) -> str:
 
 
 class World:
-    """Rows in the API's shape, by resource and id."""
+    """Rows in the API's shape, by resource and id. In a `routed` one each network has subnets of its own."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, routed: bool = False) -> None:
+        self._is_routed = routed
         self.rows: dict[str, dict[str, Row]] = {resource: {} for resource in RESOURCES}
         self._history: list[Edit] = []
         self._servers = 0
@@ -157,6 +158,11 @@ class World:
     def __repr__(self) -> str:
         """Return what makes this world again: `World().apply(*history)`."""
         return f"World {self._history}"
+
+    def routed(self) -> World:
+        """Return a routed world with the same history."""
+        (again := World(routed=True)).apply(*self._history)
+        return again
 
     def snapshot(self) -> Snapshot:
         """Return everything as a new snapshot."""
@@ -210,6 +216,8 @@ class World:
                     self._drop("port", server["id"], changed)
 
     def _put(self, resource: str, row: Row, changed: Changed) -> None:
+        if self._is_routed:
+            row = routed_row(resource, row)
         if self.rows[resource].get(row["id"]) != row:
             self.rows[resource][row["id"]] = row
             changed.setdefault(resource, set()).add(row["id"])

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from portico.agent import rules
 from portico.agent.delta import Wanted
-from portico.agent.fragment import ESTABLISHED, SHORT_WAY, Element, Fragment, fragment, link_local
+from portico.agent.fragment import ESTABLISHED, INET, SHORT_WAY, Element, Fragment, fragment, link_local
 from portico.agent.ruleset import Change, Ruleset, render, skeleton
-from portico.hoststate import Bridge, Group, Guard, HostObject, Member, Rule, Source, Vif, key_of
+from portico.hoststate import ROUTED, Bridge, Group, Guard, HostObject, Member, Rule, Source, Space, Vif, key_of
 
 NETS = ("n1", "n2")
 CIDRS = ("10.0.0.1/32", "10.0.0.0/24", "10.0.0.0/25", "0.0.0.0/0", "2001:db8::1/128", "2001:db8::/64", "2001:db8::/32")
@@ -36,6 +36,10 @@ def test_a_rule_becomes_the_statement_that_says_it() -> None:
         ],
     }
     assert {rule: rules.lines(rule) for rule in said} == said
+    words = {"ether type ip6": "meta nfproto ipv6", "ether type ip": "meta nfproto ipv4"}
+    for word, other in words.items():
+        said = {rule: [line.replace(word, other) for line in lines] for rule, lines in said.items()}
+    assert {rule: rules.lines(rule, routed=True) for rule in said} == said
 
 
 def test_a_rule_with_a_remote_that_is_no_cidr_is_refused() -> None:
@@ -52,7 +56,7 @@ objects = st.one_of(
     st.builds(
         Vif,
         st.sampled_from(["p1", "p2", "p3"]),
-        st.sampled_from(NETS),
+        st.sampled_from((*NETS, ROUTED)),
         st.just("00:00:5e:00:53:01"),
         st.just(1500),
         st.just("pv"),
@@ -79,7 +83,8 @@ objects = st.one_of(
         ).map(tuple),
         st.booleans(),
     ),
-    st.builds(Member, st.sampled_from(GROUPS), st.sampled_from(NETS), st.sampled_from(CIDRS)),
+    st.builds(Member, st.sampled_from(GROUPS), st.sampled_from((*NETS, ROUTED)), st.sampled_from(CIDRS)),
+    st.just(Space(1500)),
 )
 
 
@@ -88,7 +93,7 @@ class Kernel:
 
     def __init__(self) -> None:
         self.sets: set[str] = set()
-        self.chains: dict[str, tuple[str, ...]] = {ESTABLISHED: SHORT_WAY}
+        self.chains = {f"{table}{ESTABLISHED}": rows for table, rows in SHORT_WAY.items()}
         self.elements: dict[Element, str] = {}
 
     def apply(self, change: Change) -> None:
@@ -106,11 +111,12 @@ class Kernel:
         assert change.gone_sets <= self.sets
         self.sets -= change.gone_sets
         self.elements = {e: v for e, v in self.elements.items() if e.container not in change.gone_sets}
-        for lines in self.chains.values():
+        for name, lines in self.chains.items():
+            table = INET if name.startswith(INET) else ""
             for line in lines:
                 target = line.rpartition("jump ")[2]
-                assert "jump " not in line or target == "welcome" or target in self.chains
-                assert "@" not in line or line.partition("@")[2].split()[0] in self.sets
+                assert "jump " not in line or (table + target) in {"welcome", *self.chains}
+                assert "@" not in line or table + line.partition("@")[2].split()[0] in self.sets
 
 
 @given(st.lists(st.lists(st.tuples(st.booleans(), objects), max_size=6), max_size=6))
@@ -174,22 +180,23 @@ def test_established_packets_take_the_short_way_only_while_no_port_has_just_stat
     wanted, kept = Wanted(), Ruleset()
     wanted.change([Bridge("n1", 1500)], [])
     steps: list[tuple[list[HostObject], tuple[str, ...]]] = [
-        ([Group("g1", (), False), Group("g2", (), True), port("g1", "g2")], SHORT_WAY),
+        ([Group("g1", (), False), Group("g2", (), True), port("g1", "g2")], SHORT_WAY[""]),
         ([port("g1")], ()),
-        ([Group("g1", (), True)], SHORT_WAY),
+        ([Group("g1", (), True)], SHORT_WAY[""]),
         ([Group("g1", (), False)], ()),
-        ([port("g2")], SHORT_WAY),
+        ([port("g2")], SHORT_WAY[""]),
     ]
     for put, expected in steps:
         wanted.change(put, [])
         pieces = {key_of(item): fragment(item, wanted) for item in put}
         kept.change({key: piece for key, piece in pieces.items() if piece is not None})
         assert kept.chain(ESTABLISHED) == expected
+        assert kept.chain(f"{INET}{ESTABLISHED}") == SHORT_WAY[INET]
 
 
-def test_the_short_way_in_the_skeleton_is_the_one_that_rule_sets_begin_with() -> None:
-    body = skeleton().partition(f"chain {ESTABLISHED} {{")[2].partition("}")[0]
-    assert tuple(line.strip() for line in body.strip().splitlines()) == SHORT_WAY
+def test_the_short_ways_in_the_skeleton_are_those_that_rule_sets_begin_with() -> None:
+    bodies = [text.partition("}")[0] for text in skeleton().split(f"chain {ESTABLISHED} {{")[1:]]
+    assert [tuple(line.strip() for line in body.strip().splitlines()) for body in bodies] == [*SHORT_WAY.values()]
 
 
 @given(st.lists(st.sampled_from(NETS), max_size=12))

@@ -20,7 +20,7 @@ from portico.agent.drivers.conntrack import Conntrack
 from portico.agent.links import BRIDGE_SETTINGS, Link, Links
 from portico.agent.netlink import NetlinkError
 from portico.agent.removal import Removal
-from portico.hoststate import Bridge, Vif
+from portico.hoststate import ROUTED, Bridge, Vif
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,11 @@ class BridgeItem:
 
 @dataclass(frozen=True, slots=True)
 class PairItem:
-    """A port's veth pair as wanted or found; `far_mac` is the MAC address of the far end, the port's own."""
+    """A port's veth pair as wanted or found; `far_mac` is the MAC address of the far end, the port's own.
+
+    The link of a routed port has no bridge, but a `near_mac`: that of the next hop, the same on every link and host, so
+    that what a port has learnt of it holds wherever the port comes to be.
+    """
 
     name: str
     port_id: str
@@ -46,6 +50,10 @@ class PairItem:
     far_mac: str
     bridge: str
     mtu: int
+    near_mac: str = ""
+
+
+NEXT_HOP_MAC = "02:70:6f:72:74:01"
 
 
 class LinkTable:
@@ -183,9 +191,15 @@ class PairDriver:
             if vif.network_id not in wanted.zones:
                 troubles[key] = Trouble(f"network {vif.network_id} is not on this host yet", waiting=True)
                 continue
-            bridge = owner.bridge_name(vif.network_id)
+            is_routed = vif.network_id == ROUTED
             items[key] = PairItem(
-                owner.port_link(vif.port_id), vif.port_id, vif.link_name, vif.mac.lower(), bridge, vif.mtu
+                name=owner.port_link(vif.port_id),
+                port_id=vif.port_id,
+                far_name=vif.link_name,
+                far_mac=vif.mac.lower(),
+                bridge="" if is_routed else owner.bridge_name(vif.network_id),
+                mtu=vif.mtu,
+                near_mac=NEXT_HOP_MAC if is_routed else "",
             )
         return items, troubles
 
@@ -201,7 +215,8 @@ class PairDriver:
                 key = f"vif/{alias[0]}"
                 if keys is None or key in keys:
                     bridge = bridges.get(link.master, "")
-                    found[key] = PairItem(link.name, alias[0], alias[1], alias[2], bridge, link.mtu)
+                    near_mac = "" if bridge else link.mac
+                    found[key] = PairItem(link.name, alias[0], alias[1], alias[2], bridge, link.mtu, near_mac)
             elif keys is None and link.kind == "veth" and link.name.startswith("pb"):
                 self._table.kernel.remove(link.name)
         return found
@@ -226,21 +241,23 @@ class PairDriver:
     def _put(self, item: PairItem, before: PairItem | None) -> None:
         kernel = self._table.kernel
         bridge = self._table.by_name.get(item.bridge)
-        if bridge is None:
+        if bridge is None and item.bridge:
             raise OSError(errno.ENODEV, f"bridge {item.bridge} is missing")
+        master = bridge.index if bridge is not None else 0
         if before is not None and (before.far_name, before.far_mac) == (item.far_name, item.far_mac):
-            kernel.change(item.name, mtu=item.mtu, master=bridge.index)
+            kernel.change(item.name, mtu=item.mtu, master=master, mac=item.near_mac or None)
             if before.mtu != item.mtu and self._host.find(item.far_name) is not None:
                 self._host.change(item.far_name, mtu=item.mtu)
             return
         self._clear(item)
         kernel.add_veth(
             item.name,
-            master=bridge.index,
+            master=master,
             mtu=item.mtu,
             peer=item.far_name,
             peer_mac=item.far_mac,
             peer_netns=self._host_netns,
+            mac=item.near_mac,
         )
         self._host.change(item.far_name, alias=owner.host_alias(self._netns, item.port_id))
         kernel.change(item.name, alias=owner.alias(item.port_id, item.far_name, item.far_mac))

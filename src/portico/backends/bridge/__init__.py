@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from portico import planning
 from portico.admission import refuse_undeclared
 from portico.backends.bridge import plan
 from portico.contract import Binding, Capabilities, Change, Dirty, Hosts, ObjectStatus
@@ -34,7 +35,7 @@ class BridgeBackend:
     def __init__(self, hosts: Hosts, dns_domain: str = "") -> None:
         self._hosts = hosts
         self._dns_domain = dns_domain.rstrip(".")
-        self._memory = plan.Memory()
+        self._memory = planning.Memory()
 
     def describe(self) -> Capabilities:
         """Return what a Linux bridge realises."""
@@ -60,7 +61,7 @@ class BridgeBackend:
 
     def bind(self, port: Port, _host: str) -> Binding:
         """Return the link that stands for the port on its host."""
-        names = plan.link_names(port)
+        names = planning.link_names(port)
         details = {"port_filter": True, "connectivity": "l2", "link_name": names.link}
         if names.plug == "tap":
             details["tap_name"] = names.tap
@@ -69,8 +70,8 @@ class BridgeBackend:
     def sync(self, want: Snapshot, dirty: Dirty) -> Iterable[ObjectStatus]:
         """Give every host that is concerned its part; statuses come later, from the agents."""
         if dirty.everything:
-            self._memory = plan.Memory()
-            parts: dict[str, plan.Part | None] = dict.fromkeys(want.ports_of_host)
+            self._memory = planning.Memory()
+            parts: dict[str, planning.Part | None] = dict.fromkeys(want.ports_of_host)
             self._hosts.keep(CAPABILITIES.name, want.ports_of_host)
         else:
             parts = plan.changes(want, dirty, self._memory)
@@ -79,5 +80,5 @@ class BridgeBackend:
                 self._hosts.replace(CAPABILITIES.name, host, plan.host_objects(want, host, self._dns_domain))
             else:
                 self._hosts.put(CAPABILITIES.name, host, part.objects, part.gone)
-        plan.remember(want, dirty, self._memory, parts)
+        planning.remember(want, dirty, self._memory, parts)
         return ()

@@ -8,58 +8,12 @@ reach it without a router; of address groups all.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator
 
-import msgspec
-
+from portico import planning
 from portico.contract import Dirty
-from portico.hoststate import (
-    Bridge,
-    Dhcp,
-    DhcpOption,
-    DhcpSubnet,
-    Group,
-    Guard,
-    HostObject,
-    Lease,
-    Member,
-    Route,
-    Rule,
-    Source,
-    Vif,
-    key_of,
-)
-from portico.model.snapshot import DHCP_OWNER, Network, Port, SecurityGroupRule, Snapshot, Subnet
-
-
-class LinkNames(msgspec.Struct, frozen=True):
-    """The names of a port's links in its host's namespace."""
-
-    plug: str
-    link: str
-    tap: str
-
-
-class Part(msgspec.Struct, frozen=True):
-    """A change of one host's wanted state."""
-
-    objects: tuple[HostObject, ...]
-    gone: tuple[str, ...]
-
-
-class Memory:
-    """What the last plan saw: a cache that tells which hosts a change concerns. Empty means: plan everything."""
-
-    def __init__(self) -> None:
-        self.ports: dict[str, Port] = {}
-        self.subnets: dict[str, str] = {}
-        self.presence: dict[str, tuple[frozenset[str], ...]] = {}
-
-
-def link_names(port: Port) -> LinkNames:
-    """Return the links of a port; 11 characters of its id keep within IFNAMSIZ, as Nova's tap names do."""
-    short = port.id[:11]
-    return LinkNames(plug=port.plug, link=f"pv{short}", tap=str(port.profile.get("tap_name") or f"tap{short}"))
+from portico.hoststate import Bridge, Dhcp, HostObject, Member
+from portico.model.snapshot import DHCP_OWNER, Network, Port, Snapshot
 
 
 def host_objects(want: Snapshot, host: str, dns_domain: str = "") -> list[HostObject]:
@@ -72,9 +26,9 @@ def host_objects(want: Snapshot, host: str, dns_domain: str = "") -> list[HostOb
             objects.extend(_dhcp(want, network, host, dns_domain))
     # A port's row may be newer than what is known of groups: theirs follows.
     groups = sorted(want.groups_of_host.get(host, ()))
-    objects.extend(_group(want, group_id) for group_id in groups if group_id in want.groups)
+    objects.extend(planning.group(want, group_id) for group_id in groups if group_id in want.groups)
     networks: Collection[str] = want.networks_of_host.get(host, ())
-    for group_id in _remote_groups(want, host):
+    for group_id in planning.remote_groups(want, host):
         for network_id, cidr in want.members_of_group.get(group_id, ()):
             if network_id in networks:
                 objects.append(Member(group_id=group_id, network_id=network_id, cidr=cidr))
@@ -83,89 +37,18 @@ def host_objects(want: Snapshot, host: str, dns_domain: str = "") -> list[HostOb
     for port_id in want.ports_of_host.get(host, ()):
         port = want.ports[port_id]
         if port.device_owner != DHCP_OWNER:
-            objects.append(vif(want, port.on(host)))
+            objects.append(planning.vif(want, port.on(host)))
     return objects
 
 
-def changes(want: Snapshot, dirty: Dirty, memory: Memory) -> dict[str, Part | None]:
+def changes(want: Snapshot, dirty: Dirty, memory: planning.Memory) -> dict[str, planning.Part | None]:
     """Return what changes on which host; None stands for "everything on it: call `host_objects`"."""
-    whole = _hosts_to_replan(want, dirty, memory)
-    ports = [(memory.ports.get(port_id), want.ports.get(port_id)) for port_id in dirty.ids.get("port", ())]
-    for before, after in ports:
-        for port in (before, after):
-            if port is None:
-                continue
-            if port.device_owner == DHCP_OWNER:
-                whole.update(want.hosts_of_network.get(port.network_id, ()))
-            else:
-                whole |= {host for host in port.hosts if _presence(want, host) != memory.presence.get(host)}
-    parts: dict[str, Part | None] = dict.fromkeys(whole)
-    for before, after in ports:
-        for host in _hosts_near(want, before) | _hosts_near(want, after):
-            if host not in whole:
-                _add(parts, host, _port_part(want, host, before, after))
-    return parts
+    return planning.changes(want, dirty, memory, planning.Ways(_hosts_near, _about, _is_shared))
 
 
-def remember(want: Snapshot, dirty: Dirty, memory: Memory, hosts: Iterable[str]) -> None:
-    """Note in `memory` that `dirty` was planned for `hosts`."""
-    for port_id in want.ports if dirty.everything else dirty.ids.get("port", ()):
-        port = want.ports.get(port_id)
-        if port is None:
-            memory.ports.pop(port_id, None)
-        else:
-            memory.ports[port_id] = port
-    for subnet_id in want.subnets if dirty.everything else dirty.ids.get("subnet", ()):
-        if subnet_id in want.subnets:
-            memory.subnets[subnet_id] = want.subnets[subnet_id].network_id
-        else:
-            memory.subnets.pop(subnet_id, None)
-    for host in hosts:
-        memory.presence[host] = _presence(want, host)
-
-
-def _presence(want: Snapshot, host: str) -> tuple[frozenset[str], ...]:
-    return (
-        frozenset(want.networks_of_host.get(host, ())),
-        frozenset(want.groups_of_host.get(host, ())),
-        frozenset(want.taps_of_host.get(host, ())),
-    )
-
-
-def _hosts_to_replan(want: Snapshot, dirty: Dirty, memory: Memory) -> set[str]:
-    """Return the hosts that a changed network, subnet or group of either kind concerns.
-
-    A rule's change is also its group's.
-    """
-    hosts: set[str] = set()
-    networks = set(dirty.ids.get("network", ()))
-    for subnet_id in dirty.ids.get("subnet", ()):
-        if subnet_id in want.subnets:
-            networks.add(want.subnets[subnet_id].network_id)
-        elif subnet_id in memory.subnets:
-            networks.add(memory.subnets[subnet_id])
-    for network_id in networks:
-        hosts.update(want.hosts_of_network.get(network_id, ()))
-    groups = set(dirty.ids.get("security_group", ()))
-    for group_id in dirty.ids.get("address_group", ()):
-        groups |= {want.rules[rule_id].group_id for rule_id in want.rules_naming_address_group.get(group_id, ())}
-    for group_id in groups:
-        hosts.update(want.hosts_of_group.get(group_id, ()))
-    return hosts
-
-
-def _hosts_near(want: Snapshot, port: Port | None) -> set[str]:
+def _hosts_near(want: Snapshot, port: Port) -> set[str]:
     """Return the hosts whose wanted state may hold something about `port`."""
-    if port is None:
-        return set()
     return {*port.hosts, *want.hosts_of_network.get(port.network_id, ())}
-
-
-def _port_part(want: Snapshot, host: str, before: Port | None, after: Port | None) -> Part:
-    old = {key_of(item): item for item in _about(want, host, before)} if before else {}
-    old = {key: item for key, item in old.items() if not _is_shared(want, item)}
-    new = {key_of(item): item for item in _about(want, host, after)} if after else {}
-    return Part(objects=tuple(new.values()), gone=tuple(sorted(old.keys() - new.keys())))
 
 
 def _is_shared(want: Snapshot, item: HostObject) -> bool:
@@ -179,80 +62,10 @@ def _about(want: Snapshot, host: str, port: Port) -> Iterator[HostObject]:
     if network is None or port.device_owner == DHCP_OWNER:
         return
     if host in port.hosts:
-        yield vif(want, port.on(host))
+        yield planning.vif(want, port.on(host))
     if network.id in want.taps_of_host.get(host, ()) and network.id in want.dhcp_ports_of_network:
-        yield _lease(port, host)
-    yield from _members(want, port, host, set(_remote_groups(want, host)))
-
-
-def _add(parts: dict[str, Part | None], host: str, part: Part) -> None:
-    have = parts.get(host)
-    if have is not None:
-        objects = {key_of(item): item for item in (*have.objects, *part.objects)}
-        part = Part(objects=tuple(objects.values()), gone=(*have.gone, *part.gone))
-    parts[host] = part
-
-
-def vif(want: Snapshot, port: Port) -> Vif:
-    """Return the VIF of a bound port."""
-    network = want.networks[port.network_id]
-    names = link_names(port)
-    return Vif(
-        port_id=port.id,
-        network_id=port.network_id,
-        mac=port.mac,
-        mtu=network.mtu,
-        link_name=names.link,
-        plug="veth" if names.plug == "veth" else "tap",
-        tap_name=names.tap if names.plug == "tap" else "",
-        make_tap=bool(port.profile.get("make_tap", False)),
-        admin_up=port.admin_state_up and network.admin_state_up,
-        steady=port.steady,
-        guard=_guard(want, port) if port.port_security else None,
-    )
-
-
-def _guard(want: Snapshot, port: Port) -> Guard:
-    sources = [Source(port.mac, f"{item.address}/{item.address.max_prefixlen}") for item in port.fixed_ips]
-    if not sources and not want.subnets_of_network.get(port.network_id):
-        # Held to its MAC address only. Where there are subnets it could answer for its neighbours: there, as with
-        # Neutron, a port without addresses sends nothing but requests for one.
-        sources = [Source(port.mac, "0.0.0.0/0"), Source(port.mac, "::/0")]
-    sources += [Source(pair.mac, str(pair.cidr)) for pair in port.pairs]
-    return Guard(sources=tuple(dict.fromkeys(sources)), group_ids=tuple(sorted(port.group_ids)))
-
-
-def _group(want: Snapshot, group_id: str) -> Group:
-    rules = [_rule(want.rules[rule_id]) for rule_id in sorted(want.rules_of_group.get(group_id, ()))]
-    return Group(group_id=group_id, rules=tuple(rules), stateful=want.groups[group_id].stateful)
-
-
-def _rule(rule: SecurityGroupRule) -> Rule:
-    return Rule(
-        direction="ingress" if rule.direction == "ingress" else "egress",
-        ethertype="IPv4" if rule.ethertype == "IPv4" else "IPv6",
-        protocol=rule.protocol,
-        port_min=rule.port_min,
-        port_max=rule.port_max,
-        remote_cidr=str(rule.remote_cidr) if rule.remote_cidr else None,
-        remote_group_id=_remote(rule),
-    )
-
-
-def _remote(rule: SecurityGroupRule) -> str | None:
-    return rule.remote_group_id or rule.remote_address_group_id
-
-
-def _remote_groups(want: Snapshot, host: str) -> list[str]:
-    """Return the groups of either kind that rules of the host's own groups name as remote."""
-    return sorted(
-        {
-            remote
-            for group_id in want.groups_of_host.get(host, ())
-            for rule_id in want.rules_of_group.get(group_id, ())
-            if (remote := _remote(want.rules[rule_id])) is not None
-        }
-    )
+        yield planning.lease(port, host)
+    yield from _members(want, port, host, set(planning.remote_groups(want, host)))
 
 
 def _members(want: Snapshot, port: Port, host: str, groups: set[str]) -> Iterator[Member]:
@@ -277,36 +90,8 @@ def _dhcp(want: Snapshot, network: Network, host: str, dns_domain: str) -> Itera
         mac=server.mac,
         mtu=network.mtu,
         domain=network.dns_domain.rstrip(".") or dns_domain,
-        subnets=tuple(_dhcp_subnet(subnet, own[subnet.id]) for subnet in subnets if subnet.id in own),
+        subnets=tuple(planning.dhcp_subnet(subnet, own[subnet.id]) for subnet in subnets if subnet.id in own),
     )
     for port_id in want.ports_of_network.get(network.id, ()):
         if port_id not in want.dhcp_ports_of_network[network.id]:
-            yield _lease(want.ports[port_id], host)
-
-
-def _dhcp_subnet(subnet: Subnet, server: str) -> DhcpSubnet:
-    mode = subnet.address_mode or subnet.ra_mode
-    return DhcpSubnet(
-        subnet_id=subnet.id,
-        cidr=str(subnet.cidr),
-        server=server,
-        mode="dhcpv4" if subnet.cidr.version == 4 else mode,  # type: ignore[arg-type]
-        advertise=subnet.ra_mode is not None,
-        # Until a router holds it, nobody answers at the gateway's address: it is not told to clients.
-        gateway=None,
-        dns_servers=tuple(str(item) for item in subnet.dns_servers),
-        routes=tuple(Route(str(destination), str(nexthop)) for destination, nexthop in subnet.routes),
-    )
-
-
-def _lease(port: Port, host: str) -> Lease:
-    return Lease(
-        network_id=port.network_id,
-        port_id=port.id,
-        mac=port.mac,
-        addresses=tuple(str(item.address) for item in port.fixed_ips),
-        hostname=port.dns_name,
-        domain=port.dns_domain.rstrip("."),
-        options=tuple(DhcpOption(name, value, version) for name, value, version in port.dhcp_options),
-        serve=port.host == host,
-    )
+            yield planning.lease(want.ports[port_id], host)

@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Routes and addresses of one network namespace by rtnetlink: those that lead to ports, known by their protocol.
+
+Sources: rtnetlink(7), `include/uapi/linux/rtnetlink.h`, `net/ipv4/fib_frontend.c`, `net/ipv6/route.c`.
+"""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import socket
+import struct
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from portico.agent import netlink, owner
+from portico.agent.netlink import attr, u32
+
+_NEW_ROUTE, _DEL_ROUTE, _GET_ROUTE = 24, 25, 26
+_GET_ADDRESS = 22
+_RTMSG = struct.Struct("=BBBBBBBBI")
+_IFADDR = struct.Struct("=BBBBI")
+_DST, _OIF, _GATEWAY = 1, 4, 5
+_IFA_ADDRESS, _IFA_LOCAL = 1, 2
+_TABLE_MAIN = 254
+_UNICAST = 1
+_SCOPE_UNIVERSE, _SCOPE_LINK = 0, 253
+_ONLINK = 4
+_FIB_MATCH = 0x2000
+_SOL_NETLINK, _STRICT = 270, 12
+_FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A route: to `cidr` by way of the link with `index`, and there to `gateway`, or to whoever has the address."""
+
+    cidr: str
+    index: int
+    gateway: str = ""
+
+
+class Routes:
+    """Routes and addresses of the namespace that `route` was opened in; the socket is for nothing else.
+
+    It asks strictly (`NETLINK_GET_STRICT_CHK`): the kernel then gives only what was asked for.
+    """
+
+    def __init__(self, route: netlink.Socket) -> None:
+        route.option(_SOL_NETLINK, _STRICT, 1)
+        self._route = route
+
+    def all(self) -> list[Route]:
+        """Return all routes of `owner.PROTOCOL`."""
+        found = []
+        for family in _FAMILIES.values():
+            question = _RTMSG.pack(family, 0, 0, 0, _TABLE_MAIN, owner.PROTOCOL, 0, 0, 0)
+            found += [_parse(answer) for answer in self._route.dump(_GET_ROUTE, question)]
+        return found
+
+    def find(self, cidr: str) -> Route | None:
+        """Return the route of `owner.PROTOCOL` to just `cidr`."""
+        net = ipaddress.ip_network(cidr)
+        if net.prefixlen != net.max_prefixlen:  # what is found for one of its addresses may be a longer one
+            return next((route for route in self.all() if route.cidr == cidr), None)
+        family, packed = _FAMILIES[net.version], net.network_address.packed
+        body = _RTMSG.pack(family, net.prefixlen, 0, 0, 0, 0, 0, 0, _FIB_MATCH) + attr(_DST, packed)
+        try:
+            answers = self._route.ask(_GET_ROUTE, body)
+        except netlink.NetlinkError as error:
+            if error.errno in (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ESRCH, errno.ENODEV):
+                return None
+            raise
+        found = [_parse(answer) for answer in answers if answer[5] == owner.PROTOCOL]
+        return next((route for route in found if route.cidr == cidr), None)
+
+    def put(self, route: Route, *, instead: bool) -> None:
+        """Make a route, with `instead` in the place of whatever leads to the same addresses.
+
+        Raises:
+            NetlinkError: EEXIST when another route is there.
+        """
+        if self.find(route.cidr) != route:
+            flags = netlink.NLM_F_CREATE | (netlink.NLM_F_REPLACE if instead else netlink.NLM_F_EXCL)
+            self._route.ask(_NEW_ROUTE, _body(route), flags)
+
+    def remove(self, route: Route) -> None:
+        """Remove a route; no error if there is none."""
+        try:
+            self._route.ask(_DEL_ROUTE, _body(route))
+        except netlink.NetlinkError as error:
+            if not netlink.is_absent(error):
+                raise
+
+    def addresses(self, index: int = 0) -> Mapping[int, frozenset[str]]:
+        """Return the addresses, with prefix lengths, of the link with `index`, or by index those of all links."""
+        found: defaultdict[int, set[str]] = defaultdict(set)
+        for family in _FAMILIES.values():
+            for answer in self._route.dump(_GET_ADDRESS, _IFADDR.pack(family, 0, 0, 0, index)):
+                _, length, _, _, link = _IFADDR.unpack_from(answer)
+                values = netlink.attributes(answer, _IFADDR.size)
+                local = values.get(_IFA_LOCAL) or values[_IFA_ADDRESS]
+                found[link].add(f"{ipaddress.ip_address(local)}/{length}")
+        return {link: frozenset(texts) for link, texts in found.items()}
+
+
+def _body(route: Route) -> bytes:
+    net = ipaddress.ip_network(route.cidr)
+    scope = _SCOPE_LINK if net.version == 4 and not route.gateway else _SCOPE_UNIVERSE
+    flags = _ONLINK if route.gateway and net.version == 4 else 0
+    family = _FAMILIES[net.version]
+    body = _RTMSG.pack(family, net.prefixlen, 0, 0, _TABLE_MAIN, owner.PROTOCOL, scope, _UNICAST, flags)
+    body += attr(_DST, net.network_address.packed) + u32(_OIF, route.index)
+    return body + (attr(_GATEWAY, ipaddress.ip_address(route.gateway).packed) if route.gateway else b"")
+
+
+def _parse(body: bytes) -> Route:
+    family, length = body[0], body[1]
+    values = netlink.attributes(body, _RTMSG.size)
+    packed = values.get(_DST) or bytes(4 if family == socket.AF_INET else 16)
+    gateway = values.get(_GATEWAY)
+    return Route(
+        cidr=f"{ipaddress.ip_address(packed)}/{length}",
+        index=netlink.number(values.get(_OIF, b"")),
+        gateway=str(ipaddress.ip_address(gateway)) if gateway else "",
+    )

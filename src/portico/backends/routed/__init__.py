@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Networks without L2: each port's addresses are routed to it, from host to host and from anywhere else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from ipaddress import ip_network
+from typing import Any
+
+from portico import planning
+from portico.admission import refuse_undeclared
+from portico.backends.routed import plan
+from portico.contract import Binding, Capabilities, Change, Dirty, Hosts, ObjectStatus
+from portico.errors import Unsupported
+from portico.hoststate import NEXT_HOPS
+from portico.model.snapshot import IpNetwork, Port, Snapshot
+
+CAPABILITIES = Capabilities(
+    name="routed",
+    network_types=("routed",),
+    features=frozenset(
+        {
+            "port-security-off", "address-pairs", "security-groups", "stateless-groups", "remote-groups",
+            "remote-address-groups", "tap", "veth", "admin-state", "steady-link",
+        }
+    ),
+)  # fmt: skip
+
+NEXT_HOP_NET = ip_network("169.254.1.0/30")
+"""Next hops, and the link between the agent's namespace and the host's, have their IPv4 addresses of this."""
+
+
+class RoutedBackend:
+    """Networks of type `routed`, realised by each host's agent. They share one space of addresses."""
+
+    def __init__(self, hosts: Hosts, dns_domain: str = "") -> None:
+        self._hosts = hosts
+        self._dns_domain = dns_domain.rstrip(".")
+        self._memory = planning.Memory()
+
+    def describe(self) -> Capabilities:
+        """Return what routing realises."""
+        return CAPABILITIES
+
+    def admit(self, want: Snapshot, change: Change) -> None:
+        """Refuse what cannot be routed, and a subnet that overlaps another routed one."""
+        refuse_undeclared(CAPABILITIES, change)
+        after: Mapping[str, Any] = change.after
+        if change.resource == "network":
+            for name in ("provider:physical_network", "provider:segmentation_id"):
+                if after.get(name) is not None:
+                    raise _refused(f"{name} '{after[name]}' cannot be specified for a routed network")
+        if change.resource == "port" and after["binding:vnic_type"] != "normal":
+            raise _refused(
+                f"port {after['id']}: binding:vnic_type '{after['binding:vnic_type']}' is not realised by the routed "
+                "backend, which has only 'normal'"
+            )
+        if change.resource == "subnet" and (change.before is None or change.before["cidr"] != after["cidr"]):
+            _refuse_overlap(want, after)
+
+    def bind(self, port: Port, _host: str) -> Binding:
+        """Return the link that stands for the port on its host, and what its consumer routes by."""
+        names = planning.link_names(port)
+        details = {
+            "port_filter": True,
+            "connectivity": "l3",
+            "link_name": names.link,
+            "next_hop_v4": NEXT_HOPS[4],
+            "next_hop_v6": NEXT_HOPS[6],
+        }
+        if names.plug == "tap":
+            details["tap_name"] = names.tap
+        return Binding(vif_type=names.plug, vif_details=details)
+
+    def sync(self, want: Snapshot, dirty: Dirty) -> Iterable[ObjectStatus]:
+        """Give every host that is concerned its part; statuses come later, from the agents."""
+        if dirty.everything:
+            self._memory = planning.Memory()
+            parts: dict[str, planning.Part | None] = dict.fromkeys(want.ports_of_host)
+            self._hosts.keep(CAPABILITIES.name, want.ports_of_host)
+        else:
+            parts = plan.changes(want, dirty, self._memory)
+        for host, part in parts.items():
+            if part is None:
+                self._hosts.replace(CAPABILITIES.name, host, plan.host_objects(want, host))
+            else:
+                self._hosts.put(CAPABILITIES.name, host, part.objects, part.gone)
+        planning.remember(want, dirty, self._memory, parts)
+        return ()
+
+
+def _refuse_overlap(want: Snapshot, subnet: Mapping[str, Any]) -> None:
+    """Refuse a subnet with addresses that are routed elsewhere."""
+    net = ip_network(subnet["cidr"])
+    if _overlap(net, NEXT_HOP_NET):
+        raise _refused(f"subnet {subnet['id']}: cidr {net} overlaps {NEXT_HOP_NET}, where next hops are")
+    for other in want.subnets.values():
+        network = want.networks.get(other.network_id)
+        is_routed = network is not None and network.network_type in CAPABILITIES.network_types
+        if is_routed and other.id != subnet["id"] and _overlap(net, other.cidr):
+            raise _refused(
+                f"subnet {subnet['id']}: cidr {net} overlaps subnet {other.id} ({other.cidr}) of network "
+                f"{other.network_id}: routed networks share one space of addresses"
+            )
+
+
+def _overlap(one: IpNetwork, other: IpNetwork) -> bool:
+    return one.version == other.version and one.overlaps(other)
+
+
+def _refused(text: str) -> Unsupported:
+    return Unsupported(f"Invalid input for operation: {text}.", type="InvalidInput")

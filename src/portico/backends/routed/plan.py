@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From the wanted state to what each host must have of the routed space. Pure.
+
+All routed networks are one space: their addresses are unique, ports of one reach those of another where their groups
+let them, and a remote group has its members of all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from msgspec import structs
+
+from portico import planning
+from portico.contract import Dirty
+from portico.hoststate import ROUTED, HostObject, Member, Space, Vif
+from portico.model.snapshot import DHCP_OWNER, Port, Snapshot
+
+
+def host_objects(want: Snapshot, host: str) -> list[HostObject]:
+    """Return all that `host` must have."""
+    networks = [want.networks[network_id] for network_id in sorted(want.networks_of_host.get(host, ()))]
+    if not networks:
+        return []
+    subnets = (want.subnets[item] for network in networks for item in want.subnets_of_network.get(network.id, ()))
+    objects: list[HostObject] = [
+        Space(mtu=max(network.mtu for network in networks), ipv6=any(subnet.cidr.version == 6 for subnet in subnets))
+    ]
+    groups = sorted(want.groups_of_host.get(host, ()))
+    objects.extend(planning.group(want, group_id) for group_id in groups if group_id in want.groups)
+    for group_id in planning.remote_groups(want, host):
+        cidrs = {cidr for _, cidr in want.members_of_group.get(group_id, ())}
+        if group_id in want.address_groups:
+            cidrs.update(want.address_groups[group_id].cidrs)
+        objects.extend(Member(group_id=group_id, network_id=ROUTED, cidr=cidr) for cidr in sorted(cidrs))
+    for port_id in want.ports_of_host.get(host, ()):
+        port = want.ports[port_id]
+        if port.device_owner != DHCP_OWNER:
+            objects.append(vif(want, port.on(host)))
+    return objects
+
+
+def changes(want: Snapshot, dirty: Dirty, memory: planning.Memory) -> dict[str, planning.Part | None]:
+    """Return what changes on which host; None stands for "everything on it: call `host_objects`"."""
+    return planning.changes(want, dirty, memory, planning.Ways(_hosts_near, _about, _is_shared))
+
+
+def vif(want: Snapshot, port: Port) -> Vif:
+    """Return the VIF of a bound port.
+
+    An address pair is led to it only within its network's subnets: else a port could have anybody's traffic come to it.
+    """
+    found = planning.vif(want, port)
+    own = planning.own_cidrs(port)
+    if found.guard is not None and not own:
+        # With no address it sends nothing but what its pairs allow: there is no network that it could number itself.
+        sources = tuple(source for source in found.guard.sources if not source.cidr.endswith("/0"))
+        found = structs.replace(found, guard=structs.replace(found.guard, sources=sources))
+    nets = [want.subnets[subnet_id].cidr for subnet_id in want.subnets_of_network.get(port.network_id, ())]
+    shared = {
+        str(pair.cidr)
+        for pair in port.pairs
+        for net in nets
+        if net.version == pair.cidr.version and pair.cidr.subnet_of(net)  # type: ignore[arg-type]  # the same version
+    }
+    return structs.replace(found, network_id=ROUTED, routes=own, shared_routes=tuple(sorted(shared - {*own})))
+
+
+def _hosts_near(want: Snapshot, port: Port) -> set[str]:
+    """Return the hosts whose wanted state may hold something about `port`: wherever one of its groups may come in."""
+    return {*port.hosts, *want.ports_of_host} if port.group_ids else {*port.hosts}
+
+
+def _about(want: Snapshot, host: str, port: Port) -> Iterator[HostObject]:
+    """Yield everything in `host`'s wanted state that one port brings about."""
+    if port.network_id not in want.networks or port.device_owner == DHCP_OWNER:
+        return
+    if host in port.hosts:
+        yield vif(want, port.on(host))
+    if want.networks_of_host.get(host):
+        for group_id in set(planning.remote_groups(want, host)).intersection(port.group_ids):
+            for cidr in port.cidrs:
+                yield Member(group_id=group_id, network_id=ROUTED, cidr=cidr)
+
+
+def _is_shared(want: Snapshot, item: HostObject) -> bool:
+    """Tell whether another port still gives a group this member: address pairs may be several ports'."""
+    members = want.members_of_group.get(item.group_id, ()) if isinstance(item, Member) else ()
+    return isinstance(item, Member) and any(cidr == item.cidr for _, cidr in members)

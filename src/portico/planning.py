@@ -1,0 +1,243 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What plans of backends have in common whose ports are realised by agents: links, port security, groups, leases. Pure.
+
+May import what `contract` may.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import msgspec
+
+from portico.contract import Dirty
+from portico.hoststate import DhcpOption, DhcpSubnet, Group, Guard, HostObject, Lease, Route, Rule, Source, Vif, key_of
+from portico.model.snapshot import DHCP_OWNER, Port, SecurityGroupRule, Snapshot, Subnet
+
+
+class LinkNames(msgspec.Struct, frozen=True):
+    """The names of a port's links in its host's namespace."""
+
+    plug: str
+    link: str
+    tap: str
+
+
+class Part(msgspec.Struct, frozen=True):
+    """A change of one host's wanted state."""
+
+    objects: tuple[HostObject, ...]
+    gone: tuple[str, ...]
+
+
+class Ways(msgspec.Struct, frozen=True):
+    """How a kind of network's ports concern hosts.
+
+    `near` gives the hosts whose wanted state may hold something about a port, `about` everything there that one port
+    brings about, `is_shared` tells whether another port brings about the same.
+    """
+
+    near: Callable[[Snapshot, Port], set[str]]
+    about: Callable[[Snapshot, str, Port], Iterable[HostObject]]
+    is_shared: Callable[[Snapshot, HostObject], bool]
+
+
+class Memory:
+    """What the last plan saw: a cache that tells which hosts a change concerns. Empty means: plan everything."""
+
+    def __init__(self) -> None:
+        self.ports: dict[str, Port] = {}
+        self.subnets: dict[str, str] = {}
+        self.presence: dict[str, tuple[frozenset[str], ...]] = {}
+
+
+def link_names(port: Port) -> LinkNames:
+    """Return the links of a port; 11 characters of its id keep within IFNAMSIZ, as Nova's tap names do."""
+    short = port.id[:11]
+    return LinkNames(plug=port.plug, link=f"pv{short}", tap=str(port.profile.get("tap_name") or f"tap{short}"))
+
+
+def add_part(parts: dict[str, Part | None], host: str, part: Part) -> None:
+    """Add `part` to what changes on `host`."""
+    have = parts.get(host)
+    if have is not None:
+        objects = {key_of(item): item for item in (*have.objects, *part.objects)}
+        part = Part(objects=tuple(objects.values()), gone=(*have.gone, *part.gone))
+    parts[host] = part
+
+
+def vif(want: Snapshot, port: Port) -> Vif:
+    """Return the VIF of a bound port."""
+    network = want.networks[port.network_id]
+    names = link_names(port)
+    return Vif(
+        port_id=port.id,
+        network_id=port.network_id,
+        mac=port.mac,
+        mtu=network.mtu,
+        link_name=names.link,
+        plug="veth" if names.plug == "veth" else "tap",
+        tap_name=names.tap if names.plug == "tap" else "",
+        make_tap=bool(port.profile.get("make_tap", False)),
+        admin_up=port.admin_state_up and network.admin_state_up,
+        steady=port.steady,
+        guard=guard(want, port) if port.port_security else None,
+    )
+
+
+def own_cidrs(port: Port) -> tuple[str, ...]:
+    """Return a port's own addresses as /32 and /128."""
+    return tuple(f"{item.address}/{item.address.max_prefixlen}" for item in port.fixed_ips)
+
+
+def guard(want: Snapshot, port: Port) -> Guard:
+    """Return the port security of a port that has it."""
+    sources = [Source(port.mac, cidr) for cidr in own_cidrs(port)]
+    if not sources and not want.subnets_of_network.get(port.network_id):
+        # Held to its MAC address only. Where there are subnets it could answer for its neighbours: there, as with
+        # Neutron, a port without addresses sends nothing but requests for one.
+        sources = [Source(port.mac, "0.0.0.0/0"), Source(port.mac, "::/0")]
+    sources += [Source(pair.mac, str(pair.cidr)) for pair in port.pairs]
+    return Guard(sources=tuple(dict.fromkeys(sources)), group_ids=tuple(sorted(port.group_ids)))
+
+
+def group(want: Snapshot, group_id: str) -> Group:
+    """Return a security group with its rules."""
+    rules = [_rule(want.rules[rule_id]) for rule_id in sorted(want.rules_of_group.get(group_id, ()))]
+    return Group(group_id=group_id, rules=tuple(rules), stateful=want.groups[group_id].stateful)
+
+
+def _rule(rule: SecurityGroupRule) -> Rule:
+    return Rule(
+        direction="ingress" if rule.direction == "ingress" else "egress",
+        ethertype="IPv4" if rule.ethertype == "IPv4" else "IPv6",
+        protocol=rule.protocol,
+        port_min=rule.port_min,
+        port_max=rule.port_max,
+        remote_cidr=str(rule.remote_cidr) if rule.remote_cidr else None,
+        remote_group_id=_remote(rule),
+    )
+
+
+def _remote(rule: SecurityGroupRule) -> str | None:
+    return rule.remote_group_id or rule.remote_address_group_id
+
+
+def remote_groups(want: Snapshot, host: str) -> list[str]:
+    """Return the groups of either kind that rules of the host's own groups name as remote."""
+    return sorted(
+        {
+            remote
+            for group_id in want.groups_of_host.get(host, ())
+            for rule_id in want.rules_of_group.get(group_id, ())
+            if (remote := _remote(want.rules[rule_id])) is not None
+        }
+    )
+
+
+def dhcp_subnet(subnet: Subnet, server: str) -> DhcpSubnet:
+    """Return a subnet as its DHCP server, whose address there is `server`, tells it."""
+    mode = subnet.address_mode or subnet.ra_mode
+    return DhcpSubnet(
+        subnet_id=subnet.id,
+        cidr=str(subnet.cidr),
+        server=server,
+        mode="dhcpv4" if subnet.cidr.version == 4 else mode,  # type: ignore[arg-type]
+        advertise=subnet.ra_mode is not None,
+        # Until a router holds it, nobody answers at the gateway's address: it is not told to clients.
+        gateway=None,
+        dns_servers=tuple(str(item) for item in subnet.dns_servers),
+        routes=tuple(Route(str(destination), str(nexthop)) for destination, nexthop in subnet.routes),
+    )
+
+
+def lease(port: Port, host: str) -> Lease:
+    """Return what the DHCP server on `host` knows of a port."""
+    return Lease(
+        network_id=port.network_id,
+        port_id=port.id,
+        mac=port.mac,
+        addresses=tuple(str(item.address) for item in port.fixed_ips),
+        hostname=port.dns_name,
+        domain=port.dns_domain.rstrip("."),
+        options=tuple(DhcpOption(name, value, version) for name, value, version in port.dhcp_options),
+        serve=port.host == host,
+    )
+
+
+def changes(want: Snapshot, dirty: Dirty, memory: Memory, ways: Ways) -> dict[str, Part | None]:
+    """Return what changes on which host; None stands for "everything on it has to be planned again"."""
+    whole = _hosts_to_replan(want, dirty, memory)
+    ports = [(memory.ports.get(port_id), want.ports.get(port_id)) for port_id in dirty.ids.get("port", ())]
+    for before, after in ports:
+        for port in (before, after):
+            if port is None:
+                continue
+            if port.device_owner == DHCP_OWNER:
+                whole.update(want.hosts_of_network.get(port.network_id, ()))
+            else:
+                whole |= {host for host in port.hosts if _presence(want, host) != memory.presence.get(host)}
+    parts: dict[str, Part | None] = dict.fromkeys(whole)
+    for before, after in ports:
+        for host in _near(want, before, ways) | _near(want, after, ways):
+            if host not in whole:
+                add_part(parts, host, _port_part(want, host, before, after, ways))
+    return parts
+
+
+def remember(want: Snapshot, dirty: Dirty, memory: Memory, hosts: Iterable[str]) -> None:
+    """Note in `memory` that `dirty` was planned for `hosts`."""
+    for port_id in want.ports if dirty.everything else dirty.ids.get("port", ()):
+        port = want.ports.get(port_id)
+        if port is None:
+            memory.ports.pop(port_id, None)
+        else:
+            memory.ports[port_id] = port
+    for subnet_id in want.subnets if dirty.everything else dirty.ids.get("subnet", ()):
+        if subnet_id in want.subnets:
+            memory.subnets[subnet_id] = want.subnets[subnet_id].network_id
+        else:
+            memory.subnets.pop(subnet_id, None)
+    for host in hosts:
+        memory.presence[host] = _presence(want, host)
+
+
+def _presence(want: Snapshot, host: str) -> tuple[frozenset[str], ...]:
+    return (
+        frozenset(want.networks_of_host.get(host, ())),
+        frozenset(want.groups_of_host.get(host, ())),
+        frozenset(want.taps_of_host.get(host, ())),
+    )
+
+
+def _hosts_to_replan(want: Snapshot, dirty: Dirty, memory: Memory) -> set[str]:
+    """Return the hosts that a changed network, subnet or group of either kind concerns.
+
+    A rule's change is also its group's.
+    """
+    hosts: set[str] = set()
+    networks = set(dirty.ids.get("network", ()))
+    for subnet_id in dirty.ids.get("subnet", ()):
+        if subnet_id in want.subnets:
+            networks.add(want.subnets[subnet_id].network_id)
+        elif subnet_id in memory.subnets:
+            networks.add(memory.subnets[subnet_id])
+    for network_id in networks:
+        hosts.update(want.hosts_of_network.get(network_id, ()))
+    groups = set(dirty.ids.get("security_group", ()))
+    for group_id in dirty.ids.get("address_group", ()):
+        groups |= {want.rules[rule_id].group_id for rule_id in want.rules_naming_address_group.get(group_id, ())}
+    for group_id in groups:
+        hosts.update(want.hosts_of_group.get(group_id, ()))
+    return hosts
+
+
+def _near(want: Snapshot, port: Port | None, ways: Ways) -> set[str]:
+    return set() if port is None else ways.near(want, port)
+
+
+def _port_part(want: Snapshot, host: str, before: Port | None, after: Port | None, ways: Ways) -> Part:
+    old = {key_of(item): item for item in ways.about(want, host, before)} if before else {}
+    old = {key: item for key, item in old.items() if not ways.is_shared(want, item)}
+    new = {key_of(item): item for item in ways.about(want, host, after)} if after else {}
+    return Part(objects=tuple(new.values()), gone=tuple(sorted(old.keys() - new.keys())))

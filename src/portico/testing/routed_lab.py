@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The routed backend on a lab host: the real agent, the real kernel, real packets. Needs root."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from portico.agent import owner
+from portico.agent.drivers.link import NEXT_HOP_MAC
+from portico.backends.routed import RoutedBackend
+from portico.broker.hosts import HostStates
+from portico.contract import Backend
+from portico.model.snapshot import Snapshot
+from portico.testing.bridge_lab import LabSite, try_all
+from portico.testing.oracle import Packet
+
+
+class RoutedSite(LabSite):
+    """One host, the broker's states for it, and its agent."""
+
+    def backend(self, states: HostStates) -> Backend:
+        """Return a new backend that puts what it wants into `states`."""
+        return RoutedBackend(states)
+
+    def delivered(self, want: Snapshot, packets: Iterable[Packet]) -> dict[Packet, bool]:
+        """Send packets to the next hop, and return which came out of their receivers' links.
+
+        Nobody behind those links answers who has an address, so it is told beforehand.
+        """
+        macs = dict.fromkeys(packets, NEXT_HOP_MAC)
+        known = {(packet.destination, packet.receiver) for packet in macs}
+        lines = [
+            f"neigh replace {address} lladdr {want.ports[port_id].mac} dev {owner.port_link(port_id)} nud permanent\n"
+            for address, port_id in sorted(known, key=str)
+        ]
+        self.host.run(["ip", "-n", "portico", "-force", "-batch", "-"], stdin="".join(lines), check=False)
+        return self.host.call(lambda: try_all(want, macs))

@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The routed backend with the real agent on a real kernel delivers exactly what the oracle says, packet by packet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import HealthCheck, Phase, example, given, settings
+from tests.lab.backends.test_bridge_conformance import at_home, disagreements, realise
+
+from portico.model.snapshot import Snapshot
+from portico.testing import strategies
+from portico.testing.backend_suite import change, example_world
+from portico.testing.lab import Lab
+from portico.testing.routed_lab import RoutedSite
+from portico.testing.world import PutAddressGroup, PutPort, PutRule, World
+
+pytestmark = pytest.mark.lab
+
+
+@pytest.fixture(scope="module")
+def site() -> Iterator[RoutedSite]:
+    with Lab() as lab:
+        yield RoutedSite(lab.host("one"))
+
+
+@settings(
+    max_examples=5, deadline=None, suppress_health_check=list(HealthCheck), phases=(Phase.explicit, Phase.generate)
+)
+@given(world=strategies.worlds())
+@example(world=example_world())
+def test_real_packets_go_where_the_oracle_says(site: RoutedSite, world: World) -> None:
+    want = at_home(world.routed())
+    realise(site, site.make(), want)
+    assert disagreements(site, want) == []
+
+
+def test_real_packets_follow_changes_and_a_new_agent_and_broker_change_nothing(site: RoutedSite) -> None:
+    world = example_world().routed()
+    want: Snapshot = at_home(world)
+    backend = site.make()
+    realise(site, backend, want)
+    for edits in (
+        (PutRule(5, 0, "ingress", "IPv6", "udp", 80, 80), PutPort(1, 0, groups=(1,), pairs=(0,))),
+        (PutPort(0, 0, groups=(0,), admin_up=False), PutPort(2, 1, groups=(0, 1), pairs=(0,))),
+        (PutPort(0, 0, groups=(0, 2)), PutAddressGroup(0, ("192.0.3.0/24",)), PutRule(7, 1, remote_addresses=0)),
+        (PutPort(1, 0, port_security=False),),
+    ):
+        realise(site, backend, want, change(world, want, list(edits)))
+        assert disagreements(site, want) == [], edits
+    realise(site, site.make(), want)
+    assert disagreements(site, want) == []
