@@ -24,6 +24,7 @@ from portico import settings_check
 from portico.errors import SettingsError
 from portico.settings_broker import BrokerSettings
 from portico.settings_identity import SECRET_VARIABLES, HttpBasicSettings, KeystoneSettings, TlsSettings
+from portico.settings_neutron import NeutronSettings
 from portico.settings_observe import LogSettings, MetricsSettings, RateLimitSettings
 
 DEFAULT_FILE = Path("/etc/portico/portico.toml")
@@ -157,6 +158,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     log: LogSettings = LogSettings()
     metrics: MetricsSettings = MetricsSettings()
     network: NetworkSettings = NetworkSettings()
+    neutron: NeutronSettings = NeutronSettings()
     quota: QuotaSettings = QuotaSettings()
     rate_limit: RateLimitSettings = RateLimitSettings()
     tls: TlsSettings = TlsSettings()

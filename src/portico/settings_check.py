@@ -190,6 +190,11 @@ CHECKS: Mapping[str, Callable[[Any], None]] = {
     "docker.engine_socket": _engine_socket,
     "docker.ipv4_pool": _ipv4_pool,
     "docker.ipv6_pool": _ipv6_pool,
+    "neutron.auth_url": _keystone_url,
+    "neutron.endpoint": _keystone_url,
+    "neutron.ca_file": _absolute_or_empty,
+    "neutron.clouds_file": _absolute_or_empty,
+    "neutron.password_file": _absolute_or_empty,
     "network.mac_base": _mac_base,
     "network.dns_domain": _matches(DOMAIN, "must be a domain name (RFC 1035 section 2.3.1)"),
 }
@@ -214,7 +219,23 @@ def conflict(values: Mapping[str, Any]) -> tuple[str, str]:
         pool = values[f"docker.ipv{version}_pool"]
         if values[name] < ipaddress.ip_network(pool).prefixlen:
             return name, f"must not be less than the prefix length of docker.ipv{version}_pool = '{pool}'"
-    return _identity(values) or ("", "")
+    return _identity(values) or _remote(values) or ("", "")
+
+
+def _remote(values: Mapping[str, Any]) -> tuple[str, str] | None:
+    """Return which setting about the remote of the neutron backend goes without another, and why."""
+    if "neutron" not in values["backends"]:
+        return None
+    if not (values["neutron.cloud"] or values["neutron.auth_url"] or values["neutron.endpoint"]):
+        return "neutron.endpoint", "backend neutron needs neutron.cloud, neutron.auth_url or neutron.endpoint"
+    if values["neutron.clouds_file"] and not values["neutron.cloud"]:
+        return "neutron.clouds_file", "needs neutron.cloud"
+    for name in ("username", "password_file", "project_name"):
+        if values["neutron.auth_url"] and not values[f"neutron.{name}"]:
+            return f"neutron.{name}", "must be given with neutron.auth_url"
+    if values["neutron.username"] and not values["neutron.password_file"]:
+        return "neutron.password_file", "must be given with neutron.username"
+    return None
 
 
 def _identity(values: Mapping[str, Any]) -> tuple[str, str] | None:

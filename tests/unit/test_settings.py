@@ -91,6 +91,13 @@ def test_state_dir_and_run_dir_move_what_lies_in_them(tmp_path: Path) -> None:
         ("[tls]\ncertificate = '/c.pem'", ["tls.key", "both or neither"]),
         ("[tls]\nclient_ca = '/c.pem'", ["tls.client_ca", "needs tls.certificate"]),
         ("api_user = 'agent'", ["api_password_file", "both or neither"]),
+        ("backends = ['neutron']", ["neutron.endpoint", "neutron.cloud, neutron.auth_url or neutron.endpoint"]),
+        (
+            "backends = ['neutron']\n[neutron]\nauth_url = 'http://x/v3'",
+            ["neutron.username", "given with neutron.auth_url"],
+        ),
+        ("[neutron]\nendpoint = 'x'", ["neutron.endpoint = 'x'", "http://HOST"]),
+        ("[neutron]\ntag = 'a:b'", ["neutron.tag = 'a:b'"]),
     ],
 )
 def test_a_wrong_setting_is_named_with_its_value_and_rule_in_one_line(

@@ -53,7 +53,7 @@ LOG = logging.getLogger(__name__)
 
 def make_api(settings: Settings) -> Api:
     """Return the API on an open, upgraded database; nothing listens yet."""
-    factories = {name: installed.find(name) for name in settings.backends}
+    factories = {name: installed.find(name, settings.neutron) for name in settings.backends}
     store = Store(settings.database, load())
     schema.ensure(store)
     hosts = HostStates()

@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from importlib.metadata import entry_points
 
+from portico.backends import neutron
 from portico.backends.bridge import BridgeBackend
 from portico.contract import Backend, Hosts
 from portico.errors import SettingsError
+from portico.settings_neutron import NeutronSettings
 
 GROUP = "portico.backends"
 
@@ -21,12 +23,14 @@ Factory = Callable[[Hosts, str], Backend]
 IN_TREE: Mapping[str, Factory] = {"bridge": BridgeBackend}
 
 
-def find(name: str) -> Factory:
-    """Return what makes the backend `name`.
+def find(name: str, remote: NeutronSettings | None = None) -> Factory:
+    """Return what makes the backend `name`; `remote` are the settings of the one that has a remote.
 
     Raises:
         SettingsError: no installed package has it.
     """
+    if name == neutron.NAME:
+        return lambda hosts, _dns_domain: neutron.make(hosts, remote or NeutronSettings())
     if name in IN_TREE:
         return IN_TREE[name]
     installed = entry_points(group=GROUP)
@@ -34,5 +38,5 @@ def find(name: str) -> Factory:
         if entry.name == name:
             factory: Factory = entry.load()
             return factory
-    known = ", ".join(sorted({*IN_TREE, *(entry.name for entry in installed)}))
+    known = ", ".join(sorted({*IN_TREE, neutron.NAME, *(entry.name for entry in installed)}))
     raise SettingsError(f"backends: '{name}' is no installed backend; known are: {known}")

@@ -87,6 +87,28 @@ class Vif(msgspec.Struct, frozen=True, tag="vif", tag_field="kind"):
     shared_routes: tuple[str, ...] = ()
 
 
+class Outlet(msgspec.Struct, frozen=True, tag="outlet", tag_field="kind"):
+    """Where a port that another network service realises is plugged into that service's data plane on this host.
+
+    `device` is the link in the host's namespace that the service looks for. `way` says what is done with it: "bridge"
+    and "ovs" put it into the bridge `bridge` (with `interface_id` for Open vSwitch), "tap" leaves it to the service.
+    A device of plug "veth" is one end of a pair that the agent makes, `link_name` the other, for a container; one of
+    plug "tap" is a hypervisor's tap, or with `make_tap` the agent's. With `way` "link" the service makes `device`
+    itself, and nothing is done but wait for it.
+    """
+
+    port_id: str
+    mac: str
+    mtu: int
+    device: str
+    way: Literal["bridge", "ovs", "tap", "link"]
+    bridge: str = ""
+    interface_id: str = ""
+    plug: Literal["veth", "tap"] = "tap"
+    link_name: str = ""
+    make_tap: bool = False
+
+
 class Rule(msgspec.Struct, frozen=True):
     """One security group rule.
 
@@ -185,7 +207,7 @@ class Lease(msgspec.Struct, frozen=True, tag="lease", tag_field="kind"):
     domain: str = ""
 
 
-HostObject = Bridge | Space | Vif | Group | Member | Dhcp | Lease
+HostObject = Bridge | Space | Vif | Group | Member | Dhcp | Lease | Outlet
 
 
 def key_of(item: HostObject) -> str:
@@ -205,6 +227,8 @@ def key_of(item: HostObject) -> str:
             return f"dhcp/{item.network_id}"
         case Lease():
             return f"lease/{item.port_id}"
+        case Outlet():
+            return f"outlet/{item.port_id}"
 
 
 class Update(msgspec.Struct, frozen=True):
