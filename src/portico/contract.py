@@ -22,6 +22,7 @@ class Capabilities(msgspec.Struct, frozen=True):
     `network_types` are values of provider:network_type; the first is the type of a network that names none.
     `features` are names from `FEATURES`. `overhead` is encapsulation in bytes, taken off the underlay's MTU. `look_s`
     is how often at least a sync of everything is to come: short where what is realised changes without a word.
+    `host_needs` are what a host must be able to do to have ports of it, as its agent tells (`agent.drivers.sysctls`).
     """
 
     name: str
@@ -30,6 +31,7 @@ class Capabilities(msgspec.Struct, frozen=True):
     overhead: int = 0
     max_mtu: int = 65535
     look_s: float = 60.0
+    host_needs: tuple[str, ...] = ()
 
 
 FEATURES = frozenset(

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 
 from portico import __version__
 from portico.agent import underlay
+from portico.agent.drivers.sysctls import abilities
 from portico.agent.feed import Api, Follower, Reporter
 from portico.agent.runtime import Place, Runtime, only_agent
 from portico.client import Access
@@ -53,9 +54,15 @@ def facts(place: Place, told: Mapping[str, str], runtime: Runtime) -> dict[str, 
         "netns": place.netns,
         **told,
         **found,
-        "backend": "bridge",
+        **_able(abilities()),
         **{kind: str(count) for kind, count in runtime.counts().items()},
     }
+
+
+def _able(abilities: Mapping[str, str]) -> dict[str, str]:
+    """Return what this host can do, and for each ability that it lacks why."""
+    able = " ".join(name for name, reason in abilities.items() if not reason)
+    return {"able": able, **{f"lacks_{name}": reason for name, reason in abilities.items() if reason}}
 
 
 def serve(place: Place, runtime: Runtime, begin: Callable[[], None]) -> int:

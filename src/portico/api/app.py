@@ -18,7 +18,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from portico import __version__
-from portico.api import action, collection, fault, identity, port_binding, stream
+from portico.api import action, backend, collection, fault, identity, port_binding, stream
 from portico.api.collection import Service
 from portico.api.health import Health
 from portico.api.message import as_json, as_lines, body_of, integer_of, origin_of
@@ -228,6 +228,15 @@ class Api:
         self._require(request, "portico:metrics")
         return Response(await self.workers.read(self.metrics.text), media_type=CONTENT_TYPE)
 
+    async def backends(self, request: Request) -> Response:
+        self._require(request, "portico:backends")
+        return as_json(await self.workers.read(backend.list_backends, self.service, self.broker))
+
+    async def backend(self, request: Request) -> Response:
+        self._require(request, "portico:backends")
+        name = request.path_params["name"]
+        return as_json(await self.workers.read(backend.show_backend, self.service, self.broker, name))
+
     async def watch(self, request: Request) -> Response:
         self._require(request, "portico:watch")
         since = integer_of(request, "since", 0)
@@ -318,6 +327,8 @@ def routes(api: Api) -> list[Route]:
         route("/healthz", {"GET": api.healthz}),
         route("/readyz", {"GET": api.readyz}),
         route("/metrics", {"GET": api.show_metrics}),
+        route("/portico/v1/backends", {"GET": api.backends}),
+        route("/portico/v1/backends/{name}", {"GET": api.backend}),
         route("/portico/v1/watch", {"GET": api.watch}),
         route("/portico/v1/hosts/{host}/wanted", {"GET": api.host_wanted}),
         route("/portico/v1/hosts/{host}/status", {"PUT": api.host_status}),

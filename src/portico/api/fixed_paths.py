@@ -160,6 +160,16 @@ def _own(answers: Answers) -> dict[str, Any]:
     status = schema.record({"status": _TEXT, "reason": _TEXT, "revision": count}, ["status", "reason", "revision"])
     health = schema.record({"status": _TEXT, "version": _TEXT}, ["status"])
     metrics = {**answers(200, None, (403,)), "200": {"description": "Metrics.", "content": {"text/plain": {}}}}
+    one = schema.record(
+        {
+            **dict.fromkeys(("name", "status", "reason", "since"), _TEXT),
+            **dict.fromkeys(("network_types", "features"), schema.array(_TEXT)),
+            **dict.fromkeys(("overhead", "max_mtu", "networks", "ports"), count),
+            "synced_at": {"type": ["string", "null"]},
+            "hosts": schema.array(schema.record({"host": _TEXT, "able": {"type": "boolean"}, "reason": _TEXT})),
+        }
+    )
+    backends, backend = schema.record({"backends": schema.array(one)}), schema.record({"backend": one})
     lines = {
         "200": {"description": "Lines of JSON, as long as the client reads.", "content": {"application/x-ndjson": {}}}
     }
@@ -168,6 +178,13 @@ def _own(answers: Answers) -> dict[str, Any]:
         "/readyz": {"get": _operation("ready", "Tell whether it is ready.", group, answers(200, health, (503,)))},
         "/metrics": {"get": _operation("metrics", "Show metrics for Prometheus.", group, metrics)},
         "/openapi.json": {"get": _operation("openapi", "Show this document.", group, answers(200, _OBJECT, ()))},
+        "/portico/v1/backends": {
+            "get": _operation("backends", "List backends.", group, answers(200, backends, (403,))),
+        },
+        "/portico/v1/backends/{name}": {
+            "parameters": [_parameter("name", "The backend's name.")],
+            "get": _operation("backend", "Show a backend.", group, answers(200, backend, (403, 404))),
+        },
         "/portico/v1/ports/{id}/status": {
             "parameters": [
                 port,

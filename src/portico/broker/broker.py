@@ -13,7 +13,7 @@ from typing import Any
 from portico.broker.choice import Choice
 from portico.broker.degrade import Marks
 from portico.broker.hosts import HostStates
-from portico.broker.lane import RETRY_S, Lane, Timer
+from portico.broker.lane import FULL_SYNC_S, RETRY_S, Lane, Timer
 from portico.broker.parts import Key, Parts
 from portico.contract import Backend, Binding, Change
 from portico.errors import Unavailable, Unsupported
@@ -26,8 +26,6 @@ from portico.store.store import Store
 
 LOG = logging.getLogger(__name__)
 
-# A full sync also repairs what a hint missed; followers see nothing of one that finds no difference.
-FULL_SYNC_S = 60.0
 # Under load, commits are taken in together: a step for each would cost as much as the requests themselves.
 PACE_S = 0.004
 PRUNE_S = 60.0
@@ -113,6 +111,10 @@ class Broker:
     def fits(self, backend: str, network_type: str) -> bool:
         """See `rules.context.Broker`."""
         return self.choice.fits(backend, network_type)
+
+    def host_needs(self, backend: str) -> tuple[str, ...]:
+        """See `rules.context.Broker`."""
+        return self.lanes[backend].backend.describe().host_needs if backend in self.lanes else ()
 
     def offered(self, project_id: str) -> tuple[str, ...]:
         """See `rules.context.Broker`."""

@@ -25,6 +25,8 @@ from portico.store.store import Store
 
 LOG = logging.getLogger(__name__)
 
+# A full sync also repairs what a hint missed; followers see nothing of one that finds no difference.
+FULL_SYNC_S = 60.0
 RETRY_S = (0.1, 0.5, 2.0, 10.0)
 
 Timer = Callable[[str, float, bool], None]
@@ -68,6 +70,10 @@ class Lane:
         # Not before the first whole is offered: to a backend, nothing wanted means that all is to go.
         self._everything = False
         self._known = False
+        look_s = backend.describe().look_s
+        # The broker has everything looked at now and then.
+        self._look_s = look_s if look_s < FULL_SYNC_S else None
+        self._look_at: float | None = None
         self._down: set[str] = set()
         self._begun_at: float | None = None
         self._failure = ""
@@ -169,10 +175,15 @@ class Lane:
                 self.want.place(resource, value)
         self.want.revision = news.revision
         self._down |= news.down
-        everything, self._everything = self._everything, False
+        everything, self._everything = self._everything or self._left_s() == 0, False
         if everything:
+            self._look_at = time.monotonic() + self._look_s if self._look_s is not None else None
             return Dirty(everything=True)
         return Dirty(ids={resource: frozenset(found) for resource, found in ids.items()})
+
+    def _left_s(self) -> float | None:
+        """Return in how many seconds the backend is to look at everything by itself; None: not at all."""
+        return None if self._look_at is None else max(0.0, self._look_at - time.monotonic())
 
     def _ask_again(self) -> None:
         """Have hosts say what became of ports that were bound anew: what they must have may be as it was."""
@@ -212,7 +223,7 @@ class Lane:
                 self._stopping.wait(RETRY_S[min(failures, len(RETRY_S) - 1)])
                 failures += 1
                 continue
-            self._wake.wait()
+            self._wake.wait(self._left_s())
 
 
 def _put_all(want: Snapshot, values: Mapping[Key, Value]) -> None:

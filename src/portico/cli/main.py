@@ -35,6 +35,7 @@ COMMANDS = {
     "agent": Entry("portico.cli.serve", "run the agent alone"),
     "docker": Entry("portico.cli.serve", "run the Docker plugin alone"),
     "doctor": Entry("portico.cli.doctor", "tell what this machine lacks and how to get it"),
+    "backend": Entry("portico.cli.backend", "list or show what realises networks: capabilities, hosts, health"),
     "topology": Entry("portico.cli.topology", "show networks, ports, workloads and their state as a tree"),
     "settings": Entry("portico.cli.settings", "print the settings in force, as a settings file"),
     "db": Entry("portico.cli.database", "upgrade, check or back up the database"),

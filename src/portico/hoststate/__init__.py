@@ -263,7 +263,8 @@ class Report(msgspec.Struct, frozen=True):
     """What an agent sends: statuses that changed since the last report, and its facts, which also serve as heartbeat.
 
     `revision` is the newest Update that the statuses take into account. `started` is set until the first Report since
-    the agent's start is delivered. The fact `availability_zone` is the zone of the host. `measures` are numbers about
+    the agent's start is delivered. The fact `availability_zone` is the zone of the host, `able` names what
+    it can do, with spaces between, and `lacks_NAME` says why not what else a backend may need. `measures` are numbers about
     the agent's own work, for metrics alone, and come with the facts.
     """
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -83,8 +83,33 @@ def delete(tx: Transaction, context: Context, row: Row) -> None:
     tx.delete("agent", row)
 
 
-def unfit(tx: Transaction, host: str) -> str:
-    """Return why no port can be bound to `host` now, or "".
+def tells(row: Row) -> bool:
+    """Tell whether an agent says what its host can do; others may be able to do anything."""
+    return "able" in (row["configurations"] or {})
+
+
+def lacks(row: Row, needs: Sequence[str]) -> str:
+    """Return why the host of an agent that `tells` cannot do what is needed, or ""."""
+    told = row["configurations"]
+    able = str(told["able"]).split()
+    for need in needs:
+        if need not in able:
+            return str(told.get(f"lacks_{need}") or f"its agent, version {told.get('version', '?')}, has no '{need}'")
+    return ""
+
+
+def nowhere(tx: Transaction, needs: Sequence[str]) -> str:
+    """Return why no host can do what is needed, or "": one can, or none is known."""
+    told = [row for row in tx.find("agent") if tells(row)] if needs else []
+    reasons = {str(row["host"]): lacks(row, needs) for row in told}
+    if not all(reasons.values()):
+        return ""
+    shown = [f"host {host}: {reason}" for host, reason in sorted(reasons.items())]
+    return "; ".join(shown[:5]) + (f"; and {len(shown) - 5} more" if len(shown) > 5 else "")
+
+
+def unfit(tx: Transaction, host: str, needs: Sequence[str] = ()) -> str:
+    """Return why no port that needs `needs` can be bound to `host` now, or "".
 
     An agent that is down is no reason: it may be back before the port's owner is, and traffic flows without it. Nor is
     one that never reported while no agent at all is alive: then it is the agents that are late, not the host wrong.
@@ -92,7 +117,10 @@ def unfit(tx: Transaction, host: str) -> str:
     here = tx.find("agent", host=host)
     if here:
         is_on = any(row["admin_state_up"] for row in here)
-        return "" if is_on else f"the agent of host {host} is switched off: admin_state_up of {here[0]['id']} is false"
+        if not is_on:
+            return f"the agent of host {host} is switched off: admin_state_up of {here[0]['id']} is false"
+        lacking = [lacks(row, needs) for row in here if tells(row)]
+        return f"host {host}: {lacking[0]}" if lacking and all(lacking) else ""
     agent = tx.tables.of["agent"]
     others = sa.select(agent.c.host).where(agent.c.heartbeat_timestamp >= _oldest_heartbeat()).limit(1)
     other = tx.connection.execute(others).scalar()

@@ -81,11 +81,12 @@ def result(tx: Transaction, context: Context, before: Row | None, row: Row) -> t
     host = row["binding:host_id"]
     if not host:
         return {"binding:vif_type": UNBOUND, "binding:vif_details": {}}, ""
+    network = lookup.get(tx, "network", row["network_id"])
     stays = before is not None and before["binding:host_id"] == host and before["binding:vif_type"] != FAILED
-    reason = "" if stays else agent.unfit(tx, host)
+    reason = "" if stays else agent.unfit(tx, host, context.broker.host_needs(network["portico:backend"] or ""))
     if reason:
         return {"binding:vif_type": FAILED, "binding:vif_details": {}}, reason
-    bound = context.broker.bind(row, lookup.get(tx, "network", row["network_id"]))
+    bound = context.broker.bind(row, network)
     return {"binding:vif_type": bound.vif_type, "binding:vif_details": bound.vif_details}, ""
 
 

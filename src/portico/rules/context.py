@@ -39,6 +39,9 @@ class Broker(Protocol):
     def fits(self, backend: str, network_type: str, /) -> bool:
         """Tell whether a backend has a network type."""
 
+    def host_needs(self, backend: str, /) -> tuple[str, ...]:
+        """Return what a host must be able to do to have ports of a backend."""
+
     def offered(self, project_id: str, /) -> tuple[str, ...]:
         """Return the backends that a project's members may choose."""
 

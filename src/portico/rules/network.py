@@ -33,7 +33,7 @@ _SHARED_BY = {"shared": SHARED, "router:external": EXTERNAL}
 def create(tx: Transaction, context: Context, body: Row) -> Row:
     """Make a network; provider attributes that are not given are chosen."""
     quota.check(tx, context, "network", body["project_id"])
-    backend, network_type = _choose(context, body["project_id"], body, body.get("provider:network_type") or None)
+    backend, network_type = _choose(tx, context, body["project_id"], body, body.get("provider:network_type") or None)
     availability_zone.check_hints(tx, context, body.get("availability_zone_hints") or [])
     row = {
         **body,
@@ -72,10 +72,11 @@ def update(tx: Transaction, context: Context, row: Row, changes: Row) -> Row:
     return tx.update("network", row, changes)
 
 
-def _choose(context: Context, project_id: str, body: Row, network_type: str | None) -> tuple[str, str]:
+def _choose(tx: Transaction, context: Context, project_id: str, body: Row, network_type: str | None) -> tuple[str, str]:
     """Return backend and type of a network.
 
     Raises:
+        Conflict: no host can have it.
         Forbidden: the backend is the operator's to give.
         Unsupported: there is no such backend or type, or they do not fit together.
     """
@@ -88,6 +89,8 @@ def _choose(context: Context, project_id: str, body: Row, network_type: str | No
             f"project {project_id}: {', '.join(offered)}",
             type="PolicyNotAuthorized",
         )
+    if reason := agent.nowhere(tx, context.broker.host_needs(chosen[0])):
+        raise Conflict(f"portico:backend '{chosen[0]}' can be had on no host: {reason}.", type="BackendNotAvailable")
     return chosen
 
 
@@ -106,7 +109,7 @@ def _move(tx: Transaction, context: Context, row: Row, changes: Row) -> None:
         changes.pop("portico:backend", None)
         _, changes["provider:network_type"] = context.broker.choose(row["project_id"], before, network_type)
         return
-    _, changes["provider:network_type"] = _choose(context, row["project_id"], changes, network_type)
+    _, changes["provider:network_type"] = _choose(tx, context, row["project_id"], changes, network_type)
     if named := _ports_in_the_way(tx.find("port", network_id=row["id"])):
         raise Conflict(
             f"Unable to complete operation on network {row['id']}: portico:backend cannot change from '{before}' to "

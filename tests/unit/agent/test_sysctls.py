@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from portico.agent.delta import Wanted
-from portico.agent.drivers.sysctls import VALUES, SysctlDriver
+from portico.agent.drivers.sysctls import VALUES, SysctlDriver, abilities
 from portico.agent.loop import Loop
 from portico.hoststate import Bridge, Group, Status, Update, Vif
 from portico.testing.fakedrivers import FakeDrivers
@@ -105,3 +105,12 @@ def test_a_module_that_goes_while_ports_are_there_is_told(namespace: Namespace) 
     (namespace.root / "bridge").rmdir()
     driver.read(["vif/p1"])
     assert set(driver.plan(wanted, keys)[1]) == {"bridge/n1", "vif/p1"}
+
+
+def test_an_agent_tells_what_its_host_lacks_and_tries_to_load_it_first(namespace: Namespace) -> None:
+    namespace.loadable = False
+    why = "the kernel module br_netfilter is not loaded (modprobe br_netfilter)"
+    assert abilities(namespace.root, namespace.load)["bridge"] == why
+    assert set(namespace.asked) == {"br_netfilter", "nf_conntrack"}
+    namespace.loadable = True
+    assert abilities(namespace.root, namespace.load)["bridge"] == ""

@@ -234,3 +234,17 @@ def test_a_group_that_two_backends_want_is_the_newer_one() -> None:
     hosts.put("a", "h1", (), ["bridge/n"])
     hosts.publish(3, "a")
     assert updates[-1].objects == (old,)
+
+
+def test_a_backend_that_has_to_look_often_gets_everything_that_often(store: Store) -> None:
+    class Watchful(Odd):
+        def describe(self) -> Capabilities:
+            return Capabilities("odd", ("odd",), FEATURES, look_s=0.05)
+
+    hosts = HostStates()
+    odd = Watchful(hosts)
+    broker = Broker(store, hosts, [odd])
+    broker.start()
+    until(lambda: len(odd.seen) >= 4)
+    broker.stop()
+    assert all(dirty.everything for _, dirty in odd.seen)

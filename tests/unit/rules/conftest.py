@@ -45,6 +45,9 @@ class Willing:
     def fits(self, _backend: str, _network_type: str) -> bool:
         return True
 
+    def host_needs(self, _backend: str) -> tuple[str, ...]:
+        return ("bridge",)
+
     def offered(self, _project_id: str) -> tuple[str, ...]:
         return ("bridge",)
 

@@ -27,6 +27,23 @@ MODULES: Mapping[str, str] = {"bridge": "br_netfilter", "netfilter": "nf_conntra
 """The modules without which nothing is let through as it must be, by the folder of sysctls that each brings."""
 
 
+ABILITIES: Mapping[str, tuple[str, ...]] = {"bridge": ("bridge", "netfilter")}
+"""What a host may be able to do, with the sysctls that it takes; backends name what they need."""
+
+
+def abilities(root: Path = ROOT, load: Callable[[str], None] = kernel.load_module) -> dict[str, str]:
+    """Return for each of ABILITIES why this host lacks it; empty if it does not."""
+    missing = {folder: module for folder, module in MODULES.items() if not (root / folder).is_dir()}
+    for module in missing.values():
+        load(module)
+    lacks = {folder: _not_loaded(module) for folder, module in missing.items() if not (root / folder).is_dir()}
+    return {name: next((lacks[one] for one in needs if one in lacks), "") for name, needs in ABILITIES.items()}
+
+
+def _not_loaded(module: str) -> str:
+    return f"the kernel module {module} is not loaded (modprobe {module})"
+
+
 class SysctlDriver:
     """Has no keys of its own: it comes first, and while a module is missing no bridge and no port is active.
 
@@ -56,7 +73,7 @@ class SysctlDriver:
             self._load(module)
         if keys is None or missing or self._reason:
             missing = [module for folder, module in MODULES.items() if not (self._root / folder).is_dir()]
-            self._reason = f"the kernel module {missing[0]} is not loaded (modprobe {missing[0]})" if missing else ""
+            self._reason = _not_loaded(missing[0]) if missing else ""
             self._set()
         return {}
 

@@ -23,6 +23,7 @@ CAPABILITIES = Capabilities(
             "admin-state", "steady-link",
         }
     ),
+    host_needs=("bridge",),
 )  # fmt: skip
 
 

@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Backends as people see them: what each realises, where, and how it fares."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from portico.api.collection import Service
+from portico.broker.broker import Broker
+from portico.broker.lane import Lane
+from portico.errors import NotFound
+from portico.model.snapshot import DHCP_OWNER
+from portico.rules import agent
+from portico.rules.context import Row
+from portico.store.transaction import timestamp
+
+
+def list_backends(service: Service, broker: Broker) -> Row:
+    """Return every backend, the default one first."""
+    return {"backends": _rows(service, list(broker.lanes.values()))}
+
+
+def show_backend(service: Service, broker: Broker, name: str) -> Row:
+    """Return one backend.
+
+    Raises:
+        NotFound: there is none of this name.
+    """
+    if name not in broker.lanes:
+        raise NotFound(
+            f"Backend {name} could not be found; known are: {', '.join(broker.lanes)}.", type="BackendNotFound"
+        )
+    return {"backend": _rows(service, [broker.lanes[name]])[0]}
+
+
+def _rows(service: Service, lanes: Sequence[Lane]) -> list[Row]:
+    with service.store.read() as tx:
+        agents = sorted(tx.find("agent"), key=lambda row: str(row["host"]))
+    return [_row(lane, agents) for lane in lanes]
+
+
+def _row(lane: Lane, agents: Sequence[Row]) -> Row:
+    able, health, want = lane.backend.describe(), lane.health(), lane.want
+    servers = sum(port.device_owner == DHCP_OWNER for port in list(want.ports.values()))
+    state = "failing" if health.failing else "ok" if health.synced_at is not None else "starting"
+    lacks = [(str(row["host"]), agent.lacks(row, able.host_needs)) for row in agents if agent.tells(row)]
+    return {
+        "name": able.name,
+        "network_types": list(able.network_types),
+        "features": sorted(able.features),
+        "overhead": able.overhead,
+        "max_mtu": able.max_mtu,
+        "status": state,
+        "reason": health.failing,
+        "since": timestamp(health.since),
+        "synced_at": None if health.synced_at is None else timestamp(health.synced_at),
+        "hosts": [{"host": host, "able": not reason, "reason": reason} for host, reason in lacks],
+        "networks": len(want.networks),
+        "ports": len(want.ports) - servers,
+    }
