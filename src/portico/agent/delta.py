@@ -10,7 +10,8 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
-from portico.hoststate import ROUTED, Bridge, Dhcp, Group, HostObject, Lease, Member, Space, Vif, key_of
+from portico.hoststate import ROUTED, Bridge, Dhcp, Group, HostObject, Lease, Member, Peer, Space, Vif, key_of
+from portico.hoststate.speaker import SPEAKER_KEY
 
 ZONE_MAX = 0xFFFF
 
@@ -115,10 +116,12 @@ class Wanted:
     def _dependents(self, touched: Collection[HostObject]) -> set[str]:
         """Return keys whose realisation depends on a touched object.
 
-        What is on a bridge or in the routed space, the server of a lease, the groups that filter in the routed space
-        too, and the ports that may lead the same addresses.
+        What is on a bridge or in the routed space, the server of a lease, the speaker of a peer, the groups that filter
+        in the routed space too, and the ports that may lead the same addresses.
         """
         servers = {f"dhcp/{item.network_id}" for item in touched if isinstance(item, Lease)}
+        if any(isinstance(item, Peer) for item in touched):
+            servers.add(SPEAKER_KEY)
         dirty = servers & self.objects.keys()
         networks = {item.network_id for item in touched if isinstance(item, Bridge)}
         if any(isinstance(item, Space) for item in touched):

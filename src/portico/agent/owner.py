@@ -17,7 +17,9 @@
 | tap that we made | host | kind tun and alias `portico:<port id> <netns>` |
 | bpf filter that joins a tap | ingress of the tap | preference 28783; leads to a `pv` of ours, or to nothing |
 | dnsmasq | a DHCP namespace of ours | that namespace |
-| files | `<state_dir>/dhcp/<netns>/`, `<run_dir>/dhcp/<netns>/` | the folders |
+| BIRD | host | its configuration is a file in our folder |
+| routes that BIRD learnt | host's table `main` | protocol 12 (`bird`) and metric 2080 |
+| files | `<state_dir>/dhcp/<netns>/`, `<run_dir>/dhcp/<netns>/`, `<run_dir>/bgp/<netns>/` | the folders |
 
 Nothing else is ever removed. There may be two agents on one host, with different namespaces: each leaves what is the
 other's alone. The same table is in docs/design/ownership.md; a test compares them.
@@ -35,6 +37,12 @@ SPACE_LINK = "prhost"
 
 PROTOCOL = 80
 """Of routes that lead to ports (`rtm_protocol` in rtnetlink(7)); /etc/iproute2/rt_protos gives it to nobody."""
+
+BGP_PROTOCOL = 12
+"""Of routes that a BIRD puts into the kernel, ours or another one (RTPROT_BIRD)."""
+
+BGP_METRIC = 2080
+"""Of those that our BIRD puts there; more than a route to a port of this host has, whatever its IP version."""
 
 _SHORT = 11
 _IFNAMSIZ = 16

@@ -8,10 +8,12 @@ import shutil
 from pathlib import Path
 
 from portico.agent import kernel, links, netlink, owner
+from portico.agent.learnt import LearntRoutes
 from portico.agent.redirect import Redirects
 from portico.agent.runtime import Place, only_agent
 from portico.agent.server import Server
 from portico.agent.servers import FOLDER
+from portico.agent.speaker import Bird
 
 
 def purge(place: Place) -> list[str]:
@@ -21,12 +23,27 @@ def purge(place: Place) -> list[str]:
         Unavailable: an agent runs here.
     """
     with only_agent(place):
-        removed = [*_taps(place), *_servers(place), *_namespace(place)]
+        removed = [*_speaker(place), *_taps(place), *_servers(place), *_namespace(place)]
         for folder in (place.run_dir / FOLDER / place.netns, place.state_dir / FOLDER / place.netns):
             if folder.is_dir():
                 shutil.rmtree(folder)
                 removed.append(f"folder {folder}")
     return removed
+
+
+def _speaker(place: Place) -> list[str]:
+    """End the BIRD of the host's namespace, and remove what it put into the kernel."""
+    netns = kernel.open_current()
+    try:
+        with netlink.Socket(netlink.ROUTE) as route:
+            bird = Bird(place.netns, run_dir=place.run_dir, host_netns=netns, learnt=LearntRoutes(route))
+            if not bird.is_known():
+                return []
+            bird.end()
+            bird.remove()
+            return [f"BGP speaker of {place.netns}"]
+    finally:
+        os.close(netns)
 
 
 def _taps(place: Place) -> list[str]:

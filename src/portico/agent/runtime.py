@@ -18,6 +18,7 @@ from pathlib import Path
 
 from portico.agent import kernel, links, netlink, owner, redirect
 from portico.agent.delta import Driver
+from portico.agent.drivers.bgp import SpeakerDriver
 from portico.agent.drivers.conntrack import Conntrack
 from portico.agent.drivers.dhcp import DhcpDriver
 from portico.agent.drivers.libnftables import Nft
@@ -26,11 +27,13 @@ from portico.agent.drivers.nft import FilterDriver, generation_events
 from portico.agent.drivers.route import RouteDriver, Side, SpaceDriver
 from portico.agent.drivers.sysctls import SysctlDriver
 from portico.agent.drivers.tap import TapDriver
+from portico.agent.learnt import LearntRoutes
 from portico.agent.loop import Loop
 from portico.agent.redirect import Redirects
 from portico.agent.removal import Removal
 from portico.agent.routes import Routes
 from portico.agent.servers import Servers
+from portico.agent.speaker import Bird
 from portico.agent.switches import Switches
 from portico.errors import Unavailable
 from portico.hoststate import Status, Update, Vif
@@ -134,13 +137,22 @@ class Runtime:
             host_route = netlink.Socket(netlink.ROUTE)
             host_events = netlink.Socket(netlink.ROUTE, [links.GROUP_LINK, redirect.GROUP])
             host = Side(links.Links(host_route), Routes(netlink.Socket(netlink.ROUTE)), Switches(self._host_netns))
+            speaker = self._speaker()
             kernel.enter(self._netns)
-            self._work(host_route, host_events, host)
+            self._work(host_route, host_events, host, speaker)
         except Exception:
             log.exception("the loop has ended")
             raise
 
-    def _work(self, host_route: netlink.Socket, host_events: netlink.Socket, host: Side) -> None:
+    def _speaker(self) -> SpeakerDriver:
+        """Return the driver of the speaker; called in a thread of the host's namespace."""
+        learnt = LearntRoutes(netlink.Socket(netlink.ROUTE))
+        place = self._place
+        return SpeakerDriver(Bird(place.netns, run_dir=place.run_dir, host_netns=self._host_netns, learnt=learnt))
+
+    def _work(
+        self, host_route: netlink.Socket, host_events: netlink.Socket, host: Side, speaker: SpeakerDriver
+    ) -> None:
         own_events = netlink.Socket(netlink.ROUTE, [links.GROUP_LINK])
         rule_events = generation_events()
         netfilter = netlink.Socket(netlink.NETFILTER)
@@ -163,6 +175,7 @@ class Runtime:
             RouteDriver(table, ours, host, self._place.netns),
             servers,
             taps,
+            speaker,
         ]
         loop = Loop(
             drivers,
@@ -173,7 +186,7 @@ class Runtime:
         )
         loop.learn_zones({item.network_id: item.zone for item in bridges.read(None).values()})
         poll = select.poll()
-        for source in (own_events, rule_events, host_events, servers, self._woken):
+        for source in (own_events, rule_events, host_events, servers, speaker, self._woken):
             poll.register(source, select.POLLIN)
         while True:
             wait_s = loop.next_s()
@@ -184,7 +197,7 @@ class Runtime:
             notice_links(loop, table, own_events)
             notice_rules(loop, filters, rule_events)
             notice_taps(loop, taps, host_events)
-            loop.suspect(servers.ended())
+            loop.suspect([*servers.ended(), *speaker.ended()])
             try:
                 loop.step()
             except OSError:

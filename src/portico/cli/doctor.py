@@ -105,6 +105,12 @@ def check_tools(_: Settings) -> Iterator[Finding]:
         yield Finding("dnsmasq", "ok", found)
     else:
         yield Finding("dnsmasq", "missing", "it gives VMs their addresses", "apt-get install dnsmasq-base")
+    found = shutil.which("bird", path=f"{os.environ.get('PATH', '')}:{SBIN}")
+    if found:
+        yield Finding("bird", "ok", found)
+    else:
+        detail = "without BIRD no other host and no router learns of this host's routed ports"
+        yield Finding("bird", "absent", detail, "apt-get install bird2")
 
 
 def check_docker(settings: Settings) -> Iterator[Finding]:

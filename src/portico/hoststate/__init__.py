@@ -14,6 +14,9 @@ from typing import Literal
 
 import msgspec
 
+from portico.hoststate.speaker import Peer as Peer
+from portico.hoststate.speaker import Speaker as Speaker
+
 ROUTED = "routed"
 """Stands for a network's id where all routed networks are meant: they share one space of addresses, and one filter."""
 
@@ -207,7 +210,7 @@ class Lease(msgspec.Struct, frozen=True, tag="lease", tag_field="kind"):
     domain: str = ""
 
 
-HostObject = Bridge | Space | Vif | Group | Member | Dhcp | Lease | Outlet
+HostObject = Bridge | Space | Vif | Group | Member | Dhcp | Lease | Outlet | Speaker | Peer
 
 
 def key_of(item: HostObject) -> str:
@@ -229,6 +232,8 @@ def key_of(item: HostObject) -> str:
             return f"lease/{item.port_id}"
         case Outlet():
             return f"outlet/{item.port_id}"
+        case Speaker() | Peer():
+            return item.key
 
 
 class Update(msgspec.Struct, frozen=True):
@@ -264,8 +269,8 @@ class Report(msgspec.Struct, frozen=True):
 
     `revision` is the newest Update that the statuses take into account. `started` is set until the first Report since
     the agent's start is delivered. The fact `availability_zone` is the zone of the host, `able` names what
-    it can do, with spaces between, and `lacks_NAME` says why not what else a backend may need. `measures` are numbers about
-    the agent's own work, for metrics alone, and come with the facts.
+    it can do, with spaces between, and `lacks_NAME` says why not what else a backend may need. `measures` are numbers
+    about the agent's own work, for metrics alone, and come with the facts.
     """
 
     revision: int

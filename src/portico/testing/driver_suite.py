@@ -19,6 +19,7 @@ import pytest
 
 from portico.agent import netlink, owner
 from portico.agent.delta import Delta, Driver, Forgotten, Trouble, Wanted, difference
+from portico.agent.drivers.bgp import SpeakerDriver
 from portico.agent.drivers.conntrack import Conntrack
 from portico.agent.drivers.dhcp import DhcpDriver
 from portico.agent.drivers.libnftables import Nft
@@ -28,13 +29,15 @@ from portico.agent.drivers.tap import TapDriver
 from portico.agent.links import Links
 from portico.agent.redirect import Redirects
 from portico.agent.servers import Servers
+from portico.agent.speaker import Bird
 from portico.backends.bridge import plan
-from portico.hoststate import Bridge, Dhcp, HostObject, Vif, key_of
+from portico.hoststate import Bridge, Dhcp, HostObject, Peer, Speaker, Vif, key_of
+from portico.hoststate.speaker import SPEAKER_KEY
 from portico.testing.backend_suite import example_world
 from portico.testing.faults import Crash, Faults
 from portico.testing.world import HOSTS, PutPort
 
-ORDER = ("bridges", "pairs", "filters", "carriers", "servers", "taps")
+ORDER = ("bridges", "pairs", "filters", "carriers", "servers", "taps", "speakers")
 each_driver = pytest.mark.parametrize("position", range(len(ORDER)), ids=ORDER)
 
 
@@ -54,6 +57,7 @@ class Site:
     netfilter: netlink.Socket
     conntrack: Conntrack
     servers: Servers
+    bird: Bird
     faults: Faults
     call: Callable[[Callable[[], Any]], Any]
 
@@ -72,6 +76,7 @@ class Stack:
             CarrierDriver(table),
             DhcpDriver(table, site.servers),
             TapDriver(table, site.host, site.redirects, site.host_netns, "portico"),
+            SpeakerDriver(site.bird),
         )
 
     def want(self, objects: list[HostObject]) -> None:
@@ -114,8 +119,9 @@ class Stack:
 
 
 def objects() -> list[HostObject]:
-    """Return a host's wanted state: bridges, guarded and unguarded ports, groups, members, and two DHCP servers."""
-    return plan.host_objects(example_world(PutPort(5, 1, groups=(0,), plug="tap")).snapshot(), HOSTS[0])
+    """Return a host's wanted state: bridges, guarded and unguarded ports, groups, members, two DHCP servers, BGP."""
+    l2 = plan.host_objects(example_world(PutPort(5, 1, groups=(0,), plug="tap")).snapshot(), HOSTS[0])
+    return [*l2, Speaker(65000, "192.0.2.1", ("192.0.2.1",)), Peer("192.0.2.2", 65000)]
 
 
 def tap_names() -> list[str]:
@@ -193,7 +199,7 @@ class DriverSuite:
         stack.converge(position)
         again = Stack(stack.site)
         again.wanted.learn(stack.wanted.zones)
-        kind = Dhcp if ORDER[position] == "servers" else Vif
+        kind = {"servers": Dhcp, "speakers": Speaker}.get(ORDER[position], Vif)
         left_out = next(item for item in objects() if isinstance(item, kind))
         again.want([item for item in objects() if item != left_out])
         again.sweep(position)
@@ -257,6 +263,9 @@ def spoil(stack: Stack, position: int) -> str | None:
             server = next(item for item in objects() if isinstance(item, Dhcp))
             site.call(lambda: site.servers.end(owner.short(server.network_id)))
             return key_of(server)
+        case "speakers":
+            site.call(site.bird.end)
+            return SPEAKER_KEY
         case "filters":
             site.call(lambda: site.nft.run("delete table bridge portico\n"))
             return None

@@ -14,9 +14,11 @@ import pytest
 from portico.agent import netlink
 from portico.agent.drivers.conntrack import Conntrack
 from portico.agent.drivers.libnftables import Nft
+from portico.agent.learnt import LearntRoutes
 from portico.agent.links import Links
 from portico.agent.redirect import Redirects
 from portico.agent.servers import Servers
+from portico.agent.speaker import Bird
 from portico.testing.driver_suite import DriverSuite, Site, tap_names
 from portico.testing.faults import Faults
 from portico.testing.lab import Lab
@@ -29,27 +31,51 @@ RUN_DIR, STATE_DIR = Path("/run/portico"), Path("/var/lib/portico")
 KEEPER = f"""
 import sys
 from pathlib import Path
+from portico.agent.daemon import Daemon
 from portico.agent.servers import Servers
 servers = Servers("portico", run_dir=Path("{RUN_DIR}"), state_dir=Path("{STATE_DIR}"))
 sys.stdin.read()
 for short in servers.known():
     servers.end(short)
+for daemon in Daemon.all(lambda daemon: "{RUN_DIR}/bgp/portico/bird.conf" in daemon.arguments()):
+    if daemon.sees(Path("{RUN_DIR}")):
+        daemon.end()
 """
 
 
-class KeptServers(Servers):
-    """Servers that end with this process, however it ends: the lab's end does not reach what is started from here."""
+class Keeper:
+    """Ends servers with this process, however it ends: the lab's end does not reach what is started from here."""
 
-    _keeper: subprocess.Popen[bytes] | None = None
+    def __init__(self) -> None:
+        self._keeper: subprocess.Popen[bytes] | None = None
 
-    def start(self, short: str, config: str) -> None:
+    def begin(self) -> None:
         if self._keeper is None:
             self._keeper = subprocess.Popen([sys.executable, "-c", KEEPER], stdin=subprocess.PIPE)
-        super().start(short, config)
 
     def close(self) -> None:
         if self._keeper is not None:
             self._keeper.communicate()
+
+
+class KeptServers(Servers):
+    def __init__(self, keeper: Keeper) -> None:
+        super().__init__("portico", run_dir=RUN_DIR, state_dir=STATE_DIR)
+        self._keeper = keeper
+
+    def start(self, short: str, config: str) -> None:
+        self._keeper.begin()
+        super().start(short, config)
+
+
+class KeptBird(Bird):
+    def __init__(self, keeper: Keeper, netns: int, learnt: LearntRoutes) -> None:
+        super().__init__("portico", run_dir=RUN_DIR, host_netns=netns, learnt=learnt)
+        self._keeper = keeper
+
+    def start(self) -> None:
+        self._keeper.begin()
+        super().start()
 
 
 class TestDriversOnTheKernel(DriverSuite):
@@ -65,8 +91,11 @@ class TestDriversOnTheKernel(DriverSuite):
             for name in tap_names():
                 host.run(["ip", "tuntap", "add", name, "mode", "tap"])
             ours.call(lambda: ns.mount("proc", "/proc", "proc"))
-            servers = ours.call(lambda: KeptServers("portico", run_dir=RUN_DIR, state_dir=STATE_DIR))
+            keeper = Keeper()
+            servers = ours.call(lambda: KeptServers(keeper))
             netns = os.open(f"/proc/{host.pid}/ns/net", os.O_RDONLY)
+            learnt = host.call(lambda: LearntRoutes(netlink.Socket(netlink.ROUTE)))
+            bird = ours.call(lambda: KeptBird(keeper, netns, learnt))
             netfilter = ours.call(lambda: netlink.Socket(netlink.NETFILTER))
             self._site = Site(
                 ours=ours.call(lambda: Links(netlink.Socket(netlink.ROUTE))),
@@ -77,13 +106,14 @@ class TestDriversOnTheKernel(DriverSuite):
                 netfilter=netfilter,
                 conntrack=Conntrack(netfilter),
                 servers=servers,
+                bird=bird,
                 faults=Faults(),
                 call=ours.call,
             )
             try:
                 yield
             finally:
-                servers.close()
+                keeper.close()
                 os.close(netns)
 
     def site(self) -> Site:

@@ -50,7 +50,9 @@ def test_who_is_not_root_is_told_what_could_not_be_tried(machine: Machine) -> No
 
 
 def test_a_missing_program_comes_with_the_package_that_has_it(machine: Machine) -> None:
-    machine.host.run(["mount", "--bind", "/dev/null", "/usr/sbin/dnsmasq"])
+    for program in ("dnsmasq", "bird"):
+        machine.host.run(["mount", "--bind", "/dev/null", f"/usr/sbin/{program}"])
     done = machine.host.run(["env", "PATH=/nonexistent", *PORTICO, "doctor"], check=False, timeout_s=60)
     assert done.code == 1
-    assert "apt-get install dnsmasq-base" in done.out
+    assert "apt-get install dnsmasq-base" in done.out and "apt-get install bird2" in done.out
+    assert "missing: 1\n" in done.out

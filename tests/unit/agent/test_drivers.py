@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from portico.testing.driver_suite import DriverFaultSuite, Site
+from portico.testing.fakebird import BirdMachine, FakeBird
 from portico.testing.fakekernel import (
     DESCRIPTOR,
     HOST,
@@ -32,6 +33,7 @@ class TestDriversOnAFakeKernel(DriverFaultSuite):
             netfilter=FakeNetfilter(kernel),
             conntrack=FakeConntrack(),
             servers=FakeServers(kernel),
+            bird=FakeBird(BirdMachine(faults)),
             faults=faults,
             call=lambda action: action(),
         )

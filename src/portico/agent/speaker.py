@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the BGP speaker of this agent has of the machine: a BIRD in the host's namespace, its files, what it learnt.
+
+It is an instance of its own, with its own configuration and control socket, not the distribution's service. Its process
+outlives the agent.
+"""
+
+from __future__ import annotations
+
+import errno
+import select
+import shutil
+import subprocess
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from portico.agent import bird, birdc, kernel
+from portico.agent.daemon import Daemon, program
+from portico.agent.learnt import LearntRoutes
+
+FOLDER = "bgp"
+START_MAX_S = 10.0
+_NEW = f"{bird.CONFIG}.new"
+_NOTHING = "show status"
+_WAKE_S = 0.05
+
+
+class Bird:
+    """The BIRD of the agent whose namespace is called `netns`, in the namespace that `host_netns` describes."""
+
+    def __init__(self, netns: str, *, run_dir: Path, host_netns: int, learnt: LearntRoutes) -> None:
+        self.folder = run_dir / FOLDER / netns
+        self._host_netns = host_netns
+        self._learnt = learnt
+        self._ends = select.epoll()
+        self._watched: Daemon | None = None
+
+    def is_known(self) -> bool:
+        """Return whether there is anything of it; who has no files has no routes either: they are another BIRD's."""
+        return self.folder.is_dir()
+
+    def pid(self) -> int | None:
+        """Return the process of the BIRD that runs; from then on `has_ended` tells of its end."""
+        daemon = Daemon.find(self.folder / bird.PID, Path(f"/proc/self/fd/{self._host_netns}"))
+        if daemon is None:
+            return None
+        if not self._is_ours(daemon):
+            daemon.close()
+            return None
+        self._forget()
+        self._watched = daemon
+        self._ends.register(daemon.fileno(), select.EPOLLIN)
+        return daemon.pid
+
+    def config(self) -> str:
+        """Return the configuration that the BIRD which runs has; empty if that is not the one in its file."""
+        try:
+            text = (self.folder / bird.CONFIG).read_text()
+            name = bird.digest(text)
+            known = birdc.ask(self.folder / bird.CONTROL, f"show symbols {name}") if name else ""
+        except OSError:
+            return ""
+        return text if known.split() == [name, "constant"] else ""
+
+    def fileno(self) -> int:
+        """Return a descriptor that is readable when it has ended."""
+        return self._ends.fileno()
+
+    def has_ended(self) -> bool:
+        """Return whether it has ended since the last call."""
+        if not self._ends.poll(0):
+            return False
+        self._forget()
+        return True
+
+    def check(self, config: str) -> None:
+        """Write a configuration beside the one in force and have BIRD judge it.
+
+        Raises:
+            OSError: BIRD is not there, or would not take it; with its own words.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        path = self.folder / _NEW
+        path.touch(mode=0o600)
+        path.write_text(config)
+        self._run("-p", "-c", str(path))
+
+    def adopt(self) -> None:
+        """Put the configuration that was checked into the place of the one in force."""
+        (self.folder / _NEW).replace(self.folder / bird.CONFIG)
+
+    def has_config(self) -> bool:
+        """Return whether there is a configuration to start with."""
+        return (self.folder / bird.CONFIG).is_file()
+
+    def configure(self) -> None:
+        """Have the BIRD that runs read its configuration.
+
+        Raises:
+            OSError: it does not answer, or does not take it; it goes on with what it has.
+        """
+        birdc.ask(self.folder / bird.CONTROL, "configure")
+
+    def start(self) -> None:
+        """Start a BIRD; it is ready when this returns. Routes of a former one stay until peers had time to come back.
+
+        Raises:
+            OSError: BIRD is not there, or refused; with its own words.
+        """
+        names = (("-c", bird.CONFIG), ("-s", bird.CONTROL), ("-P", bird.PID))
+        arguments = [word for option, name in names for word in (option, str(self.folder / name))]
+        self._run(*(["-R"] if self._learnt.any() else []), *arguments)
+        birdc.ask(self.folder / bird.CONTROL, _NOTHING)
+        threading.Thread(target=self._keep_awake, name="bird", daemon=True).start()
+
+    def end(self) -> None:
+        """End every process of it, also one whose pid file is gone. Peers are told; the kernel keeps its routes."""
+        for daemon in Daemon.all(self._is_ours):
+            daemon.end()
+
+    def remove(self) -> None:
+        """Remove the routes and files of a BIRD that ended; the files last, for they tell of the routes."""
+        if self.is_known():
+            self._learnt.remove_all()
+            shutil.rmtree(self.folder)
+
+    def _keep_awake(self) -> None:
+        """Wake BIRD while its sessions come up, until it does not answer.
+
+        What its timers bring up it does only when something else wakes it, after 3 s at the latest (`io_loop` in
+        `sysdep/unix/io.c` of 2.0.12): several such steps are between a start and the first route that is told of.
+        """
+        until = time.monotonic() + bird.RECOVERY_S
+        with suppress(OSError):
+            while time.monotonic() < until:
+                birdc.ask(self.folder / bird.CONTROL, _NOTHING)
+                time.sleep(_WAKE_S)
+
+    def _is_ours(self, daemon: Daemon) -> bool:
+        name, *arguments = daemon.arguments() or [""]
+        return name.endswith("bird") and str(self.folder / bird.CONFIG) in arguments and daemon.sees(self.folder)
+
+    def _forget(self) -> None:
+        if self._watched is not None:
+            self._ends.unregister(self._watched.fileno())
+            self._watched.close()
+            self._watched = None
+
+    def _run(self, *arguments: str) -> None:
+        found = program("bird")
+        if found is None:
+            raise FileNotFoundError(errno.ENOENT, "BIRD is not installed (package bird2)")
+
+        def run() -> subprocess.CompletedProcess[str]:
+            return subprocess.run(
+                [found, *arguments],
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=START_MAX_S,
+                check=False,
+            )
+
+        try:
+            done = kernel.within(self._host_netns, run)
+        except subprocess.TimeoutExpired as error:
+            raise TimeoutError(errno.ETIMEDOUT, f"BIRD has not started in {START_MAX_S:g} s") from error
+        if done.returncode != 0:
+            raise OSError(errno.EINVAL, done.stderr.strip() or f"BIRD ended with {done.returncode}")

@@ -1,0 +1,229 @@
+# SPDX-License-Identifier: Apache-2.0
+"""BIRD's configuration, its control socket, and what the driver does with a BIRD that fails."""
+
+from __future__ import annotations
+
+import re
+import socket
+import threading
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from portico.agent import bird, birdc
+from portico.agent.delta import Trouble, Wanted, difference
+from portico.agent.drivers.bgp import SpeakerDriver
+from portico.hoststate import HostObject, Peer, Speaker
+from portico.hoststate.speaker import SPEAKER_KEY
+from portico.testing.fakebird import BirdMachine, FakeBird
+from portico.testing.faults import Crash, Faults
+
+SPEAKER = Speaker(65000, "192.0.2.1", ("192.0.2.1", "2001:db8::1"), prefixes=("10.1.0.0/24", "2001:db8:1::/64"))
+HOST = Peer("192.0.2.2", 65000)
+OUTSIDE = Peer(
+    "192.0.2.9", 4200000001, "outside", announce=("10.1.0.0/24",), communities=("65000:100", "4200000001:1:2")
+)
+
+
+def config(*peers: Peer, speaker: Speaker = SPEAKER) -> str:
+    return bird.config(speaker, peers, "/run/bgp")
+
+
+def protocol(text: str, name: str) -> str:
+    """Return a protocol's part of a configuration."""
+    return re.search(rf"^protocol bgp {name} {{\n.*?^}}", text, re.MULTILINE | re.DOTALL)[0]  # type: ignore[index]
+
+
+def test_peers_in_any_order_are_the_same_configuration_and_a_change_another() -> None:
+    one, other = config(HOST, OUTSIDE), config(OUTSIDE, HOST)
+    assert one == other
+    digests = {bird.digest(text) for text in (one, config(HOST), config())}
+    assert len(digests) == 3 and all(re.fullmatch("config_[0-9a-f]{16}", digest) for digest in digests)
+    assert bird.digest("no configuration of ours") == ""
+
+
+def test_another_peer_changes_nothing_of_a_peers_own_protocol() -> None:
+    name = "host_192_0_2_2"
+    assert protocol(config(HOST), name) == protocol(config(HOST, OUTSIDE, Peer("192.0.2.1", 65000)), name)
+
+
+def test_one_outside_is_told_of_its_networks_alone_and_marked() -> None:
+    text = protocol(config(OUTSIDE), "outside_192_0_2_9")
+    assert "neighbor 192.0.2.9 as 4200000001;" in text
+    assert (
+        "net ~ [10.1.0.0/24+] then { bgp_community.add((65000, 100)); bgp_large_community.add((4200000001, 1, 2));"
+        in text
+    )
+    assert "is_hosts()" not in text
+    assert re.search(r"import filter { if net ~ \[.*0\.0\.0\.0/0, 10\.1\.0\.0/24\+\] then reject", text)
+
+
+def test_one_outside_tells_of_more_only_where_it_may() -> None:
+    peer = Peer("192.0.2.9", 65001, "outside", accept_default=True, accept_own=True)
+    text = protocol(config(peer), "outside_192_0_2_9")
+    assert "0.0.0.0/0" not in text and "10.1.0.0/24" not in text
+    assert "export filter { reject; };" in text
+
+
+def test_routes_within_a_block_are_told_of_as_the_block() -> None:
+    speaker = Speaker(65000, "192.0.2.1", ("192.0.2.1",), blocks=("10.1.0.64/26",))
+    text = config(HOST, speaker=speaker)
+    assert "protocol static blocks4 { ipv4; route 10.1.0.64/26 blackhole; }" in text
+    assert "(is_port() && !(net ~ [10.1.0.64/26+]) || source = RTS_STATIC)" in protocol(text, "host_192_0_2_2")
+
+
+def test_a_client_is_told_what_other_hosts_say_with_their_next_hop() -> None:
+    text = protocol(config(Peer("2001:db8::2", 65000, "client")), "host_2001_0db8(_0000){5}_0002")
+    assert "rr client;" in text and "multihop;" in text and "local 2001:db8::1 as 65000;" in text
+    assert "bgp_next_hop = 2001:db8::1; accept; } if is_hosts() then accept;" in text
+
+
+@pytest.mark.parametrize(
+    ("peer", "words"),
+    [
+        (Peer("nowhere", 65000), "peer nowhere: address 'nowhere' is not an IPv4 or IPv6 address"),
+        (Peer("192.0.2.2", 0), "peer 192.0.2.2: asn 0 is not an AS number of 1 to 4294967295"),
+        (Peer("192.0.2.2", 65000, password='a"b'), "peer 192.0.2.2: the password is not 1 to 80 printable ASCII"),
+        (Peer("192.0.2.2", 65000, password="x" * 81), "peer 192.0.2.2: the password is not 1 to 80 printable ASCII"),
+        (Peer("192.0.2.2", 65000, "outside", announce=("10.1",)), "announce '10.1' is not an IPv4 or IPv6 network"),
+        (
+            Peer("192.0.2.2", 65000, "outside", announce=("10.1.0.0/24",), communities=("65536:1",)),
+            "community '65536:1' is neither two numbers of 0 to 65535",
+        ),
+    ],
+)
+def test_what_cannot_be_written_is_told_and_left_out(peer: Peer, words: str) -> None:
+    assert words in bird.fault(SPEAKER, peer)
+
+
+def test_a_peer_of_an_ip_version_that_the_host_lacks_is_told() -> None:
+    fault = bird.fault(Speaker(65000, "192.0.2.1", ("192.0.2.1",)), Peer("2001:db8::2", 65000))
+    assert fault == "peer 2001:db8::2: the host has no IPv6 address in the underlay to talk from"
+
+
+def answer_with(path: Path, *parts: bytes) -> None:
+    """Be a BIRD that greets, hears a command, and answers in parts."""
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener.bind(str(path))
+    listener.listen()
+
+    def serve() -> None:
+        with listener, listener.accept()[0] as connection:
+            connection.sendall(b"0001 BIRD 2.0.12 ready.\n")
+            connection.recv(100)
+            for part in parts:
+                connection.sendall(part)
+
+    threading.Thread(target=serve, daemon=True).start()
+
+
+def test_an_answer_of_several_lines_is_read_whole(tmp_path: Path) -> None:
+    answer_with(tmp_path / "ctl", b"1007-one\n two\n100", b"7-three\n0000 \n")
+    assert birdc.ask(tmp_path / "ctl", "show").splitlines() == ["one", "two", "three"]
+
+
+def test_a_refusal_is_raised_in_birds_words(tmp_path: Path) -> None:
+    answer_with(tmp_path / "ctl", b"0002-Reading configuration\n8002 bird.conf:3 syntax error\n")
+    with pytest.raises(OSError, match="conf:3 syntax error"):
+        birdc.ask(tmp_path / "ctl", "configure")
+
+
+def test_one_that_hangs_up_is_told(tmp_path: Path) -> None:
+    answer_with(tmp_path / "ctl", b"0002-Reading")
+    with pytest.raises(ConnectionResetError):
+        birdc.ask(tmp_path / "ctl", "configure")
+
+
+class Host:
+    """A machine with a driver; `work` is one pass of it, `restart` gives a new one."""
+
+    def __init__(self) -> None:
+        self.machine = BirdMachine(Faults())
+        self.wanted = Wanted()
+        self.restart()
+
+    def restart(self) -> None:
+        self.driver = SpeakerDriver(FakeBird(self.machine))
+
+    def work(self, *objects: HostObject) -> dict[str, Trouble]:
+        self.wanted.change(objects, (), whole=True)
+        items, troubles = self.driver.plan(self.wanted, {*self.wanted.objects, SPEAKER_KEY})
+        actual = self.driver.read(None)
+        return {**troubles, **self.driver.apply(difference(items, actual, {*items, *actual} - troubles.keys()))}
+
+    def running(self) -> str:
+        assert self.machine.process is not None
+        return self.machine.process[1]
+
+
+def test_a_bad_peer_is_told_under_its_key_and_does_not_stop_the_others() -> None:
+    host = Host()
+    bad = Peer("192.0.2.3", 65000, password="\n")
+    troubles = host.work(SPEAKER, HOST, bad)
+    assert troubles.keys() == {bad.key} and "the password is not" in troubles[bad.key].reason
+    assert host.running() == bird.config(SPEAKER, [HOST], "/run/bgp")
+
+
+def test_a_configuration_that_bird_refuses_leaves_it_with_the_old_one() -> None:
+    host = Host()
+    assert host.work(SPEAKER, HOST) == {}
+    process = host.machine.process
+    host.machine.refused = "192.0.2.9"
+    assert host.work(SPEAKER, HOST, OUTSIDE) == {SPEAKER_KEY: Trouble("BGP: syntax error")}
+    assert host.machine.process == process
+    host.machine.process = None
+    assert host.work(SPEAKER, HOST, OUTSIDE) == {SPEAKER_KEY: Trouble("BGP: syntax error")}
+    assert host.running() == bird.config(SPEAKER, [HOST], "/run/bgp")
+
+
+def test_without_bird_the_speaker_says_what_to_install() -> None:
+    host = Host()
+    host.machine.is_there = False
+    assert host.work(SPEAKER) == {SPEAKER_KEY: Trouble("BGP: BIRD is not installed (package bird2)")}
+
+
+def test_one_that_hangs_is_replaced() -> None:
+    host = Host()
+    assert host.work(SPEAKER) == {}
+    before, host.machine.hangs = host.machine.process, True
+    assert host.work(SPEAKER) == {}
+    assert host.machine.process != before
+
+
+def test_a_new_agent_leaves_it_alone_and_sweeps_it_with_its_routes_when_it_is_wanted_no_more() -> None:
+    host = Host()
+    assert host.work(SPEAKER, HOST) == {}
+    writes = host.machine.faults.writes
+    host.restart()
+    assert host.work(SPEAKER, HOST) == {}
+    assert host.machine.faults.writes == writes
+    assert host.work() == {}
+    assert host.machine.process is None and not host.machine.learnt and not host.machine.kept
+
+
+@pytest.mark.parametrize("deadly", [False, True], ids=["refused", "killed"])
+@pytest.mark.parametrize("wanted", [(SPEAKER, OUTSIDE), ()], ids=["changed", "gone"])
+def test_whatever_fails_meanwhile_it_ends_as_wanted(wanted: tuple[HostObject, ...], *, deadly: bool) -> None:
+    number, struck = 0, True
+    while struck:
+        number += 1
+        host = Host()
+        assert host.work(SPEAKER, HOST) == {}
+        host.machine.faults.arm(number, deadly=deadly)
+        with suppress(Crash):
+            host.work(*wanted)
+        host.restart()
+        struck = host.machine.faults.disarm()
+        assert host.work(*wanted) == {}
+        assert (host.machine.process is None) == (not wanted)
+        assert not wanted or host.running() == config(OUTSIDE)
+        assert bool(wanted) or not (host.machine.learnt or host.machine.kept)
+    assert number > 2
+
+
+def test_nothing_of_a_password_is_in_what_is_told_of_an_item() -> None:
+    wanted = Wanted()
+    wanted.change([SPEAKER, Peer("192.0.2.2", 65000, password="secret")], (), whole=True)
+    items, _ = SpeakerDriver(FakeBird(BirdMachine(Faults()))).plan(wanted, wanted.objects.keys())
+    assert items and "secret" not in str(items)
