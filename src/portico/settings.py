@@ -143,8 +143,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = ""
     backends: Annotated[
         tuple[str, ...],
-        Meta(min_length=1, description="kinds of network; the first realises networks of no given type"),
-    ] = ("bridge",)
+        Meta(min_length=1, description="what realises networks; the first those that nothing gives to another one"),
+    ] = ("bridge", "routed")
     profile: Annotated[
         str, Meta(description="folder for a profile of each request of the API, for developers; empty: none")
     ] = ""

@@ -11,6 +11,7 @@ from importlib.metadata import entry_points
 
 from portico.backends import neutron
 from portico.backends.bridge import BridgeBackend
+from portico.backends.routed import RoutedBackend
 from portico.contract import Backend, Hosts
 from portico.errors import SettingsError
 from portico.settings_neutron import NeutronSettings
@@ -20,7 +21,7 @@ GROUP = "portico.backends"
 # What makes a backend: it gets where hosts' wanted state goes, and the DNS domain of networks that name none.
 Factory = Callable[[Hosts, str], Backend]
 
-IN_TREE: Mapping[str, Factory] = {"bridge": BridgeBackend}
+IN_TREE: Mapping[str, Factory] = {"bridge": BridgeBackend, "routed": RoutedBackend}
 
 
 def find(name: str, remote: NeutronSettings | None = None) -> Factory:

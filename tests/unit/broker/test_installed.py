@@ -25,6 +25,11 @@ def test_a_backend_of_this_package_is_found() -> None:
     assert isinstance(installed.find("bridge")(HostStates(), "example.org"), BridgeBackend)
 
 
+def test_each_backend_of_this_package_calls_itself_as_settings_do() -> None:
+    for name, make in installed.IN_TREE.items():
+        assert make(HostStates(), "").describe().name == name
+
+
 def test_a_backend_of_another_package_is_found_by_its_entry_point(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

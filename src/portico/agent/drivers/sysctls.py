@@ -27,7 +27,7 @@ MODULES: Mapping[str, str] = {"bridge": "br_netfilter", "netfilter": "nf_conntra
 """The modules without which nothing is let through as it must be, by the folder of sysctls that each brings."""
 
 
-ABILITIES: Mapping[str, tuple[str, ...]] = {"bridge": ("bridge", "netfilter")}
+ABILITIES: Mapping[str, tuple[str, ...]] = dict.fromkeys(("bridge", "routed"), ("bridge", "netfilter"))
 """What a host may be able to do, with the sysctls that it takes; backends name what they need."""
 
 

@@ -24,6 +24,7 @@ CAPABILITIES = Capabilities(
             "remote-address-groups", "tap", "veth", "admin-state", "steady-link",
         }
     ),
+    host_needs=("routed",),
 )  # fmt: skip
 
 NEXT_HOP_NET = ip_network("169.254.1.0/30")
