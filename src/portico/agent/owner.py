@@ -15,6 +15,9 @@
 | nft tables `bridge portico`, `inet portico` | our namespace | the namespace |
 | conntrack entries | our namespace | the namespace |
 | tap that we made | host | kind tun and alias `portico:<port id> <netns>` |
+| veth end or tap of an outlet | host | alias `portico:<port id> made <netns>`, for veth its other end |
+| hypervisor's tap of an outlet | host | alias `portico:<port id> taken <netns>`; only let go |
+| port of an Open vSwitch bridge | Open vSwitch | `external_ids:portico-netns` is `<netns>` |
 | bpf filter that joins a tap | ingress of the tap | preference 28783; leads to a `pv` of ours, or to nothing |
 | dnsmasq | a DHCP namespace of ours | that namespace |
 | BIRD | host | its configuration is a file in our folder |
@@ -30,6 +33,8 @@ from __future__ import annotations
 import hashlib
 
 ALIAS = "portico:"
+MADE, TAKEN = "made", "taken"
+"""Words in the alias of an outlet's device: we made it, or put another's into a bridge."""
 TABLE = "portico"
 
 SPACE_LINK = "prhost"
@@ -103,6 +108,12 @@ def port_of(netns: str, text: str) -> str:
     """Return whose port's a link in the host's namespace is, by its ifalias; empty if none of this agent's."""
     found = words(text)
     return found[0] if found[1:] == [netns] else ""
+
+
+def outlet_of(netns: str, text: str) -> str:
+    """Return whose outlet a link of the host's namespace is, by its ifalias; empty if none of this agent's."""
+    found = words(text)
+    return found[0] if len(found) in (3, 5) and found[1] in (MADE, TAKEN) and found[2] == netns else ""
 
 
 def words(text: str) -> list[str]:

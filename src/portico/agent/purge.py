@@ -9,6 +9,7 @@ from pathlib import Path
 
 from portico.agent import kernel, links, netlink, owner
 from portico.agent.learnt import LearntRoutes
+from portico.agent.open_vswitch import OpenVswitch
 from portico.agent.redirect import Redirects
 from portico.agent.runtime import Place, only_agent
 from portico.agent.server import Server
@@ -23,7 +24,7 @@ def purge(place: Place) -> list[str]:
         Unavailable: an agent runs here.
     """
     with only_agent(place):
-        removed = [*_speaker(place), *_taps(place), *_servers(place), *_namespace(place)]
+        removed = [*_speaker(place), *_taps(place), *_outlets(place), *_servers(place), *_namespace(place)]
         for folder in (place.run_dir / FOLDER / place.netns, place.state_dir / FOLDER / place.netns):
             if folder.is_dir():
                 shutil.rmtree(folder)
@@ -63,6 +64,25 @@ def _taps(place: Place) -> list[str]:
             if link.index not in foreign:
                 host.remove(link.name)
                 removed.append(f"tap {link.name}")
+    return removed
+
+
+def _outlets(place: Place) -> list[str]:
+    """Remove the devices of outlets that we made, and let those of hypervisors go."""
+    removed = []
+    with netlink.Socket(netlink.ROUTE) as route:
+        host, switch = links.Links(route), OpenVswitch(place.netns)
+        for name in switch.ports():
+            switch.remove(name)
+            removed.append(f"Open vSwitch port {name}")
+        for link in host.all():
+            if not owner.outlet_of(place.netns, link.alias):
+                continue
+            if owner.words(link.alias)[1] == owner.MADE:
+                host.remove(link.name)
+            else:
+                host.change(link.name, master=0, alias="")
+            removed.append(f"outlet {link.name}")
     return removed
 
 

@@ -24,11 +24,13 @@ from portico.agent.drivers.dhcp import DhcpDriver
 from portico.agent.drivers.libnftables import Nft
 from portico.agent.drivers.link import BridgeDriver, CarrierDriver, LinkTable, PairDriver
 from portico.agent.drivers.nft import FilterDriver, generation_events
+from portico.agent.drivers.outlet import OutletDriver
 from portico.agent.drivers.route import RouteDriver, Side, SpaceDriver
 from portico.agent.drivers.sysctls import SysctlDriver
 from portico.agent.drivers.tap import TapDriver
 from portico.agent.learnt import LearntRoutes
 from portico.agent.loop import Loop
+from portico.agent.open_vswitch import OpenVswitch
 from portico.agent.redirect import Redirects
 from portico.agent.removal import Removal
 from portico.agent.routes import Routes
@@ -36,7 +38,7 @@ from portico.agent.servers import Servers
 from portico.agent.speaker import Bird
 from portico.agent.switches import Switches
 from portico.errors import Unavailable
-from portico.hoststate import Status, Update, Vif
+from portico.hoststate import Outlet, Status, Update, Vif
 
 log = logging.getLogger(__name__)
 
@@ -175,6 +177,7 @@ class Runtime:
             RouteDriver(table, ours, host, self._place.netns),
             servers,
             taps,
+            OutletDriver(host.links, self._host_netns, self._place.netns, OpenVswitch(self._place.netns)),
             speaker,
         ]
         loop = Loop(
@@ -262,6 +265,8 @@ def notice_taps(loop: Loop, taps: TapDriver, events: netlink.Socket) -> None:
     names = {found.name for _, found in _links(arrived)}
     if names:
         loop.suspect(f"vif/{vif.port_id}" for vif in loop.wanted.of(Vif) if vif.plug == "tap" and vif.tap_name in names)
+        outlets = loop.wanted.of(Outlet)
+        loop.suspect(f"outlet/{item.port_id}" for item in outlets if {item.device, item.bridge} & names)
 
 
 def drain(events: netlink.Socket) -> bool:

@@ -29,7 +29,7 @@ _IFF_NO_PI = 0x1000
 _IFF_VNET_HDR = 0x4000
 
 # dev_valid_name in the kernel's net/core/dev.c, and no byte that a terminal would act on
-_LINK_NAME = re.compile(r"(?!\.{1,2}$)[!-.0-9;-~]{1,15}")
+LINK_NAME = re.compile(r"(?!\.{1,2}$)[!-.0-9;-~]{1,15}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class TapDriver:
     def plan(self, wanted: Wanted, keys: Collection[str]) -> tuple[dict[str, Any], dict[str, Trouble]]:
         """See Driver."""
         vifs = {key: vif for key in keys if isinstance(vif := wanted.objects.get(key), Vif) and vif.plug == "tap"}
-        wrong = {key: vif.tap_name for key, vif in vifs.items() if not _LINK_NAME.fullmatch(vif.tap_name)}
+        wrong = {key: vif.tap_name for key, vif in vifs.items() if not LINK_NAME.fullmatch(vif.tap_name)}
         items = {
             key: TapItem(vif.tap_name, vif.make_tap, vif.mtu if vif.make_tap else 0)
             for key, vif in vifs.items()
@@ -129,16 +129,7 @@ class TapDriver:
         return None
 
     def _make(self, item: TapItem, key: str) -> None:
-        def make() -> None:
-            device = os.open("/dev/net/tun", os.O_RDWR | os.O_CLOEXEC)
-            try:
-                flags = _IFF_TAP | _IFF_NO_PI | _IFF_VNET_HDR
-                fcntl.ioctl(device, _TUNSETIFF, struct.pack("16sH22x", item.tap_name.encode(), flags))
-                fcntl.ioctl(device, _TUNSETPERSIST, 1)
-            finally:
-                os.close(device)
-
-        kernel.within(self._host_netns, make)
+        make_tap(self._host_netns, item.tap_name)
         self._host.change(item.tap_name, alias=owner.host_alias(self._netns, key.partition("/")[2]))
         self._host.mute_ipv6(item.tap_name)
 
@@ -192,3 +183,18 @@ class TapDriver:
 
     def _port(self, link: Link) -> str:
         return owner.port_of(self._netns, link.alias)
+
+
+def make_tap(netns: int, name: str) -> None:
+    """Make a tap that stays, in the namespace that `netns` is a descriptor of."""
+
+    def make() -> None:
+        device = os.open("/dev/net/tun", os.O_RDWR | os.O_CLOEXEC)
+        try:
+            flags = _IFF_TAP | _IFF_NO_PI | _IFF_VNET_HDR
+            fcntl.ioctl(device, _TUNSETIFF, struct.pack("16sH22x", name.encode(), flags))
+            fcntl.ioctl(device, _TUNSETPERSIST, 1)
+        finally:
+            os.close(device)
+
+    kernel.within(netns, make)
