@@ -64,8 +64,7 @@ def heartbeat(
     if news:
         # Where hosts are found is wanted state: others speak with them there.
         tx.update("agent", row, news, touch=_has_moved(row["configurations"] or {}, told["configurations"]))
-    table = tx.tables.of["agent"]
-    tx.connection.execute(sa.update(table).where(table.c.id == row["id"]).values(heartbeat_timestamp=timestamp(moment)))
+    tx.write_quietly("agent", row, {"heartbeat_timestamp": timestamp(moment)})
     return str(row["id"])
 
 

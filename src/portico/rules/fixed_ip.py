@@ -187,12 +187,7 @@ def _take_exactly(tx: Transaction, subnet: Row, address: IpAddress) -> None:
 def record(tx: Transaction, port_id: str, chosen: Chosen) -> list[Row]:
     """Write down that the port holds the addresses; return them as fixed_ips."""
     for subnet, address in chosen:
-        try:
-            allocate.record(tx, subnet["id"], address, port_id)
-        except sa.exc.IntegrityError as error:
-            raise Conflict(
-                f"IP address {address} already allocated in subnet {subnet['id']}.", type="IpAddressAlreadyAllocated"
-            ) from error
+        allocate.record(tx, subnet["id"], address, port_id)
     return [{"subnet_id": subnet["id"], "ip_address": str(address)} for subnet, address in chosen]
 
 

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from ipaddress import ip_network
 from typing import Any
 
@@ -17,17 +17,21 @@ from portico.model.show import show
 from portico.model.snapshot import BINDING_FAILED, UNBOUND
 from portico.rules import binding, fixed_ip, lookup, mac, quota, security_group
 from portico.rules.context import Context, Row
-from portico.store import select
-from portico.store.transaction import Transaction
+from portico.store import allocate, select
+from portico.store.transaction import Read, Transaction
 
 # How often a random MAC address may turn out to be taken before the port is refused.
 MAC_TRIES = 16
 MAX_ADDRESS_PAIRS = 10
+# Subnets whose next address is asked for before it is known whether one is taken there.
+MAX_FORESEEN = 4
 
 
 def create(tx: Transaction, context: Context, body: Row) -> Row:
     """Make a port: address, MAC address, security groups and, when it names a host, its binding."""
     parent = lookup.get(tx, "network", body["network_id"])
+    mac_address = body.get("mac_address") or mac.generate(context.limits.mac_base)
+    tx.foresee(*_reads(tx, body, parent, mac_address))
     quota.check(tx, context, "port", body["project_id"])
     row = {
         **body,
@@ -45,22 +49,19 @@ def create(tx: Transaction, context: Context, body: Row) -> Row:
         "extra_dhcp_opts": _options(body.get("extra_dhcp_opts") or []),
         "tags": body.get("tags") or [],
     }
-    row["mac_address"] = _mac(tx, context, row, body.get("mac_address"))
+    row["mac_address"] = _mac(tx, context, row, body.get("mac_address"), mac_address)
+    _set_security(tx, context, row, body, parent)
     subnets = _subnets(tx, parent)
     _check_subnets(tx, context, subnets, body.get("fixed_ips") or [])
     chosen = fixed_ip.choose(tx, row, subnets, body.get("fixed_ips"))
     row["fixed_ips"] = fixed_ip.record(tx, row["id"], chosen)
     row["ip_allocation"] = fixed_ip.allocation(row["fixed_ips"])
-    _set_security(tx, context, row, body, parent)
     binding.check_profile(row["binding:profile"])
     context.broker.admit("port", None, row, parent)
     if row["binding:host_id"]:
         row |= binding.bind(tx, context, None, row)
     _link_groups(tx, row["id"], (), row["security_groups"])
-    try:
-        row = tx.insert("port", row)
-    except sa.exc.IntegrityError as error:
-        raise _mac_in_use(row) from error
+    row = tx.insert("port", row)
     binding.settle_dhcp(tx, context, None, row)
     return row
 
@@ -88,15 +89,28 @@ def _domain(port: Row, network: Row, context: Context) -> str:
     return str(port.get("dns_domain") or network["dns_domain"] or context.limits.dns_domain).rstrip(".")
 
 
-def _mac(tx: Transaction, context: Context, row: Row, given: str | None) -> str:
+def _reads(tx: Transaction, body: Row, network: Row, mac_address: str) -> Iterator[Read]:
+    """Yield what the create of a port asks the database."""
+    yield quota.limit_of(tx, "port", body["project_id"])
+    yield tx.finding("port", network_id=network["id"], mac_address=mac_address)
+    yield tx.finding("subnet", network_id=network["id"])
+    if body.get("security_groups") is None:
+        yield security_group.default_of(tx, body["project_id"])
+    if body.get("fixed_ips") is None:
+        yield from (allocate.next_range(tx, subnet_id) for subnet_id in network["subnets"][:MAX_FORESEEN])
+
+
+def _mac(tx: Transaction, context: Context, row: Row, given: str | None, address: str = "") -> str:
+    """Return the MAC address of a port: the `given` one or else a free one, `address` if that is free."""
     if given:
         if tx.find("port", network_id=row["network_id"], mac_address=given):
             raise _mac_in_use({**row, "mac_address": given})
         return given
     for _ in range(MAC_TRIES):
-        address = mac.generate(context.limits.mac_base)
+        address = address or mac.generate(context.limits.mac_base)
         if not tx.find("port", network_id=row["network_id"], mac_address=address):
             return address
+        address = ""
     raise Conflict(
         f"Unable to generate unique mac on network {row['network_id']}: {MAC_TRIES} tries under "
         f"{context.limits.mac_base} were all taken.",
@@ -238,7 +252,7 @@ def _link_groups(tx: Transaction, port_id: str, before: Sequence[str], after: Se
         tx.connection.execute(sa.delete(table).where(table.c.port_id == port_id, table.c.group_id.in_(gone)))
     added = [group for group in after if group not in before]
     if added:
-        tx.connection.execute(select.insert(table), [{"port_id": port_id, "group_id": group} for group in added])
+        tx.later(select.insert(table), [{"port_id": port_id, "group_id": group} for group in added])
 
 
 def update(tx: Transaction, context: Context, row: Row, changes: Row) -> Row:

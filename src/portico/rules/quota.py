@@ -16,7 +16,7 @@ from portico.model.converters import boolean
 from portico.model.show import show as shown
 from portico.rules.context import Context, Row
 from portico.store import select
-from portico.store.transaction import Transaction
+from portico.store.transaction import Read, Transaction
 
 UNLIMITED = -1
 # What Neutron's own column holds (neutron_lib.db.constants.DB_INTEGER_MAX_VALUE).
@@ -32,9 +32,8 @@ def check(tx: Transaction, context: Context, resource: str, project_id: str, add
     Raises:
         OverQuota: names the resource, the project, its limit and what it has.
     """
-    limit = tx.connection.execute(select.limit(tx.tables), {"project": project_id, "name": resource}).scalar()
-    if limit is None:
-        limit = context.limits.quotas.get(resource, UNLIMITED)
+    own = tx.ask(*limit_of(tx, resource, project_id))
+    limit = own[0]["limit"] if own else context.limits.quotas.get(resource, UNLIMITED)
     if limit < 0:
         return
     used = tx.used(resource, project_id)
@@ -44,6 +43,11 @@ def check(tx: Transaction, context: Context, resource: str, project_id: str, add
             f"{adding} more asked for.",
             type="OverQuota",
         )
+
+
+def limit_of(tx: Transaction, resource: str, project_id: str) -> Read:
+    """Return what `check` asks first."""
+    return select.limit(tx.tables), {"project": project_id, "name": resource}
 
 
 def list_all(tx: Transaction, context: Context) -> list[Row]:

@@ -35,6 +35,7 @@ def create(tx: Transaction, context: Context, body: Row) -> Row:
     row = {**body, "id": str(uuid.uuid4())}
     try:
         made = tx.insert("rbac_policy", row)
+        tx.settle()
     except sa.exc.IntegrityError as error:
         raise _duplicate() from error
     _tell(tx, made)
@@ -49,6 +50,7 @@ def update(tx: Transaction, context: Context, row: Row, changes: Row) -> Row:
     _refuse_loss(tx, row, changes.get("target_tenant", row["target_tenant"]))
     try:
         changed = tx.update("rbac_policy", row, changes)
+        tx.settle()
     except sa.exc.IntegrityError as error:
         raise _duplicate() from error
     _tell(tx, changed)

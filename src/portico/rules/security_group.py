@@ -13,7 +13,7 @@ from portico.rules.context import Context, Row
 from portico.store.initial import DEFAULT_RULES
 from portico.store.query import Query
 from portico.store.store import Store
-from portico.store.transaction import Transaction
+from portico.store.transaction import Read, Transaction
 
 DEFAULT_NAME = security_group_rule.DEFAULT_NAME
 MAX_PROJECT_ID = 255
@@ -72,8 +72,13 @@ def ensure_default(tx: Transaction, context: Context, project_id: str) -> str:
 
 def _find_default(tx: Transaction, project_id: str) -> str | None:
     """Return the id of the project's default group, or None when it has not been made yet."""
-    found = tx.find("security_group", project_id=project_id, name=DEFAULT_NAME)
+    found = tx.ask(*default_of(tx, project_id))
     return str(found[0]["id"]) if found else None
+
+
+def default_of(tx: Transaction, project_id: str) -> Read:
+    """Return what `ensure_default` asks first."""
+    return tx.finding("security_group", project_id=project_id, name=DEFAULT_NAME)
 
 
 def _insert(tx: Transaction, context: Context, body: Row) -> Row:

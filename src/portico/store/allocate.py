@@ -19,7 +19,7 @@ import sqlalchemy as sa
 from portico.model.snapshot import IpAddress
 from portico.store import select
 from portico.store.tables import ADDRESS_DIGITS, Tables
-from portico.store.transaction import Transaction
+from portico.store.transaction import Read, Transaction
 
 Range = tuple[int, int]
 MAX_NUMBER = 2**128 - 1
@@ -67,17 +67,21 @@ def _clear(tx: Transaction, subnet_id: str) -> None:
 
 def take_next(tx: Transaction, subnet_id: str, version: int) -> IpAddress | None:
     """Take the next free address of the pools out of them; None when there is none left."""
-    found = tx.connection.execute(_range_at_cursor(tx.tables), {"subnet": subnet_id}).first()
-    if found is None:
-        found = tx.connection.execute(_first_range(tx.tables), {"subnet": subnet_id}).first()
-    if found is None:
+    ranges = tx.ask(*next_range(tx, subnet_id)) or tx.ask(_first_range(tx.tables), {"subnet": subnet_id})
+    if not ranges:
         return None
-    number = int(max(found.first, found.next), 16) if found.next <= found.last else int(found.first, 16)
-    _split(tx, subnet_id, (int(found.first, 16), int(found.last, 16)), number)
+    first, last, wanted = ranges[0]["first"], ranges[0]["last"], ranges[0]["next"]
+    number = int(max(first, wanted), 16) if wanted <= last else int(first, 16)
+    _split(tx, subnet_id, (int(first, 16), int(last, 16)), number)
     # Beyond the last number of all, the search begins anew.
     following = number + 1 if number < MAX_NUMBER else 0
-    tx.connection.execute(_move_cursor(tx.tables), {"subnet": subnet_id, "value": digits(following)})
+    tx.later(_move_cursor(tx.tables), {"subnet": subnet_id, "value": digits(following)})
     return _address(number, version)
+
+
+def next_range(tx: Transaction, subnet_id: str) -> Read:
+    """Return what `take_next` asks first."""
+    return _range_at_cursor(tx.tables), {"subnet": subnet_id}
 
 
 def take_last(tx: Transaction, subnet_id: str, version: int) -> IpAddress | None:
@@ -115,7 +119,7 @@ def holder(tx: Transaction, subnet_id: str, address: IpAddress) -> str | None:
 def record(tx: Transaction, subnet_id: str, address: IpAddress, port_id: str) -> None:
     """Write down that the port holds the address, which was taken before."""
     row = {"subnet_id": subnet_id, "address": digits(int(address)), "ip": str(address), "port_id": port_id}
-    tx.connection.execute(select.insert(tx.tables.address), row)
+    tx.later(select.insert(tx.tables.address), row)
 
 
 def release(tx: Transaction, subnet_id: str, address: IpAddress, pools: Iterable[tuple[IpAddress, IpAddress]]) -> None:
@@ -137,7 +141,7 @@ def release(tx: Transaction, subnet_id: str, address: IpAddress, pools: Iterable
     if number < pool[1] and (right := tx.connection.execute(above).first()) is not None:
         last = int(right.last, 16)
         _drop(tx, subnet_id, number + 1)
-    tx.connection.execute(free.insert(), {"subnet_id": subnet_id, "first": digits(first), "last": digits(last)})
+    tx.later(select.insert(free), {"subnet_id": subnet_id, "first": digits(first), "last": digits(last)})
 
 
 def _split(tx: Transaction, subnet_id: str, found: Range, number: int) -> None:
@@ -146,17 +150,17 @@ def _split(tx: Transaction, subnet_id: str, found: Range, number: int) -> None:
     first, last = found
     if first == number < last:
         values = {"subnet": subnet_id, "old": digits(first), "new": digits(number + 1)}
-        tx.connection.execute(_move_first(tx.tables), values)
+        tx.later(_move_first(tx.tables), values)
         return
     _drop(tx, subnet_id, first)
     rest = [(a, b) for a, b in ((first, number - 1), (number + 1, last)) if a <= b]
     if rest:
         rows = [{"subnet_id": subnet_id, "first": digits(a), "last": digits(b)} for a, b in rest]
-        tx.connection.execute(free.insert(), rows)
+        tx.later(select.insert(free), rows)
 
 
 def _drop(tx: Transaction, subnet_id: str, first: int) -> None:
-    tx.connection.execute(_drop_range(tx.tables), {"subnet": subnet_id, "old": digits(first)})
+    tx.later(_drop_range(tx.tables), {"subnet": subnet_id, "old": digits(first)})
 
 
 # Statements are built once: building one costs more than running it.

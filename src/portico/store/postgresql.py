@@ -12,7 +12,8 @@ import logging
 import select
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -24,6 +25,8 @@ LOG = logging.getLogger(__name__)
 
 CHANNEL = "portico_revision"
 POOL_SIZE = 8
+# Whether statements go somewhere, so that fewer journeys are quicker.
+HAS_WAY = True
 _RETRY_S = 0.5
 _PARAMETERS = {
     "connect_timeout": "5",
@@ -42,7 +45,59 @@ def make_engine(url: sa.URL, **options: Any) -> sa.Engine:
     """Return the engine for a PostgreSQL URL, whose query goes before our parameters; `options` go to SQLAlchemy."""
     arguments = {name: value for name, value in _PARAMETERS.items() if name not in url.query}
     url = url.set(drivername="postgresql+psycopg")
-    return sa.create_engine(url, connect_args=arguments, pool_size=POOL_SIZE, max_overflow=POOL_SIZE, **options)
+    engine = sa.create_engine(url, connect_args=arguments, pool_size=POOL_SIZE, max_overflow=POOL_SIZE, **options)
+    sa.event.listen(engine, "connect", _connect)
+    sa.event.listen(engine, "begin", _begin)
+    return engine
+
+
+def _connect(connection: psycopg.Connection, _record: object) -> None:
+    # The driver's own BEGIN and COMMIT go alone and are waited for, even in a pipeline.
+    connection.autocommit = True
+
+
+def _begin(connection: sa.Connection) -> None:
+    reads = connection.get_execution_options().get("portico_read")
+    connection.exec_driver_sql("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY" if reads else "BEGIN")
+
+
+@contextlib.contextmanager
+def together(connection: sa.Connection) -> Iterator[None]:
+    """Have what is executed inside sent without waiting for each answer: one way there and back for all of it.
+
+    Answers, and with them errors, are there at the end at the latest. What gives rows is for `ask`. Sources: psycopg's
+    documentation of its pipeline mode, PostgreSQL 15 34.5.
+
+    Raises:
+        sqlalchemy.exc.DBAPIError: the first statement that failed; those behind it were not done.
+    """
+    driver: Any = connection.connection.driver_connection
+    try:
+        with driver.pipeline():
+            yield
+    except connection.dialect.loaded_dbapi.Error as error:
+        is_lost = connection.dialect.is_disconnect(error, driver, None)
+        if is_lost:
+            # The other connections ended with it.
+            connection.invalidate(error)
+            connection.engine.dispose()
+        raise sa.exc.DBAPIError.instance(
+            None, None, error, connection.dialect.loaded_dbapi.Error, connection_invalidated=is_lost
+        ) from error
+
+
+def ask(
+    connection: sa.Connection, statement: sa.Executable, values: Mapping[str, Any] | None = None
+) -> Callable[[], Sequence[Any]]:
+    """Execute what gives rows, and return what returns them at the end of `together`."""
+    compiled = _compiled(statement, connection.dialect)
+    driver: Any = connection.connection.driver_connection
+    return driver.execute(compiled.string, compiled.construct_params(values)).fetchall  # type: ignore[no-any-return]
+
+
+@lru_cache(1024)
+def _compiled(statement: Any, dialect: sa.Dialect) -> Any:
+    return statement.compile(dialect=dialect)
 
 
 def one_at_a_time(connection: sa.Connection) -> None:
@@ -50,9 +105,14 @@ def one_at_a_time(connection: sa.Connection) -> None:
     connection.execute(sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtext(CHANNEL))))
 
 
-def notify(connection: sa.Connection, revision: int) -> None:
-    """Have every server told of `revision` when this transaction commits, and only then."""
-    connection.execute(sa.select(sa.func.pg_notify(CHANNEL, str(revision))))
+_NOTIFY = sa.select(sa.func.pg_notify(CHANNEL, sa.bindparam("revision")))
+_COMMIT = sa.text("COMMIT")
+
+
+def last(revision: int, *, is_change: bool) -> list[tuple[sa.Executable, Mapping[str, Any]]]:
+    """Return the last statements of a write: every server is told of `revision` when it commits, and only then."""
+    told: list[tuple[sa.Executable, Mapping[str, Any]]] = [(_NOTIFY, {"revision": str(revision)})] if is_change else []
+    return [*told, (_COMMIT, {})]
 
 
 class Listener:

@@ -48,6 +48,12 @@ def delete_by_id(table: sa.Table) -> sa.Delete:
 
 
 @cache
+def update_by_id(table: sa.Table) -> sa.Update:
+    """Return the statement that changes one row by the parameter `row_key`; it sets the other parameters' columns."""
+    return sa.update(table).where(key_column(table) == sa.bindparam("row_key"))
+
+
+@cache
 def insert(table: sa.Table) -> sa.Insert:
     """Return the statement that adds whole rows."""
     return sa.insert(table)
@@ -61,6 +67,13 @@ def forget_reason(tables: Tables) -> sa.Delete:
 
 
 @cache
+def forget_tags(tables: Tables) -> sa.Delete:
+    """Return the statement that drops the tags of the object `key` of the resource `name`."""
+    tag = tables.tag
+    return sa.delete(tag).where(tag.c.resource == sa.bindparam("name"), tag.c.id == sa.bindparam("key"))
+
+
+@cache
 def used(tables: Tables) -> sa.Select[int]:
     """Return the statement that reads how many objects of the resource `name` the `project` has."""
     usage = tables.usage
@@ -69,12 +82,11 @@ def used(tables: Tables) -> sa.Select[int]:
     )
 
 
-@cache
-def count(tables: Tables) -> sa.Update:
-    """Return the statement that adds `by` to how many objects of the resource `name` the `project` has."""
-    usage = tables.usage
-    which = (usage.c.project_id == sa.bindparam("project"), usage.c.resource == sa.bindparam("name"))
-    return sa.update(usage).where(*which).values(used=usage.c.used + sa.bindparam("by"))
+COUNT = sa.text(
+    "INSERT INTO usage (project_id, resource, used) VALUES (:project, :name, :by) "
+    "ON CONFLICT (project_id, resource) DO UPDATE SET used = usage.used + excluded.used"
+)
+"""The statement that adds `by` to how many objects of the resource `name` the `project` has."""
 
 
 @cache

@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 import time
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -12,6 +14,8 @@ import sqlalchemy as sa
 # How long a transaction waits for another process's write lock before the caller gets 503.
 LOCK_TIMEOUT_S = 10
 _WAL_PAUSE_S = 0.005
+# See `postgresql.HAS_WAY`.
+HAS_WAY = False
 
 
 def make_engine(url: sa.URL, **options: Any) -> sa.Engine:
@@ -55,3 +59,21 @@ def _begin(connection: sa.Connection) -> None:
     # IMMEDIATE takes the write lock at once: a deferred transaction that upgrades later could fail half-way.
     write = connection.get_execution_options().get("portico_write")
     connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+
+
+def together(_connection: sa.Connection) -> contextlib.AbstractContextManager[None]:
+    """See `postgresql.together`; here there is no way there and back."""
+    return contextlib.nullcontext()
+
+
+def ask(
+    connection: sa.Connection, statement: sa.Executable, values: Mapping[str, Any] | None = None
+) -> Callable[[], Sequence[Any]]:
+    """See `postgresql.ask`."""
+    return connection.execute(statement, values).all
+
+
+def last(_revision: int, *, is_change: bool) -> list[tuple[sa.Executable, Mapping[str, Any]]]:
+    """See `postgresql.last`; the file has no other servers, and the driver's own COMMIT costs nothing more."""
+    del is_change
+    return []

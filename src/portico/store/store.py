@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from types import ModuleType
 
 import msgspec
 import sqlalchemy as sa
@@ -17,7 +18,7 @@ from portico.store import postgresql, sqlite
 from portico.store.tables import Tables
 from portico.store.transaction import Edit, Transaction
 
-_ENGINES = {"sqlite": sqlite.make_engine, "postgresql": postgresql.make_engine}
+_DATABASES: Mapping[str, ModuleType] = {"sqlite": sqlite, "postgresql": postgresql}
 
 
 class Store:
@@ -31,7 +32,8 @@ class Store:
         self.registry = registry
         self.tables = Tables(registry)
         self.engine = _make_engine(url)
-        self.is_embedded = self.engine.dialect.name == "sqlite"
+        self.database = _DATABASES[self.engine.dialect.name]
+        self.is_embedded = self.database is sqlite
         self._writer = threading.Lock()
         self._listeners: list[Callable[[int], None]] = []
         self._timers: list[Callable[[str, float, float], None]] = []
@@ -106,13 +108,10 @@ class Store:
         try:
             # SQLite's own lock is taken by polling; this one is fair among the threads of this process.
             with self._writer:
-                with _answering(), self._writing() as connection:
-                    transaction = Transaction(self, connection, self._take_revision(connection))
+                with _answering(), self._writing() as transaction:
                     begun = time.perf_counter()
                     yield transaction
-                    transaction.write_journal()
-                    if transaction.changes and not self.is_embedded:
-                        postgresql.notify(connection, transaction.revision)
+                    transaction.finish()
                 # Before the next writer's turn, for the order of the lines is to be that of the revisions.
                 if self._auditor is not None and transaction.edits:
                     self._auditor(transaction.revision, transaction.edits)
@@ -130,21 +129,24 @@ class Store:
         """
         asked = time.perf_counter()
         try:
-            with _answering(), self.engine.connect() as connection:
-                if not self.is_embedded:
-                    connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
-                with connection.begin():
-                    yield Transaction(self, connection, 0)
+            with _answering(), self._reading() as connection:
+                yield Transaction(self, connection, 0)
         finally:
             self._time("read", asked, asked)
 
     @contextmanager
-    def _writing(self) -> Iterator[sa.Connection]:
-        with self.engine.connect().execution_options(portico_write=True) as connection, connection.begin():
+    def _reading(self) -> Iterator[sa.Connection]:
+        with self.engine.connect().execution_options(portico_read=True) as connection, connection.begin():
             yield connection
 
-    def _take_revision(self, connection: sa.Connection) -> int:
-        return int(connection.execute(self._next_revision).scalar_one())
+    @contextmanager
+    def _writing(self) -> Iterator[Transaction]:
+        with self.engine.connect().execution_options(portico_write=True) as connection:
+            with self.database.together(connection):
+                begun = connection.begin()
+                revision = self.database.ask(connection, self._next_revision)
+            with begun:
+                yield Transaction(self, connection, int(revision()[0][0]))
 
 
 def _make_engine(url: str) -> sa.Engine:
@@ -152,17 +154,18 @@ def _make_engine(url: str) -> sa.Engine:
         parsed = sa.make_url(url)
     except sa.exc.ArgumentError as error:
         raise SettingsError(f"database: {error}") from error
-    make = _ENGINES.get(parsed.get_backend_name())
-    if make is None:
+    database = _DATABASES.get(parsed.get_backend_name())
+    if database is None:
         raise SettingsError(
             f"database = '{parsed.render_as_string(hide_password=True)}': must be one of "
-            f"{', '.join(f'{name}://' for name in _ENGINES)}"
+            f"{', '.join(f'{name}://' for name in _DATABASES)}"
         )
-    return make(
+    engine: sa.Engine = database.make_engine(
         parsed,
         json_serializer=lambda value: msgspec.json.encode(value).decode(),
         json_deserializer=msgspec.json.decode,
     )
+    return engine
 
 
 @contextmanager

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from portico.store.store import Store
 
 Row = dict[str, Any]
+_Select = sa.Select[*tuple[Any, ...]]
+# A statement and its parameters' values.
+Read = tuple[_Select, Mapping[str, Any]]
+_Question = tuple[_Select, frozenset[tuple[str, Any]]]
 
 # What changes with every write and tells nothing.
 _BOOKKEEPING = frozenset({"revision_number", "updated_at"})
@@ -41,14 +45,31 @@ def timestamp(moment: float | None = None) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(moment))
 
 
+def _question(read: Read) -> _Question:
+    return read[0], frozenset(read[1].items())
+
+
+def _rows(statement: _Select, rows: Sequence[Sequence[Any]]) -> list[Row]:
+    names = statement.selected_columns.keys()
+    return [dict(zip(names, row, strict=True)) for row in rows]
+
+
 class Transaction:
     """One transaction. Rows are dictionaries in the API's shape; multi-valued attributes are lists.
+
+    Writes are put off until something is asked, at the latest until the end: those that come one after the other then
+    go to the database together. So an error of the database may come later than the write that it is about.
 
     `revision` is this transaction's own number (0 in a read transaction).
     """
 
     def __init__(self, store: Store, connection: sa.Connection, revision: int) -> None:
-        self.connection = connection
+        self._connection = connection
+        self._database = store.database
+        self._waiting: list[tuple[sa.Executable, Any]] = []
+        # Objects as they were read, so that nothing is asked twice.
+        self._known: dict[tuple[str, str], Row] = {}
+        self._foreseen: dict[_Question, list[Row]] = {}
         self.tables = store.tables
         self.registry = store.registry
         self.revision = revision
@@ -56,37 +77,101 @@ class Transaction:
         self.edits: list[Edit] = []
         self._keeps_edits = store.is_audited
 
+    @property
+    def connection(self) -> sa.Connection:
+        """What statements are executed with; what was put off is done."""
+        self._foreseen.clear()
+        self.settle()
+        return self._connection
+
+    def later(self, statement: sa.Executable, values: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> None:
+        """Put a write off whose outcome nobody asks for; `values` must stay as they are."""
+        self._foreseen.clear()
+        self._waiting.append((statement, values))
+
+    def settle(self) -> None:
+        """Do what was put off.
+
+        Raises:
+            sqlalchemy.exc.IntegrityError: a unique constraint of the model is broken.
+        """
+        if not self._waiting:
+            return
+        waiting, self._waiting = self._waiting, []
+        if len(waiting) == 1:
+            self._connection.execute(*waiting[0])
+            return
+        with self._database.together(self._connection):
+            for statement, values in waiting:
+                self._connection.execute(statement, values)
+
+    def ask(self, statement: _Select, values: Mapping[str, Any]) -> list[Row]:
+        """Return the rows of a statement with parameters, which is kept by whoever built it."""
+        foreseen = self._foreseen.pop(_question((statement, values)), None) if self._foreseen else None
+        if foreseen is not None:
+            return foreseen
+        self.settle()
+        return [dict(row) for row in self._connection.execute(statement, values).mappings()]
+
+    def foresee(self, *reads: Read) -> None:
+        """Ask what `ask` is about to be asked, where asking together is quicker; the first write makes it void."""
+        if not self._database.HAS_WAY:
+            return
+        waiting, self._waiting = self._waiting, []
+        with self._database.together(self._connection):
+            for statement, values in waiting:
+                self._connection.execute(statement, values)
+            found = [self._database.ask(self._connection, *read) for read in reads]
+        self._foreseen = {_question(read): _rows(read[0], get()) for read, get in zip(reads, found, strict=True)}
+
+    def finish(self) -> None:
+        """Write the journal, and all that was put off; the store calls this last."""
+        if self.changes:
+            self.later(select.insert(self.tables.journal), self.changes)
+        self._waiting += self._database.last(self.revision, is_change=bool(self.changes))
+        self.settle()
+
     def get(self, resource: str, object_id: str) -> Row | None:
         """Return the object, or None."""
         if "\x00" in object_id:
             # PostgreSQL keeps no such text, and refuses even to look for it.
             return None
-        table = self.tables.of[resource]
-        row = self.connection.execute(select.by_id(table), {"key": object_id}).first()
-        return dict(row._mapping) if row is not None else None
+        known = self._known.get((resource, object_id))
+        if known is not None:
+            return dict(known)
+        return self._get(select.by_id(self.tables.of[resource]), resource, object_id)
+
+    def _get(self, statement: _Select, resource: str, object_id: str) -> Row | None:
+        rows = self.ask(statement, {"key": object_id})
+        if not rows:
+            return None
+        self._known[resource, object_id] = rows[0]
+        return dict(rows[0])
 
     def get_visible(self, resource: str, object_id: str, visible: sa.ColumnElement[bool]) -> Row | None:
         """Return the object if it meets the condition `visible`, or None."""
         if "\x00" in object_id:
             return None
-        statement = select.by_id_if(self.tables.of[resource], visible)
-        row = self.connection.execute(statement, {"key": object_id}).first()
-        return dict(row._mapping) if row is not None else None
+        return self._get(select.by_id_if(self.tables.of[resource], visible), resource, object_id)
 
     def get_many(self, resource: str, ids: Sequence[str]) -> list[Row]:
         """Return those of the objects that exist, in any order."""
         table = self.tables.of[resource]
-        rows: list[Row] = []
-        for part in select.parts(ids):
+        known = [key for key in dict.fromkeys(ids) if (resource, key) in self._known]
+        rows = [dict(self._known[resource, key]) for key in known]
+        for part in select.parts([key for key in ids if (resource, key) not in self._known]):
             found = self.connection.execute(select.by_ids(table), {"keys": part})
             rows.extend(dict(row) for row in found.mappings())
         return rows
 
     def find(self, resource: str, **equal: Any) -> list[Row]:
         """Return the objects whose attributes equal the given values; `_` in a name stands for itself."""
-        table = self.tables.of[resource]
-        found = self.connection.execute(select.where_equal(table, tuple(equal)), equal)
-        return [dict(row) for row in found.mappings()]
+        statement, values = self.finding(resource, **equal)
+        return self.ask(statement, values)
+
+    def finding(self, resource: str, **equal: Any) -> Read:
+        """Return what `find` asks."""
+        return select.where_equal(self.tables.of[resource], tuple(equal)), equal
 
     def list(self, resource: str, query: Query, visible: sa.ColumnElement[bool] | None = None) -> list[Row]:
         """Return the page of objects that `query` asks for, of those that meet the condition `visible`.
@@ -103,8 +188,7 @@ class Transaction:
     def insert(self, resource: str, row: Row) -> Row:
         """Add an object; fills revision_number, created_at, updated_at where the resource has them.
 
-        Raises:
-            sqlalchemy.exc.IntegrityError: a unique constraint of the model is broken.
+        Whether a unique constraint of the model is broken is known when the transaction is settled.
         """
         table = self.tables.of[resource]
         now = timestamp()
@@ -114,7 +198,8 @@ class Transaction:
             if name in table.c:
                 row[name] = value
         complete = {column.name: row.get(column.name) for column in table.columns}
-        self.connection.execute(select.insert(table), complete)
+        # A copy: callers add to what they get.
+        self.later(select.insert(table), dict(complete))
         if row.get("tags"):
             self._write_tags(resource, row["id"], row["tags"])
         self._count(resource, row.get("project_id") or "", 1)
@@ -132,8 +217,7 @@ class Transaction:
         if touch and "revision_number" in table.c:
             values |= {"revision_number": self.revision, "updated_at": timestamp()}
         if values:
-            key = select.key_column(table)
-            self.connection.execute(sa.update(table).where(key == row[key.name]).values(values))
+            self.write_quietly(resource, row, values)
         if "tags" in changes:
             self._write_tags(resource, row["id"], changes["tags"])
         self.record(resource, row["id"], row.get("project_id") or "", "update" if touch else "status")
@@ -141,10 +225,18 @@ class Transaction:
             self.note_edit(resource, row["id"], "update", row, values)
         return {**row, **values}
 
+    def write_quietly(self, resource: str, row: Row, values: Mapping[str, Any]) -> None:
+        """Write attributes of `row` of which nobody is told, neither watchers nor the audit log."""
+        table = self.tables.of[resource]
+        key = row[select.key_column(table).name]
+        self._known.pop((resource, key), None)
+        self.later(select.update_by_id(table), {**values, "row_key": key})
+
     def delete(self, resource: str, row: Row) -> None:
         """Remove the object `row`."""
         table = self.tables.of[resource]
-        self.connection.execute(select.delete_by_id(table), {"key": row["id"]})
+        self._known.pop((resource, row["id"]), None)
+        self.later(select.delete_by_id(table), {"key": row["id"]})
         if row.get("tags"):
             self._write_tags(resource, row["id"], ())
         if "status" in table.c:
@@ -155,12 +247,12 @@ class Transaction:
 
     def forget_reason(self, resource: str, object_id: str) -> None:
         """Drop why the object was not as wanted: nobody has tried yet what is wanted now."""
-        self.connection.execute(select.forget_reason(self.tables), {"name": resource, "key": object_id})
+        self.later(select.forget_reason(self.tables), {"name": resource, "key": object_id})
 
     def note_reason(self, resource: str, object_id: str, reason: str) -> None:
         """Write down why the object is not as wanted; it has no reason yet."""
         row = {"resource": resource, "id": object_id, "reason": reason}
-        self.connection.execute(select.insert(self.tables.status), row)
+        self.later(select.insert(self.tables.status), row)
 
     def record(self, resource: str, object_id: str, project_id: str, change: str) -> None:
         """Note a change for the journal of this transaction's revision."""
@@ -185,27 +277,24 @@ class Transaction:
             # Copies: what is done with the rows from now on is no part of this write.
             was = {name: before[name] for name in differ if name in before}
             now = {name: after[name] for name in differ if name in after}
-            self.edits.append(Edit(resource, object_id, verb, deepcopy(was), deepcopy(now)))
+            self.edits.append(Edit(resource, object_id, verb, *(self._told(resource, row) for row in (was, now))))
 
-    def write_journal(self) -> None:
-        """Write the noted changes; the store calls this last."""
-        if self.changes:
-            self.connection.execute(select.insert(self.tables.journal), self.changes)
+    def _told(self, resource: str, row: Row) -> Row:
+        """Return a copy of a row for a log: of a secret it tells only whether there is one."""
+        found = self.registry.resources.get(resource)
+        hidden = {one.name for one in found.attributes.values() if one.secret} if found else ()
+        return {name: "***" if name in hidden and value else deepcopy(value) for name, value in row.items()}
 
     def used(self, resource: str, project_id: str) -> int:
         """Return how many objects of `resource` the project has."""
-        values = {"project": project_id, "name": resource}
-        return self.connection.execute(select.used(self.tables), values).scalar() or 0
+        found = self.ask(select.used(self.tables), {"project": project_id, "name": resource})
+        return int(found[0]["used"]) if found else 0
 
     def _count(self, resource: str, project_id: str, by: int) -> None:
-        values = {"project": project_id, "name": resource, "by": by}
-        if self.connection.execute(select.count(self.tables), values).rowcount == 0:
-            row = {"project_id": project_id, "resource": resource, "used": by}
-            self.connection.execute(self.tables.usage.insert(), row)
+        self.later(select.COUNT, {"project": project_id, "name": resource, "by": by})
 
     def _write_tags(self, resource: str, object_id: str, tags: Iterable[str]) -> None:
-        table = self.tables.tag
-        self.connection.execute(sa.delete(table).where(table.c.resource == resource, table.c.id == object_id))
+        self.later(select.forget_tags(self.tables), {"name": resource, "key": object_id})
         rows = [{"resource": resource, "id": object_id, "tag": tag} for tag in sorted(set(tags))]
         if rows:
-            self.connection.execute(table.insert(), rows)
+            self.later(select.insert(self.tables.tag), rows)

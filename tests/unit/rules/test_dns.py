@@ -92,6 +92,7 @@ def test_the_names_of_a_list_of_ports_cost_one_statement(store: Store, context: 
             parent = network(tx, context, create, dns_domain=f"n{number}.example.")
             for _ in range(3):
                 create(tx, context, "port", network_id=parent["id"])
+    with store.read() as tx:
         rows = tx.find("port")
         present, statements = TABLE["port"].present, []
         assert present is not None

@@ -155,8 +155,9 @@ def test_a_duplicate_cannot_be_recorded_whatever_the_ranges_say(store: Store) ->
     with store.write() as tx:
         allocate.record(tx, "s", ip_address("192.0.2.1"), "port-1")
         allocate.record(tx, "another", ip_address("192.0.2.1"), "port-2")
+        allocate.record(tx, "s", ip_address("192.0.2.1"), "port-3")
         with pytest.raises(sa.exc.IntegrityError):
-            allocate.record(tx, "s", ip_address("192.0.2.1"), "port-3")
+            tx.settle()
 
 
 def test_nothing_is_left_of_a_subnet_that_is_forgotten(store: Store) -> None:

@@ -61,6 +61,38 @@ def test_a_reader_sees_one_state_however_long_it_reads(store: Store) -> None:
         assert [row["id"] for row in reader.find("network")] == ["n1"]
 
 
+def test_what_was_asked_ahead_or_read_before_is_asked_anew_after_a_write(store: Store) -> None:
+    with store.write() as tx:
+        tx.foresee(tx.finding("network", name="blue"), tx.finding("network", name="green"))
+        assert tx.find("network", name="green") == []
+        written = tx.insert("network", {"id": "n1", "project_id": "red", "name": "blue"})
+        assert tx.find("network", name="blue") == [written]
+        row = tx.get("network", "n1")
+        assert row is not None
+        row["name"] = "the caller's own"
+        assert tx.get_many("network", ["n1", "n1", "n2"]) == [written]
+        tx.update("network", row, {"name": "green"})
+        assert [found["name"] for found in (tx.get("network", "n1"), *tx.get_many("network", ["n1"])) if found] == [
+            "green",
+            "green",
+        ]
+        tx.delete("network", row)
+        assert tx.get("network", "n1") is None and tx.used("network", "red") == 0
+
+
+def test_writes_that_break_a_constraint_are_told_as_such_and_leave_nothing(store: Store) -> None:
+    def write() -> None:
+        with store.write() as tx:
+            for _ in range(2):
+                tx.insert("network", {"id": "n1", "project_id": "red"})
+            tx.settle()
+
+    with pytest.raises(sa.exc.IntegrityError):
+        write()
+    with store.read() as tx:
+        assert tx.find("network") == [] and tx.used("network", "red") == 0 and journal.newest(tx) == 0
+
+
 def test_what_is_committed_is_there_after_the_store_is_opened_again(store: Store) -> None:
     row = {"id": "p1", "project_id": "red", "network_id": "n", "mac_address": "02:00:00:00:00:01",
            "fixed_ips": [{"subnet_id": "s", "ip_address": "192.0.2.1"}], "binding:profile": {"plug": "tap"},
