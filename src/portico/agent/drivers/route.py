@@ -105,7 +105,7 @@ class SpaceDriver:
         if near is None:
             return {}
         alias = owner.words(near.alias)
-        far = self._far()
+        far = _far(self._host, self._netns)
         if far is None or alias != [ROUTED, far.name]:
             return {key: SpaceItem("", near.mtu, ipv6=False, up=near.up)}
         self._forwards_ipv6 = self._host.switches.read(HOST_IPV6) == HOST_IPV6
@@ -129,7 +129,7 @@ class SpaceDriver:
         troubles = {}
         for key in delta.gone:
             try:
-                self._table.remove(owner.SPACE_LINK)
+                self._table.retire(owner.SPACE_LINK)
             except OSError as error:
                 troubles[key] = Trouble(f"link {owner.SPACE_LINK}: {error.strerror}")
         for key, item in delta.put.items():
@@ -139,15 +139,9 @@ class SpaceDriver:
                 troubles[key] = Trouble(f"routed space: {error.strerror} {error.filename or ''}".rstrip())
         return troubles
 
-    def _far(self) -> Link | None:
-        """Return the host's end, if it is there and ours."""
-        found = self._host.links.find(owner.space_link(self._netns))
-        is_ours = found is not None and owner.words(found.alias) == [ROUTED, "host", self._netns]
-        return found if is_ours else None
-
     def _put(self, item: SpaceItem) -> None:
         near = self._table.find(owner.SPACE_LINK)
-        far = self._far()
+        far = _far(self._host, self._netns)
         if near is None or far is None or owner.words(near.alias) != [ROUTED, item.link_name]:
             self._make(item)
         for side, name, switches in (
@@ -241,7 +235,7 @@ class RouteDriver:
             return self._read_all()
         if not any(key in self._known for key in keys):
             return {}
-        far = self._host.links.find(owner.space_link(self._netns))
+        far = _far(self._host, self._netns)
         found = {}
         for key in keys:
             known = self._known.get(key, frozenset())
@@ -254,7 +248,7 @@ class RouteDriver:
         return found
 
     def _read_all(self) -> dict[str, Any]:
-        far = self._host.links.find(owner.space_link(self._netns))
+        far = _far(self._host, self._netns)
         host = {route.cidr: route for route in self._host.routes.all() if far and route.index == far.index}
         keys = {link.index: key for link in self._table.by_name.values() if (key := _key(link))}
         ours: dict[str, set[str]] = {}
@@ -300,7 +294,7 @@ class RouteDriver:
         return troubles
 
     def _remove(self, key: str, cidrs: Collection[str]) -> None:
-        far = self._host.links.find(owner.space_link(self._netns))
+        far = _far(self._host, self._netns)
         near = self._near(key)
         for cidr in sorted(cidrs):
             if far is not None:
@@ -310,7 +304,7 @@ class RouteDriver:
 
     def _put(self, key: str, item: RouteItem) -> None:
         near = self._near(key)
-        far = self._host.links.find(owner.space_link(self._netns))
+        far = _far(self._host, self._netns)
         if near is None or far is None:
             name = owner.port_link(key.partition("/")[2]) if near is None else owner.space_link(self._netns)
             raise OSError(errno.ENODEV, f"link {name} is missing")
@@ -333,6 +327,13 @@ class RouteDriver:
 
     def _near(self, key: str) -> Link | None:
         return self._table.by_name.get(owner.port_link(key.partition("/")[2]))
+
+
+def _far(host: Side, netns: str) -> Link | None:
+    """Return the host's end of the link to the routed space, if it is there and ours."""
+    found = host.links.find(owner.space_link(netns))
+    is_ours = found is not None and owner.words(found.alias) == [ROUTED, "host", netns]
+    return found if is_ours else None
 
 
 def _is_led(vif: Vif) -> bool:
