@@ -2,8 +2,8 @@
 """Reading the registry from models/*.yaml.
 
 Three layers make a resource: what neutron-lib says (models/neutron/, generated), what we add or replace (models/), and
-what comes with a plug-in (any other folder, in the same vocabulary as models/). Only attributes of the core and of the
-extensions named in models/extensions.yaml exist.
+what comes with other packages (see `model.packages`; in the same vocabulary as models/), which add and replace nothing.
+Only attributes of the core and of the extensions named in an extensions.yaml exist.
 """
 
 from __future__ import annotations
@@ -15,27 +15,15 @@ from typing import Any
 
 import yaml
 
+from portico.model import packages
+from portico.model.document import SPECIAL, Layer, check_action, check_document
+from portico.model.place import Place
 from portico.model.resource import CORE, OWNER, OWNER_ALIAS, VERBS, Action, Attribute, Extension, Registry, Resource
-from portico.model.vocabulary import UNSET, Place, attribute
+from portico.model.vocabulary import UNSET, attribute, check
 
 MODELS = Path(__file__).parents[1] / "models"
-_KEYWORDS = frozenset(
-    {
-        "resource",
-        "plural",
-        "collection",
-        "extension",
-        "verbs",
-        "standard",
-        "tags",
-        "doc",
-        "unique",
-        "attributes",
-        "actions",
-    }
-)
-_ACTION_KEYWORDS = frozenset({"doc", "takes", "gives", "reads", "extension"})
-_SPECIAL = frozenset({"extensions.yaml", "standard.yaml"})
+
+Specs = dict[str, dict[str, Any]]
 
 
 class _Reader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
@@ -45,27 +33,18 @@ class _Reader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[mi
 _Reader.add_constructor("!unset", lambda _reader, _node: UNSET)
 
 
-def load(extra_dirs: Iterable[Path] = ()) -> Registry:
-    """Return the registry of the models in this package and in `extra_dirs`.
+def load(extra_dirs: Iterable[Path] | None = None) -> Registry:
+    """Return the registry of the models in this package and in `extra_dirs`, by default those of installed packages.
 
     Raises:
-        SettingsError: a model breaks a rule; names file, resource, attribute and keyword.
+        SettingsError: a model breaks a rule or clashes with another one; names file, line, resource and keyword.
     """
-    folders = [MODELS, *extra_dirs]
-    extensions, advertised = _extensions(folders)
-    overlays = _overlays(folders)
-    standard = _read(MODELS / "standard.yaml")
-    resources = {name: _resource(name, layers, standard, advertised) for name, layers in overlays.items()}
-    _check_references(resources)
-    return Registry(
-        resources=MappingProxyType(resources),
-        by_collection=MappingProxyType({resource.collection: resource for resource in resources.values()}),
-        extensions=tuple(extensions[alias] for alias in sorted(advertised - {CORE})),
-    )
+    found = packages.folders() if extra_dirs is None else {path.name: path for path in extra_dirs}
+    return _Loading({"": MODELS, **found}).registry()
 
 
 def _read(path: Path) -> dict[str, Any]:
-    place = Place(str(path))
+    place = Place(path)
     try:
         # The reader is a safe one: it makes plain data only.
         document = yaml.load(path.read_text(), _Reader)  # noqa: S506
@@ -74,123 +53,177 @@ def _read(path: Path) -> dict[str, Any]:
     return place.mapping(document)
 
 
-def _extensions(folders: list[Path]) -> tuple[dict[str, Extension], set[str]]:
-    """Return all known extensions by alias, and the aliases whose attributes exist."""
-    known: dict[str, Extension] = {}
-    advertised = {CORE}
-    documents = [(MODELS / "neutron" / "extensions.yaml", _read(MODELS / "neutron" / "extensions.yaml"), True)]
-    documents += [(path, _read(path), False) for folder in folders if (path := folder / "extensions.yaml").exists()]
-    for path, document, generated in documents:
-        place = Place(str(path))
-        for alias, spec in place.mapping(document if generated else document.get("extensions", {})).items():
-            fields = place.at(f"extension {alias}").mapping(spec)
-            for field in ("name", "description", "updated"):
-                if not isinstance(fields.get(field), str):
-                    raise place.at(f"extension {alias}").fault(f"{field} must be text")
-            known[alias] = Extension(alias, fields["name"], fields["description"], fields["updated"])
-        for alias in () if generated else document.get("advertised", ()):
-            if alias not in known:
-                raise place.fault(f"advertised: extension {alias!r} is not described")
-            advertised.add(alias)
-    return known, advertised
+class _Loading:
+    """One reading of all folders, by the name of their package (ours: empty)."""
 
+    def __init__(self, folders: Mapping[str, Path]) -> None:
+        self._folders = folders
+        self._advertised = {CORE}
+        self._extensions = self._read_extensions()
+        self._parts = _read(MODELS / "standard.yaml")
+        # Where each attribute of a resource is described last.
+        self._places: dict[tuple[str, str], Place] = {}
 
-def _overlays(folders: list[Path]) -> dict[str, list[tuple[Place, dict[str, Any]]]]:
-    """Return the hand-written layers of each resource, by its name, in the order in which they apply."""
-    layers: dict[str, list[tuple[Place, dict[str, Any]]]] = {}
-    for folder in folders:
-        for path in sorted(folder.glob("*.yaml")):
-            if path.name in _SPECIAL:
+    def registry(self) -> Registry:
+        """Return what the folders come to."""
+        layers = self._read_layers()
+        resources = {name: self._resource(name, found) for name, found in layers.items()}
+        self._check_references(resources)
+        by_collection: dict[str, Resource] = {}
+        for resource in resources.values():
+            other = by_collection.setdefault(resource.collection, resource)
+            if other is not resource:
+                first = layers[other.name][0].key("collection", "plural")
+                raise (
+                    layers[resource.name][0]
+                    .key("collection", "plural")
+                    .fault(f"the path {resource.path} is taken by resource {other.name}, {first}")
+                )
+        return Registry(
+            resources=MappingProxyType(resources),
+            by_collection=MappingProxyType(by_collection),
+            extensions=tuple(self._extensions[alias] for alias in sorted(self._advertised - {CORE})),
+        )
+
+    def _read_extensions(self) -> dict[str, Extension]:
+        """Return all known extensions by alias; notes the aliases whose attributes exist."""
+        known: dict[str, Extension] = {}
+        places: dict[str, Place] = {}
+        generated = MODELS / "neutron" / "extensions.yaml"
+        self._describe(Place(generated), _read(generated), known)
+        for package, folder in self._folders.items():
+            path = folder / "extensions.yaml"
+            if not path.exists():
                 continue
             document = _read(path)
-            place = Place(str(path))
-            if not isinstance(document.get("resource"), str):
-                raise place.fault("resource must be a name")
-            place = place.at(f"resource {document['resource']}")
-            if unknown := sorted(set(document) - _KEYWORDS):
-                raise place.fault(f"no such keyword: {', '.join(unknown)}")
-            layers.setdefault(document["resource"], []).append((place, document))
-    return layers
+            place = Place(path)
+            before = dict(known)
+            described = self._describe(place.at("extensions", "extensions"), document.get("extensions", {}), known)
+            for alias, where in described.items():
+                if package and alias in before:
+                    raise where.fault(f"another file describes it: {places.get(alias, Place(generated))}")
+            places |= described
+            advertised = document.get("advertised", [])
+            if not isinstance(advertised, list):
+                raise place.at("advertised", "advertised").fault("must be a list of aliases")
+            for number, alias in enumerate(advertised):
+                if alias not in known:
+                    raise place.at("advertised", "advertised", number).fault(f"extension {alias!r} is not described")
+                self._advertised.add(alias)
+        return known
 
+    def _describe(self, place: Place, specs: object, known: dict[str, Extension]) -> dict[str, Place]:
+        """Add the extensions that a file describes to `known`; return where each stands."""
+        places = {}
+        for alias, spec in place.mapping(specs).items():
+            here = places[alias] = place.at(f"extension {alias}", alias)
+            fields = here.mapping(spec)
+            for name in ("name", "description", "updated"):
+                if not isinstance(fields.get(name), str):
+                    raise here.at(name, name).fault("must be text")
+            known[alias] = Extension(alias, fields["name"], fields["description"], fields["updated"])
+        return places
 
-def _resource(
-    name: str, layers: list[tuple[Place, dict[str, Any]]], standard: dict[str, Any], advertised: set[str]
-) -> Resource:
-    place, first = layers[0]
-    for keyword in ("plural", "doc"):
-        if not isinstance(first.get(keyword), str):
-            raise place.fault(f"{keyword} must be text")
-    verbs = tuple(first.get("verbs", VERBS))
-    if unknown := sorted(set(verbs) - set(VERBS)):
-        raise place.fault(f"verbs: {', '.join(unknown)}: not one of {', '.join(VERBS)}")
-    attributes = _attributes(name, layers, standard, advertised)
-    unique = tuple(tuple(names) for _, document in layers for names in document.get("unique", ()))
-    if missing := sorted({one for names in unique for one in names} - attributes.keys()):
-        raise place.fault(f"unique: no attribute {', '.join(missing)}")
-    return Resource(
-        name=name,
-        plural=first["plural"],
-        collection=first.get("collection", first["plural"]),
-        attributes=MappingProxyType(attributes),
-        doc=first["doc"],
-        key=next((one.name for one in attributes.values() if one.primary_key), "id"),
-        extension=first.get("extension", CORE),
-        standard=bool(first.get("standard")),
-        tags=bool(first.get("tags")),
-        verbs=verbs,
-        unique=unique,
-        actions=tuple(action for layer in layers for action in _actions(first, layer, advertised)),
-    )
+    def _read_layers(self) -> dict[str, list[Layer]]:
+        """Return the hand-written layers of each resource, by its name, the one that defines it first."""
+        layers: dict[str, list[Layer]] = {}
+        for package, folder in self._folders.items():
+            for path in sorted(folder.glob("*.yaml")):
+                if path.name in SPECIAL:
+                    continue
+                layer = check_document(path, _read(path), package)
+                known = layers.setdefault(layer.name, [])
+                if layer.defines and known and known[0].defines:
+                    raise layer.key("resource").fault(f"another file defines it: {known[0].key('resource')}")
+                known.insert(0 if layer.defines else len(known), layer)
+        return layers
 
+    def _resource(self, name: str, layers: list[Layer]) -> Resource:
+        first = layers[0]
+        for keyword in ("plural", "doc"):
+            if keyword not in first.document:
+                raise first.place.fault(f"{keyword} is missing, and no other file defines {name}")
+        attributes = self._attributes(name, layers)
+        for layer in layers:
+            for number, names in enumerate(layer.document.get("unique", ())):
+                if missing := sorted(set(names) - attributes.keys()):
+                    raise layer.key("unique").at(f"number {number}", number).fault(f"no attribute {', '.join(missing)}")
+        keys = [one.name for one in attributes.values() if one.primary_key]
+        if first.package and len(keys) != 1:
+            raise first.key("attributes").fault("one attribute must be the primary_key")
+        given = first.document
+        return Resource(
+            name=name,
+            plural=given["plural"],
+            collection=given.get("collection", given["plural"]),
+            attributes=MappingProxyType(attributes),
+            doc=given["doc"],
+            key=keys[0] if keys else "id",
+            extension=given.get("extension", CORE),
+            standard="standard" in first.parts,
+            tags="tags" in first.parts,
+            verbs=tuple(given.get("verbs", VERBS)),
+            unique=tuple(tuple(names) for layer in layers for names in layer.document.get("unique", ())),
+            actions=tuple(action for layer in layers for action in self._actions(first, layer)),
+            package=first.package,
+            version=given.get("version", 1),
+            rules=given.get("rules", ""),
+            policy=MappingProxyType(given.get("policy", {})),
+        )
 
-def _actions(first: dict[str, Any], layer: tuple[Place, dict[str, Any]], advertised: set[str]) -> Iterator[Action]:
-    """Yield the actions that one layer of a resource adds."""
-    place, document = layer
-    for name, spec in place.at("actions").mapping(document.get("actions", {})).items():
-        here = place.at(f"action {name}")
-        if unknown := sorted(set(here.mapping(spec)) - _ACTION_KEYWORDS):
-            raise here.fault(f"no such keyword: {', '.join(unknown)}")
-        if not isinstance(spec.get("doc"), str):
-            raise here.fault("doc must be text")
-        takes = {
-            one: attribute(one, {"extension": CORE, "allow_post": True, **here.mapping(given)}, here.at(f"takes {one}"))
-            for one, given in here.mapping(spec.get("takes", {})).items()
+    def _actions(self, first: Layer, layer: Layer) -> Iterator[Action]:
+        """Yield the actions that one layer of a resource adds."""
+        for name, spec in layer.document.get("actions", {}).items():
+            here = check_action(layer.place.at(f"action {name}", "actions", name), spec)
+            takes = {}
+            for one, given in spec.get("takes", {}).items():
+                inside = here.at(f"takes {one}", "takes", one)
+                check(inside.mapping(given), inside)
+                takes[one] = attribute(one, {"extension": CORE, "allow_post": True, **given}, inside)
+            if spec.get("extension", first.document.get("extension", CORE)) in self._advertised:
+                gives, reads = spec.get("gives", ""), spec.get("reads", False)
+                yield Action(name, MappingProxyType(takes), spec["doc"], gives, reads)
+
+    def _attributes(self, name: str, layers: list[Layer]) -> dict[str, Attribute]:
+        """Merge the layers of one resource; of ours, a later one adds keywords to, or replaces those of, an earlier."""
+        first = layers[0]
+        specs: Specs = {}
+        contributed = _generated(name)
+        for alias in (alias for alias in contributed if alias in self._advertised):
+            specs |= {one: {**spec, "extension": alias} for one, spec in contributed[alias].items()}
+        hidden = {one for attributes in contributed.values() for one in attributes} - specs.keys()
+        for part in first.parts:
+            specs = self._parts[part] | specs
+        places = dict.fromkeys(specs, first.place)
+        for layer in layers:
+            for one, spec in layer.document.get("attributes", {}).items():
+                here = layer.place.at(f"attribute {one}", "attributes", one)
+                check(here.mapping(spec), here)
+                if layer is not first and one in specs:
+                    raise here.fault(f"another file describes it: {places[one]}")
+                layer.check_attribute(spec, here, is_own=layer is first)
+                places[one] = here
+                specs[one] = self._base(first) | specs.get(one, {}) | layer.short(spec) | spec
+        in_reading_order = [*first.document.get("attributes", {}), *specs]
+        self._places |= {(name, one): place for one, place in places.items()}
+        return {
+            one: attribute(one, specs[one], places[one])
+            for one in dict.fromkeys(in_reading_order)
+            if one not in hidden and specs[one]["extension"] in self._advertised
         }
-        reads = spec.get("reads", False)
-        if not isinstance(reads, bool) or (reads and takes):
-            raise here.fault("reads must be true or false, and what only reads takes nothing")
-        if spec.get("extension", first.get("extension", CORE)) in advertised:
-            yield Action(name, MappingProxyType(takes), spec["doc"], spec.get("gives", ""), reads)
+
+    def _base(self, first: Layer) -> dict[str, Any]:
+        return {"extension": first.document.get("extension", CORE)}
+
+    def _check_references(self, resources: Mapping[str, Resource]) -> None:
+        for resource in resources.values():
+            for one in resource.attributes.values():
+                if one.references and one.references not in resources:
+                    place = self._places[resource.name, one.name].at("keyword references", "references")
+                    raise place.fault(f"there is no resource {one.references!r}")
 
 
-def _attributes(
-    name: str, layers: list[tuple[Place, dict[str, Any]]], standard: dict[str, Any], advertised: set[str]
-) -> dict[str, Attribute]:
-    """Merge the layers of one resource; a later one adds keywords to, or replaces keywords of, an earlier one."""
-    first_place, first = layers[0]
-    generated = _generated(name)
-    specs: dict[str, dict[str, Any]] = {}
-    for alias in (alias for alias in generated if alias in advertised):
-        specs |= {attribute_name: {**spec, "extension": alias} for attribute_name, spec in generated[alias].items()}
-    hidden = {attribute_name for contributed in generated.values() for attribute_name in contributed} - specs.keys()
-    for part in ("standard", "tags"):
-        if first.get(part):
-            specs = standard[part] | specs
-    places = dict.fromkeys(specs, first_place)
-    for place, document in layers:
-        for attribute_name, spec in place.at("attributes").mapping(document.get("attributes", {})).items():
-            places[attribute_name] = place.at(f"attribute {attribute_name}")
-            own = {"extension": first.get("extension", CORE)}
-            specs[attribute_name] = own | specs.get(attribute_name, {}) | places[attribute_name].mapping(spec)
-    in_reading_order = [*first.get("attributes", {}), *specs]
-    return {
-        attribute_name: attribute(attribute_name, specs[attribute_name], places[attribute_name])
-        for attribute_name in dict.fromkeys(in_reading_order)
-        if attribute_name not in hidden and specs[attribute_name]["extension"] in advertised
-    }
-
-
-def _generated(name: str) -> dict[str, dict[str, dict[str, Any]]]:
+def _generated(name: str) -> dict[str, Specs]:
     """Return what neutron-lib says of a resource, by extension, with the owner under our name."""
     path = MODELS / "neutron" / f"{name}.yaml"
     if not path.exists():
@@ -199,11 +232,3 @@ def _generated(name: str) -> dict[str, dict[str, dict[str, Any]]]:
         alias: {OWNER if one == OWNER_ALIAS else one: spec for one, spec in attributes.items()}
         for alias, attributes in _read(path)["extensions"].items()
     }
-
-
-def _check_references(resources: Mapping[str, Resource]) -> None:
-    for resource in resources.values():
-        for one in resource.attributes.values():
-            if one.references and one.references not in resources:
-                place = Place(f"resource {resource.name}", f"attribute {one.name}", "keyword references")
-                raise place.fault(f"there is no resource {one.references!r}")

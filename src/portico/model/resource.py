@@ -30,7 +30,7 @@ class Attribute:
     `validate` holds pairs of a validator's name and its argument. `column` is "" for what is not stored, else
     `string(N)`, `text`, `integer`, `bigint`, `boolean`, `json` or `datetime`. `as_text`: answers give a number as
     text, as Neutron's do. `secret`: no log tells the value. `references` names the resource whose id the value is, or
-    "".
+    ""; when what it names is deleted, the object `goes_along` or is in the way.
     """
 
     name: str
@@ -50,6 +50,7 @@ class Attribute:
     primary_key: bool = False
     column: str = ""
     references: str = ""
+    goes_along: bool = False
     as_text: bool = False
     secret: bool = False
     doc: str = ""
@@ -79,6 +80,9 @@ class Resource:
     attributes that no two objects share. `standard`: it has a description, a revision number and times. `tags`: it has
     labels and their sub-resource. `verbs` are those of `VERBS` that the API offers. `key` names the attribute that
     stands in an object's path. `actions` are those of the core and of advertised extensions.
+
+    What another package brings has its name as `package`, and more: `version` of its columns, the module of its
+    `rules`, who may do what (`policy`, a check of oslo.policy for each verb).
     """
 
     name: str
@@ -93,6 +97,15 @@ class Resource:
     verbs: tuple[str, ...] = VERBS
     unique: tuple[tuple[str, ...], ...] = ()
     actions: tuple[Action, ...] = ()
+    package: str = ""
+    version: int = 1
+    rules: str = ""
+    policy: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def is_stored(self) -> bool:
+        """Whether the database has a table of it."""
+        return any(attribute.column for attribute in self.attributes.values())
 
     @property
     def path(self) -> str:
@@ -117,3 +130,8 @@ class Registry:
     resources: Mapping[str, Resource] = field(repr=False)
     by_collection: Mapping[str, Resource] = field(repr=False)
     extensions: tuple[Extension, ...]
+
+    @property
+    def services(self) -> tuple[Resource, ...]:
+        """Return the stored resources of other packages, what they reference first."""
+        return tuple(one for one in self.resources.values() if one.package and one.is_stored)

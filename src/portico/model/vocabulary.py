@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from portico.errors import SettingsError
+from portico.errors import PorticoError
 from portico.model.converters import CONVERTERS
 from portico.model.network_validators import VALIDATORS
+from portico.model.place import Place
 from portico.model.resource import OWNER, Attribute
 
 
@@ -43,44 +44,24 @@ NEUTRON_KEYWORDS = _BOOLEANS - {"as_text", "secret"} | {
     "dict_populate_defaults",
     "default_overrides_none",
 }
-OWN_KEYWORDS = frozenset({"extension", "column", "references", "as_text", "secret", "doc"})
+OWN_KEYWORDS = frozenset({"extension", "column", "references", "on_delete", "as_text", "secret", "doc"})
 _COLUMN = re.compile(r"string\([1-9]\d{0,4}\)|text|integer|bigint|boolean|json|datetime")
 
 
-class Place:
-    """Where in which file something stands: the beginning of every complaint about it."""
-
-    def __init__(self, *words: str) -> None:
-        self.words = words
-
-    def at(self, *words: str) -> Place:
-        """Return a place further inside."""
-        return Place(*self.words, *words)
-
-    def fault(self, rule: str) -> SettingsError:
-        """Return the error that names this place and the rule broken."""
-        return SettingsError(f"model {': '.join(self.words)}: {rule}")
-
-    def mapping(self, value: object) -> dict[str, Any]:
-        """Return `value`, which must be a mapping with text keys."""
-        if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
-            raise self.fault("must be a mapping with text keys")
-        return value
-
-
 def attribute(name: str, spec: Mapping[str, Any], place: Place) -> Attribute:
-    """Return the attribute that `spec` describes.
+    """Return the attribute that `spec`, whose keywords are checked, describes.
 
     Raises:
-        SettingsError: a keyword is unknown or holds what it may not.
+        SettingsError: the default cannot be converted.
     """
-    for keyword, value in spec.items():
-        _check_keyword(keyword, value, place.at(f"keyword {keyword}"))
     default = spec.get("default", UNSET)
     convert = CONVERTERS[spec["convert_to"]] if "convert_to" in spec else None
     has_default = not isinstance(default, Unset)
     if has_default and convert:
-        default = convert(default)
+        try:
+            default = convert(default)
+        except PorticoError as error:
+            raise place.at("keyword default", "default").fault(error.message) from error
     return Attribute(
         name=name,
         extension=spec["extension"],
@@ -100,10 +81,21 @@ def attribute(name: str, spec: Mapping[str, Any], place: Place) -> Attribute:
         primary_key=spec.get("primary_key", False),
         column=spec.get("column", ""),
         references=spec.get("references", ""),
+        goes_along=spec.get("on_delete") == "delete",
         as_text=spec.get("as_text", False),
         secret=spec.get("secret", False),
         doc=spec.get("doc", ""),
     )
+
+
+def check(spec: Mapping[str, Any], place: Place) -> None:
+    """Check the keywords of an attribute's description.
+
+    Raises:
+        SettingsError: a keyword is unknown or holds what it may not.
+    """
+    for keyword, value in spec.items():
+        _check_keyword(keyword, value, place.at(f"keyword {keyword}", keyword))
 
 
 def _check_keyword(keyword: str, value: Any, place: Place) -> None:
@@ -117,26 +109,56 @@ def _check_keyword(keyword: str, value: Any, place: Place) -> None:
         raise place.fault(f"{value!r} is no column type: string(N), text, integer, bigint, boolean, json or datetime")
     if keyword == "convert_to" and (not isinstance(value, str) or value not in CONVERTERS):
         raise place.fault(f"there is no converter {value!r}")
+    if keyword == "on_delete" and value not in ("refuse", "delete"):
+        raise place.fault("must be refuse or delete")
     if keyword == "validate":
         _check_rules(place.mapping(value), place)
 
 
 def _check_rules(rules: Mapping[str, Any], place: Place) -> None:
-    """Check names of validators, and those inside the argument of one that looks into objects."""
+    """Check names of validators and their arguments, and those inside the argument of one that looks into objects."""
     for rule, argument in rules.items():
+        here = place.at(rule, rule)
         if rule not in VALIDATORS:
-            raise place.fault(f"there is no validator {rule!r}")
+            raise here.fault("there is no such validator")
         if rule in ("type:dict", "type:dict_or_none"):
-            specs = [argument or {}]
+            _check_keys([argument or {}], here, ())
         elif rule == "type:list_of_any_key_specs_or_none":
-            specs = argument
-        else:
-            continue
-        for key, item in (pair for keys in specs for pair in place.mapping(keys).items()):
-            inside = place.at(f"key {key}")
+            if not isinstance(argument, list):
+                raise here.fault("must be a list of mappings")
+            _check_keys(argument, here, range(len(argument)))
+        elif complaint := _argument_fault(rule, argument):
+            raise here.fault(complaint)
+
+
+def _argument_fault(rule: str, argument: Any) -> str:
+    """Return what is wrong with the argument of a validator; empty if nothing is."""
+    name = rule.removeprefix("type:").removesuffix("_or_none")
+    if name == "values":
+        return "" if isinstance(argument, list | tuple) and argument else "must be a list of values"
+    if name in ("range", "range_or_empty"):
+        is_pair = isinstance(argument, list | tuple) and len(argument) == 2
+        return "" if is_pair and all(isinstance(one, int) for one in argument) else "must be two integers"
+    if name == "regex":
+        try:
+            re.compile(argument)
+        except (TypeError, re.error) as error:
+            return f"must be a regular expression: {error}"
+        return ""
+    if name in ("string", "not_empty_string", "name_string") and argument is not None:
+        is_length = isinstance(argument, int) and not isinstance(argument, bool) and argument > 0
+        return "" if is_length else "must be the greatest length, or null"
+    return ""
+
+
+def _check_keys(specs: Sequence[Any], place: Place, positions: Sequence[int]) -> None:
+    for number, keys in enumerate(specs):
+        at = place.at(f"number {number}", number) if positions else place
+        for key, item in at.mapping(keys).items():
+            inside = at.at(f"key {key}", key)
             inner = dict(inside.mapping(item))
             inner.pop("required", None)
             convert = inner.pop("convert_to", None)
             if convert is not None and convert not in CONVERTERS:
-                raise inside.fault(f"there is no converter {convert!r}")
+                raise inside.at("keyword convert_to", "convert_to").fault(f"there is no converter {convert!r}")
             _check_rules(inner, inside)

@@ -99,7 +99,7 @@ def test_a_plug_in_s_models_join_in_the_same_vocabulary(tmp_path: Path) -> None:
         ("doc: A tunnel.", "doc: A tunnel.\nverbs: [make]", ["tunnel", "verbs", "make"]),
         ("doc: A tunnel.", "doc: A tunnel.\nunique: [[port]]", ["tunnel", "unique", "port"]),
         ("doc: A tunnel.", "doc: {", ["cannot be read"]),
-        ("resource: tunnel", "resource: 7", ["resource must be a name"]),
+        ("resource: tunnel", "resource: 7", ["resource: must be a name"]),
         ("allow_post: true", "convert_to: int, allow_post: true", ["port_id", "convert_to", "int"]),
         ("  id: {", "  id: [{", ["cannot be read"]),
         ("{'type:uuid': null}", "{'type:dict': {a: {'type:no': 1}}}", ["port_id", "key a", "type:no"]),
