@@ -30,11 +30,30 @@ class VirtualMachine:
     The tap must exist, or QEMU makes it. `run` runs commands in the guest, which has those of busybox.
     """
 
-    def __init__(self, host: LabHost, name: str, *, tap: str, mac: str) -> None:
+    def __init__(
+        self,
+        host: LabHost,
+        name: str,
+        *,
+        tap: str,
+        mac: str,
+        more: Sequence[tuple[str, str]] = (),
+        modules: Sequence[str] = (),
+    ) -> None:
+        """Prepare a guest.
+
+        Args:
+            host: where it runs.
+            name: its own, and its host name.
+            tap: the link that is its eth0.
+            mac: of eth0.
+            more: taps and MAC addresses of its eth1, eth2 and so on, which stay down and without addresses.
+            modules: kernel modules that it needs besides.
+        """
         self.host = host
         self.name = name
-        self._tap = tap
-        self._mac = mac
+        self._links = [(tap, mac), *more]
+        self._modules = (*MODULES, *modules)
         self._directory = f"/run/lab/vm-{name}"
         self._process: Process | None = None
         self._line: socket.socket | None = None
@@ -62,7 +81,7 @@ class VirtualMachine:
             "hostname": self.name.encode(),
         }
         (directory / "kernel").write_bytes(kernel.bootable())
-        (directory / "initramfs").write_bytes(initramfs.build(kernel, MODULES, files))
+        (directory / "initramfs").write_bytes(initramfs.build(kernel, self._modules, files))
         self._process = self.host.spawn(self._command_line(), log=f"vm-{self.name}")
         wait_until(f"virtual machine {self.name}: QEMU listening", self._connected, timeout_s, self._process.tail)
         if self._receive(timeout_s) != "ready":
@@ -120,12 +139,18 @@ class VirtualMachine:
         machine = ["-accel", accelerator(), "-machine", "pc", "-cpu", CPU, "-m", str(MEMORY_MB), "-nodefaults"]
         system = ["-kernel", f"{self._directory}/kernel", "-initrd", f"{self._directory}/initramfs"]
         lines = ["-serial", "stdio", "-chardev", f"socket,id=agent,path={self._directory}/agent,server=on,wait=on"]
-        network = ["-netdev", f"tap,id=eth0,ifname={self._tap},script=no,downscript=no,vhost=off"]
-        device = ["-device", f"virtio-net-pci,netdev=eth0,mac={self._mac},romfile="]
+        network = [
+            word
+            for number, (tap, mac) in enumerate(self._links)
+            for word in (
+                *("-netdev", f"tap,id=eth{number},ifname={tap},script=no,downscript=no,vhost=off"),
+                *("-device", f"virtio-net-pci,netdev=eth{number},mac={mac},romfile="),
+            )
+        ]
         # Not a second UART: bytes of a line that came while it was busy were lost there (QEMU 7.2 without KVM).
         agent = ["-device", "virtio-serial-pci", "-device", "virtserialport,chardev=agent"]
         rest = ["-append", KERNEL_OPTIONS, "-display", "none", "-no-reboot"]
-        return [QEMU, "-name", self.name, *machine, *system, *lines, *network, *device, *agent, *rest]
+        return [QEMU, "-name", self.name, *machine, *system, *lines, *network, *agent, *rest]
 
     def _connected(self) -> bool:
         """Try to connect to the guest's serial port for commands; QEMU waits for that before it starts the guest."""

@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Docker networks on the routed backend: what the engine is told of addresses and routes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from portico import settings
+from portico.testing.docker_calls import CallFailed, EngineCalls, EngineEndpoint, EngineNetwork
+from portico.testing.in_process import InProcessApi
+
+V4 = {"Destination": "169.254.1.1/32", "RouteType": 1}
+V6 = {"Destination": "fe80::1/128", "RouteType": 1}
+ROUTED = {"portico.backend": "routed"}
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> tuple[EngineCalls, InProcessApi]:
+    """An engine and an API with both backends."""
+    empty = tmp_path / "empty.toml"
+    empty.touch()
+    found = settings.load(empty, {"state_dir": str(tmp_path), "host": "h", "backends": ["bridge", "routed"]}, {})
+    api = InProcessApi(found)
+    return EngineCalls(api, found), api
+
+
+def join(engine: EngineCalls, endpoint: EngineEndpoint, sandbox: str = "") -> Any:
+    ids = {"NetworkID": endpoint.network.id, "EndpointID": endpoint.id}
+    return engine.call("NetworkDriver.Join", **ids, SandboxKey=sandbox, Options={})
+
+
+def test_a_routed_container_has_its_addresses_alone(site: tuple[EngineCalls, InProcessApi]) -> None:
+    engine, api = site
+    network = engine.create_network("10.1.0.0/24", version6=["2001:db8::/64"], options=ROUTED)
+    [made] = api.list("networks")
+    assert made["portico:backend"] == "routed"
+    endpoint = engine.connect(network, "10.1.0.20", "2001:db8::20")
+    assert [cidr for _, cidr in endpoint.addresses] == ["10.1.0.20/32", "2001:db8::20/128"]
+    joined = join(engine, endpoint)
+    assert (joined["Gateway"], joined["GatewayIPv6"], joined["DisableGatewayService"]) == (
+        "169.254.1.1",
+        "fe80::1",
+        True,
+    )
+    assert joined["StaticRoutes"][:2] == [V4, V6]
+    engine.restart_plugin()
+    assert join(engine, endpoint) == joined
+    assert engine.connect(network).addresses[0][1].endswith("/32")
+    engine.disconnect(endpoint)
+
+
+def test_who_shares_a_routed_network_may_say_that_another_one_carries_the_default_route(
+    site: tuple[EngineCalls, InProcessApi],
+) -> None:
+    engine, _ = site
+    owner = engine.create_network("10.1.0.0/24", options=ROUTED)
+    options = {"portico.network": f"docker-{owner.id[:12]}", "portico.gateway": "false"}
+    other = engine.create_network("10.1.0.0/24", options=options)
+    engine.restart_plugin()
+    first, second = engine.connect(owner), engine.connect(other)
+    assert join(engine, first)["Gateway"] == "169.254.1.1"
+    answer = join(engine, second)
+    assert "Gateway" not in answer and answer["StaticRoutes"] == [
+        V4,
+        {"Destination": "10.1.0.0/24", "RouteType": 0, "NextHop": "169.254.1.1"},
+    ]
+
+
+def test_an_existing_port_of_a_routed_network_brings_its_address_alone(site: tuple[EngineCalls, InProcessApi]) -> None:
+    engine, api = site
+    engine.create_network("10.1.0.0/24", options=ROUTED)
+    [network] = api.list("networks")
+    mine = api.create("ports", {"network_id": network["id"]})
+    bare = engine.create_unaddressed_network({"portico.network": network["id"]})
+    answer = _adopt(engine, bare, mine["id"])
+    assert answer["Interface"]["Address"] == f"{mine['fixed_ips'][0]['ip_address']}/32"
+    with pytest.raises(CallFailed, match="needs 'no-address', which the routed backend does not realise"):
+        engine.connect(bare)
+
+
+def _adopt(engine: EngineCalls, network: EngineNetwork, port_id: str) -> Any:
+    return engine.call(
+        "NetworkDriver.CreateEndpoint",
+        NetworkID=network.id,
+        EndpointID="e" * 64,
+        Interface={"Address": "", "AddressIPv6": "", "MacAddress": ""},
+        Options={"portico.port": port_id},
+    )
+
+
+def test_a_container_is_on_one_routed_network(site: tuple[EngineCalls, InProcessApi]) -> None:
+    engine, _ = site
+    one, two = (engine.create_network(cidr, options=ROUTED) for cidr in ("10.1.0.0/24", "10.2.0.0/24"))
+    first, second = engine.connect(one), engine.connect(two)
+    join(engine, first, "/here")
+    join(engine, first, "/here")
+    with pytest.raises(CallFailed, match="the container is on a routed network already"):
+        join(engine, second, "/here")
+    engine.disconnect(first)
+    assert join(engine, second, "/here")["Gateway"] == "169.254.1.1"
