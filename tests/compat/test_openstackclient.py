@@ -310,3 +310,27 @@ def test_agents(openstack: Openstack, endpoint: str) -> None:
     assert (shown["admin_state_up"], shown["description"], shown["host"]) == (False, "in repair", "h1")
     with Client(endpoint) as client:
         client.delete("agents", listed["ID"])
+
+
+def test_bgp_speakers_and_peers(openstack: Openstack) -> None:
+    openstack("network create outside")
+    made = openstack(
+        "bgp speaker create --local-as 4200000000 --ip-version 4 --no-advertise-floating-ip-host-routes racks"
+    )
+    assert (made["local_as"], made["advertise_floating_ip_host_routes"]) == (4200000000, False)
+    openstack("bgp peer create --peer-ip 192.0.2.1 --remote-as 65001 --auth-type md5 --password secret tor")
+    openstack("bgp peer set tor --name top")
+    openstack("bgp speaker set racks --name hosts --no-advertise-tenant-networks")
+    openstack("bgp speaker add peer hosts top")
+    openstack("bgp speaker add network hosts outside")
+    shown = openstack("bgp speaker show hosts")
+    assert (len(shown["peers"]), len(shown["networks"]), shown["advertise_tenant_networks"]) == (1, 1, False)
+    assert openstack("bgp speaker list advertised routes hosts") == []
+    assert names(openstack("bgp speaker list")) == ["hosts"]
+    assert [row["Peer IP"] for row in openstack("bgp peer list")] == ["192.0.2.1"]
+    assert "password" not in openstack("bgp peer show top")
+    openstack("bgp speaker remove network hosts outside")
+    openstack("bgp speaker remove peer hosts top")
+    openstack("bgp speaker delete hosts")
+    openstack("bgp peer delete top")
+    openstack("network delete outside")

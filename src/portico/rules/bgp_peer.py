@@ -36,18 +36,19 @@ def create(tx: Transaction, context: Context, body: Row) -> Row:
 
 
 def update(tx: Transaction, context: Context, row: Row, changes: Row) -> Row:
-    """Change a peer.
+    """Change a peer. A password of null changes nothing: `openstack bgp peer set` sends it whenever it is given none.
 
     Raises:
         BadRequest: the password cannot be used.
         Conflict: a host would speak with two peers of the same address.
         NotFound: a password is given, and the peer has none.
     """
-    if "password" in changes:
-        if row["auth_type"] == "md5":
-            _check_password(changes["password"])
-        elif changes["password"] is not None:
-            raise NotFound(f"BGP peer {row['id']} not authenticated.", type="BgpPeerNotAuthenticated")
+    if changes.get("password") is None:
+        changes.pop("password", None)
+    elif row["auth_type"] == "md5":
+        _check_password(changes["password"])
+    else:
+        raise NotFound(f"BGP peer {row['id']} not authenticated.", type="BgpPeerNotAuthenticated")
     if "portico:hosts" in changes:
         for speaker in tx.find("bgp_speaker"):
             if row["id"] in speaker["peers"]:

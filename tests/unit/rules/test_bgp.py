@@ -80,8 +80,9 @@ def test_a_password_is_kept_only_for_a_peer_that_asks_for_one(
             update(tx, admin, "bgp_peer", open_peer, password="x")
         assert refused.value.type == "BgpPeerNotAuthenticated"
         with pytest.raises(BadRequest) as missing:
-            update(tx, admin, "bgp_peer", closed, password=None)
+            update(tx, admin, "bgp_peer", closed, password="")
         assert missing.value.type == "InvalidBgpPeerMd5Authentication"
+        assert update(tx, admin, "bgp_peer", closed, password=None, name="n")["password"] == "secret"
 
 
 def refused(tx: Transaction, context: Context, row: Row, name: str, **body: Any) -> str:
