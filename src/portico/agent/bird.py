@@ -59,6 +59,18 @@ def digest(text: str) -> str:
     return found[1] if found else ""
 
 
+def sessions(text: str) -> dict[str, bool]:
+    """Return from the answer to `show protocols` the address of each peer, and whether its session is up."""
+    words = [line.split() for line in text.splitlines()]
+    return {_address_of(row[0]): row[-1] == "Established" for row in words if row[1:2] == ["BGP"]}
+
+
+def _address_of(name: str) -> str:
+    """Return the address of a peer by its protocol's name."""
+    parts = name.split("_")[1:]
+    return str(addresses.address((":" if len(parts) == 8 else ".").join(parts), "protocol"))
+
+
 def fault(speaker: Speaker, peer: Peer) -> str:
     """Return what keeps a peer out of the configuration; empty if nothing does."""
     try:

@@ -27,11 +27,32 @@ _NOTHING = "show status"
 _WAKE_S = 0.05
 
 
+def folder(run_dir: Path, netns: str) -> Path:
+    """Return where the files are of the BIRD of the agent whose namespace is called `netns`."""
+    return run_dir / FOLDER / netns
+
+
+def lack() -> str:
+    """Return why this host cannot have a BIRD; empty if it can."""
+    return "" if program("bird") else "BIRD is not installed (package bird2)"
+
+
+def sessions(files: Path) -> dict[str, str]:
+    """Return facts about the sessions of the BIRD whose files are there: how many there are, and whose are down."""
+    try:
+        found = bird.sessions(birdc.ask(files / bird.CONTROL, "show protocols"))
+    except OSError:
+        return {}
+    down = sorted(peer for peer, is_up in found.items() if not is_up)
+    facts = {"bgp_sessions": f"{len(found) - len(down)} of {len(found)}"}
+    return {**facts, "bgp_down": " ".join(down)} if down else facts
+
+
 class Bird:
     """The BIRD of the agent whose namespace is called `netns`, in the namespace that `host_netns` describes."""
 
     def __init__(self, netns: str, *, run_dir: Path, host_netns: int, learnt: LearntRoutes) -> None:
-        self.folder = run_dir / FOLDER / netns
+        self.folder = folder(run_dir, netns)
         self._host_netns = host_netns
         self._learnt = learnt
         self._ends = select.epoll()
@@ -151,7 +172,7 @@ class Bird:
     def _run(self, *arguments: str) -> None:
         found = program("bird")
         if found is None:
-            raise FileNotFoundError(errno.ENOENT, "BIRD is not installed (package bird2)")
+            raise FileNotFoundError(errno.ENOENT, lack())
 
         def run() -> subprocess.CompletedProcess[str]:
             return subprocess.run(

@@ -102,6 +102,16 @@ def test_a_peer_of_an_ip_version_that_the_host_lacks_is_told() -> None:
     assert fault == "peer 2001:db8::2: the host has no IPv6 address in the underlay to talk from"
 
 
+def test_sessions_are_told_by_the_peers_address() -> None:
+    lines = [
+        "Name       Proto      Table      State  Since         Info",
+        "kernel4    Kernel     master4    up     08:34:38.672  ",
+        "host_192_0_2_2 BGP        ---        up     08:34:39.488  Established   ",
+        "host_2001_0db8_0000_0000_0000_0000_0000_0003 BGP ---  start  08:34:39.488  Active        Socket: No route",
+    ]
+    assert bird.sessions("\n".join(lines)) == {"192.0.2.2": True, "2001:db8::3": False}
+
+
 def answer_with(path: Path, *parts: bytes) -> None:
     """Be a BIRD that greets, hears a command, and answers in parts."""
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)

@@ -9,7 +9,7 @@ from typing import Any
 
 from portico import planning
 from portico.admission import refuse_undeclared
-from portico.backends.routed import plan
+from portico.backends.routed import bgp, plan
 from portico.contract import Binding, Capabilities, Change, Dirty, Hosts, ObjectStatus
 from portico.errors import Unsupported
 from portico.hoststate import NEXT_HOPS
@@ -25,6 +25,7 @@ CAPABILITIES = Capabilities(
         }
     ),
     host_needs=("routed",),
+    one_space=True,
 )  # fmt: skip
 
 NEXT_HOP_NET = ip_network("169.254.1.0/30")
@@ -38,6 +39,7 @@ class RoutedBackend:
         self._hosts = hosts
         self._dns_domain = dns_domain.rstrip(".")
         self._memory = planning.Memory()
+        self._bgp = bgp.Memory()
 
     def describe(self) -> Capabilities:
         """Return what routing realises."""
@@ -56,7 +58,7 @@ class RoutedBackend:
                 f"port {after['id']}: binding:vnic_type '{after['binding:vnic_type']}' is not realised by the routed "
                 "backend, which has only 'normal'"
             )
-        if change.resource == "subnet" and (change.before is None or change.before["cidr"] != after["cidr"]):
+        if change.resource == "subnet":
             _refuse_overlap(want, after)
 
     def bind(self, port: Port, _host: str) -> Binding:
@@ -76,16 +78,22 @@ class RoutedBackend:
     def sync(self, want: Snapshot, dirty: Dirty) -> Iterable[ObjectStatus]:
         """Give every host that is concerned its part; statuses come later, from the agents."""
         if dirty.everything:
-            self._memory = planning.Memory()
-            parts: dict[str, planning.Part | None] = dict.fromkeys(want.ports_of_host)
-            self._hosts.keep(CAPABILITIES.name, want.ports_of_host)
+            self._memory, self._bgp = planning.Memory(), bgp.Memory()
+        said = self._bgp.change(want, dirty)
+        if dirty.everything:
+            hosts = {*want.ports_of_host, *self._bgp.hosts()}
+            parts: dict[str, planning.Part | None] = dict.fromkeys(hosts)
+            self._hosts.keep(CAPABILITIES.name, hosts)
         else:
             parts = plan.changes(want, dirty, self._memory)
         for host, part in parts.items():
             if part is None:
-                self._hosts.replace(CAPABILITIES.name, host, plan.host_objects(want, host))
+                objects = [*plan.host_objects(want, host), *self._bgp.objects(host)]
+                self._hosts.replace(CAPABILITIES.name, host, objects)
             else:
                 self._hosts.put(CAPABILITIES.name, host, part.objects, part.gone)
+        for host, part in said.items():
+            self._hosts.put(CAPABILITIES.name, host, part.objects, part.gone)
         planning.remember(want, dirty, self._memory, parts)
         return ()
 

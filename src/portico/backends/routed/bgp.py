@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From BGP speakers and peers to what each host's own speaker must have. Pure.
+
+Hosts tell each other of every port they have, whatever networks a speaker announces: else a port would be reached from
+some hosts only. A peer outside is told of the speaker's networks.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from ipaddress import IPv4Address
+
+from portico import planning
+from portico.contract import Dirty
+from portico.hoststate import HostObject, Peer, Speaker
+from portico.hoststate.speaker import SPEAKER_KEY
+from portico.model import bgp
+from portico.model.snapshot import Snapshot
+
+_CONCERNED = frozenset({"bgp_speaker", "bgp_peer", "agent", "network", "subnet"})
+
+
+def host_objects(want: Snapshot, host: str) -> dict[str, HostObject]:
+    """Return a host's speaker and its peers by key; nothing where it has nobody to talk to."""
+    said = [one for one in bgp.spoken(want, host) if one.neighbors]
+    if not said:
+        return {}
+    addresses = tuple(dict.fromkeys(str(one.address) for one in said))
+    speaker = Speaker(
+        asn=said[0].local_as,
+        router_id=_router_id(host, addresses),
+        addresses=addresses,
+        prefixes=tuple(sorted({str(subnet.cidr) for subnet in want.subnets.values()})),
+    )
+    peers = (_peer(one, neighbor) for one in said for neighbor in one.neighbors)
+    return {SPEAKER_KEY: speaker, **{peer.key: peer for peer in peers}}
+
+
+class Memory:
+    """What hosts were given last."""
+
+    def __init__(self) -> None:
+        self._given: dict[str, dict[str, HostObject]] = {}
+
+    def hosts(self) -> list[str]:
+        """Return the hosts that were given anything."""
+        return [*self._given]
+
+    def objects(self, host: str) -> list[HostObject]:
+        """Return what a host was given."""
+        return [*self._given.get(host, {}).values()]
+
+    def change(self, want: Snapshot, dirty: Dirty) -> dict[str, planning.Part]:
+        """Return what to give to which host now; it counts as given."""
+        if not dirty.everything and _CONCERNED.isdisjoint(dirty.ids):
+            return {}
+        names = {one.name for one in want.hosts.values()}
+        now = {name: host_objects(want, name) for name in names}
+        parts = {}
+        for name in sorted(names | self._given.keys()):
+            before, after = self._given.get(name, {}), now.get(name, {})
+            put = tuple(item for key, item in after.items() if before.get(key) != item)
+            gone = tuple(key for key in before if key not in after)
+            if put or gone:
+                parts[name] = planning.Part(put, gone)
+        self._given = {name: objects for name, objects in now.items() if objects}
+        return parts
+
+
+def _peer(one: bgp.Spoken, neighbor: bgp.Neighbor) -> Peer:
+    is_outside = neighbor.role == "outside"
+    return Peer(
+        address=str(neighbor.address),
+        asn=neighbor.remote_as,
+        role=neighbor.role,
+        local_asn=one.local_as,
+        password=neighbor.password,
+        bfd=neighbor.bfd,
+        graceful_restart=one.graceful_restart,
+        # As RFC 4271 has it (section 5.1.3): one in another AS is on a link of ours.
+        direct=is_outside and neighbor.remote_as != one.local_as,
+        announce=tuple(map(str, one.ranges)) if is_outside else (),
+        communities=one.communities if is_outside else (),
+    )
+
+
+def _router_id(host: str, addresses: tuple[str, ...]) -> str:
+    """Return a host's BGP identifier: four octets that differ from each other host's (RFC 6286)."""
+    for text in addresses:
+        if ":" not in text:
+            return text
+    return str(IPv4Address(int.from_bytes(hashlib.sha256(host.encode()).digest()[:4]) | 1))

@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What each host's BGP speaker must have, from speakers, peers, hosts and subnets alone."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from typing import Any
+
+import pytest
+
+from portico.backends.routed import RoutedBackend, bgp
+from portico.contract import Dirty
+from portico.hoststate import HostObject, Peer, Speaker, key_of
+from portico.hoststate.speaker import SPEAKER_KEY
+from portico.model.snapshot import Snapshot
+
+SPEAKER: dict[str, Any] = {
+    "id": "s4", "local_as": 65000, "ip_version": 4, "peers": ["p1"], "networks": [], "advertise_tenant_networks": True,
+    "portico:mode": "full-mesh", "portico:reflectors": [], "portico:excluded_hosts": [], "portico:bfd": True,
+    "portico:graceful_restart": True, "portico:communities": ["65000:1"],
+}  # fmt: skip
+OUTSIDE = {"id": "p1", "peer_ip": "198.51.100.254", "remote_as": 4200000001, "password": "secret", "portico:bfd": False,
+           "portico:hosts": ["h1"]}  # fmt: skip
+NETWORK: dict[str, Any] = {
+    "id": "n1", "project_id": "p", "name": "", "mtu": 1500, "admin_state_up": True, "provider:network_type": "routed",
+    "provider:physical_network": None, "provider:segmentation_id": None, "portico:backend": "routed",
+}  # fmt: skip
+SUBNET: dict[str, Any] = {
+    "id": "u1", "network_id": "n1", "cidr": "10.1.0.0/24", "gateway_ip": None, "enable_dhcp": False,
+    "dns_nameservers": [], "host_routes": [], "ipv6_ra_mode": None, "ipv6_address_mode": None, "allocation_pools": [],
+}  # fmt: skip
+
+
+def wanted(*speakers: dict[str, Any], hosts: int = 3) -> Snapshot:
+    want = Snapshot()
+    for number in range(1, hosts + 1):
+        told = {"address_v4": f"198.51.100.{number}", "address_v6": f"2001:db8::{number}"}
+        want.put("agent", {"id": f"a{number}", "host": f"h{number}", "configurations": told})
+    for speaker in speakers:
+        want.put("bgp_speaker", speaker)
+    want.put("bgp_peer", OUTSIDE)
+    want.put("network", NETWORK)
+    want.put("subnet", SUBNET)
+    return want
+
+
+def keys(want: Snapshot, host: str) -> set[str]:
+    return set(bgp.host_objects(want, host))
+
+
+def test_a_host_has_the_others_and_its_peers_who_are_told_of_its_networks_alone() -> None:
+    found = bgp.host_objects(wanted(SPEAKER), "h1")
+    assert found[SPEAKER_KEY] == Speaker(65000, "198.51.100.1", ("198.51.100.1",), prefixes=("10.1.0.0/24",))
+    assert found["peer/198.51.100.2"] == Peer("198.51.100.2", 65000, local_asn=65000)
+    assert found["peer/198.51.100.254"] == Peer(
+        "198.51.100.254", 4200000001, "outside", local_asn=65000, password="secret", bfd=False, direct=True,
+        announce=("10.1.0.0/24",), communities=("65000:1",),
+    )  # fmt: skip
+    assert keys(wanted(SPEAKER), "h2") == {SPEAKER_KEY, "peer/198.51.100.1", "peer/198.51.100.3"}
+
+
+def test_without_a_speaker_or_without_anybody_to_talk_to_there_is_none() -> None:
+    assert bgp.host_objects(wanted(), "h1") == {}
+    assert bgp.host_objects(wanted(SPEAKER | {"peers": []}, hosts=1), "h1") == {}
+    assert keys(wanted(SPEAKER, hosts=1), "h1") == {SPEAKER_KEY, "peer/198.51.100.254"}
+
+
+def test_a_speaker_of_each_ip_version_makes_one_with_both_addresses() -> None:
+    six = SPEAKER | {"id": "s6", "ip_version": 6, "local_as": 65006, "peers": []}
+    found = bgp.host_objects(wanted(SPEAKER, six), "h2")
+    speaker, peer = found[SPEAKER_KEY], found["peer/2001:db8::1"]
+    assert isinstance(speaker, Speaker) and speaker.addresses == ("198.51.100.2", "2001:db8::2")
+    assert isinstance(peer, Peer) and (peer.asn, peer.local_asn) == (65006, 65006)
+    only_six = bgp.host_objects(wanted(six), "h2")[SPEAKER_KEY]
+    assert isinstance(only_six, Speaker)
+    assert only_six.router_id != "0.0.0.0" and only_six.router_id.count(".") == 3
+
+
+def test_reflectors_have_the_others_as_clients() -> None:
+    want = wanted(SPEAKER | {"portico:mode": "route-reflector", "portico:reflectors": ["h1"], "peers": []})
+    roles = {host: [item.role for item in found.values() if isinstance(item, Peer)]
+             for host in ("h1", "h2") if (found := bgp.host_objects(want, host))}  # fmt: skip
+    assert roles == {"h1": ["client", "client"], "h2": ["reflector"]}
+
+
+def test_a_host_is_given_what_changed_alone() -> None:
+    want, memory = wanted(SPEAKER), bgp.Memory()
+    everything = memory.change(want, Dirty(everything=True))
+    assert set(everything) == {"h1", "h2", "h3"}
+    assert set(memory.hosts()) == {"h1", "h2", "h3"} and len(memory.objects("h1")) == 4
+    assert memory.change(want, Dirty(ids={"port": frozenset({"x"})})) == {}
+    assert memory.change(want, Dirty(ids={"agent": frozenset({"a1"})})) == {}
+    want.put("bgp_peer", OUTSIDE | {"portico:hosts": ["h2"]})
+    parts = memory.change(want, Dirty(ids={"bgp_peer": frozenset({"p1"})}))
+    assert parts["h1"].gone == ("peer/198.51.100.254",) and parts["h1"].objects == ()
+    assert [item.key for item in parts["h2"].objects if isinstance(item, Peer)] == ["peer/198.51.100.254"]
+    assert set(parts) == {"h1", "h2"}
+
+
+@pytest.mark.parametrize("gone", ["a3", "s4"])
+def test_who_has_nobody_left_is_given_nothing(gone: str) -> None:
+    want, memory = wanted(SPEAKER | {"peers": []}, hosts=3), bgp.Memory()
+    memory.change(want, Dirty(everything=True))
+    kind = "agent" if gone == "a3" else "bgp_speaker"
+    want.remove(kind, gone)
+    parts = memory.change(want, Dirty(ids={kind: frozenset({gone})}))
+    assert set(parts) == {"h1", "h2", "h3"}
+    assert set(parts["h3"].gone) == {SPEAKER_KEY, "peer/198.51.100.1", "peer/198.51.100.2"}
+    assert ("h3" in memory.hosts()) is False and (gone == "a3") == bool(memory.hosts())
+
+
+class States:
+    """What hosts were told, by key."""
+
+    def __init__(self) -> None:
+        self.of: dict[str, dict[str, HostObject]] = {}
+
+    def put(self, _backend: str, host: str, objects: Iterable[HostObject], gone: Iterable[str]) -> None:
+        state = self.of.setdefault(host, {})
+        state |= {key_of(item): item for item in objects}
+        for key in gone:
+            state.pop(key, None)
+
+    def replace(self, _backend: str, host: str, objects: Iterable[HostObject]) -> None:
+        self.of[host] = {key_of(item): item for item in objects}
+
+    def keep(self, _backend: str, hosts: Collection[str]) -> None:
+        self.of = {host: state for host, state in self.of.items() if host in hosts}
+
+
+def test_the_backend_tells_hosts_with_and_without_ports_and_a_part_gives_what_the_whole_would() -> None:
+    states, want = States(), wanted(hosts=2)
+    backend = RoutedBackend(states)
+    backend.sync(want, Dirty(everything=True))
+    assert states.of == {}
+    want.put("bgp_speaker", SPEAKER)
+    backend.sync(want, Dirty(ids={"bgp_speaker": frozenset({"s4"})}))
+    assert set(states.of) == {"h1", "h2"} and SPEAKER_KEY in states.of["h2"]
+    want.put("bgp_peer", OUTSIDE | {"peer_ip": "198.51.100.253"})
+    backend.sync(want, Dirty(ids={"bgp_peer": frozenset({"p1"})}))
+    whole = States()
+    RoutedBackend(whole).sync(want, Dirty(everything=True))
+    assert states.of == whole.of and "peer/198.51.100.253" in whole.of["h1"]
+    backend.sync(want, Dirty(everything=True))
+    assert states.of == whole.of
+    want.remove("bgp_speaker", "s4")
+    backend.sync(want, Dirty(everything=True))
+    assert states.of == {}
