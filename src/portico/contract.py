@@ -23,6 +23,7 @@ class Capabilities(msgspec.Struct, frozen=True):
     `features` are names from `FEATURES`. `overhead` is encapsulation in bytes, taken off the underlay's MTU. `look_s`
     is how often at least a sync of everything is to come: short where what is realised changes without a word.
     `host_needs` are what a host must be able to do to have ports of it, as its agent tells (`agent.drivers.sysctls`).
+    With `one_space` its networks share one space of addresses: no two of them may have the same.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Capabilities(msgspec.Struct, frozen=True):
     max_mtu: int = 65535
     look_s: float = 60.0
     host_needs: tuple[str, ...] = ()
+    one_space: bool = False
 
 
 FEATURES = frozenset(

@@ -116,6 +116,10 @@ class Broker:
         """See `rules.context.Broker`."""
         return self.lanes[backend].backend.describe().host_needs if backend in self.lanes else ()
 
+    def is_one_space(self, backend: str) -> bool:
+        """See `rules.context.Broker`."""
+        return backend in self.lanes and self.lanes[backend].backend.describe().one_space
+
     def offered(self, project_id: str) -> tuple[str, ...]:
         """See `rules.context.Broker`."""
         return self.choice.offered(project_id)

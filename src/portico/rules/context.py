@@ -42,6 +42,9 @@ class Broker(Protocol):
     def host_needs(self, backend: str, /) -> tuple[str, ...]:
         """Return what a host must be able to do to have ports of a backend."""
 
+    def is_one_space(self, backend: str, /) -> bool:
+        """Tell whether the networks of a backend share one space of addresses."""
+
     def offered(self, project_id: str, /) -> tuple[str, ...]:
         """Return the backends that a project's members may choose."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
+from ipaddress import ip_network
 
 from portico.errors import Conflict, Forbidden
 from portico.model.snapshot import DHCP_OWNER
@@ -117,6 +118,7 @@ def _move(tx: Transaction, context: Context, row: Row, changes: Row) -> None:
             type="NetworkInUse",
         )
     for item in tx.find("subnet", network_id=row["id"]):
+        subnet.check_space(tx, context, backend, ip_network(item["cidr"]))
         context.broker.admit("subnet", item, item, {**row, **changes})
 
 

@@ -6,6 +6,8 @@ from __future__ import annotations
 import uuid
 from ipaddress import ip_address, ip_network
 
+import sqlalchemy as sa
+
 from portico.errors import BadRequest, Conflict
 from portico.model.snapshot import DHCP_OWNER, IpAddress, IpNetwork
 from portico.rules import address_scope, dhcp, fixed_ip, lookup, mtu, pools, quota, subnetpool
@@ -28,6 +30,7 @@ def create(tx: Transaction, context: Context, body: Row) -> Row:
     cidr, pool_id = _choose_cidr(tx, context, body)
     address_scope.check_affinity(tx, cidr, pool_id, siblings)
     _check_overlap(cidr, siblings, parent["id"])
+    check_space(tx, context, parent["portico:backend"] or "", cidr)
     row = {**body, "id": str(uuid.uuid4()), "cidr": str(cidr), "subnetpool_id": pool_id, "ip_version": cidr.version}
     for name in ("ipv6_ra_mode", "ipv6_address_mode"):
         row.setdefault(name, None)
@@ -100,6 +103,26 @@ def _check_overlap(cidr: IpNetwork, siblings: list[Row], network_id: str) -> Non
             raise invalid(
                 f"Requested subnet with cidr: {cidr} for network: {network_id} overlaps with another subnet: "
                 f"{item['id']} ({other})"
+            )
+
+
+def check_space(tx: Transaction, context: Context, backend: str, cidr: IpNetwork) -> None:
+    """Refuse addresses that another network of a backend has, where its networks share one space of addresses.
+
+    Backends see what is committed a little later: two requests at a time are told apart here.
+    """
+    if not context.broker.is_one_space(backend):
+        return
+    network, subnet = tx.tables.of["network"], tx.tables.of["subnet"]
+    there = sa.select(subnet.c.id, subnet.c.cidr, subnet.c.network_id).where(
+        subnet.c.network_id == network.c.id, network.c["portico:backend"] == backend
+    )
+    for item in tx.connection.execute(there):
+        other = ip_network(item.cidr)
+        if cidr.version == other.version and cidr.overlaps(other):
+            raise invalid(
+                f"cidr {cidr} overlaps subnet {item.id} ({other}) of network {item.network_id}: {backend} networks "
+                "share one space of addresses"
             )
 
 

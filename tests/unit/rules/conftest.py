@@ -48,6 +48,9 @@ class Willing:
     def host_needs(self, _backend: str) -> tuple[str, ...]:
         return ("bridge",)
 
+    def is_one_space(self, backend: str) -> bool:
+        return backend == "routed"
+
     def offered(self, _project_id: str) -> tuple[str, ...]:
         return ("bridge",)
 
