@@ -23,6 +23,7 @@ from portico.rules.availability_zone import DEFAULT_ZONE
 from portico.rules.context import Context, Row
 from portico.store import journal
 from portico.store.store import Store
+from portico.store.transaction import Transaction
 
 # A sign of life on idle streams, so that a dead peer is noticed on both sides.
 IDLE_S = 5.0
@@ -176,13 +177,16 @@ def report(service: Service, host: str, raw: bytes) -> Report:
         raise BadRequest(
             f"report of host {host}: availability_zone has more than {MAX_ZONE} characters", type="HTTPBadRequest"
         )
-    with service.store.write() as tx:
+
+    def write(tx: Transaction) -> None:
         write_report(tx, host, found)
         if found.facts:
             configurations = dict(found.facts)
             zone = configurations.pop("availability_zone", DEFAULT_ZONE)
             facts = {"configurations": configurations, "availability_zone": zone}
             agent.heartbeat(tx, host, "Portico agent", "portico-agent", facts, time.time(), started=found.started)
+
+    service.store.write_news(write)
     return found
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-import sqlalchemy as sa
-
 from portico.contract import ObjectStatus
 from portico.hoststate import Report, Status
 from portico.model.snapshot import BINDING_FAILED, DHCP_OWNER
@@ -15,6 +13,8 @@ from portico.store.transaction import Transaction
 
 # An agent's word for a VIF -> a port's status as Neutron writes it.
 _STATES = {"active": "ACTIVE", "waiting": "DOWN", "error": "ERROR"}
+# A kind of host objects -> the resource whose id is in their keys and whose row tells their status.
+_ABOUT = {"vif": "port", "lease": "port", "outlet": "port", "bridge": "network"}
 # Under this name the table of reasons keeps what is wrong with a port's lease.
 _LEASE = "lease"
 # Under this one, a state and a reason: why a port that another service realises is not plugged into it on its host.
@@ -23,8 +23,10 @@ _OUTLET = "outlet"
 
 def write_statuses(store: Store, statuses: Iterable[ObjectStatus]) -> None:
     """Write statuses; objects that are gone meanwhile are passed over."""
-    with store.write() as tx:
-        for item in statuses:
+    told = list(statuses)
+
+    def write(tx: Transaction) -> None:
+        for item in told:
             row = tx.get(item.resource, item.id)
             if row is None:
                 continue
@@ -33,6 +35,8 @@ def write_statuses(store: Store, statuses: Iterable[ObjectStatus]) -> None:
             elif not (item.state == "DOWN" and row.get("binding:vif_type") == BINDING_FAILED):
                 # What could not be bound stays in ERROR until it is bound anew, with the reason.
                 _write(tx, item, row)
+
+    store.write_news(write)
 
 
 def _write_binding(tx: Transaction, item: ObjectStatus, row: dict[str, object]) -> None:
@@ -52,6 +56,7 @@ def write_report(tx: Transaction, host: str, report: Report) -> None:
 
     A VIF that is no longer bound to `host` is passed over; so is what a VIF's own status tells anyway.
     """
+    _read_ahead(tx, report)
     for item in report.statuses:
         kind, _, object_id = item.key.partition("/")
         if write_kept := _KEPT.get(kind):
@@ -71,6 +76,19 @@ def write_report(tx: Transaction, host: str, report: Report) -> None:
                 row = tx.get("network", object_id)
                 if row is not None:
                     _write_shared(tx, host, ObjectStatus("network", object_id, state, item.reason), row)
+
+
+def _read_ahead(tx: Transaction, report: Report) -> None:
+    """Read all that a report is about at once."""
+    ids: dict[str, list[str]] = {}
+    for item in report.statuses:
+        kind, _, object_id = item.key.partition("/")
+        if kind in _ABOUT and (item.state in _STATES or kind in _KEPT):
+            ids.setdefault(_ABOUT[kind], []).append(object_id)
+    for resource, found in ids.items():
+        tx.get_many(resource, found)
+    if ids:
+        tx.read_reasons((*ids, _LEASE, _OUTLET), [key for found in ids.values() for key in found])
 
 
 def _write_lease(tx: Transaction, host: str, port_id: str, item: Status) -> None:
@@ -101,10 +119,11 @@ def _write_outlet(tx: Transaction, host: str, port_id: str, item: Status) -> Non
     """Keep what the host of a port says of its outlet beside what the service that realises it says: both count."""
     state = _STATES.get(item.state)
     row = tx.get("port", port_id)
-    if row is None:
-        tx.forget_reason(_OUTLET, port_id)
-        return
     known = reason(tx, _OUTLET, port_id)
+    if row is None:
+        if known:
+            tx.forget_reason(_OUTLET, port_id)
+        return
     told = "" if state == "ACTIVE" else f"{state} {item.reason}"
     if row["binding:host_id"] != host or state is None or told == known:
         return
@@ -136,23 +155,17 @@ def _write_shared(tx: Transaction, host: str, item: ObjectStatus, row: dict[str,
 
 
 def _write(tx: Transaction, item: ObjectStatus, row: dict[str, object]) -> None:
-    table = tx.tables.status
-    same = (table.c.resource == item.resource, table.c.id == item.id)
     if row["status"] != item.state:
         tx.update(item.resource, row, {"status": item.state}, touch=False)
     elif reason(tx, item.resource, item.id) != item.reason:
         tx.record(item.resource, item.id, str(row["project_id"] or ""), "status")
     else:
         return
-    tx.connection.execute(sa.delete(table).where(*same))
+    tx.forget_reason(item.resource, item.id)
     if item.reason:
-        tx.connection.execute(table.insert(), {"resource": item.resource, "id": item.id, "reason": item.reason})
+        tx.note_reason(item.resource, item.id, item.reason)
 
 
 def reason(tx: Transaction, resource: str, object_id: str) -> str:
     """Return why an object is not ACTIVE, or ""."""
-    table = tx.tables.status
-    found = tx.connection.execute(
-        sa.select(table.c.reason).where(table.c.resource == resource, table.c.id == object_id)
-    ).scalar()
-    return found or ""
+    return tx.reason(resource, object_id)

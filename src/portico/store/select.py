@@ -60,6 +60,24 @@ def insert(table: sa.Table) -> sa.Insert:
 
 
 @cache
+def reason(tables: Tables) -> sa.Select[str]:
+    """Return the statement that reads why the object `key` of the resource `name` is not as wanted."""
+    status = tables.status
+    which = (status.c.resource == sa.bindparam("name"), status.c.id == sa.bindparam("key"))
+    return sa.select(status.c.reason).where(*which)
+
+
+@cache
+def reasons(tables: Tables) -> sa.Select[str, str, str]:
+    """Return the statement that reads why objects are not as wanted, by the list parameters `names` and `keys`."""
+    status = tables.status
+    return sa.select(status).where(
+        status.c.resource.in_(sa.bindparam("names", expanding=True)),
+        status.c.id.in_(sa.bindparam("keys", expanding=True)),
+    )
+
+
+@cache
 def forget_reason(tables: Tables) -> sa.Delete:
     """Return the statement that drops why the object `key` of the resource `name` is not as wanted."""
     status = tables.status

@@ -16,7 +16,7 @@ from portico.errors import SettingsError, Unavailable
 from portico.model.resource import Registry
 from portico.store import postgresql, sqlite
 from portico.store.tables import Tables
-from portico.store.transaction import Edit, Transaction
+from portico.store.transaction import Edit, Transaction, WriteNeeded
 
 _DATABASES: Mapping[str, ModuleType] = {"sqlite": sqlite, "postgresql": postgresql}
 
@@ -133,6 +133,21 @@ class Store:
                 yield Transaction(self, connection, 0)
         finally:
             self._time("read", asked, asked)
+
+    def write_news(self, change: Callable[[Transaction], None]) -> None:
+        """Call `change` in a write transaction, or only in a read transaction if it has nothing to write.
+
+        So it takes no turn among the writers and no revision; it may be called twice.
+
+        Raises:
+            Unavailable: the database does not answer, or stays locked by another process.
+        """
+        try:
+            with self.read() as transaction:
+                change(transaction)
+        except WriteNeeded:
+            with self.write() as transaction:
+                change(transaction)
 
     @contextmanager
     def _reading(self) -> Iterator[sa.Connection]:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import sqlalchemy as sa
 
+from portico.errors import Conflict
+from portico.model.resource import Attribute
 from portico.store import select
 from portico.store.query import Query
 
@@ -25,6 +27,10 @@ _Question = tuple[_Select, frozenset[tuple[str, Any]]]
 
 # What changes with every write and tells nothing.
 _BOOKKEEPING = frozenset({"revision_number", "updated_at"})
+
+
+class WriteNeeded(Exception):
+    """A read transaction came to where it would write."""
 
 
 class Edit(msgspec.Struct, frozen=True):
@@ -69,6 +75,7 @@ class Transaction:
         self._waiting: list[tuple[sa.Executable, Any]] = []
         # Objects as they were read, so that nothing is asked twice.
         self._known: dict[tuple[str, str], Row] = {}
+        self._reasons: dict[tuple[str, str], str] = {}
         self._foreseen: dict[_Question, list[Row]] = {}
         self.tables = store.tables
         self.registry = store.registry
@@ -85,7 +92,13 @@ class Transaction:
         return self._connection
 
     def later(self, statement: sa.Executable, values: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> None:
-        """Put a write off whose outcome nobody asks for; `values` must stay as they are."""
+        """Put a write off whose outcome nobody asks for; `values` must stay as they are.
+
+        Raises:
+            WriteNeeded: this is a read transaction.
+        """
+        if not self.revision:
+            raise WriteNeeded
         self._foreseen.clear()
         self._waiting.append((statement, values))
 
@@ -160,8 +173,9 @@ class Transaction:
         known = [key for key in dict.fromkeys(ids) if (resource, key) in self._known]
         rows = [dict(self._known[resource, key]) for key in known]
         for part in select.parts([key for key in ids if (resource, key) not in self._known]):
-            found = self.connection.execute(select.by_ids(table), {"keys": part})
-            rows.extend(dict(row) for row in found.mappings())
+            for row in self.connection.execute(select.by_ids(table), {"keys": part}).mappings():
+                rows.append(dict(row))
+                self._known[resource, row[select.key_column(table).name]] = dict(row)
         return rows
 
     def find(self, resource: str, **equal: Any) -> list[Row]:
@@ -233,8 +247,14 @@ class Transaction:
         self.later(select.update_by_id(table), {**values, "row_key": key})
 
     def delete(self, resource: str, row: Row) -> None:
-        """Remove the object `row`."""
+        """Remove the object `row`, and what the models of other packages say goes along with it.
+
+        Raises:
+            Conflict: an object of another package references it.
+        """
         table = self.tables.of[resource]
+        for other, attribute in self.tables.referrers.get(resource, ()):
+            self._release(resource, row, other, attribute)
         self._known.pop((resource, row["id"]), None)
         self.later(select.delete_by_id(table), {"key": row["id"]})
         if row.get("tags"):
@@ -245,12 +265,39 @@ class Transaction:
         self.record(resource, row["id"], row.get("project_id") or "", "delete")
         self.note_edit(resource, row["id"], "delete", row, {})
 
+    def reason(self, resource: str, object_id: str) -> str:
+        """Return why the object is not as wanted, or ""."""
+        known = self._reasons.get((resource, object_id))
+        if known is None:
+            found = self.ask(select.reason(self.tables), {"name": resource, "key": object_id})
+            known = self._reasons[resource, object_id] = found[0]["reason"] if found else ""
+        return known
+
+    def read_reasons(self, resources: Sequence[str], ids: Sequence[str]) -> None:
+        """Read why objects are not as wanted, which `reason` is about to be asked for each."""
+        for part in select.parts(ids):
+            self._reasons |= {(resource, key): "" for resource in resources for key in part}
+            for row in self.connection.execute(select.reasons(self.tables), {"names": list(resources), "keys": part}):
+                self._reasons[row.resource, row.id] = row.reason
+
+    def _release(self, resource: str, row: Row, other: str, attribute: Attribute) -> None:
+        holders = self.find(other, **{attribute.name: row["id"]})
+        if holders and not attribute.goes_along:
+            raise Conflict(
+                f"{resource} {row['id']} is in use: {attribute.name} of {other} {holders[0]['id']} names it.",
+                type=f"{resource.title().replace('_', '')}InUse",
+            )
+        for holder in holders:
+            self.delete(other, holder)
+
     def forget_reason(self, resource: str, object_id: str) -> None:
         """Drop why the object was not as wanted: nobody has tried yet what is wanted now."""
+        self._reasons[resource, object_id] = ""
         self.later(select.forget_reason(self.tables), {"name": resource, "key": object_id})
 
     def note_reason(self, resource: str, object_id: str, reason: str) -> None:
         """Write down why the object is not as wanted; it has no reason yet."""
+        self._reasons[resource, object_id] = reason
         row = {"resource": resource, "id": object_id, "reason": reason}
         self.later(select.insert(self.tables.status), row)
 

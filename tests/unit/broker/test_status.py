@@ -5,9 +5,12 @@ from __future__ import annotations
 
 from typing import Literal
 
+import sqlalchemy as sa
+
 from portico.broker.status import reason, write_report, write_statuses
 from portico.contract import Binding, ObjectStatus
 from portico.hoststate import Report, Status
+from portico.store import journal
 
 from .conftest import Desk, Row
 
@@ -17,6 +20,11 @@ HOST, OTHER = "host-a", "host-b"
 def tell(desk: Desk, host: str, key: str, state: Literal["active", "waiting", "error", "gone"], why: str = "") -> None:
     with desk.store.write() as tx:
         write_report(tx, host, Report(revision=1, statuses=(Status(key, state, why),)))
+
+
+def newest(desk: Desk) -> int:
+    with desk.store.read() as tx:
+        return journal.newest(tx)
 
 
 def seen(desk: Desk, resource: str, object_id: str) -> tuple[str, str]:
@@ -152,3 +160,34 @@ def test_the_outlet_of_a_port_that_is_gone_leaves_nothing_behind(desk: Desk) -> 
     tell(desk, HOST, f"outlet/{port['id']}", "gone")
     with desk.store.read() as tx:
         assert reason(tx, "outlet", port["id"]) == ""
+
+
+def test_a_report_that_tells_nothing_new_writes_nothing_and_takes_no_revision(desk: Desk) -> None:
+    network, server = served_network(desk)
+    tell(desk, HOST, f"bridge/{network['id']}", "error", "link add: no such device")
+    news = Report(
+        1,
+        (
+            Status(f"bridge/{network['id']}", "error", "link add: no such device"),
+            Status(f"vif/{server['id']}", "gone"),
+            Status(f"lease/{server['id']}", "active"),
+            Status("vif/unknown", "active"),
+        ),
+    )
+    before = newest(desk)
+    statements: list[str] = []
+    sa.event.listen(desk.store.engine, "before_cursor_execute", lambda *args: statements.append(args[2]))
+    desk.store.write_news(lambda tx: write_report(tx, HOST, news))
+    # Begin, ports, networks, reasons, and the port that is none.
+    assert [text.split()[0] for text in statements] == ["BEGIN", *["SELECT"] * 4]
+    assert newest(desk) == before
+
+
+def test_a_report_that_tells_something_new_is_written(desk: Desk) -> None:
+    network, server = served_network(desk)
+    before = newest(desk)
+    desk.store.write_news(
+        lambda tx: write_report(tx, HOST, Report(1, (Status(f"dhcp/{network['id']}", "error", "no dnsmasq"),)))
+    )
+    assert seen(desk, "port", server["id"]) == ("ERROR", "host host-a: no dnsmasq")
+    assert newest(desk) == before + 1
