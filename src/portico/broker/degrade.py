@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from portico.broker.lane import Lane
 from portico.broker.status import write_statuses
 from portico.contract import ObjectStatus
-from portico.model.snapshot import BINDING_FAILED, UNBOUND, Snapshot
+from portico.model.snapshot import BINDING_FAILED, Snapshot
 from portico.store.store import Store
 from portico.store.transaction import Transaction
 
@@ -76,13 +76,13 @@ def _unmarked(tx: Transaction, name: str, reason: str) -> Iterator[ObjectStatus]
     of_network = sa.and_(status.c.resource == "network", status.c.id == network.c.id)
     of_port = sa.and_(status.c.resource == "port", status.c.id == port.c.id)
     its = network.c["portico:backend"] == name
-    unbound = port.c["binding:vif_type"].in_((UNBOUND, BINDING_FAILED))
+    failed = port.c["binding:vif_type"] == BINDING_FAILED
     networks = sa.select(network.c.id).outerjoin(status, of_network).where(its, replaceable)
     ports = (
         sa.select(port.c.id)
         .join(network, port.c.network_id == network.c.id)
         .outerjoin(status, of_port)
-        .where(its, replaceable, port.c["binding:host_id"] != "", port.c.status != "ACTIVE", sa.not_(unbound))
+        .where(its, replaceable, port.c["binding:host_id"] != "", port.c.status != "ACTIVE", sa.not_(failed))
     )
     for resource, statement in (("network", networks), ("port", ports)):
         for object_id in tx.connection.execute(statement).scalars():

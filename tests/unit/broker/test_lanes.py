@@ -26,7 +26,9 @@ HOST = "host-a"
 
 
 class Odd:
-    """A backend that can be made to fail, to hang and to take its time."""
+    """A backend that can be made to fail, to hang, to take its time, and to leave bindings for later."""
+
+    vif_type = "tap"
 
     def __init__(self, hosts: HostStates) -> None:
         self.hosts = hosts
@@ -40,7 +42,7 @@ class Odd:
         pass
 
     def bind(self, port: Port, _host: str) -> Binding:
-        return Binding("tap", {"tap_name": f"tap{port.id[:11]}"})
+        return Binding(self.vif_type, {"tap_name": f"tap{port.id[:11]}"} if self.vif_type == "tap" else {})
 
     def sync(self, want: Snapshot, dirty: Dirty) -> Iterable[ObjectStatus]:
         self.act()
@@ -144,6 +146,14 @@ def test_a_backend_that_throws_stops_no_other_and_is_told_until_it_works_again(d
     until(lambda: desk.told("port", port) == ("DOWN", ""))
     assert desk.told("network", network) == ("ACTIVE", "")
     assert f"bridge/{network['id']}" in feed.objects
+
+
+def test_a_port_whose_binding_was_to_come_later_is_told_why_it_does_not(desk: TwoLanes) -> None:
+    desk.odd.vif_type = "unbound"
+    desk.odd.act = fail
+    _, port = desk.port_on("odd")
+    desk.broker.start()
+    until(lambda: desk.told("port", port) == ("ERROR", "backend odd: the engine does not answer"))
 
 
 def test_what_was_realised_stays_active_while_its_backend_fails(desk: TwoLanes) -> None:
