@@ -20,9 +20,10 @@ from portico.testing.lab import Lab
 INTRODUCTION = """\
 Two networks of Portico on one machine, with the same subnet. On blue: the containers ann, bob and shop, and a virtual
 machine; on red: rex and roy. Members of the default security group reach each other; shop is in group web, which opens
-TCP port 80 only."""
+TCP port 80 only. ann and the virtual machine have a second port each, on a routed network and in group web; an FRR on
+another host learns by BGP how they are reached."""
 
-PROGRAMS = ("containerd", "dnsmasq", "docker", "dockerd", "ip", "iperf3", "nft", "qemu-system-x86_64")
+PROGRAMS = ("bird", "containerd", "dnsmasq", "docker", "dockerd", "ip", "iperf3", "nft", "qemu-system-x86_64", "vtysh")
 
 
 def main() -> int:

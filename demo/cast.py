@@ -11,6 +11,8 @@ from typing import Literal
 # from different halves of it, so that an address stands for one workload.
 SUBNET = "10.1.0.0/24"
 RANGES = {"blue": "10.1.0.0/25", "red": "10.1.0.128/25"}
+# The routed network, on which ann and vm have a second port each.
+ROUTED_SUBNET = "10.9.0.0/24"
 OPEN_PORT = 80
 CLOSED_PORT = 8080
 
@@ -20,12 +22,15 @@ PROBES: tuple[Probe, ...] = ("ping", "tcp 80", "tcp 8080")
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """A container or virtual machine: its network and its security group."""
+    """A container or virtual machine on one of its networks, with its security group there.
+
+    Or a host beyond the network, which Portico has no part in.
+    """
 
     name: str
-    kind: Literal["container", "vm"]
+    kind: Literal["container", "vm", "host"]
     network: str
-    group: Literal["default", "web"]
+    group: Literal["default", "web", "none"]
 
 
 ANN = Workload("ann", "container", "blue", "default")
@@ -35,6 +40,10 @@ SHOP = Workload("shop", "container", "blue", "web")
 REX = Workload("rex", "container", "red", "default")
 ROY = Workload("roy", "container", "red", "default")
 CAST = (ANN, BOB, VM, SHOP, REX, ROY)
+ANN_ROUTED = Workload("ann", "container", "routed", "web")
+VM_ROUTED = Workload("vm", "vm", "routed", "web")
+PEER = Workload("peer", "host", "routed", "none")
+ROUTED_CAST = (ANN_ROUTED, VM_ROUTED, PEER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +56,14 @@ class Trial:
 
     @property
     def expected(self) -> bool:
-        """Whether it should: never across networks; default group members each other; all the web group's port."""
+        """Whether it should: never across networks; default group members each other; all the web group's port.
+
+        What is beyond is everybody's, as far as there are routes.
+        """
         if self.source.network != self.target.network:
             return False
+        if self.target.kind == "host":
+            return True
         if self.target.group == "web":
             return self.probe == f"tcp {OPEN_PORT}"
         return self.source.group == self.target.group
@@ -57,4 +71,5 @@ class Trial:
 
 def trials() -> list[Trial]:
     """Return every question there is between two different workloads."""
-    return [Trial(source, target, probe) for source, target in permutations(CAST, 2) for probe in PROBES]
+    pairs = [*permutations(CAST, 2), *permutations(ROUTED_CAST, 2)]
+    return [Trial(source, target, probe) for source, target in pairs for probe in PROBES]

@@ -9,7 +9,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 
-from demo.cast import ANN, BOB, CLOSED_PORT, REX, ROY, VM, Trial, Workload, trials
+from demo.cast import ANN, ANN_ROUTED, BOB, CLOSED_PORT, PEER, REX, ROY, VM, Trial, Workload, trials
 from demo.screen import Screen
 from demo.stage import Stage
 
@@ -43,7 +43,7 @@ def figures(stage: Stage, screen: Screen) -> list[Figure]:
     """Measure round-trip times and TCP throughput between some pairs."""
     with screen.step("round-trip times and throughput") as step:
         found = []
-        for source, target in ((ANN, BOB), (REX, ROY), (ANN, VM)):
+        for source, target in ((ANN, BOB), (REX, ROY), (ANN, VM), (ANN_ROUTED, PEER)):
             step.detail = f"{source.name} pings {target.name}"
             found.append(Figure(f"round trip {_pair(source, target)}", _round_trip(stage, source, target)))
         step.detail = "iperf3 from ann to bob"

@@ -9,12 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from demo import cast
-from demo.cast import CAST, RANGES, SUBNET, VM, Workload
+from demo.beyond import Beyond
+from demo.cast import ANN_ROUTED, CAST, PEER, RANGES, ROUTED_SUBNET, SUBNET, VM, VM_ROUTED, Workload
 from demo.screen import Screen
 from portico.testing.lab import IMAGE, DockerEngine, Lab, LabHost, Process, Result, VirtualMachine, wait_until
+from portico.testing.lab.lab import UNDERLAY_V4
 
 PORTICO = Path(sys.executable).with_name("portico")
-TAP = "tap-vm"
+AS, PEER_AS = 65001, 65010
+TAP, ROUTED_TAP = "tap-vm", "tap-vm-routed"
 
 # Each workload serves its own name on both ports, so that an answer also tells who gave it.
 SERVE = "mkdir -p /www && hostname > /www/index.html && for port in {ports}; do httpd -p $port -h /www; done"
@@ -26,7 +29,10 @@ class Stage:
     def __init__(self, lab: Lab, screen: Screen) -> None:
         self.addresses: dict[Workload, str] = {}
         self._screen = screen
-        self._host: LabHost = lab.host("demo")
+        self._host: LabHost = lab.host("demo", underlay=True)
+        # An engine that finds it off has its firewall drop what is forwarded for others (docs/docker.md).
+        self._host.run(["sysctl", "-q", "-w", "net.ipv4.ip_forward=1"])
+        self._beyond = Beyond(lab.host("peer", underlay=True))
         self._engine = DockerEngine(self._host)
         self._portico: Process | None = None
         self._vm: VirtualMachine | None = None
@@ -40,6 +46,7 @@ class Stage:
         self._make_networks()
         self._run_containers()
         self._boot_vm()
+        self._speak()
 
     def portico_log(self) -> str:
         """Return the end of what `portico up` has written."""
@@ -53,6 +60,8 @@ class Stage:
         """Run a command inside a workload."""
         if workload.kind == "vm" and self._vm is not None:
             return self._vm.run(argv, check=check, timeout_s=timeout_s)
+        if workload.kind == "host":
+            return self._beyond.run(argv, check=check, timeout_s=timeout_s)
         return self._engine.docker("exec", workload.name, *argv, check=check, timeout_s=timeout_s)
 
     def _start_portico(self) -> None:
@@ -78,13 +87,17 @@ class Stage:
             self.portico("security-group-rule", "create", "--security-group", "web", *direction, *ports)
 
     def _make_networks(self) -> None:
+        driver = ["-d", "portico", "--ipam-driver", "portico"]
         for name, addresses in RANGES.items():
-            driver = ["-d", "portico", "--ipam-driver", "portico"]
             words = ["network", "create", *driver, "--subnet", SUBNET, "--ip-range", addresses, name]
             with self._screen.step(f"docker {' '.join(words)}"):
                 self._engine.docker(*words)
             if name == VM.network:
                 [self._vm_network] = [network["id"] for network in self.portico("network", "list")]
+        kind = ["-o", "portico.backend=routed", "-o", "portico.security-groups=web"]
+        words = ["network", "create", *driver, *kind, "--subnet", ROUTED_SUBNET, "routed"]
+        with self._screen.step(f"docker {' '.join(words)}"):
+            self._engine.docker(*words)
 
     def _run_containers(self) -> None:
         containers = [workload for workload in CAST if workload.kind == "container"]
@@ -92,6 +105,9 @@ class Stage:
             for workload in containers:
                 self._run_container(workload)
                 step.detail = ", ".join(f"{each.name} {address}" for each, address in self.addresses.items())
+        with self._screen.step("docker network connect routed ann") as step:
+            self._engine.docker("network", "connect", ANN_ROUTED.network, ANN_ROUTED.name)
+            step.detail = self._note_address(ANN_ROUTED)
 
     def _run_container(self, workload: Workload) -> None:
         network = f"name={workload.network}"
@@ -100,18 +116,51 @@ class Stage:
         script = SERVE.format(ports=f"{cast.OPEN_PORT} {cast.CLOSED_PORT}") + " && exec sleep 1000000"
         options = ["--detach", "--init", "--name", workload.name, "--hostname", workload.name, "--network", network]
         self._engine.docker("run", *options, IMAGE, "sh", "-c", script)
+        self._note_address(workload)
+
+    def _note_address(self, workload: Workload) -> str:
         form = f"{{{{.NetworkSettings.Networks.{workload.network}.IPAddress}}}}"
         self.addresses[workload] = self._engine.docker("inspect", "--format", form, workload.name).out.strip()
+        return self.addresses[workload]
+
+    def _plug_vm(self, name: str, tap: str, *options: str) -> Any:
+        with self._screen.step(f"portico port create {name}; portico port plug {name} --tap {tap}"):
+            self.portico("port", "create", *options, name)
+            self._host.run([PORTICO, "port", "plug", name, "--tap", tap])
+            return self.portico("port", "show", name)
 
     def _boot_vm(self) -> None:
-        with self._screen.step(f"portico port create vm; portico port plug vm --tap {TAP}"):
-            port = self.portico("port", "create", "--network", self._vm_network, "vm")
-            self._host.run([PORTICO, "port", "plug", "vm", "--tap", TAP])
-        with self._screen.step("a virtual machine boots on it, address from DHCP") as step:
-            self._vm = VirtualMachine(self._host, VM.name, tap=TAP, mac=port["mac_address"])
+        [routed] = [each["id"] for each in self.portico("network", "list") if each["portico:backend"] == "routed"]
+        port = self._plug_vm("vm", TAP, "--network", self._vm_network)
+        second = self._plug_vm("vm-routed", ROUTED_TAP, "--network", routed, "--security-group", "web")
+        with self._screen.step("a virtual machine boots on them, address from DHCP") as step:
+            more = [(ROUTED_TAP, second["mac_address"])]
+            self._vm = VirtualMachine(self._host, VM.name, tap=TAP, mac=port["mac_address"], more=more)
             self._vm.start()
             found, wanted = self._vm.wait_for_address(), port["fixed_ips"][0]["ip_address"]
             if found != wanted:
                 raise AssertionError(f"vm: DHCP gave it {found}, its port has {wanted}")
             self.addresses[VM] = step.detail = found
             self._vm.run(["sh", "-c", SERVE.format(ports=f"{cast.OPEN_PORT} {cast.CLOSED_PORT}")])
+        with self._screen.step("its second link, as the port says") as step:
+            self.addresses[VM_ROUTED] = step.detail = second["fixed_ips"][0]["ip_address"]
+            next_hop = second["binding:vif_details"]["next_hop_v4"]
+            for words in (
+                ["link", "set", "eth1", "up"],
+                ["address", "add", f"{step.detail}/32", "dev", "eth1"],
+                ["route", "add", next_hop, "dev", "eth1"],
+                ["route", "add", "default", "via", next_hop, "dev", "eth1"],
+            ):
+                self._vm.run(["ip", *words])
+
+    def _speak(self) -> None:
+        with self._screen.step("portico bgp-speaker create; an FRR on another host learns the routes") as step:
+            self.portico("bgp-speaker", "create", "--local-as", str(AS), "--ip-version", "4", "fabric")
+            peer = ["--peer-ip", self._beyond.address, "--remote-as", str(PEER_AS), "--auth-type", "none"]
+            self.portico("bgp-peer", "create", *peer, "frr")
+            self.portico("bgp-speaker", "add-bgp-peer", "fabric", "--bgp-peer", "frr")
+            self.addresses[PEER] = self._beyond.address
+            wanted = [self.addresses[ANN_ROUTED], self.addresses[VM_ROUTED]]
+            self._beyond.speak(AS, PEER_AS, str(UNDERLAY_V4[1]))
+            wait_until("routes by BGP", lambda: self._beyond.has_routes(wanted), 20, self._beyond.routes)
+            step.detail = ", ".join(f"{address}/32" for address in wanted)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from demo.cast import CAST, PROBES, Probe, Trial, Workload
+from demo.cast import CAST, PROBES, ROUTED_CAST, Probe, Trial, Workload
 from demo.screen import Colour, Screen
 
 _WIDTH = 7
@@ -21,12 +21,14 @@ LEGEND = "yes: reached, as expected   -: kept apart, as expected   LOST: should 
 
 
 def show(screen: Screen, seen: Mapping[Trial, bool]) -> None:
-    """Write a table for each probe: rows are senders, columns receivers."""
-    for probe in PROBES:
-        screen.print()
-        screen.print(f"  {screen.paint(f'{probe:<9}', 'bold')}{''.join(_column(each) for each in CAST)}")
-        for source in CAST:
-            screen.print(f"  {source.name:<9}{''.join(_cells(screen, source, probe, seen))}  {_about(source)}")
+    """Write a table for each probe, of either cast: rows are senders, columns receivers."""
+    for cast in (CAST, ROUTED_CAST):
+        for probe in PROBES:
+            screen.print()
+            screen.print(f"  {screen.paint(f'{probe:<9}', 'bold')}{''.join(_column(each) for each in cast)}")
+            for source in cast:
+                cells = "".join(_cells(screen, source, cast, probe, seen))
+                screen.print(f"  {source.name:<9}{cells}  {_about(source)}")
     screen.print(f"\n  {screen.paint(LEGEND, 'dim')}")
 
 
@@ -52,11 +54,15 @@ def _column(workload: Workload) -> str:
 
 
 def _about(workload: Workload) -> str:
+    if workload.kind == "host":
+        return "another host, FRR"
     return f"{workload.kind} on {workload.network}, group {workload.group}"
 
 
-def _cells(screen: Screen, source: Workload, probe: Probe, seen: Mapping[Trial, bool]) -> Iterator[str]:
-    for target in CAST:
+def _cells(
+    screen: Screen, source: Workload, cast: Sequence[Workload], probe: Probe, seen: Mapping[Trial, bool]
+) -> Iterator[str]:
+    for target in cast:
         if target == source:
             yield " " * _WIDTH
             continue

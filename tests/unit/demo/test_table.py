@@ -6,7 +6,7 @@ from __future__ import annotations
 import io
 
 from demo import table
-from demo.cast import ANN, BOB, REX, SHOP, VM, Trial, trials
+from demo.cast import ANN, ANN_ROUTED, BOB, PEER, REX, SHOP, VM, VM_ROUTED, Trial, trials
 from demo.screen import Screen
 
 
@@ -23,9 +23,14 @@ def test_the_web_group_opens_one_port_and_sends_to_nobody() -> None:
     assert not Trial(SHOP, ANN, "tcp 80").expected
 
 
+def test_the_host_beyond_is_reached_and_reaches_what_the_web_group_opens() -> None:
+    assert [Trial(PEER, VM_ROUTED, probe).expected for probe in ("ping", "tcp 80", "tcp 8080")] == [False, True, False]
+    assert all(Trial(ANN_ROUTED, PEER, probe).expected for probe in ("ping", "tcp 80", "tcp 8080"))
+
+
 def test_there_are_more_things_that_must_not_be_reached_than_nothing() -> None:
-    assert len(trials()) == 90
-    assert 0 < sum(trial.expected for trial in trials()) < 90
+    assert len(trials()) == 108
+    assert 0 < sum(trial.expected for trial in trials()) < 108
 
 
 def test_what_is_as_expected_is_shown_without_a_complaint() -> None:
@@ -34,7 +39,7 @@ def test_what_is_as_expected_is_shown_without_a_complaint() -> None:
     table.show(Screen(out), seen)
     body = out.getvalue().removesuffix(f"\n  {table.LEGEND}\n")
     assert table.wrong(seen) == []
-    assert table.summary(seen).startswith("90 of 90 as expected")
+    assert table.summary(seen).startswith("108 of 108 as expected")
     assert "LOST" not in body
     assert "LEAK" not in body
     assert "\x1b" not in body
@@ -51,4 +56,4 @@ def test_a_leak_and_a_loss_are_shown_and_told() -> None:
         "ann -> bob by tcp 80: expected reached, saw kept apart",
         "ann -> rex by ping: expected kept apart, saw reached",
     ]
-    assert table.summary(seen).startswith("88 of 90 as expected")
+    assert table.summary(seen).startswith("106 of 108 as expected")
