@@ -32,7 +32,8 @@ from portico.broker.hosts import HostStates
 from portico.errors import PorticoError
 from portico.identity.who import Authenticator
 from portico.model.resource import Action, Registry, Resource
-from portico.rules import TABLE
+from portico.rules import of as rules_of
+from portico.rules import served
 from portico.rules.context import Context, Everything, Limits, Policy
 from portico.settings_observe import RateLimitSettings
 from portico.telemetry.metrics import CONTENT_TYPE, Metrics
@@ -274,7 +275,7 @@ class Api:
 
 
 def _collection_routes(api: Api, resource: Resource) -> list[Route]:
-    rules = TABLE[resource.name]
+    rules = rules_of(resource)
     many: dict[str, Endpoint] = {"GET": partial(api.list_objects, resource)}
     one: dict[str, Endpoint] = {"GET": partial(api.show, resource)}
     if rules.create is not None:
@@ -303,8 +304,7 @@ def _action_verb(api: Api, resource: Resource, action: Action) -> dict[str, Endp
 
 def routes(api: Api) -> list[Route]:
     """Return every path that is served."""
-    offered = [resource for name, resource in api.registry.resources.items() if name in TABLE]
-    found = [route for resource in offered for route in _collection_routes(api, resource)]
+    found = [route for resource in served(api.registry) for route in _collection_routes(api, resource)]
     quota = dict.fromkeys(("GET", "PUT", "DELETE"), api.quota)
     return [
         route("/", {"GET": api.versions}),

@@ -13,7 +13,8 @@ from portico.api import query
 from portico.errors import BadRequest, PorticoError, PreconditionFailed
 from portico.model import check
 from portico.model.resource import Resource
-from portico.rules import TABLE, lookup
+from portico.rules import lookup
+from portico.rules import of as rules_of
 from portico.rules.context import Context, Row
 from portico.store.store import Store
 from portico.store.transaction import Transaction
@@ -67,7 +68,7 @@ def list_objects(service: Service, resource: Resource, context: Context, pairs: 
     """Return the body of a list answer."""
     policy, name = context.policy, resource.name
     request = query.parse(resource, pairs, service.page_max, context.project_id, policy.secrets(context, name))
-    rules = TABLE[resource.name]
+    rules = rules_of(resource)
     if rules.before_list is not None:
         rules.before_list(service.store, context, request.query)
     with service.store.read() as tx:
@@ -93,7 +94,7 @@ def _answers(
     tx: Transaction, context: Context, resource: Resource, rows: list[Row], fields: Collection[str] = ()
 ) -> list[Row]:
     """Return objects as who asks may see them."""
-    present = TABLE[resource.name].present
+    present = rules_of(resource).present
     if present is not None:
         rows = present(tx, context, rows)
     hidden = context.policy.hidden(tx, context, resource.name, rows)
@@ -102,7 +103,7 @@ def _answers(
 
 def create(service: Service, resource: Resource, context: Context, body: object) -> Row:
     """Make one object or, with the plural in the body, several or none at all."""
-    rules = TABLE[resource.name]
+    rules = rules_of(resource)
     make = _offered(resource, rules.create)
     items, bulk = _items(resource, body)
     where = resource.plural if bulk else ""
@@ -194,7 +195,7 @@ def update(
     service: Service, resource: Resource, context: Context, object_id: str, body: object, expected: int | None
 ) -> Row:
     """Change one object; `expected` is the revision that If-Match demands."""
-    rules = TABLE[resource.name]
+    rules = rules_of(resource)
     change = _offered(resource, rules.update)
     changes = check.prepare_put(resource, one_of(resource.name, body))
     with service.store.write() as tx:
@@ -207,7 +208,7 @@ def update(
 
 def delete(service: Service, resource: Resource, context: Context, object_id: str, expected: int | None) -> None:
     """Remove one object; `expected` is the revision that If-Match demands."""
-    remove = _offered(resource, TABLE[resource.name].delete)
+    remove = _offered(resource, rules_of(resource).delete)
     with service.store.write() as tx:
         row = lookup.visible(tx, context, resource.name, object_id)
         context.policy.require(tx, context, "delete", resource.name, row, {})
@@ -224,7 +225,7 @@ def act(
     with service.store.write() as tx:
         row = lookup.visible(tx, context, resource.name, object_id)
         context.policy.require(tx, context, name, resource.name, row, given)
-        answer = TABLE[resource.name].actions[name](tx, context, row, given)
+        answer = rules_of(resource).actions[name](tx, context, row, given)
         if action.gives or isinstance(answer, list):
             return answer
         return {resource.name: _answers(tx, context, resource, [answer])[0]}
@@ -235,7 +236,7 @@ def tell(service: Service, resource: Resource, context: Context, object_id: str,
     with service.store.read() as tx:
         row = lookup.visible(tx, context, resource.name, object_id)
         context.policy.require(tx, context, name, resource.name, row, {})
-        return TABLE[resource.name].actions[name](tx, context, row, {})
+        return rules_of(resource).actions[name](tx, context, row, {})
 
 
 def _check_revision(row: Row, expected: int | None) -> None:

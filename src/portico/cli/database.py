@@ -18,14 +18,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     check = verbs.add_parser("check", help="tell the schema's version; exit 1 when it is not this program's")
     backup = verbs.add_parser("backup", help="write a consistent copy of a SQLite database, also while it is in use")
     backup.add_argument("target", type=Path, metavar="FILE", help="the copy; it must not exist")
-    for made in (upgrade, check, backup):
+    drop = verbs.add_parser("drop", help="remove the table of another package's resource; stop `portico up` before")
+    drop.add_argument("resource", metavar="RESOURCE", help="its name, as `portico db check` prints it")
+    drop.add_argument("--force", action="store_true", help="also if it has objects, which are lost")
+    for made in (upgrade, check, backup, drop):
         overrides.add_arguments(made)
 
 
 def run(arguments: argparse.Namespace, context: Context) -> int:
     """Do what the verb says."""
     from portico.model.load import load
-    from portico.store import schema
+    from portico.store import extend, schema
     from portico.store.store import Store
 
     store = Store(overrides.apply(arguments, context).database, load())
@@ -34,13 +37,20 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
             schema.ensure(store)
         elif arguments.verb == "backup":
             schema.backup(store, arguments.target)
+        elif arguments.verb == "drop":
+            count = extend.drop(store, arguments.resource, force=arguments.force)
+            sys.stdout.write(f"{arguments.resource}: removed with {count} objects\n")
+            return 0
         found = schema.version(store)
+        packages = extend.findings(store) if found == schema.HEAD else []
     finally:
         store.close()
     place = store.engine.url.render_as_string(hide_password=True)
     sys.stdout.write(f"{place}: schema {found or 'absent'}, this program's is {schema.HEAD}\n")
+    for item in packages:
+        sys.stdout.write(f"{item.resource}: {item}\n")
     if found == schema.HEAD:
-        return 0
+        return int(any(item.trouble or item.lacks != () for item in packages))
     sys.stderr.write(f"{_what_to_do(found, schema.HEAD)}\n")
     return 1
 

@@ -18,6 +18,7 @@ from typing import NamedTuple, NoReturn, cast
 from portico import __version__
 from portico.cli.context import Command, Context
 from portico.errors import PorticoError
+from portico.model import packages
 
 MODELS = Path(__file__).parents[1] / "models"
 
@@ -116,12 +117,14 @@ def _commands_help() -> str:
 
 
 def resource_words() -> set[str]:
-    """Return the resources that have commands, without loading the registry: each has a model file of its name."""
+    """Return the resources that have commands, without loading the registry: files tell by lines of their own."""
     words = set()
-    for path in MODELS.glob("*.yaml"):
-        with path.open() as file:
-            if any(line.startswith("resource:") for line in file):
-                words.add(path.stem)
+    for folder in (MODELS, *packages.folders().values()):
+        for path in folder.glob("*.yaml"):
+            with path.open() as file:
+                told = {word: value.strip() for word, _, value in (line.partition(":") for line in file)}
+            if "resource" in told and "plural" in told:
+                words.add(told["resource"])
     return words
 
 

@@ -27,13 +27,14 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     from portico.policy.policy import Policy, texts
 
     if arguments.verb == "check":
-        Policy(load(), arguments.file)
-        before, after = texts(None), texts(arguments.file)
+        registry = load()
+        Policy(registry, arguments.file)
+        before, after = texts(None, registry), texts(arguments.file, registry)
         changed = sum(after[name] != before.get(name) for name in after)
         sys.stdout.write(f"{arguments.file}: can be used, {changed} rules differ from the defaults\n")
         return 0
     named = overrides.apply(arguments, context).policy_file
-    rules = texts(Path(named) if named else None)
+    rules = texts(Path(named) if named else None, load())
     unknown = [name for name in arguments.names if name not in rules]
     if unknown:
         sys.stderr.write(f"portico: there is no rule {unknown[0]}\n")

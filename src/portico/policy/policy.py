@@ -13,7 +13,7 @@ import yaml
 from oslo_policy.policy import Rules
 
 from portico.errors import Forbidden, SettingsError
-from portico.model.resource import Registry
+from portico.model.resource import OWNER, Registry, Resource
 from portico.policy.condition import PARENTS, Condition, reduce, simplify
 from portico.policy.row import Parents, holds
 from portico.policy.sql import clause
@@ -45,7 +45,7 @@ class Policy:
 
     def __init__(self, registry: Registry, file: Path | None = None) -> None:
         self._registry = registry
-        self._rules = _load(file)
+        self._rules = _load(file, registry)
         # Whoever is one without the policy stays one, whatever its file says.
         self._for_administrators = Rules({**self._rules, **Rules.from_dict({"context_is_admin": "@"})})
         self._attributes = {
@@ -177,17 +177,36 @@ def _disallowed(name: str) -> Forbidden:
     return Forbidden(f"rule:{name} is disallowed by policy", type="PolicyNotAuthorized")
 
 
-def texts(file: Path | None) -> dict[str, str]:
+def texts(file: Path | None, registry: Registry | None = None) -> dict[str, str]:
     """Return the checks of all rules by name: the defaults, and those of the file instead of them.
+
+    With a registry, those of other packages' resources are among the defaults.
 
     Raises:
         SettingsError: the file cannot be read.
     """
-    return _read(DEFAULTS) | (_read(file) if file else {})
+    services = registry.services if registry else ()
+    packages = {name: check for one in services for name, check in _of_package(one).items()}
+    return _read(DEFAULTS) | packages | (_read(file) if file else {})
 
 
-def _load(file: Path | None) -> Rules:
-    checks = texts(file)
+def _of_package(resource: Resource) -> dict[str, str]:
+    """Return the rules of another package's resource: its owner may do all, unless its model says otherwise."""
+    owned = OWNER in resource.attributes
+    member, reader = ("rule:project_member", "rule:project_reader") if owned else ("rule:admin_only", "rule:admin_only")
+    checks = {"create": member, "get": reader, "update": member, "delete": member}
+    checks |= {action.name: member for action in resource.actions}
+    checks |= resource.policy
+    names = {}
+    for verb, check in checks.items():
+        word, colon, attribute = verb.partition(":")
+        known = word in ("create", "get", "update", "delete")
+        names[f"{word}_{resource.name}{colon}{attribute}" if known else verb] = check
+    return names
+
+
+def _load(file: Path | None, registry: Registry) -> Rules:
+    checks = texts(file, registry)
     rules = Rules.from_dict(dict(checks))
     for name, text in checks.items():
         # oslo.policy logs what it does not understand, and forbids it.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from portico.model.resource import Registry, Resource
 from portico.rules import (
     address_group,
     address_scope,
@@ -22,6 +23,7 @@ from portico.rules import (
     security_group,
     security_group_rule,
     segment,
+    service,
     subnet,
     subnetpool,
 )
@@ -80,3 +82,13 @@ TABLE: Mapping[str, Rules] = {
     ),
     "agent": Rules(update=agent.update, delete=agent.delete, present=agent.present),
 }
+
+
+def of(resource: Resource) -> Rules:
+    """Return the rules of a resource that is served: ours are in TABLE, those of other packages follow their models."""
+    return service.rules_of(resource) if resource.package else TABLE[resource.name]
+
+
+def served(registry: Registry) -> list[Resource]:
+    """Return the resources that have rules."""
+    return [one for one in registry.resources.values() if one.name in TABLE or (one.package and one.is_stored)]

@@ -14,7 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from portico.errors import Unavailable
-from portico.store import initial, postgresql
+from portico.store import extend, initial, postgresql
 from portico.store.store import Store, first_line
 
 # The newest migration in migrations/versions; a test proves it.
@@ -47,22 +47,21 @@ def _is_missing(store: Store) -> bool:
 
 
 def ensure(store: Store) -> None:
-    """Make the schema in an empty database, or upgrade an older one.
+    """Make the schema in an empty database, or upgrade an older one, tables of other packages' resources too.
 
     Raises:
-        Unavailable: the database does not answer, or comes from a newer Portico.
+        Unavailable: the database does not answer, or comes from a newer Portico; a package's model does not fit it.
     """
     if store.is_embedded and store.engine.url.database:
         Path(store.engine.url.database).parent.mkdir(parents=True, exist_ok=True)
     found = version(store)
-    if found == HEAD:
-        return
     if found is None:
         _create(store)
     elif found > HEAD:
         raise Unavailable(f"database {store.engine.url!r} is at schema {found}, newer than this Portico's {HEAD}")
-    else:
+    elif found < HEAD:
         upgrade(store)
+    extend.bring(store)
 
 
 def _create(store: Store) -> None:
@@ -71,7 +70,9 @@ def _create(store: Store) -> None:
             postgresql.one_at_a_time(connection)
         if sa.inspect(connection).has_table(VERSION_TABLE):
             return
-        store.tables.metadata.create_all(connection)
+        packages = {store.tables.of[one.name] for one in store.registry.services}
+        ours = [table for table in store.tables.metadata.sorted_tables if table not in packages]
+        store.tables.metadata.create_all(connection, ours)
         connection.exec_driver_sql("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY)")
         connection.execute(sa.text("INSERT INTO alembic_version VALUES (:head)"), {"head": HEAD})
         connection.execute(store.tables.revision.insert(), {"id": 1, "number": 0})

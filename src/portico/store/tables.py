@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -69,6 +70,15 @@ def _resource_table(metadata: sa.MetaData, resource: Resource) -> sa.Table:
     return sa.Table(resource.name, metadata, *columns, *uniques, *indexes)
 
 
+def _referrers(registry: Registry) -> dict[str, list[tuple[str, Attribute]]]:
+    found: defaultdict[str, list[tuple[str, Attribute]]] = defaultdict(list)
+    for resource in registry.services:
+        for attribute in resource.attributes.values():
+            if attribute.references and attribute.column:
+                found[attribute.references].append((resource.name, attribute))
+    return dict(found)
+
+
 class Tables:
     """All tables of a registry.
 
@@ -86,6 +96,8 @@ class Tables:
             for resource in registry.resources.values()
             if any(attribute.column for attribute in resource.attributes.values())
         }
+        # Attributes of other packages' resources that hold ids of a resource, by its name.
+        self.referrers: Mapping[str, Sequence[tuple[str, Attribute]]] = _referrers(registry)
         self._history()
         self._addresses()
         self._links()
