@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Routed ports on several hosts, from the API to packets: hosts and a router outside learn of them by BGP."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from portico.client import Client
+from portico.testing.bgp_peers import Frr
+from portico.testing.lab import Lab, LabHost, wait_until
+
+pytestmark = pytest.mark.lab
+
+PORTICO = [sys.executable, "-m", "portico.cli"]
+FRR = """
+router bgp 65001
+ bgp router-id 198.51.100.4
+ no bgp ebgp-requires-policy
+ neighbor 198.51.100.1 remote-as 65000
+ neighbor 198.51.100.1 timers connect 1
+ neighbor 198.51.100.1 advertisement-interval 0
+ neighbor 198.51.100.2 remote-as 65000
+ neighbor 198.51.100.2 timers connect 1
+ neighbor 198.51.100.2 advertisement-interval 0
+ neighbor 198.51.100.3 remote-as 65000
+ neighbor 198.51.100.3 timers connect 1
+ neighbor 198.51.100.3 advertisement-interval 0
+"""
+# Waits for a port's link, and takes it over as a virtual machine takes over its memory: with everything in it.
+TAKE_OVER = """
+until ip link set {link} netns w 2> /dev/null; do sleep 0.005; done
+ip netns exec w sh -c 'ip link set {link} name eth0 up; ip address add {address}/32 dev eth0
+ip route add 169.254.1.1 dev eth0; ip route add default via 169.254.1.1'
+"""
+
+
+class Cloud:
+    """An API, three hosts with agents, a router outside, and one routed network."""
+
+    def __init__(self, lab: Lab, folder: Path, client: Client) -> None:
+        self.hosts = {name: lab.host(name, underlay=True) for name in ("h1", "h2", "h3")}
+        self.outside = lab.host("outside", underlay=True)
+        socket = f"unix:{folder}/api.sock"
+        self.hosts["h1"].spawn([*PORTICO, "up", "--listen", socket, "--api-url", socket, "--docker-enabled", "false"])
+        self.client = client
+        wait_until("the API answers", (folder / "api.sock").exists, 30)
+        for name in ("h2", "h3"):
+            self.hosts[name].spawn([*PORTICO, "agent"], env={"PORTICO_API_URL": socket})
+        wait_until("agents", lambda: len(self.client.list("agents")) == 3, 30)
+        self.frr = Frr(self.outside, FRR)
+        self.network = self.client.create("networks", {"provider:network_type": "routed"})["id"]
+        subnet = {"network_id": self.network, "cidr": "10.1.0.0/24", "ip_version": 4, "enable_dhcp": False}
+        self.client.create("subnets", subnet)
+        peer = self.client.create(
+            "bgp-peers", {"name": "router", "peer_ip": "198.51.100.4", "remote_as": 65001, "auth_type": "none"}
+        )
+        self.speaker = self.client.create(
+            "bgp-speakers",
+            {
+                "name": "fabric",
+                "local_as": 65000,
+                "ip_version": 4,
+                "portico:bfd": True,
+                "portico:communities": ["65000:7"],
+            },
+        )
+        self.client.put_json(f"/v2.0/bgp-speakers/{self.speaker['id']}/add_bgp_peer", {"bgp_peer_id": peer["id"]})
+        (group,) = {item["id"] for item in self.client.list("security-groups") if item["name"] == "default"}
+        rule = {"security_group_id": group, "direction": "ingress", "protocol": "icmp"}
+        self.client.create("security-group-rules", rule)
+        self._numbers = iter(range(100))
+
+    def port(self, host: str) -> dict[str, Any]:
+        """Make a port that is bound to a host, and a workload on it; it is ACTIVE when this returns."""
+        body = {"network_id": self.network, "binding:host_id": host, "binding:profile": {"plug": "veth"}}
+        port = dict(self.client.create("ports", body))
+        wait_until("the port", lambda: self.client.show("ports", port["id"])["status"] == "ACTIVE", 10)
+        self.take_over(port, host)
+        return port
+
+    def take_over(self, port: dict[str, Any], host: str, *, wait: bool = True) -> None:
+        """Give a port's link on a host to a workload there."""
+        script = TAKE_OVER.format(link=port["binding:vif_details"]["link_name"], address=address(port))
+        self.hosts[host].run(["ip", "netns", "add", "w"])
+        process = self.hosts[host].spawn(["sh", "-c", script], log=f"take-over-{next(self._numbers)}")
+        if wait:
+            process.wait(10)
+
+
+def address(port: dict[str, Any]) -> str:
+    return str(port["fixed_ips"][0]["ip_address"])
+
+
+def pings(host: LabHost, destination: str, *inside: str) -> bool:
+    return host.run([*inside, "ping", "-c", "1", "-W", "0.3", destination], check=False).ok
+
+
+INSIDE = ("ip", "netns", "exec", "w")
+
+
+@pytest.fixture(scope="module")
+def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
+    with Lab() as lab:
+        folder = tmp_path_factory.mktemp("api")
+        with Client(f"unix:{folder}/api.sock") as client:
+            yield Cloud(lab, folder, client)
+
+
+def test_workloads_on_two_hosts_and_a_router_outside_reach_each_other_and_a_port_moves(cloud: Cloud) -> None:
+    one, two = cloud.port("h1"), cloud.port("h2")
+    h1 = cloud.hosts["h1"]
+    wait_until("host to host", lambda: pings(h1, address(two), *INSIDE), 15)
+    wait_until("from outside", lambda: pings(cloud.outside, address(two)), 15)
+    assert pings(cloud.outside, address(one))
+    (path,) = (item for item in cloud.frr.show(f"bgp ipv4 unicast {address(two)}/32")["paths"] if "bestpath" in item)
+    assert (path["nexthops"][0]["ip"], path["community"]["string"]) == ("198.51.100.2", "65000:7")
+    told = cloud.client.get_json(f"/v2.0/bgp-speakers/{cloud.speaker['id']}/get_advertised_routes")
+    assert {item["destination"]: item["next_hop"] for item in told["advertised_routes"]} == {
+        f"{address(one)}/32": "198.51.100.1", f"{address(two)}/32": "198.51.100.2"
+    }  # fmt: skip
+    cloud.take_over(two, "h3", wait=False)
+    flow = h1.spawn([*INSIDE, "ping", "-i", "0.01", "-D", address(two)], log="flow")
+    flow.wait_for_text("icmp_seq=30", 10)
+    cloud.client.update("ports", two["id"], {"binding:host_id": "h3"})
+    wait_until("it is there", lambda: cloud.client.show("ports", two["id"])["status"] == "ACTIVE", 10)
+    wait_until("its route", lambda: "via 198.51.100.3" in h1.run(["ip", "route", "get", address(two)]).out, 10)
+    moved_at = time.time()
+    time.sleep(0.5)
+    flow.kill()
+    assert longest_gap(flow.output, moved_at) < 0.3
+    wait_until("from outside again", lambda: pings(cloud.outside, address(two)), 5)
+
+
+def longest_gap(output: str, moved_at: float) -> float:
+    """Return the longest time between two answers that a ping wrote; there are some long after the port moved."""
+    times = [float(text) for text in re.findall(r"^\[([\d.]+)\] \d+ bytes", output, re.MULTILINE)]
+    assert times[0] < moved_at and times[-1] > moved_at + 0.3
+    return max(later - earlier for earlier, later in itertools.pairwise(times))
