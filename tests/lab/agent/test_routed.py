@@ -46,6 +46,7 @@ def test_ports_reach_each_other_and_the_host_by_a_next_hop_that_is_the_same_ever
     a, b = two(rig)
     assert a.pings("10.0.0.2") and a.pings("2001:db8::2") and a.pings(HOST) and a.pings(NEXT_HOPS[4])
     assert rig.host.run(["ping", "-c", "1", "-W", "1", "-I", HOST, "10.0.0.2"], check=False).ok
+    assert rig.host.run(["sysctl", "-n", "net.ipv6.conf.default.accept_ra"]).out == "2\n", "else it loses its routes"
     for workload in (a, b):
         told = workload.run("ip", "neigh").out
         assert {line.split()[4] for line in told.splitlines()} == {NEXT_HOP_MAC}, told
