@@ -53,6 +53,7 @@ class Broker:
         self.choice = Choice([item.describe() for item in backends], settings)
         self.lanes = {item.describe().name: Lane(store, hosts, item, hang_s=hang_s) for item in backends}
         self._parts = Parts(self.lanes)
+        self._revision = 0
         self._store = store
         self._hosts = hosts
         self._patience_s = patience_s
@@ -83,14 +84,9 @@ class Broker:
             lane.stop(0.1 if lane.health().failing else 5.0)
 
     @property
-    def want(self) -> Snapshot:
-        """Everything that is wanted, whatever realises it; written by the broker's thread alone."""
-        return self._parts.want
-
-    @property
     def revision(self) -> int:
         """The newest revision of the journal that was taken in."""
-        return self.want.revision
+        return self._revision
 
     @property
     def trouble(self) -> str:
@@ -104,13 +100,11 @@ class Broker:
         for lane in self.lanes.values():
             lane.timers.append(timer)
 
-    def choose(self, project_id: str, backend: str | None, network_type: str | None) -> tuple[str, str]:
+    def choose(
+        self, project_id: str, backend: str | None, network_type: str | None, before: str = ""
+    ) -> tuple[str, str]:
         """See `rules.context.Broker`."""
-        return self.choice.choose(project_id, backend, network_type)
-
-    def fits(self, backend: str, network_type: str) -> bool:
-        """See `rules.context.Broker`."""
-        return self.choice.fits(backend, network_type)
+        return self.choice.choose(project_id, backend, network_type, before)
 
     def host_needs(self, backend: str) -> tuple[str, ...]:
         """See `rules.context.Broker`."""
@@ -164,7 +158,7 @@ class Broker:
                 if everything or more:
                     full_at = time.monotonic() + FULL_SYNC_S
                 self._prune()
-                self._marks.look(self.lanes.values(), self.want)
+                self._marks.look(self.lanes.values(), self._parts.elsewhere())
                 failures = 0
             except Exception as error:
                 # The loop outlives any fault of the database: log, wait, and start again from the whole.
@@ -224,20 +218,13 @@ class Broker:
         return more
 
     def _load(self) -> bool:
-        want = Snapshot()
-        down: set[str] = set()
         with self._store.read() as tx:
-            want.revision = journal.newest(tx)
-            for resource in RESOURCES:
-                for row in tx.list(resource, Query()):
-                    want.put(resource, row)
-                    if _is_down(resource, row):
-                        down.add(row["id"])
-        if want.revision == self.revision:
-            down = set()
-        for name, part in self._parts.load(want).items():
-            lane = self.lanes[name]
-            lane.offer(want.revision, {}, [item for item in down if ("port", item) in part], whole=part)
+            revision = journal.newest(tx)
+            rows = {(resource, row["id"]): row for resource in RESOURCES for row in tx.list(resource, Query())}
+        down = {key for key, row in rows.items() if _is_down(key[0], row)} if revision != self._revision else set()
+        self._revision = revision
+        for name, part in self._parts.load(rows).items():
+            self.lanes[name].offer(revision, {}, [key[1] for key in down if key in part], whole=part)
         return False
 
     def _follow(self) -> bool:
@@ -251,7 +238,7 @@ class Broker:
         if not entries:
             return False
         parts = self._parts.change(rows)
-        self.want.revision = entries[-1].revision
+        self._revision = entries[-1].revision
         for name, part in parts.items():
             down = [key[1] for key in part if _is_down(key[0], rows.get(key))]
             self.lanes[name].offer(self.revision, part, down)

@@ -38,8 +38,12 @@ class Choice:
         """Return the backends that members of a project may choose; the first is the project's default."""
         return self._projects.get(project_id, (next(iter(self._backends)),))
 
-    def choose(self, project_id: str, backend: str | None, network_type: str | None) -> tuple[str, str]:
+    def choose(
+        self, project_id: str, backend: str | None, network_type: str | None, before: str = ""
+    ) -> tuple[str, str]:
         """Return backend and provider:network_type of a network that names what is not None.
+
+        The type that it had `before` stays if it names none and the backend has it.
 
         Raises:
             Unsupported: there is no such backend, none has the type, or they do not fit together.
@@ -56,11 +60,7 @@ class Choice:
                 f"provider:network_type '{network_type}' does not go with portico:backend '{name}', "
                 f"which has: {self._kinds(name)}"
             )
-        return name, network_type or kinds[0]
-
-    def fits(self, backend: str, network_type: str) -> bool:
-        """Tell whether a backend that there is has a type."""
-        return backend in self._backends and network_type in self._backends[backend].network_types
+        return name, network_type or (before if before in kinds else kinds[0])
 
     def _of_type(self, network_type: str) -> str:
         if network_type not in self._types:

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from portico.broker.lane import Lane
 from portico.broker.status import write_statuses
 from portico.contract import ObjectStatus
-from portico.model.snapshot import BINDING_FAILED, Snapshot
+from portico.model.snapshot import BINDING_FAILED
 from portico.store.store import Store
 from portico.store.transaction import Transaction
 
@@ -31,9 +31,9 @@ class Marks:
         # Those without marks; of others a former process may have left some.
         self._clean: set[str] = set()
 
-    def look(self, lanes: Collection[Lane], want: Snapshot) -> None:
-        """Bring the marks up to date."""
-        for name in {network.backend for network in want.networks.values()} - {lane.name for lane in lanes}:
+    def look(self, lanes: Collection[Lane], elsewhere: Collection[str]) -> None:
+        """Bring the marks up to date; `elsewhere` are backends that networks name and that are not installed."""
+        for name in elsewhere:
             self._mark(name, NOT_INSTALLED)
         for lane in lanes:
             health = lane.health()

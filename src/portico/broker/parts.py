@@ -10,50 +10,66 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-from portico.model.snapshot import RESOURCES, Network, Port, Snapshot, Subnet, Value
+from portico.model.snapshot import Network, Port, Subnet, Value
+from portico.model.values import READERS
 
 # A resource and an object's id.
 Key = tuple[str, str]
+Row = Mapping[str, Any]
 
 
 class Parts:
-    """Divides what is wanted among `backends`, by name."""
+    """Divides what is wanted among `backends`, by name. Without the indexes that only who plans needs."""
 
     def __init__(self, backends: Collection[str]) -> None:
-        self.want = Snapshot()
         self._backends = tuple(backends)
+        self._values: dict[Key, Value] = {}
+        self._networks: dict[str, Network] = {}
 
-    def load(self, want: Snapshot) -> dict[str, dict[Key, Value]]:
-        """Replace everything by `want`, and return each backend's part."""
-        self.want = want
+    def load(self, rows: Mapping[Key, Row]) -> dict[str, dict[Key, Value]]:
+        """Replace everything by what `rows` describe, and return each backend's part."""
+        self._values = {key: READERS[key[0]](row) for key, row in rows.items()}
+        self._networks = {item.id: item for item in self._values.values() if isinstance(item, Network)}
         parts: dict[str, dict[Key, Value]] = {name: {} for name in self._backends}
-        for resource in RESOURCES:
-            for object_id, value in want.objects(resource).items():
-                for name in self.concerned(value):
-                    parts[name][resource, object_id] = value
+        for key, value in self._values.items():
+            for name in self._concerned(value):
+                parts[name][key] = value
         return parts
 
-    def change(self, rows: Mapping[Key, Mapping[str, Any] | None]) -> dict[str, dict[Key, Value | None]]:
+    def change(self, rows: Mapping[Key, Row | None]) -> dict[str, dict[Key, Value | None]]:
         """Take over rows (None: the object is gone), and return what that changes in which backend's part.
 
         An object that changes its backend is gone for the one and new for the other.
         """
-        keys = {*rows, *(key for row_key, row in rows.items() for key in self._moved(row_key, row))}
-        before = {key: self._holders(key) for key in keys}
-        for resource in RESOURCES:
-            for (kind, object_id), row in rows.items():
-                if kind == resource and row is not None:
-                    self.want.put(kind, row)
-                elif kind == resource:
-                    self.want.remove(kind, object_id)
+        keys = {*rows, *self._moved(rows)}
+        before = {key: self._concerned(self._values.get(key)) for key in keys}
+        for key, row in rows.items():
+            self._take(key, row)
         parts: dict[str, dict[Key, Value | None]] = {}
         for key in keys:
-            after = self._holders(key)
-            for name in {*before[key], *after}:
-                parts.setdefault(name, {})[key] = _find(self.want, key) if name in after else None
+            value = self._values.get(key)
+            after = self._concerned(value)
+            for name in after:
+                parts.setdefault(name, {})[key] = value
+            for name in before[key]:
+                if name not in after:
+                    parts.setdefault(name, {})[key] = None
         return parts
 
-    def concerned(self, value: Value | None) -> tuple[str, ...]:
+    def elsewhere(self) -> set[str]:
+        """Return the backends that networks name and that are none of those here."""
+        return {network.backend for network in self._networks.values()}.difference(self._backends)
+
+    def _take(self, key: Key, row: Row | None) -> None:
+        if row is None:
+            self._values.pop(key, None)
+            self._networks.pop(key[1], None)
+            return
+        value = self._values[key] = READERS[key[0]](row)
+        if isinstance(value, Network):
+            self._networks[value.id] = value
+
+    def _concerned(self, value: Value | None) -> tuple[str, ...]:
         """Return the backends whose part an object belongs to."""
         match value:
             case None:
@@ -61,21 +77,20 @@ class Parts:
             case Network():
                 network: Network | None = value
             case Subnet() | Port():
-                network = self.want.networks.get(value.network_id)
+                network = self._networks.get(value.network_id)
             case _:
                 return self._backends
         return (network.backend,) if network is not None and network.backend in self._backends else ()
 
-    def _holders(self, key: Key) -> tuple[str, ...]:
-        return self.concerned(_find(self.want, key))
-
-    def _moved(self, key: Key, row: Mapping[str, Any] | None) -> Iterator[Key]:
-        """Yield what is on a network whose backend changes."""
-        network = self.want.networks.get(key[1]) if key[0] == "network" else None
-        if network is not None and row is not None and (row["portico:backend"] or "") != network.backend:
-            yield from (("subnet", item) for item in self.want.subnets_of_network.get(network.id, ()))
-            yield from (("port", item) for item in self.want.ports_of_network.get(network.id, ()))
-
-
-def _find(want: Snapshot, key: Key) -> Value | None:
-    return want.objects(key[0]).get(key[1])
+    def _moved(self, rows: Mapping[Key, Row | None]) -> Iterator[Key]:
+        """Yield what is on networks whose backend changes."""
+        moved = {
+            object_id
+            for (resource, object_id), row in rows.items()
+            if resource == "network" and row is not None and object_id in self._networks
+            if self._networks[object_id].backend != (row["portico:backend"] or "")
+        }
+        if moved:
+            for key, value in self._values.items():
+                if isinstance(value, Subnet | Port) and value.network_id in moved:
+                    yield key

@@ -33,11 +33,13 @@ class Broker(Protocol):
     def bind(self, port: Mapping[str, Any], network: Mapping[str, Any]) -> Binding:
         """Return how the port is reached on its binding:host_id."""
 
-    def choose(self, project_id: str, backend: str | None, network_type: str | None, /) -> tuple[str, str]:
-        """Return backend and type of a network that names what is not None; `Unsupported` if that cannot be."""
+    def choose(
+        self, project_id: str, backend: str | None, network_type: str | None, before: str = "", /
+    ) -> tuple[str, str]:
+        """Return backend and type of a network that names what is not None; `Unsupported` if that cannot be.
 
-    def fits(self, backend: str, network_type: str, /) -> bool:
-        """Tell whether a backend has a network type."""
+        Of a network that names no type the one that it had `before` stays, if the backend has it.
+        """
 
     def host_needs(self, backend: str, /) -> tuple[str, ...]:
         """Return what a host must be able to do to have ports of a backend."""

@@ -34,7 +34,7 @@ _SHARED_BY = {"shared": SHARED, "router:external": EXTERNAL}
 def create(tx: Transaction, context: Context, body: Row) -> Row:
     """Make a network; provider attributes that are not given are chosen."""
     quota.check(tx, context, "network", body["project_id"])
-    backend, network_type = _choose(tx, context, body["project_id"], body, body.get("provider:network_type") or None)
+    backend, network_type = _choose(tx, context, body, body)
     availability_zone.check_hints(tx, context, body.get("availability_zone_hints") or [])
     row = {
         **body,
@@ -73,7 +73,7 @@ def update(tx: Transaction, context: Context, row: Row, changes: Row) -> Row:
     return tx.update("network", row, changes)
 
 
-def _choose(tx: Transaction, context: Context, project_id: str, body: Row, network_type: str | None) -> tuple[str, str]:
+def _choose(tx: Transaction, context: Context, row: Row, given: Row) -> tuple[str, str]:
     """Return backend and type of a network.
 
     Raises:
@@ -81,8 +81,9 @@ def _choose(tx: Transaction, context: Context, project_id: str, body: Row, netwo
         Forbidden: the backend is the operator's to give.
         Unsupported: there is no such backend or type, or they do not fit together.
     """
-    backend = body.get("portico:backend")
-    chosen = context.broker.choose(project_id, backend, network_type)
+    project_id, backend = row["project_id"], given.get("portico:backend")
+    asked = backend, given.get("provider:network_type") or None, row.get("provider:network_type") or ""
+    chosen = context.broker.choose(project_id, *asked)
     offered = context.broker.offered(project_id)
     if backend is not None and backend not in offered and not context.policy.allows(context, "portico:any_backend"):
         raise Forbidden(
@@ -102,15 +103,14 @@ def _move(tx: Transaction, context: Context, row: Row, changes: Row) -> None:
         Conflict: the backend would change under ports.
         Unsupported: the new backend cannot have one of the subnets.
     """
-    before, network_type = row["portico:backend"], changes.get("provider:network_type")
-    backend = changes.get("portico:backend", before) or ""
-    if not network_type and context.broker.fits(backend, row["provider:network_type"]):
-        network_type = row["provider:network_type"]
-    if backend == (before or ""):
+    before = row["portico:backend"] or ""
+    backend = str(changes.get("portico:backend", before))
+    if backend == before:
         changes.pop("portico:backend", None)
-        _, changes["provider:network_type"] = context.broker.choose(row["project_id"], before, network_type)
+        asked = before or None, changes.get("provider:network_type"), row["provider:network_type"]
+        _, changes["provider:network_type"] = context.broker.choose(row["project_id"], *asked)
         return
-    _, changes["provider:network_type"] = _choose(tx, context, row["project_id"], changes, network_type)
+    _, changes["provider:network_type"] = _choose(tx, context, row, changes)
     if named := _ports_in_the_way(tx.find("port", network_id=row["id"])):
         raise Conflict(
             f"Unable to complete operation on network {row['id']}: portico:backend cannot change from '{before}' to "

@@ -89,13 +89,14 @@ def test_lanes_hold_what_a_load_would_give_them_and_together_everything(
                     lanes[name].remove(resource, object_id)
                 else:
                     lanes[name].place(resource, value)
+        expected = Parts(BACKENDS).load(rows)
+        assert {name: objects(lane) for name, lane in lanes.items()} == expected
+        united = {key: value for lane in lanes.values() for key, value in objects(lane).items()}
         whole = Snapshot()
         for (resource, _), row in rows.items():
             whole.put(resource, row)
-        expected = Parts(BACKENDS).load(whole)
-        assert {name: objects(lane) for name, lane in lanes.items()} == expected
-        united = {key: value for lane in lanes.values() for key, value in objects(lane).items()}
         elsewhere = {name for name, network in whole.networks.items() if network.backend not in BACKENDS}
+        assert parts.elsewhere() == {whole.networks[name].backend for name in elsewhere}
         assert united == {
             key: value
             for key, value in objects(whole).items()

@@ -39,11 +39,10 @@ class Willing:
         tap = port["binding:profile"].get("tap_name") or f"tap{port['id'][:11]}"
         return Binding(vif_type="tap", vif_details={"network": network["id"], "tap_name": tap})
 
-    def choose(self, _project_id: str, backend: str | None, network_type: str | None) -> tuple[str, str]:
-        return backend or "bridge", network_type or "local"
-
-    def fits(self, _backend: str, _network_type: str) -> bool:
-        return True
+    def choose(
+        self, _project_id: str, backend: str | None, network_type: str | None, before: str = ""
+    ) -> tuple[str, str]:
+        return backend or "bridge", network_type or before or "local"
 
     def host_needs(self, _backend: str) -> tuple[str, ...]:
         return ("bridge",)
