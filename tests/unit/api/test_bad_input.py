@@ -201,6 +201,34 @@ def test_slow_clients_hold_no_worker(site: Site) -> None:
         client.close()
 
 
+def test_a_body_of_a_million_values_holds_up_nobody(site: Site) -> None:
+    body = b'{"network":{"name":[' + b",".join([b"[]"] * 1_000_000) + b"]}}"
+    begun = time.monotonic()
+    json.loads(body)
+    bound_s = (time.monotonic() - begun) / 2
+    waits: list[float] = []
+    done = threading.Event()
+
+    def ask() -> None:
+        with connect(site) as client:
+            while not done.is_set():
+                asked = time.monotonic()
+                client.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                assert read(client)[0] == 200
+                waits.append(time.monotonic() - asked)
+
+    other = threading.Thread(target=ask)
+    other.start()
+    for _ in range(3):
+        with connect(site) as client:
+            client.sendall(POST + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+            status, answer = read(client)
+            assert status == 400 and "100000 commas" in json.loads(answer)["NeutronError"]["message"]
+    done.set()
+    other.join()
+    assert max(waits) < bound_s
+
+
 @pytest.mark.usefixtures("quick")
 def test_who_hangs_up_in_the_middle_is_no_error(site: Site, caplog: pytest.LogCaptureFixture) -> None:
     with connect(site) as client:
