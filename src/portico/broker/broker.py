@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from portico.broker import admit
 from portico.broker.choice import Choice
 from portico.broker.degrade import Marks
 from portico.broker.hosts import HostStates
@@ -125,11 +126,13 @@ class Broker:
         after: Mapping[str, Any],
         network: Mapping[str, Any] | None = None,
     ) -> None:
-        """See `rules.context.Broker`. What belongs to no one network (a security group) concerns all backends."""
+        """See `rules.context.Broker`."""
         change = Change(resource=resource, before=before, after=after)
         on = after if resource == "network" else network
-        for lane in self.lanes.values() if on is None else (self._of(on),):
-            lane.backend.admit(lane.want, change)
+        if on is None:
+            admit.on_none(self.lanes.values(), change)
+        else:
+            admit.on_network(self._of(on), change)
 
     def bind(self, port: Mapping[str, Any], network: Mapping[str, Any]) -> Binding:
         """See `rules.context.Broker`."""
