@@ -87,7 +87,7 @@ conformance: packages venv conformance-venv ## OpenStack's API tests against Por
 
 test: packages venv lint types imports unit unit-postgresql lab clients ## everything; what a change must pass
 
-demo: packages venv ## containers and a VM on Portico networks, with a table of who reaches whom
+demo: packages venv ## containers and a VM on Portico networks, a BGP speaker beyond, and a table of who reaches whom
 	$(BIN)/python -m demo
 
 bench: packages venv ## the figures of docs/performance.md

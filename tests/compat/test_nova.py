@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from neutron_lib.api.definitions import portbindings
 
+from portico.errors import Unsupported
 from portico.settings import load
 from portico.testing.in_process import InProcessApi
 
@@ -75,3 +76,22 @@ def test_keys_of_novas_in_the_profile_are_kept(api: InProcessApi, network: Row) 
     port = api.create("ports", {"network_id": network["id"], **BINDING, portbindings.PROFILE: profile})
     assert port[portbindings.PROFILE] == profile
     assert port[portbindings.VIF_TYPE] == portbindings.VIF_TYPE_TAP
+
+
+def test_a_port_without_addresses_says_so_and_is_plugged_by_l2(api: InProcessApi, network: Row) -> None:
+    """Nova takes it for its ip_allocation, and trusts that it is bound only where connectivity is l2."""
+    bare = api.create("networks", {"name": "bare"})
+    for where in (network, bare):
+        port = api.create("ports", {"network_id": where["id"], "fixed_ips": []})
+        assert (port["fixed_ips"], port["ip_allocation"]) == ([], "none")
+        bound = api.update("ports", port["id"], BINDING)
+        assert (bound["fixed_ips"], bound["ip_allocation"]) == ([], "none")
+        assert bound[portbindings.VIF_DETAILS][portbindings.VIF_DETAILS_CONNECTIVITY] == portbindings.CONNECTIVITY_L2
+
+
+def test_a_port_without_addresses_is_not_bound_where_there_is_no_l2(api: InProcessApi) -> None:
+    network = api.create("networks", {"portico:backend": "routed"})
+    port = api.create("ports", {"network_id": network["id"], "fixed_ips": []})
+    with pytest.raises(Unsupported, match="needs 'no-address', which the routed backend does not realise"):
+        api.update("ports", port["id"], BINDING)
+    assert api.list("ports", id=port["id"])[0][portbindings.VIF_TYPE] == portbindings.VIF_TYPE_UNBOUND

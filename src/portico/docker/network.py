@@ -215,12 +215,15 @@ def remove(api: Api, host: str, record: DockerNetwork, revision: int | None = No
 def _with_routes(record: DockerNetwork, network: Object, options: NetworkOptions) -> DockerNetwork:
     """Return a Docker network with what its backend makes of routes."""
     routed = network["portico:backend"] == ROUTED
+    if options.default_route and options.internal:
+        raise BadRequest(f"-o {option.DEFAULT_ROUTE}=true: an --internal network carries no default route.")
     if options.default_route and not routed:
         raise BadRequest(
             f"-o {option.DEFAULT_ROUTE}=true: a network on backend {network['portico:backend']} has no gateway for a "
             "default route."
         )
-    return msgspec.structs.replace(record, routed=routed, default_route=options.default_route is not False)
+    carries = options.default_route is not False and not options.internal
+    return msgspec.structs.replace(record, routed=routed, default_route=carries)
 
 
 def _subnet(record: DockerNetwork, pool: Pool) -> Object:

@@ -26,6 +26,7 @@ OF_ENDPOINT = frozenset({PORT, SECURITY_GROUPS, EXPOSE})
 # Docker's own keys (moby, libnetwork/netlabel/labels.go).
 GENERIC = "com.docker.network.generic"
 MTU = "com.docker.network.driver.mtu"
+INTERNAL = "com.docker.network.internal"
 EXPOSED_PORTS = "com.docker.network.endpoint.exposedports"
 PORT_MAP = "com.docker.network.portmap"
 ADDRESS_TYPE = "RequestAddressType"
@@ -45,7 +46,8 @@ class NetworkOptions(msgspec.Struct, frozen=True):
     """What -o says.
 
     `security_groups` None: the project's default group; `mtu` None: Portico's default; `backend` empty: Portico chooses
-    it; `default_route`: whether the network may carry a container's, None: if it has one to offer.
+    it; `default_route`: whether the network may carry a container's, None: if it has one to offer; `internal`: it was
+    made with --internal.
     """
 
     network: str = ""
@@ -55,6 +57,7 @@ class NetworkOptions(msgspec.Struct, frozen=True):
     mtu: int | None = None
     backend: str = ""
     default_route: bool | None = None
+    internal: bool = False
 
 
 class ExposedPort(msgspec.Struct, frozen=True, order=True):
@@ -99,6 +102,7 @@ def of_network(options: Mapping[str, Any] | None) -> NetworkOptions:
         mtu=_mtu(generic.get(MTU)),
         backend=given.get(BACKEND, ""),
         default_route=_flag(given, DEFAULT_ROUTE),
+        internal=bool((options or {}).get(INTERNAL)),
     )
 
 

@@ -69,6 +69,41 @@ def test_who_shares_a_routed_network_may_say_that_another_one_carries_the_defaul
     ]
 
 
+def test_an_internal_network_carries_no_default_route(site: tuple[EngineCalls, InProcessApi]) -> None:
+    engine, _ = site
+    network = engine.create_network("10.1.0.0/24", options=ROUTED, internal=True)
+    assert "Gateway" not in join(engine, engine.connect(network))
+    with pytest.raises(CallFailed, match="an --internal network carries no default route"):
+        engine.create_network("10.2.0.0/24", options={**ROUTED, "portico.gateway": "true"}, internal=True)
+
+
+def test_a_gateway_that_engines_from_28_on_move_from_network_to_network(site: tuple[EngineCalls, InProcessApi]) -> None:
+    """With --gw-priority the engine asks each network for its gateway, and tells those that win and lose it."""
+    engine, _ = site
+    routed = engine.connect(engine.create_network("10.1.0.0/24", version6=["2001:db8::/64"], options=ROUTED))
+    other = engine.connect(engine.create_network("10.1.0.0/24"))
+    before, _ = join(engine, routed, "/sandbox"), join(engine, other, "/sandbox")
+    ids = {"NetworkID": routed.network.id, "EndpointID": routed.id}
+    for name in ("ProgramExternalConnectivity", "RevokeExternalConnectivity", "ProgramExternalConnectivity"):
+        assert engine.call(f"NetworkDriver.{name}", **ids, Options={}) == {}
+    assert join(engine, routed, "/sandbox") == before
+    engine.call("NetworkDriver.RevokeExternalConnectivity", **ids)
+    engine.disconnect(routed)
+    assert "Gateway" not in join(engine, other, "/sandbox")
+
+
+def test_a_container_whose_ipv6_engines_from_28_on_switch_off_has_ipv4_routes(
+    site: tuple[EngineCalls, InProcessApi],
+) -> None:
+    engine, _ = site
+    network = engine.create_network("10.1.0.0/24", version6=["2001:db8::/64"], options=ROUTED)
+    four = next(pool for pool in network.pools if ":" not in pool[1])
+    endpoint = engine.connect(EngineNetwork(network.id, [four]))
+    joined = join(engine, endpoint)
+    assert joined["Gateway"] == "169.254.1.1" and "GatewayIPv6" not in joined
+    assert [item["Destination"] for item in joined["StaticRoutes"]] == ["169.254.1.1/32", "10.1.0.0/24"]
+
+
 def test_an_existing_port_of_a_routed_network_brings_its_address_alone(site: tuple[EngineCalls, InProcessApi]) -> None:
     engine, api = site
     engine.create_network("10.1.0.0/24", options=ROUTED)
