@@ -22,6 +22,8 @@ class Capabilities(msgspec.Struct, frozen=True):
     `network_types` are values of provider:network_type; the first is the type of a network that names none.
     `features` are names from `FEATURES`. `overhead` is encapsulation in bytes, taken off the underlay's MTU. `look_s`
     is how often at least a sync of everything is to come: short where what is realised changes without a word.
+    `services` are resources of other packages that it realises; who realises some wants everything on all networks, and
+    a backend of services alone has no network types.
     `host_needs` are what a host must be able to do to have ports of it, as its agent tells (`agent.drivers.sysctls`).
     With `one_space` its networks share one space of addresses: no two of them may have the same.
     """
@@ -34,6 +36,7 @@ class Capabilities(msgspec.Struct, frozen=True):
     look_s: float = 60.0
     host_needs: tuple[str, ...] = ()
     one_space: bool = False
+    services: tuple[str, ...] = ()
 
 
 FEATURES = frozenset(

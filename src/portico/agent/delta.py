@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
-from portico.hoststate import ROUTED, Bridge, Dhcp, Group, HostObject, Lease, Member, Peer, Space, Vif, key_of
+from portico.hoststate import ROUTED, Bridge, Custom, Dhcp, Group, HostObject, Lease, Member, Peer, Space, Vif, key_of
 from portico.hoststate.speaker import SPEAKER_KEY
 
 ZONE_MAX = 0xFFFF
@@ -63,6 +63,8 @@ class Wanted:
         self.objects: dict[str, HostObject] = {}
         self.zones: dict[str, int] = {}
         self._last_zone = 0
+        # Keys of what drivers of other packages make: as a rule few, and each needs others.
+        self._customs: set[str] = set()
 
     def learn(self, zones: Mapping[str, int]) -> None:
         """Take over the zones found in the kernel, for networks that have none yet."""
@@ -90,9 +92,20 @@ class Wanted:
         self.objects.update(changed)
         for key in removed:
             del self.objects[key]
+        self._customs.difference_update(removed)
+        self._customs.update(key for key, item in changed.items() if isinstance(item, Custom))
         self._assign_zones(keep=keep_zones)
         dirty = {*changed, *removed}
-        return dirty | self._dependents([*before, *changed.values()])
+        return dirty | self._dependents([*before, *changed.values()]) | self.needing(dirty)
+
+    def needing(self, keys: Collection[str]) -> set[str]:
+        """Return the keys of what drivers of other packages make that needs one of `keys`."""
+        found = set()
+        for key in self._customs:
+            item = self.objects[key]
+            if isinstance(item, Custom) and any(one in keys for one in item.needs):
+                found.add(key)
+        return found
 
     def of(self, kind: type[Kind]) -> Iterator[Kind]:
         """Yield the wanted objects of one kind."""

@@ -175,6 +175,7 @@ class Loop:
         keys = self._dirty | due
         if not keys:
             return
+        keys = keys | self._wanted.needing(keys)
         try:
             self._pass(keys)
         except Forgotten:

@@ -7,18 +7,18 @@ import logging
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from portico.broker import admit
-from portico.broker.choice import Choice
+from portico.broker.choice import Choice, services_of
 from portico.broker.degrade import Marks
 from portico.broker.hosts import HostStates
 from portico.broker.lane import FULL_SYNC_S, RETRY_S, Lane, Timer
 from portico.broker.parts import Key, Parts
 from portico.contract import Backend, Binding, Change
 from portico.errors import Unavailable, Unsupported
-from portico.model.snapshot import RESOURCES, Snapshot
+from portico.model.snapshot import RESOURCES, Snapshot, Value
 from portico.settings_broker import BrokerSettings
 from portico.store import journal
 from portico.store.journal import Entry
@@ -51,9 +51,12 @@ class Broker:
         hang_s: float = HANG_S,
         patience_s: float = PATIENCE_S,
     ) -> None:
-        self.choice = Choice([item.describe() for item in backends], settings)
+        able = [item.describe() for item in backends]
+        self.choice = Choice([item for item in able if item.network_types], settings)
+        self._services = services_of(able, store.registry)
+        self._resources = (*RESOURCES, *self._services)
         self.lanes = {item.describe().name: Lane(store, hosts, item, hang_s=hang_s) for item in backends}
-        self._parts = Parts(self.lanes)
+        self._parts = Parts(self.lanes, self._services)
         self._revision = 0
         self._store = store
         self._hosts = hosts
@@ -130,9 +133,21 @@ class Broker:
         change = Change(resource=resource, before=before, after=after)
         on = after if resource == "network" else network
         if on is None:
-            admit.on_none(self.lanes.values(), change)
+            admit.on_none(self._without_network(resource), change)
         else:
             admit.on_network(self._of(on), change)
+
+    def _without_network(self, resource: str) -> Collection[Lane]:
+        """Return the lanes that an object on no network concerns."""
+        if resource in self._services:
+            return (self.lanes[self._services[resource]],)
+        if self._store.registry.resources[resource].package:
+            raise Unsupported(
+                f"Invalid input for operation: {resource} is realised by no backend here; there are: "
+                f"{', '.join(self.lanes)}.",
+                type="InvalidInput",
+            )
+        return self.lanes.values()
 
     def bind(self, port: Mapping[str, Any], network: Mapping[str, Any]) -> Binding:
         """See `rules.context.Broker`."""
@@ -223,17 +238,17 @@ class Broker:
     def _load(self) -> bool:
         with self._store.read() as tx:
             revision = journal.newest(tx)
-            rows = {(resource, row["id"]): row for resource in RESOURCES for row in tx.list(resource, Query())}
+            rows = {(name, row["id"]): row for name in self._resources for row in tx.list(name, Query())}
         down = {key for key, row in rows.items() if _is_down(key[0], row)} if revision != self._revision else set()
         self._revision = revision
         for name, part in self._parts.load(rows).items():
-            self.lanes[name].offer(revision, {}, [key[1] for key in down if key in part], whole=part)
+            self._offer(name, revision, {}, [key[1] for key in down if key in part], whole=part)
         return False
 
     def _follow(self) -> bool:
         with self._store.read() as tx:
             entries = journal.since(tx, self.revision)
-            changed = _changed_ids(entries)
+            changed = self._changed_ids(entries)
             rows: dict[Key, Mapping[str, Any] | None] = {}
             for resource, ids in changed.items():
                 found = {row["id"]: row for row in tx.get_many(resource, sorted(ids))}
@@ -244,18 +259,28 @@ class Broker:
         self._revision = entries[-1].revision
         for name, part in parts.items():
             down = [key[1] for key in part if _is_down(key[0], rows.get(key))]
-            self.lanes[name].offer(self.revision, part, down)
+            self._offer(name, self.revision, part, down)
         return True
+
+    def _offer(
+        self,
+        name: str,
+        revision: int,
+        changes: Mapping[Key, Value | None],
+        down: Collection[str],
+        whole: Mapping[Key, Value] | None = None,
+    ) -> None:
+        """Offer a lane its news; what became of ports is asked by the lane alone that realises them."""
+        self.lanes[name].offer(revision, changes, () if name in self._services.values() else down, whole)
+
+    def _changed_ids(self, entries: Sequence[Entry]) -> dict[str, set[str]]:
+        """Return what planners must look at again; a status is not wanted state."""
+        changed: defaultdict[str, set[str]] = defaultdict(set)
+        for entry in entries:
+            if entry.resource in self._resources and entry.change != "status":
+                changed[entry.resource].add(entry.id)
+        return dict(changed)
 
 
 def _is_down(resource: str, row: Mapping[str, Any] | None) -> bool:
     return resource == "port" and row is not None and row["status"] == "DOWN"
-
-
-def _changed_ids(entries: Sequence[Entry]) -> dict[str, set[str]]:
-    """Return what planners must look at again; a status is not wanted state."""
-    changed: defaultdict[str, set[str]] = defaultdict(set)
-    for entry in entries:
-        if entry.resource in RESOURCES and entry.change != "status":
-            changed[entry.resource].add(entry.id)
-    return dict(changed)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from portico.contract import Capabilities
 from portico.errors import SettingsError, Unsupported
+from portico.model.resource import Registry
 from portico.settings_broker import BrokerSettings
 from portico.store.query import Filter, Query
 from portico.store.store import Store
@@ -79,6 +80,23 @@ class Choice:
 
 def _refused(text: str) -> Unsupported:
     return Unsupported(f"Invalid input for operation: {text}.", type="InvalidInput")
+
+
+def services_of(backends: Sequence[Capabilities], registry: Registry) -> dict[str, str]:
+    """Return which backend realises each resource of another package.
+
+    Raises:
+        SettingsError: two do, or no installed package has a model of it.
+    """
+    found: dict[str, str] = {}
+    known = [one.name for one in registry.services]
+    for backend in backends:
+        for name in backend.services:
+            if name not in known:
+                raise SettingsError(f"backends: '{backend.name}' realises '{name}': no installed package has its model")
+            if found.setdefault(name, backend.name) != backend.name:
+                raise SettingsError(f"backends: '{found[name]}' and '{backend.name}' both realise '{name}'")
+    return found
 
 
 def name_backends(store: Store, choice: Choice) -> None:

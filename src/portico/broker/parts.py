@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-from portico.model.snapshot import Network, Port, Subnet, Value
-from portico.model.values import READERS
+from portico.model.snapshot import Network, Port, ServiceObject, Subnet, Value
+from portico.model.values import read
 
 # A resource and an object's id.
 Key = tuple[str, str]
@@ -21,14 +21,17 @@ Row = Mapping[str, Any]
 class Parts:
     """Divides what is wanted among `backends`, by name. Without the indexes that only who plans needs."""
 
-    def __init__(self, backends: Collection[str]) -> None:
+    def __init__(self, backends: Collection[str], services: Mapping[str, str] | None = None) -> None:
         self._backends = tuple(backends)
+        # The backend of each resource of another package.
+        self._services = dict(services or {})
+        self._of_services = tuple(dict.fromkeys(self._services.values()))
         self._values: dict[Key, Value] = {}
         self._networks: dict[str, Network] = {}
 
     def load(self, rows: Mapping[Key, Row]) -> dict[str, dict[Key, Value]]:
         """Replace everything by what `rows` describe, and return each backend's part."""
-        self._values = {key: READERS[key[0]](row) for key, row in rows.items()}
+        self._values = {key: read(key[0], row) for key, row in rows.items()}
         self._networks = {item.id: item for item in self._values.values() if isinstance(item, Network)}
         parts: dict[str, dict[Key, Value]] = {name: {} for name in self._backends}
         for key, value in self._values.items():
@@ -65,7 +68,7 @@ class Parts:
             self._values.pop(key, None)
             self._networks.pop(key[1], None)
             return
-        value = self._values[key] = READERS[key[0]](row)
+        value = self._values[key] = read(key[0], row)
         if isinstance(value, Network):
             self._networks[value.id] = value
 
@@ -78,9 +81,13 @@ class Parts:
                 network: Network | None = value
             case Subnet() | Port():
                 network = self._networks.get(value.network_id)
+            case ServiceObject():
+                return (self._services[value.resource],) if value.resource in self._services else ()
             case _:
                 return self._backends
-        return (network.backend,) if network is not None and network.backend in self._backends else ()
+        if network is None or network.backend not in self._backends or network.backend in self._of_services:
+            return self._of_services
+        return (network.backend, *self._of_services)
 
     def _moved(self, rows: Mapping[Key, Row | None]) -> Iterator[Key]:
         """Yield what is on networks whose backend changes."""

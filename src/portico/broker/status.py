@@ -72,10 +72,18 @@ def write_report(tx: Transaction, host: str, report: Report) -> None:
             case "dhcp":
                 for row in tx.find("port", network_id=object_id, device_owner=DHCP_OWNER):
                     _write_shared(tx, host, ObjectStatus("port", row["id"], state, item.reason), row)
-            case "bridge":
-                row = tx.get("network", object_id)
+            case _ if resource := _resource_of(tx, kind):
+                row = tx.get(resource, object_id)
                 if row is not None:
-                    _write_shared(tx, host, ObjectStatus("network", object_id, state, item.reason), row)
+                    _write_shared(tx, host, ObjectStatus(resource, object_id, state, item.reason), row)
+
+
+def _resource_of(tx: Transaction, kind: str) -> str:
+    """Return the resource whose objects things of a kind are: a bridge is a network, a package's are its service's."""
+    if kind == "bridge":
+        return "network"
+    found = tx.registry.resources.get(kind)
+    return kind if found is not None and found.package and "status" in found.attributes else ""
 
 
 def _read_ahead(tx: Transaction, report: Report) -> None:

@@ -10,7 +10,7 @@ May import nothing of Portico but `errors`.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -210,7 +210,26 @@ class Lease(msgspec.Struct, frozen=True, tag="lease", tag_field="kind"):
     domain: str = ""
 
 
-HostObject = Bridge | Space | Vif | Group | Member | Dhcp | Lease | Outlet | Speaker | Peer
+class Custom(msgspec.Struct, frozen=True, tag="custom", tag_field="kind"):
+    """What the driver `of` another package makes on this host (entry point group `portico.drivers`).
+
+    `id` tells it from others of the same driver. When `of` is a resource with a status, and `id` an object's, what
+    becomes of it here is the object's status. `data` is between planner and driver. `needs` are keys of other wanted
+    objects: when one of them changes, this one is looked at again.
+    """
+
+    of: str
+    id: str
+    data: dict[str, Any] = {}
+    needs: tuple[str, ...] = ()
+
+    @property
+    def key(self) -> str:
+        """See `key_of`."""
+        return f"{self.of}/{self.id}"
+
+
+HostObject = Bridge | Space | Vif | Group | Member | Dhcp | Lease | Outlet | Speaker | Peer | Custom
 
 
 def key_of(item: HostObject) -> str:
@@ -232,7 +251,7 @@ def key_of(item: HostObject) -> str:
             return f"lease/{item.port_id}"
         case Outlet():
             return f"outlet/{item.port_id}"
-        case Speaker() | Peer():
+        case Speaker() | Peer() | Custom():
             return item.key
 
 

@@ -17,7 +17,6 @@ from portico.model.values import (
     ICMP,
     ICMPV6,
     MIN_MTU,
-    READERS,
     RESOURCES,
     UNBOUND,
     AddressGroup,
@@ -33,9 +32,11 @@ from portico.model.values import (
     Row,
     SecurityGroup,
     SecurityGroupRule,
+    ServiceObject,
     Standby,
     Subnet,
     Value,
+    read,
 )
 
 __all__ = [
@@ -60,6 +61,7 @@ __all__ = [
     "Row",
     "SecurityGroup",
     "SecurityGroupRule",
+    "ServiceObject",
     "Snapshot",
     "Standby",
     "Subnet",
@@ -83,6 +85,8 @@ class Snapshot:
         self.speakers: dict[str, BgpSpeaker] = {}
         self.peers: dict[str, BgpPeer] = {}
         self.hosts: dict[str, Host] = {}
+        # Objects of other packages' resources, by resource and id.
+        self.services: defaultdict[str, dict[str, ServiceObject]] = defaultdict(dict)
         # Those whose removal concerns no index.
         self._plain: Mapping[str, dict[str, Any]] = {
             "network": self.networks,
@@ -108,18 +112,18 @@ class Snapshot:
         self.rules_naming_address_group: defaultdict[str, set[str]] = defaultdict(set)
 
     def objects(self, resource: str) -> Mapping[str, Value]:
-        """Return the objects of one of RESOURCES by id."""
+        """Return the objects of one of RESOURCES, or of another package's resource, by id."""
         indexed: Mapping[str, Mapping[str, Value]] = {
             "subnet": self.subnets,
             "port": self.ports,
             "security_group_rule": self.rules,
         }
-        found: Mapping[str, Value] = indexed[resource] if resource in indexed else self._plain[resource]
-        return found
+        found = indexed.get(resource, self._plain.get(resource))
+        return self.services.get(resource, {}) if found is None else found
 
     def put(self, resource: str, row: Row) -> None:
         """Add or replace the object that `row` (in the API's shape) describes."""
-        self.place(resource, READERS[resource](row))
+        self.place(resource, read(resource, row))
 
     def place(self, resource: str, value: Value) -> None:
         """Add or replace an object."""
@@ -135,6 +139,8 @@ class Snapshot:
                 self.rules_of_group[value.group_id].add(value.id)
                 if value.remote_address_group_id:
                     self.rules_naming_address_group[value.remote_address_group_id].add(value.id)
+            case ServiceObject():
+                self.services[resource][value.id] = value
             case _:
                 self._plain[resource][value.id] = value
 
@@ -165,7 +171,8 @@ class Snapshot:
                     if rule.remote_address_group_id:
                         _discard(self.rules_naming_address_group, rule.remote_address_group_id, object_id)
             case _:
-                self._plain[resource].pop(object_id, None)
+                found = self._plain[resource] if resource in self._plain else self.services[resource]
+                found.pop(object_id, None)
 
     def _forget_port(self, port: Port) -> None:
         _discard(self.ports_of_network, port.network_id, port.id)

@@ -195,7 +195,30 @@ class Host(msgspec.Struct, frozen=True):
     addresses: tuple[IpAddress, ...]
 
 
-Value = Network | Subnet | Port | SecurityGroup | SecurityGroupRule | AddressGroup | BgpSpeaker | BgpPeer | Host
+class ServiceObject(msgspec.Struct, frozen=True):
+    """An object of another package's resource; `attributes` are those that its model stores and somebody wrote."""
+
+    resource: str
+    id: str
+    attributes: Row
+
+
+Value = (
+    Network
+    | Subnet
+    | Port
+    | SecurityGroup
+    | SecurityGroupRule
+    | AddressGroup
+    | BgpSpeaker
+    | BgpPeer
+    | Host
+    | ServiceObject
+)
+
+
+# What changes without anybody wanting something else.
+_BOOKKEEPING = frozenset({"id", "status", "revision_number", "created_at", "updated_at"})
 
 
 def _network(row: Row) -> Network:
@@ -351,3 +374,10 @@ READERS: Mapping[str, Callable[[Row], Value]] = {
     "agent": _host,
 }
 RESOURCES = tuple(READERS)
+
+
+def read(resource: str, row: Row) -> Value:
+    """Return the object that `row` (in the API's shape) describes."""
+    if resource in READERS:
+        return READERS[resource](row)
+    return ServiceObject(resource, row["id"], {name: row[name] for name in row if name not in _BOOKKEEPING})

@@ -3,11 +3,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from portico.broker.choice import Choice, name_backends
+from portico.broker.choice import Choice, name_backends, services_of
 from portico.contract import Capabilities
 from portico.errors import SettingsError, Unsupported
+from portico.model.load import load
 from portico.settings_broker import BrokerSettings
 from portico.store.store import Store
 
@@ -87,3 +90,14 @@ def test_networks_of_before_get_the_backend_of_their_type(store: Store) -> None:
     with store.read() as tx:
         rows = [tx.get("network", name) for name in of_type]
     assert [row and row["portico:backend"] for row in rows] == ["wide", None, "bridge"]
+
+
+def test_each_service_is_realised_by_one_backend_and_has_a_model(tmp_path: Path) -> None:
+    (tmp_path / "vpn.yaml").write_text("resource: vpn\nplural: vpns\nextends: service\ndoc: A VPN.")
+    registry = load([tmp_path])
+    one, two = (Capabilities(name, (), frozenset(), services=("vpn",)) for name in ("one", "two"))
+    assert services_of([one], registry) == {"vpn": "one"}
+    with pytest.raises(SettingsError, match="'one' and 'two' both realise 'vpn'"):
+        services_of([one, two], registry)
+    with pytest.raises(SettingsError, match="'one' realises 'vpn': no installed package has its model"):
+        services_of([one], load([]))

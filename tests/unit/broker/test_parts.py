@@ -104,3 +104,32 @@ def test_lanes_hold_what_a_load_would_give_them_and_together_everything(
         }
         shared = {key for key in united if key[0] in ("network", "subnet", "port")}
         assert sum(key in objects(lane) for lane in lanes.values() for key in shared) == len(shared)
+
+
+def test_a_backend_of_services_has_everything_on_all_networks_and_its_own_services() -> None:
+    services = {"mirror": "mirrors"}
+    parts = Parts(("bridge", "mirrors"), services)
+    rows = {
+        ("network", "n0"): row_of("network", "n0", "bridge"),
+        ("network", "n1"): row_of("network", "n1", "gone"),
+        ("port", "p0"): row_of("port", "p0", "n0"),
+        ("port", "p1"): row_of("port", "p1", "n1"),
+        ("security_group", "g0"): row_of("security_group", "g0", True),
+        ("mirror", "m0"): {"id": "m0", "port_id": "p0", "status": "DOWN", "revision_number": 1},
+        ("tunnel", "t0"): {"id": "t0"},
+    }
+    loaded = parts.load(rows)
+    assert set(loaded["mirrors"]) == rows.keys() - {("tunnel", "t0")}
+    assert set(loaded["bridge"]) == {("network", "n0"), ("port", "p0"), ("security_group", "g0")}
+    written = {"id": "m0", "port_id": "p0", "status": "ACTIVE", "revision_number": 2}
+    assert parts.change({("mirror", "m0"): written})["mirrors"] == {("mirror", "m0"): loaded["mirrors"]["mirror", "m0"]}
+    assert parts.change({("mirror", "m0"): None}) == {"mirrors": {("mirror", "m0"): None}}
+    moved = parts.change({("network", "n1"): row_of("network", "n1", "bridge")})
+    assert {name: set(part) for name, part in moved.items()} == {
+        name: {("network", "n1"), ("port", "p1")} for name in ("bridge", "mirrors")
+    }
+    snapshot = Snapshot()
+    snapshot.put("mirror", written)
+    assert snapshot.objects("mirror")["m0"] == snapshot.services["mirror"]["m0"]
+    snapshot.remove("mirror", "m0")
+    assert snapshot.objects("mirror") == {}
