@@ -37,6 +37,9 @@ OURS = {
     "ipv4/conf/all/send_redirects": "0",
     "ipv4/conf/default/send_redirects": "0",
 }
+ASK_AGAIN_MS = "50"
+"""When a port is asked again for its MAC address: one that just moved here may have been asked before it listened."""
+
 HOST = {"ipv4/ip_forward": "1"}
 HOST_IPV6 = {"ipv6/conf/all/forwarding": "1"}
 
@@ -310,6 +313,8 @@ class RouteDriver:
             raise OSError(errno.ENODEV, f"link {name} is missing")
         self._known[key] = item.ours
         self._answer(near, next_hop6=item.next_hop6)
+        versions = (4, 6) if item.next_hop6 else (4,)
+        self._ours.switches.write({f"ipv{it}/neigh/{near.name}/retrans_time_ms": ASK_AGAIN_MS for it in versions})
         for cidr in sorted(item.ours):
             self._ours.routes.put(Route(cidr, near.index), instead=True)
             self._host.routes.put(_from_host(cidr, far), instead=False)
