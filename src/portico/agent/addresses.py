@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from functools import lru_cache
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Net = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -15,10 +16,14 @@ Net = ipaddress.IPv4Network | ipaddress.IPv6Network
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 
 
+# A port's address comes again as a member of its groups, and reading it is most of what a port's rules take.
+_read = lru_cache(2048)(ipaddress.ip_network)
+
+
 def network(text: str, attribute: str) -> Net:
     """Return the network that `text` names in CIDR notation; bits behind the prefix do not count."""
     try:
-        return ipaddress.ip_network(text, strict=False)
+        return _read(text, False)
     except ValueError as error:
         raise ValueError(f"{attribute} {text!a} is not an IPv4 or IPv6 network in CIDR notation") from error
 

@@ -196,7 +196,7 @@ def sources(vif: Vif) -> list[tuple[str, Net]]:
         for name, source in ((f"guard.sources[{number}]", each) for number, each in enumerate(vif.guard.sources))
     ]
     macs = sorted({addresses.mac(vif.mac, "mac"), *(mac for mac, _ in given)})
-    return given + [(mac, ipaddress.ip_network(f"{link_local(mac)}/128")) for mac in macs]
+    return given + [(mac, ipaddress.IPv6Network((link_local(mac), 128))) for mac in macs]
 
 
 def _source(table: str, scope: str, zone: int, net: Net) -> tuple[dict[Element, str], set[Network]]:
@@ -219,10 +219,12 @@ def _place(single: str, ranges: str, scope: str, net: Net, value: str) -> tuple[
 
 def literal(container: str, net: Net) -> str:
     """Return addresses as a set wants them: ND targets are read as raw bytes (nft 1.0.6 has no `icmpv6 taddr`)."""
-    first, last = net.network_address, net.broadcast_address
+    first = net.network_address
+    if net.prefixlen == net.max_prefixlen:
+        return f"{int(first):#034x}" if container in ("nd6", "ndn6") else str(first)
     if container in ("nd6", "ndn6"):
-        return f"{int(first):#034x}" if first == last else f"{int(first):#034x}-{int(last):#034x}"
-    return str(first) if first == last else str(net)
+        return f"{int(first):#034x}-{int(net.broadcast_address):#034x}"
+    return str(net)
 
 
 def _group_fragment(group: Group, tables: Collection[str]) -> Fragment:
