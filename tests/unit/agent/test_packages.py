@@ -31,7 +31,7 @@ class Echo:
         found = {key: item.data["word"] for key in keys if isinstance(item := wanted.objects[key], Custom)}
         return found, {}
 
-    def read(self, keys: Collection[str] | None) -> dict[str, Any]:
+    def read(self, _keys: Collection[str] | None) -> dict[str, Any]:
         self._may("read")
         return {**self.there, "vif/not-its-own": "x"}
 
@@ -50,13 +50,13 @@ class Echo:
 class Nets:
     """Makes nothing of every bridge."""
 
-    def plan(self, wanted: Wanted, keys: Collection[str]) -> tuple[dict[str, Any], dict[str, Trouble]]:
+    def plan(self, _wanted: Wanted, _keys: Collection[str]) -> tuple[dict[str, Any], dict[str, Trouble]]:
         return {}, {}
 
-    def read(self, keys: Collection[str] | None) -> dict[str, Any]:
+    def read(self, _keys: Collection[str] | None) -> dict[str, Any]:
         return {}
 
-    def apply(self, delta: Delta) -> dict[str, Trouble]:
+    def apply(self, _delta: Delta) -> dict[str, Trouble]:
         return {}
 
 
