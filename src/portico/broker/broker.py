@@ -147,7 +147,7 @@ class Broker:
                 f"{', '.join(self.lanes)}.",
                 type="InvalidInput",
             )
-        return self.lanes.values()
+        return [lane for lane in self.lanes.values() if lane.backend.describe().network_types]
 
     def bind(self, port: Mapping[str, Any], network: Mapping[str, Any]) -> Binding:
         """See `rules.context.Broker`."""
