@@ -163,8 +163,7 @@ class Lane:
         with self._lock:
             news, self._news = self._news, News(revision=self._news.revision)
         if news.whole is not None:
-            self.want = Snapshot()
-            _put_all(self.want, news.whole)
+            self.want = _snapshot(news.whole)  # requests look into it meanwhile: it is never half full
             self._everything = True
         ids: defaultdict[str, set[str]] = defaultdict(set)
         for (resource, object_id), value in news.changes.items():
@@ -226,6 +225,8 @@ class Lane:
             self._wake.wait(self._left_s())
 
 
-def _put_all(want: Snapshot, values: Mapping[Key, Value]) -> None:
+def _snapshot(values: Mapping[Key, Value]) -> Snapshot:
+    want = Snapshot()
     for (resource, _), value in values.items():
         want.place(resource, value)
+    return want
