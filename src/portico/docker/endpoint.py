@@ -21,6 +21,7 @@ from portico.errors import BadRequest, Conflict, NotFound, PorticoError, Unavail
 
 # How long the agent may take to make the link; it takes some 10 ms when it runs.
 PLUG_WITHIN_S = 8
+UNBOUND = "unbound"
 # How long the API holds one question back; it is asked again, because one that hangs must be found out.
 ASK_FOR_S = 1
 
@@ -233,6 +234,10 @@ class Endpoints:
         has no namespace yet, and 100 ms before it does: there the link itself is enough.
         """
         port = self._port(call.endpoint_id) or self._found_again(call)
+        if port["binding:vif_type"] == UNBOUND:
+            # Another network service decides how it is reached: until then there is nothing to wait for but its status.
+            self._wait_until_active(port)
+            [port] = self._api.list("ports", id=port["id"])
         name = port["binding:vif_details"].get("link_name")
         if name is None:
             raise Conflict(f"Port {port['id']}: {self._status(port, 'timeout_s=0')['reason']}")

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from portico.broker.status import write_statuses
+from portico.contract import Binding, ObjectStatus
 from portico.docker.endpoint import Surroundings
 from portico.docker.engine import Inventory
 from portico.docker.later import Later
@@ -42,6 +44,29 @@ def test_only_a_container_that_has_no_namespace_yet_is_content_with_a_link(
     ids = {"NetworkID": endpoint.network.id, "EndpointID": endpoint.id}
     engine.call("NetworkDriver.Join", **ids, SandboxKey=str(key), Options={})
     assert len(asked) == asks
+
+
+def test_a_port_that_another_service_binds_later_gives_the_link_that_it_has_then(
+    engine: EngineCalls, api: InProcessApi, tmp_path: Path
+) -> None:
+    endpoint = engine.connect(engine.create_network("10.1.0.0/24"))
+    [port] = [port for port in api.list("ports") if port["binding:vif_details"].get("link_name") == endpoint.link]
+    bound = Binding("bridge", {"link_name": "pvlater"})
+
+    def bind_when_asked(_method: str, path: str) -> None:
+        if path.startswith("/portico/v1/ports/"):
+            told = ObjectStatus("port", port["id"], "DOWN", host=port["binding:host_id"], binding=bound)
+            write_statuses(api.service.store, [told])
+
+    with api.service.store.write() as tx:
+        row = tx.get("port", port["id"])
+        assert row is not None
+        tx.update("port", row, {"binding:vif_type": "unbound", "binding:vif_details": {}})
+    engine.restart_plugin()
+    api.before = bind_when_asked
+    ids = {"NetworkID": endpoint.network.id, "EndpointID": endpoint.id}
+    answer = engine.call("NetworkDriver.Join", **ids, SandboxKey=str(tmp_path / "sandbox"), Options={})
+    assert answer["InterfaceName"]["SrcName"] == "pvlater"
 
 
 def test_a_crash_before_the_port_is_written_down_costs_nothing(
