@@ -75,6 +75,8 @@ class Transaction:
         self._waiting: list[tuple[sa.Executable, Any]] = []
         # Objects as they were read, so that nothing is asked twice.
         self._known: dict[tuple[str, str], Row] = {}
+        # What was found to be visible, by which question: no request takes its own right to see something away.
+        self._seen: set[tuple[_Select, str]] = set()
         self._reasons: dict[tuple[str, str], str] = {}
         self._foreseen: dict[_Question, list[Row]] = {}
         self.tables = store.tables
@@ -165,7 +167,13 @@ class Transaction:
         """Return the object if it meets the condition `visible`, or None."""
         if "\x00" in object_id:
             return None
-        return self._get(select.by_id_if(self.tables.of[resource], visible), resource, object_id)
+        statement = select.by_id_if(self.tables.of[resource], visible)
+        if (statement, object_id) in self._seen:
+            return self.get(resource, object_id)
+        found = self._get(statement, resource, object_id)
+        if found is not None:
+            self._seen.add((statement, object_id))
+        return found
 
     def get_many(self, resource: str, ids: Sequence[str]) -> list[Row]:
         """Return those of the objects that exist, in any order."""
