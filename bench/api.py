@@ -14,7 +14,7 @@ from pathlib import Path
 
 from bench.figure import Figure, median, percentile
 from bench.load import Connect, request, send
-from bench.running import Site, connector
+from bench.running import Target, connector
 
 CONCURRENCY = 8
 PORTS = 20_000
@@ -44,16 +44,16 @@ def floor() -> Iterator[Connect]:
             process.wait(timeout=10)
 
 
-def measure(portico: Site) -> list[Figure]:
+def measure(portico: Target) -> list[Figure]:
     """Measure creates from 0 to 20,000 ports, bulks, shows, lists, and a pool filled to the last address."""
     with floor() as floor_connect:
         figures = _creates(portico, floor_connect)
     return [*figures, *_reads(portico), *_bulk(portico), *_exhaustion(portico)]
 
 
-def _creates(portico: Site, floor_connect: Connect) -> list[Figure]:
+def _creates(portico: Target, floor_connect: Connect) -> list[Figure]:
     network = portico.network("10.64.0.0/16")
-    raw = request("POST", "/v2.0/ports", {"port": {"network_id": network}})
+    raw = portico.request("POST", "/v2.0/ports", {"port": {"network_id": network}})
     least = request("POST", "/row", {"port": {"network_id": network}})
     rates: list[float] = []
     ratios: list[float] = []
@@ -85,23 +85,25 @@ def _creates(portico: Site, floor_connect: Connect) -> list[Figure]:
     ]
 
 
-def _reads(portico: Site) -> list[Figure]:
-    listed = request("GET", "/v2.0/ports?limit=1000")
+def _reads(portico: Target) -> list[Figure]:
+    listed = portico.request("GET", "/v2.0/ports?limit=1000")
     page = send(portico.connect, [listed], 1, keep=True)
-    shown = [request("GET", f"/v2.0/ports/{port['id']}") for port in json.loads(page.bodies[0])["ports"][:SHOWS]]
+    shown = [
+        portico.request("GET", f"/v2.0/ports/{port['id']}") for port in json.loads(page.bodies[0])["ports"][:SHOWS]
+    ]
     return [
         *_alone_and_together(portico, "show port", shown, 3),
         *_alone_and_together(portico, "list of 1,000 ports", [listed] * LISTS, 60),
     ]
 
 
-def _bulk(portico: Site) -> list[Figure]:
+def _bulk(portico: Target) -> list[Figure]:
     network = portico.network("10.65.0.0/16")
-    raw = request("POST", "/v2.0/ports", {"ports": [{"network_id": network}] * 50})
+    raw = portico.request("POST", "/v2.0/ports", {"ports": [{"network_id": network}] * 50})
     return _alone_and_together(portico, "bulk create of 50 ports", [raw] * BULKS, 100)
 
 
-def _alone_and_together(portico: Site, name: str, requests: Sequence[bytes], bound_ms: float) -> list[Figure]:
+def _alone_and_together(portico: Target, name: str, requests: Sequence[bytes], bound_ms: float) -> list[Figure]:
     """Measure requests of one client, whom the bound is for, and of eight, who wait for each other as well."""
     alone = send(portico.connect, requests, 1)
     together = send(portico.connect, requests, CONCURRENCY)
@@ -111,9 +113,9 @@ def _alone_and_together(portico: Site, name: str, requests: Sequence[bytes], bou
     ]
 
 
-def _exhaustion(portico: Site) -> list[Figure]:
+def _exhaustion(portico: Target) -> list[Figure]:
     network = portico.network("10.66.0.0/20", gateway_ip=None)
-    raw = request("POST", "/v2.0/ports", {"port": {"network_id": network}})
+    raw = portico.request("POST", "/v2.0/ports", {"port": {"network_id": network}})
     room = 2**12 - 2
     run = send(portico.connect, [raw] * (room + CONCURRENCY), CONCURRENCY, keep=True)
     given = [json.loads(body)["port"]["fixed_ips"][0]["ip_address"] for body in run.bodies]

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The API on SQLite and on PostgreSQL: the same measurements on both, and what one has to do with the other."""
+"""The API on SQLite and on PostgreSQL: the same measurements on both, and what one has to do with the other.
+
+On SQLite also for a member of a project with a token of Keystone, to whom policy applies.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +10,13 @@ import socket
 from dataclasses import replace
 from itertools import cycle
 
-from bench import api
+from bench import api, identity
 from bench.figure import Figure, median
 from bench.load import Connect, request, send
 from bench.running import Site, site
 from portico.testing.postgresql import PostgresqlServer
 
-SQLITE, POSTGRESQL = "SQLite", "PostgreSQL"
+SQLITE, MEMBER, POSTGRESQL = "SQLite", "SQLite, a member with Keystone", "PostgreSQL"
 ROUNDS = 7
 CREATES = 150
 SHOWS = 800
@@ -23,10 +26,12 @@ ROWS = 1000
 
 def measure() -> list[Figure]:
     """Measure the API on both databases; the bounds of times are SQLite's, for PostgreSQL's there are ratios."""
+    with identity.member() as member:
+        as_member = [replace(item, database=MEMBER) for item in api.measure(member)]
     with PostgresqlServer(durable=True) as server, site(PORTICO_DATABASE=server.url()) as shared:
         with site() as embedded:
             ratios = [_single_writer(embedded, shared)]
-            figures = [replace(item, database=SQLITE) for item in api.measure(embedded)]
+            figures = [replace(item, database=SQLITE) for item in api.measure(embedded)] + as_member
         # A count of mistakes, which has no unit, has the same bound everywhere.
         found = [_unbound(item) if item.unit else item for item in api.measure(shared)]
         figures += [replace(item, database=POSTGRESQL) for item in found]

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 
@@ -74,16 +74,17 @@ def _by_database(figures: Sequence[Figure]) -> list[str]:
     for what in dict.fromkeys(item.what for item in figures):
         row = {item.database: item for item in figures if item.what == what}
         values = [f"{row[name].value:.3g} {row[name].unit}" if name in row else "" for name in names]
-        bounds = ", ".join(dict.fromkeys(_bound_on(item, row) for item in row.values() if item.bound))
+        bounds = ", ".join(_bounds(row))
         beside = next((item.beside for item in row.values()), "")
         lines.append(f"| {what} | {' | '.join(values)} | {bounds} | {_met(list(row.values()))} | {beside} |")
     return lines
 
 
-def _bound_on(item: Figure, row: Mapping[str, Figure]) -> str:
-    """Return a bound, with its database unless it is that of all."""
-    is_of_all = len({other.bound for other in row.values()}) == 1
-    return item.bound if is_of_all else f"{item.bound} ({item.database})"
+def _bounds(row: Mapping[str, Figure]) -> Iterator[str]:
+    """Yield the bounds in a row, each with what it is not for unless it is for all."""
+    for bound in dict.fromkeys(item.bound for item in row.values() if item.bound):
+        others = [name for name, item in row.items() if item.bound != bound]
+        yield f"{bound} (not {', '.join(others)})" if others else bound
 
 
 def _met(figures: Sequence[Figure]) -> str:

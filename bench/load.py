@@ -29,10 +29,13 @@ class Run:
         return len(self.seconds) / self.elapsed_s
 
 
-def request(method: str, path: str, body: object = None) -> bytes:
-    """Return a request as bytes."""
+def request(method: str, path: str, body: object = None, token: str = "") -> bytes:
+    """Return a request as bytes, by whoever has the token."""
     raw = msgspec.json.encode(body) if body is not None else b""
-    return f"{method} {path} HTTP/1.1\r\nHost: bench\r\nContent-Length: {len(raw)}\r\n\r\n".encode() + raw
+    lines = [f"{method} {path} HTTP/1.1", "Host: bench", f"Content-Length: {len(raw)}"]
+    if token:
+        lines.append(f"X-Auth-Token: {token}")
+    return "\r\n".join([*lines, "", ""]).encode() + raw
 
 
 def exchange(connection: socket.socket, raw: bytes) -> tuple[int, bytes]:

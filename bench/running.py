@@ -20,10 +20,50 @@ PORTICO = str(Path(sys.executable).with_name("portico"))
 API_SOCKET = "/run/portico/api.sock"
 
 
-class Site:
+class Target:
+    """An API to be measured.
+
+    Args:
+        connect: opens a connection to it.
+        token: of who asks; empty for a connection that is trusted.
+    """
+
+    def __init__(self, connect: Connect, token: str = "") -> None:
+        self.connect = connect
+        self._token = token
+
+    def request(self, method: str, path: str, body: object = None) -> bytes:
+        """Return a request as bytes."""
+        return request(method, path, body, self._token)
+
+    def call(self, method: str, path: str, body: object = None) -> Any:
+        """Return the decoded answer of one request.
+
+        Raises:
+            RuntimeError: it was refused.
+        """
+        connection = self.connect()
+        try:
+            status, raw = exchange(connection, self.request(method, path, body))
+        finally:
+            connection.close()
+        if status >= 300:
+            raise RuntimeError(f"{method} {path}: {status} {raw.decode()}")
+        return msgspec.json.decode(raw) if raw else None
+
+    def network(self, cidr: str, **attributes: object) -> str:
+        """Make a network with one subnet and return its id."""
+        network_id: str = self.call("POST", "/v2.0/networks", {"network": {"name": "bench"}})["network"]["id"]
+        subnet = {"network_id": network_id, "cidr": cidr, "ip_version": 4, **attributes}
+        self.call("POST", "/v2.0/subnets", {"subnet": subnet})
+        return network_id
+
+
+class Site(Target):
     """A lab host with `portico up`. `started_s` is how long it took until the API answered."""
 
     def __init__(self, host: LabHost, **settings: str) -> None:
+        super().__init__(connector(host.path(API_SOCKET)))
         self.host = host
         self._settings = settings
         start = time.perf_counter()
@@ -40,33 +80,6 @@ class Site:
         connect = connector(self.host.path(f"{folder}/api.sock"))
         _await(connect, process)
         return connect
-
-    @property
-    def connect(self) -> Connect:
-        """What opens a connection to the API."""
-        return connector(self.host.path(API_SOCKET))
-
-    def call(self, method: str, path: str, body: object = None) -> Any:
-        """Return the decoded answer of one request.
-
-        Raises:
-            RuntimeError: it was refused.
-        """
-        connection = self.connect()
-        try:
-            status, raw = exchange(connection, request(method, path, body))
-        finally:
-            connection.close()
-        if status >= 300:
-            raise RuntimeError(f"{method} {path}: {status} {raw.decode()}")
-        return msgspec.json.decode(raw) if raw else None
-
-    def network(self, cidr: str, **attributes: object) -> str:
-        """Make a network with one subnet and return its id."""
-        network_id: str = self.call("POST", "/v2.0/networks", {"network": {"name": "bench"}})["network"]["id"]
-        subnet = {"network_id": network_id, "cidr": cidr, "ip_version": 4, **attributes}
-        self.call("POST", "/v2.0/subnets", {"subnet": subnet})
-        return network_id
 
     def memory_mb(self) -> float:
         """Return the resident memory of all processes of Portico on the host, dnsmasq included, in MB (10^6 bytes)."""
