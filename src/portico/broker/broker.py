@@ -114,6 +114,10 @@ class Broker:
         """See `rules.context.Broker`."""
         return self.lanes[backend].backend.describe().host_needs if backend in self.lanes else ()
 
+    def overhead(self, backend: str) -> int:
+        """See `rules.context.Broker`."""
+        return self.lanes[backend].backend.describe().overhead if backend in self.lanes else 0
+
     def is_one_space(self, backend: str) -> bool:
         """See `rules.context.Broker`."""
         return backend in self.lanes and self.lanes[backend].backend.describe().one_space

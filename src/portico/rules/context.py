@@ -44,6 +44,9 @@ class Broker(Protocol):
     def host_needs(self, backend: str, /) -> tuple[str, ...]:
         """Return what a host must be able to do to have ports of a backend."""
 
+    def overhead(self, backend: str, /) -> int:
+        """Return by how many bytes a backend's packets are longer than those that it carries."""
+
     def is_one_space(self, backend: str, /) -> bool:
         """Tell whether the networks of a backend share one space of addresses."""
 

@@ -41,7 +41,7 @@ def create(tx: Transaction, context: Context, body: Row) -> Row:
         "id": str(uuid.uuid4()),
         "status": "ACTIVE",
         "subnets": [],
-        "mtu": body.get("mtu") or context.limits.mtu,
+        "mtu": body.get("mtu") or context.limits.mtu - context.broker.overhead(backend),
         "portico:backend": backend,
         "provider:network_type": network_type,
         "availability_zone_hints": body.get("availability_zone_hints") or [],
@@ -59,7 +59,8 @@ def create(tx: Transaction, context: Context, body: Row) -> Row:
 def update(tx: Transaction, context: Context, row: Row, changes: Row) -> Row:
     """Change a network."""
     if "mtu" in changes:
-        changes["mtu"] = changes["mtu"] or context.limits.mtu
+        backend = row["portico:backend"] or ""
+        changes["mtu"] = changes["mtu"] or context.limits.mtu - context.broker.overhead(backend)
         mtu.check(row, changes["mtu"], tx.find("subnet", network_id=row["id"]))
     moves = changes.keys() & _PLACE
     if moves:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+import msgspec
 import pytest
 
 from portico.backends.bridge import BridgeBackend
@@ -244,6 +245,21 @@ def test_a_group_that_two_backends_want_is_the_newer_one() -> None:
     hosts.put("a", "h1", (), ["bridge/n"])
     hosts.publish(3, "a")
     assert updates[-1].objects == (old,)
+
+
+def test_a_network_that_names_no_mtu_has_what_its_backend_leaves_of_it(store: Store) -> None:
+    class Wrapped(Odd):
+        def describe(self) -> Capabilities:
+            return Capabilities("odd", ("odd",), FEATURES, overhead=58)
+
+    desk = TwoLanes(store)
+    desk.broker = Broker(store, desk.hosts, [BridgeBackend(desk.hosts), Wrapped(desk.hosts)])
+    desk.context = msgspec.structs.replace(desk.context, broker=desk.broker)
+    made = {name: desk.create("network", **{"portico:backend": name}) for name in ("bridge", "odd")}
+    assert {name: row["mtu"] for name, row in made.items()} == {"bridge": 1500, "odd": 1442}
+    assert desk.create("network", mtu=1400, **{"portico:backend": "odd"})["mtu"] == 1400
+    desk.update("network", made["odd"]["id"], mtu=1300)
+    assert desk.update("network", made["odd"]["id"], mtu=0)["mtu"] == 1442
 
 
 def test_a_backend_that_has_to_look_often_gets_everything_that_often(store: Store) -> None:

@@ -47,6 +47,9 @@ class Willing:
     def host_needs(self, _backend: str) -> tuple[str, ...]:
         return ("bridge",)
 
+    def overhead(self, _backend: str) -> int:
+        return 0
+
     def is_one_space(self, backend: str) -> bool:
         return backend == "routed"
 
