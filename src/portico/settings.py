@@ -98,6 +98,12 @@ class NetworkSettings(msgspec.Struct, frozen=True, kw_only=True):
     dns_domain: Annotated[str, Meta(description="domain of ports' names where a network has none of its own")] = (
         "portico.internal"
     )
+    block_v4: Annotated[
+        int, Meta(ge=8, le=32, description="prefix length of hosts' blocks of routed IPv4 addresses; 32: no blocks")
+    ] = 26
+    block_v6: Annotated[
+        int, Meta(ge=64, le=128, description="prefix length of hosts' blocks of routed IPv6 addresses; 128: no blocks")
+    ] = 122
 
 
 class QuotaSettings(msgspec.Struct, frozen=True, kw_only=True):

@@ -71,6 +71,8 @@ def make_api(settings: Settings) -> Api:
         mac_base=settings.network.mac_base,
         dns_domain=settings.network.dns_domain,
         default_project=settings.default_project,
+        block_v4=settings.network.block_v4,
+        block_v6=settings.network.block_v6,
     )
     policy = make_policy(settings, store.registry)
     api = Api(Service(store=store, page_max=settings.api.page_max), broker, hosts, limits, policy)

@@ -6,7 +6,7 @@ Routed networks share one space of addresses, so a speaker announces by ranges: 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from ipaddress import ip_network
 from typing import Literal
 
@@ -40,8 +40,8 @@ class Neighbor(msgspec.Struct, frozen=True):
 class Spoken(msgspec.Struct, frozen=True):
     """What one host says for one speaker.
 
-    It says so from its own `address`. Of its own routes it tells those inside `ranges`, marked with `communities`
-    (A:B of RFC 1997, or A:B:C of RFC 8092).
+    It says so from its own `address`. Of its own routes it tells `blocks` and those inside `ranges` that are in none
+    of them, marked with `communities` (A:B of RFC 1997, or A:B:C of RFC 8092).
     """
 
     speaker_id: str
@@ -50,6 +50,7 @@ class Spoken(msgspec.Struct, frozen=True):
     address: IpAddress
     ranges: tuple[IpNetwork, ...]
     neighbors: tuple[Neighbor, ...]
+    blocks: tuple[IpNetwork, ...] = ()
     communities: tuple[str, ...] = ()
     graceful_restart: bool = True
 
@@ -82,6 +83,7 @@ def spoken(want: Snapshot, host: str) -> tuple[Spoken, ...]:
                 address=own,
                 ranges=ranges_of(want, speaker),
                 neighbors=neighbors,
+                blocks=tuple(blocks_of(want, speaker).get(host, ())),
                 communities=speaker.communities,
                 graceful_restart=speaker.graceful_restart,
             )
@@ -107,20 +109,40 @@ def ranges_of(want: Snapshot, speaker: BgpSpeaker) -> tuple[IpNetwork, ...]:
     return tuple(sorted(one.cidr for one in subnets if one.cidr.version == speaker.ip_version))
 
 
+def blocks_of(want: Snapshot, speaker: BgpSpeaker) -> dict[str, list[IpNetwork]]:
+    """Return the blocks of each host that a speaker announces, in order."""
+    announced = set(networks_of(want, speaker))
+    found: dict[str, list[IpNetwork]] = {}
+    for block in want.blocks.values():
+        subnet = want.subnets.get(block.subnet_id)
+        if subnet is not None and subnet.network_id in announced and block.cidr.version == speaker.ip_version:
+            found.setdefault(block.host, []).append(block.cidr)
+    return {host: sorted(cidrs) for host, cidrs in found.items()}
+
+
 def routes_of(want: Snapshot, speaker: BgpSpeaker) -> list[Announced]:
-    """Return the routes that a speaker announces, in order: the addresses of bound ports, by way of their hosts."""
+    """Return the routes that a speaker announces, in order, all by way of hosts that it has an address of.
+
+    They are the hosts' blocks, and addresses of bound ports that are in no block of their host.
+    """
     next_hops = {
         host.name: address for host in want.hosts.values() if (address := _address_of(want, host.name, speaker))
     }
-    found = {
-        Announced(net, next_hops[port.host])
-        for network_id in networks_of(want, speaker)
-        for port_id in want.ports_of_network.get(network_id, ())
-        if (port := want.ports[port_id]).host in next_hops and _is_routed(port)
-        for net in _ranges(want, port)
-        if net.version == speaker.ip_version
-    }
+    blocks = blocks_of(want, speaker)
+    found = {Announced(net, hop) for host, hop in next_hops.items() for net in blocks.get(host, ())}
+    for network_id in networks_of(want, speaker):
+        for port_id in want.ports_of_network.get(network_id, ()):
+            port = want.ports[port_id]
+            if port.host not in next_hops or not _is_routed(port):
+                continue
+            for net in _ranges(want, port):
+                if net.version == speaker.ip_version and not _is_inside(net, blocks.get(port.host, ())):
+                    found.add(Announced(net, next_hops[port.host]))
     return sorted(found, key=lambda one: (one.destination.network_address, one.destination.prefixlen, one.next_hop))
+
+
+def _is_inside(net: IpNetwork, nets: Sequence[IpNetwork]) -> bool:
+    return any(net.version == one.version and net.subnet_of(one) for one in nets)  # type: ignore[arg-type]
 
 
 def _is_routed(port: Port) -> bool:
@@ -133,7 +155,7 @@ def _ranges(want: Snapshot, port: Port) -> Iterator[IpNetwork]:
         yield ip_network(item.address)
     nets = [want.subnets[subnet_id].cidr for subnet_id in want.subnets_of_network.get(port.network_id, ())]
     for pair in port.pairs:
-        if any(net.version == pair.cidr.version and pair.cidr.subnet_of(net) for net in nets):  # type: ignore[arg-type]
+        if _is_inside(pair.cidr, nets):
             yield pair.cidr
 
 

@@ -23,6 +23,7 @@ from portico.model.values import (
     AddressPair,
     BgpPeer,
     BgpSpeaker,
+    Block,
     FixedIp,
     Host,
     IpAddress,
@@ -52,6 +53,7 @@ __all__ = [
     "AddressPair",
     "BgpPeer",
     "BgpSpeaker",
+    "Block",
     "FixedIp",
     "Host",
     "IpAddress",
@@ -85,6 +87,7 @@ class Snapshot:
         self.speakers: dict[str, BgpSpeaker] = {}
         self.peers: dict[str, BgpPeer] = {}
         self.hosts: dict[str, Host] = {}
+        self.blocks: dict[str, Block] = {}
         # Objects of other packages' resources, by resource and id.
         self.services: defaultdict[str, dict[str, ServiceObject]] = defaultdict(dict)
         # Those whose removal concerns no index.
@@ -95,6 +98,7 @@ class Snapshot:
             "bgp_speaker": self.speakers,
             "bgp_peer": self.peers,
             "agent": self.hosts,
+            "block": self.blocks,
         }
         self.subnets_of_network: defaultdict[str, set[str]] = defaultdict(set)
         self.ports_of_network: defaultdict[str, set[str]] = defaultdict(set)

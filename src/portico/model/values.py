@@ -195,6 +195,15 @@ class Host(msgspec.Struct, frozen=True):
     addresses: tuple[IpAddress, ...]
 
 
+class Block(msgspec.Struct, frozen=True):
+    """A range of a routed subnet that a host's ports have their addresses of."""
+
+    id: str
+    subnet_id: str
+    host: str
+    cidr: IpNetwork
+
+
 class ServiceObject(msgspec.Struct, frozen=True):
     """An object of another package's resource; `attributes` are those that its model stores and somebody wrote."""
 
@@ -213,6 +222,7 @@ Value = (
     | BgpSpeaker
     | BgpPeer
     | Host
+    | Block
     | ServiceObject
 )
 
@@ -344,6 +354,10 @@ def _host(row: Row) -> Host:
     return Host(id=row["id"], name=row["host"], addresses=tuple(_addresses(told.get(name) for name in HOST_ADDRESSES)))
 
 
+def _block(row: Row) -> Block:
+    return Block(id=row["id"], subnet_id=row["subnet_id"], host=row["host"], cidr=ip_network(row["cidr"]))
+
+
 def _addresses(texts: Iterable[str | None]) -> Iterator[IpAddress]:
     """Yield those of what an agent tells that are addresses."""
     for text in texts:
@@ -372,6 +386,7 @@ READERS: Mapping[str, Callable[[Row], Value]] = {
     "bgp_speaker": _bgp_speaker,
     "bgp_peer": _bgp_peer,
     "agent": _host,
+    "block": _block,
 }
 RESOURCES = tuple(READERS)
 

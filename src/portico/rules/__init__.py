@@ -80,6 +80,7 @@ TABLE: Mapping[str, Rules] = {
             "get_advertised_routes": bgp_speaker.get_advertised_routes,
         },
     ),
+    "block": Rules(),
     "agent": Rules(update=agent.update, delete=agent.delete, present=agent.present),
 }
 

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from portico.model.snapshot import HOST_ADDRESSES
 from portico.rules.availability_zone import DEFAULT_ZONE
 from portico.rules.context import Context, Row
+from portico.store import blocks
 from portico.store.query import Filter
 from portico.store.transaction import Transaction, timestamp
 
@@ -78,7 +79,8 @@ def update(tx: Transaction, context: Context, row: Row, changes: Row) -> Row:
 
 
 def delete(tx: Transaction, context: Context, row: Row) -> None:
-    """Forget an agent; the next heartbeat brings it back."""
+    """Forget an agent, and its host's blocks without ports; the next heartbeat brings the agent back."""
+    blocks.forget_host(tx, row["host"])
     tx.delete("agent", row)
 
 

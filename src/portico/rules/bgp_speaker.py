@@ -132,7 +132,7 @@ def get_advertised_routes(tx: Transaction, context: Context, row: Row, body: Row
     for network in networks:
         want.put("network", network)
     announced = bgp.networks_of(want, want.speakers[row["id"]])
-    for resource in ("subnet", "port"):
+    for resource in ("subnet", "port", "block"):
         for item in tx.list(resource, Query(filters=(Filter("network_id", tuple(announced)),))):
             want.put(resource, item)
     routes = bgp.routes_of(want, want.speakers[row["id"]])

@@ -55,13 +55,18 @@ class Broker(Protocol):
 
 
 class Limits(msgspec.Struct, frozen=True):
-    """Settings that rules follow. `quotas` maps a resource's name to the default limit (-1: none)."""
+    """Settings that rules follow. `quotas` maps a resource's name to the default limit (-1: none).
+
+    `block_v4` and `block_v6` are the lengths of the prefixes of hosts' blocks.
+    """
 
     quotas: Mapping[str, int]
     mtu: int
     mac_base: str
     dns_domain: str
     default_project: str
+    block_v4: int = 26
+    block_v6: int = 122
 
 
 class Policy(Protocol):

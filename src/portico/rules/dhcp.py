@@ -79,7 +79,7 @@ def _device(network_id: str) -> str:
 
 
 def _remove(tx: Transaction, server: Row) -> None:
-    fixed_ip.release(tx, server["fixed_ips"])
+    fixed_ip.release(tx, server, server["fixed_ips"])
     links = tx.tables.port_group  # somebody may have given it a group
     tx.connection.execute(sa.delete(links).where(links.c.port_id == server["id"]))
     tx.delete("port", server)
@@ -143,6 +143,6 @@ def _update(tx: Transaction, server: Row, subnets: list[Row]) -> None:
     missing = [subnet for subnet in subnets if subnet["id"] not in present]
     if not gone and not missing:
         return
-    fixed_ip.release(tx, gone)
+    fixed_ip.release(tx, server, gone)
     added = fixed_ip.record(tx, server["id"], _addresses(tx, server, missing))
     tx.update("port", server, {"fixed_ips": kept + added})

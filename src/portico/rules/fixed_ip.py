@@ -9,10 +9,12 @@ from ipaddress import IPv6Address, IPv6Network, ip_address, ip_network
 import sqlalchemy as sa
 
 from portico.errors import BadRequest, Conflict, NotFound
+from portico.model.bgp import ROUTED
 from portico.model.snapshot import DHCP_OWNER, IpAddress
 from portico.rules import pools
-from portico.rules.context import Row
-from portico.store import allocate
+from portico.rules.context import Context, Row
+from portico.store import allocate, blocks
+from portico.store.blocks import Home
 from portico.store.transaction import Transaction
 
 SLAAC_MODES = ("slaac", "dhcpv6-stateless")
@@ -32,7 +34,16 @@ def eui64(prefix: IPv6Network, mac: str) -> IPv6Address:
     return prefix.network_address + int.from_bytes(identifier, "big")
 
 
-def choose(tx: Transaction, port: Row, subnets: Sequence[Row], wanted: Sequence[Row] | None) -> Chosen:
+def home_of(context: Context, network: Row, port: Row) -> Home | None:
+    """Return whose blocks a port has its addresses of, or None: only bound ports of routed networks have any."""
+    host = port["binding:host_id"]
+    is_routed = bool(host) and network["portico:backend"] == ROUTED
+    return Home(host, {4: context.limits.block_v4, 6: context.limits.block_v6}) if is_routed else None
+
+
+def choose(
+    tx: Transaction, port: Row, subnets: Sequence[Row], wanted: Sequence[Row] | None, home: Home | None = None
+) -> Chosen:
     """Take addresses for a new port out of the pools.
 
     Args:
@@ -40,6 +51,8 @@ def choose(tx: Transaction, port: Row, subnets: Sequence[Row], wanted: Sequence[
         subnets: those of its network, of which some may be for other kinds of ports.
         wanted: the request's fixed_ips, or None when it left them to us: then one IPv4 and one IPv6 address where there
             are subnets, and one from each subnet with automatic addresses. An empty list means no address at all.
+        home: whose blocks they are taken from.
+
     Raises:
         BadRequest, Conflict, NotFound: as the Networking API has them.
     """
@@ -47,11 +60,11 @@ def choose(tx: Transaction, port: Row, subnets: Sequence[Row], wanted: Sequence[
         return []
     subnets = candidates(port, subnets)
     if wanted is not None:
-        chosen = choose_wanted(tx, port, subnets, wanted)
+        chosen = choose_wanted(tx, port, subnets, wanted, home)
     else:
         groups = [[item for item in subnets if item["ip_version"] == version and not is_automatic(item)]
                   for version in (4, 6)]  # fmt: skip
-        chosen = [_next_of(tx, port, group) for group in groups if group]
+        chosen = [_next_of(tx, port, group, home) for group in groups if group]
     return chosen + choose_automatic(tx, port, subnets, {subnet["id"] for subnet, _ in chosen})
 
 
@@ -86,13 +99,15 @@ def is_automatic(subnet: Row) -> bool:
     return subnet["ipv6_address_mode"] in SLAAC_MODES or subnet["ipv6_ra_mode"] in SLAAC_MODES
 
 
-def choose_wanted(tx: Transaction, port: Row, subnets: Sequence[Row], wanted: Sequence[Row]) -> Chosen:
+def choose_wanted(
+    tx: Transaction, port: Row, subnets: Sequence[Row], wanted: Sequence[Row], home: Home | None = None
+) -> Chosen:
     """Take the addresses that a request asks for, by address, by subnet or by both.
 
     Addresses that are named come first: one of them may be the next to be given out.
     """
     ordered = sorted(wanted, key=lambda item: item.get("ip_address") is None)
-    return [_wanted(tx, port, subnets, item) for item in ordered]
+    return [_wanted(tx, port, subnets, item, home) for item in ordered]
 
 
 def choose_automatic(tx: Transaction, port: Row, subnets: Sequence[Row], present: Collection[str]) -> Chosen:
@@ -103,9 +118,12 @@ def choose_automatic(tx: Transaction, port: Row, subnets: Sequence[Row], present
     return [(subnet, _automatic(tx, port, subnet)) for subnet in missing]
 
 
-def _next_of(tx: Transaction, port: Row, subnets: Iterable[Row]) -> tuple[Row, IpAddress]:
+def _next_of(tx: Transaction, port: Row, subnets: Iterable[Row], home: Home | None) -> tuple[Row, IpAddress]:
     for subnet in subnets:
-        address = allocate.take_next(tx, subnet["id"], subnet["ip_version"])
+        if home is not None:
+            address = blocks.take_next(tx, subnet, home)
+        else:
+            address = allocate.take_next(tx, subnet["id"], subnet["ip_version"])
         if address is not None:
             return subnet, address
     raise Conflict(
@@ -113,12 +131,12 @@ def _next_of(tx: Transaction, port: Row, subnets: Iterable[Row]) -> tuple[Row, I
     )
 
 
-def _wanted(tx: Transaction, port: Row, subnets: Sequence[Row], item: Row) -> tuple[Row, IpAddress]:
+def _wanted(tx: Transaction, port: Row, subnets: Sequence[Row], item: Row, home: Home | None) -> tuple[Row, IpAddress]:
     subnet = _subnet_of(tx, port, subnets, item)
     if item.get("ip_address") is None:
         if is_automatic(subnet) and port["device_owner"] not in ROUTER_OWNERS:
             return subnet, _automatic(tx, port, subnet)
-        return _next_of(tx, port, [subnet])
+        return _next_of(tx, port, [subnet], home)
     address = ip_address(item["ip_address"])
     cidr = ip_network(subnet["cidr"])
     first, last = pools.bounds(cidr)
@@ -191,12 +209,17 @@ def record(tx: Transaction, port_id: str, chosen: Chosen) -> list[Row]:
     return [{"subnet_id": subnet["id"], "ip_address": str(address)} for subnet, address in chosen]
 
 
-def release(tx: Transaction, fixed_ips: Iterable[Row]) -> None:
-    """Give the addresses back."""
+def release(tx: Transaction, port: Row, fixed_ips: Iterable[Row]) -> None:
+    """Give addresses of a port back."""
+    network = tx.get("network", port["network_id"])
+    is_routed = network is not None and network["portico:backend"] == ROUTED
     for item in fixed_ips:
         subnet = tx.get("subnet", item["subnet_id"])
         ranges = pools.parse(subnet["allocation_pools"]) if subnet else []
-        allocate.release(tx, item["subnet_id"], ip_address(item["ip_address"]), ranges)
+        address = ip_address(item["ip_address"])
+        allocate.release(tx, item["subnet_id"], address, ranges)
+        if is_routed:
+            blocks.give_back(tx, item["subnet_id"], address)
 
 
 def allocation(fixed_ips: Sequence[Row]) -> str:

@@ -22,6 +22,7 @@ from portico.rules import (
     subnet,
 )
 from portico.rules.context import Context, Row
+from portico.store import blocks
 from portico.store.sharing import EXTERNAL, SHARED
 from portico.store.transaction import Transaction
 
@@ -121,6 +122,7 @@ def _move(tx: Transaction, context: Context, row: Row, changes: Row) -> None:
     for item in tx.find("subnet", network_id=row["id"]):
         subnet.check_space(tx, context, backend, ip_network(item["cidr"]))
         context.broker.admit("subnet", item, item, {**row, **changes})
+        blocks.forget(tx, item["id"])
 
 
 def _ports_in_the_way(ports: Sequence[Row]) -> str:

@@ -53,7 +53,8 @@ def create(tx: Transaction, context: Context, body: Row) -> Row:
     _set_security(tx, context, row, body, parent)
     subnets = _subnets(tx, parent)
     _check_subnets(tx, context, subnets, body.get("fixed_ips") or [])
-    chosen = fixed_ip.choose(tx, row, subnets, body.get("fixed_ips"))
+    home = fixed_ip.home_of(context, parent, row)
+    chosen = fixed_ip.choose(tx, row, subnets, body.get("fixed_ips"), home)
     row["fixed_ips"] = fixed_ip.record(tx, row["id"], chosen)
     row["ip_allocation"] = fixed_ip.allocation(row["fixed_ips"])
     binding.check_profile(row["binding:profile"])
@@ -311,7 +312,8 @@ def _update_addresses(tx: Transaction, context: Context, row: Row, changes: Row,
     moved = after["mac_address"] != row["mac_address"]
     if "fixed_ips" not in changes and not moved:
         return
-    subnets = _subnets(tx, lookup.get(tx, "network", row["network_id"]))
+    network = lookup.get(tx, "network", row["network_id"])
+    subnets, home = _subnets(tx, network), fixed_ip.home_of(context, network, after)
     automatic = {item["id"] for item in subnets if fixed_ip.is_automatic(item)}
     wanted: Sequence[Row] = (changes if "fixed_ips" in changes else row)["fixed_ips"] or []
     _check_subnets(tx, context, subnets, wanted)
@@ -323,8 +325,8 @@ def _update_addresses(tx: Transaction, context: Context, row: Row, changes: Row,
     kept, fresh = _split(wanted, row, automatic if moved else set())
     if not (none or moved):
         kept += [item for item in row["fixed_ips"] if item["subnet_id"] in automatic and item not in kept]
-    fixed_ip.release(tx, [item for item in row["fixed_ips"] if item not in kept])
-    chosen = fixed_ip.choose_wanted(tx, after, fixed_ip.candidates(after, subnets), fresh) if fresh else []
+    fixed_ip.release(tx, row, [item for item in row["fixed_ips"] if item not in kept])
+    chosen = fixed_ip.choose_wanted(tx, after, fixed_ip.candidates(after, subnets), fresh, home) if fresh else []
     if not none:
         present = {item["subnet_id"] for item in kept} | {subnet["id"] for subnet, _ in chosen}
         had = {item["subnet_id"] for item in row["fixed_ips"]}
@@ -369,7 +371,7 @@ def delete(tx: Transaction, context: Context, row: Row) -> None:
 
 def remove(tx: Transaction, row: Row) -> None:
     """Drop a port's row, addresses and group links."""
-    fixed_ip.release(tx, row["fixed_ips"])
+    fixed_ip.release(tx, row, row["fixed_ips"])
     _link_groups(tx, row["id"], row["security_groups"], ())
     tx.delete("port", row)
 

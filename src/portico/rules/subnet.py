@@ -13,7 +13,7 @@ from portico.model.snapshot import DHCP_OWNER, IpAddress, IpNetwork
 from portico.rules import address_scope, dhcp, fixed_ip, lookup, mtu, pools, quota, subnetpool
 from portico.rules.context import Context, Row
 from portico.rules.pools import invalid
-from portico.store import allocate
+from portico.store import allocate, blocks
 from portico.store.transaction import Transaction
 
 MAX_DNS_SERVERS = 5
@@ -263,4 +263,5 @@ def delete(tx: Transaction, context: Context, row: Row) -> None:
 def remove(tx: Transaction, row: Row) -> None:
     """Drop a subnet's row and addresses without asking who uses them."""
     allocate.forget(tx, row["id"])
+    blocks.forget(tx, row["id"])
     tx.delete("subnet", row)

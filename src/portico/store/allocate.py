@@ -76,12 +76,35 @@ def take_next(tx: Transaction, subnet_id: str, version: int) -> IpAddress | None
     # Beyond the last number of all, the search begins anew.
     following = number + 1 if number < MAX_NUMBER else 0
     tx.later(_move_cursor(tx.tables), {"subnet": subnet_id, "value": digits(following)})
-    return _address(number, version)
+    return address_of(number, version)
 
 
 def next_range(tx: Transaction, subnet_id: str) -> Read:
     """Return what `take_next` asks first."""
     return _range_at_cursor(tx.tables), {"subnet": subnet_id}
+
+
+def take_within(tx: Transaction, subnet_id: str, version: int, bounds: Range) -> IpAddress | None:
+    """Take the lowest free address inside `bounds` out of the pools; None when there is none."""
+    free, (low, high) = tx.tables.free_range, bounds
+    which = (free.c.subnet_id == subnet_id, free.c.last >= digits(low), free.c.first <= digits(high))
+    found = tx.connection.execute(sa.select(free.c.first, free.c.last).where(*which).order_by(free.c.first).limit(1))
+    row = found.first()
+    if row is None:
+        return None
+    first, last = int(row.first, 16), int(row.last, 16)
+    number = max(first, low)
+    _split(tx, subnet_id, (first, last), number)
+    return address_of(number, version)
+
+
+def free_ranges(tx: Transaction, subnet_id: str) -> list[Range]:
+    """Return the free ranges of a subnet, in order."""
+    free = tx.tables.free_range
+    found = tx.connection.execute(
+        sa.select(free.c.first, free.c.last).where(free.c.subnet_id == subnet_id).order_by(free.c.first)
+    )
+    return [(int(row.first, 16), int(row.last, 16)) for row in found]
 
 
 def take_last(tx: Transaction, subnet_id: str, version: int) -> IpAddress | None:
@@ -93,7 +116,7 @@ def take_last(tx: Transaction, subnet_id: str, version: int) -> IpAddress | None
         return None
     number = int(found.last, 16)
     _split(tx, subnet_id, (int(found.first, 16), number), number)
-    return _address(number, version)
+    return address_of(number, version)
 
 
 def take(tx: Transaction, subnet_id: str, address: IpAddress) -> None:
@@ -213,5 +236,6 @@ def _drop_range(tables: Tables) -> sa.Delete:
     return sa.delete(free).where(free.c.subnet_id == sa.bindparam("subnet"), free.c.first == sa.bindparam("old"))
 
 
-def _address(number: int, version: int) -> IpAddress:
+def address_of(number: int, version: int) -> IpAddress:
+    """Return the address of a number."""
     return ip_address(number.to_bytes(4 if version == 4 else 16, "big"))

@@ -34,6 +34,7 @@ def test_the_core_collections_have_neutron_s_paths(registry: Registry) -> None:
         "/v2.0/agents",
         "/v2.0/availability_zones",
         "/v2.0/bgp-peers",
+        "/v2.0/blocks",
         "/v2.0/bgp-speakers",
         "/v2.0/default-security-group-rules",
         "/v2.0/network-ip-availabilities",

@@ -168,3 +168,24 @@ def test_a_network_is_announced_once_and_forgotten_with_its_end(store: Store, ad
         assert delete is not None
         delete(tx, admin, net)
         assert tx.find("bgp_speaker", id=speaker["id"])[0]["networks"] == []
+
+
+def test_a_host_s_block_stands_for_the_addresses_in_it_that_are_its_own(
+    store: Store, admin: Context, create: Create
+) -> None:
+    with store.write() as tx:
+        hosts(tx, h1={"address_v4": "198.51.100.1"}, h2={"address_v4": "198.51.100.2"}, h3={})
+        speaker = create(tx, admin, "bgp_speaker", **SPEAKER)
+        net = create(tx, admin, "network", **{"portico:backend": "routed"})
+        create(tx, admin, "subnet", network_id=net["id"], cidr="203.0.113.0/24", ip_version=4)
+        ports = [
+            create(tx, admin, "port", network_id=net["id"], **{"binding:host_id": host})
+            for host in ("h1", "h1", "h2", "h3")
+        ]
+        blocks = [("203.0.113.0/26", "198.51.100.1"), ("203.0.113.64/26", "198.51.100.2")]
+        assert routes(tx, admin, speaker) == blocks
+        change = TABLE["port"].update
+        assert change is not None
+        change(tx, admin, ports[0], {"binding:host_id": "h2"})
+        moved = (f"{ports[0]['fixed_ips'][0]['ip_address']}/32", "198.51.100.2")
+        assert routes(tx, admin, speaker) == [blocks[0], moved, blocks[1]]
