@@ -26,6 +26,8 @@ PASSWORD_MAX = 80
 """TCP_MD5SIG_MAXKEYLEN in the kernel's tcp.h."""
 ASN_MAX = 0xFFFFFFFF
 _LOG_MAX = 1 << 20
+# Of unread news of the kernel's routes, in bytes: what is lost there is found by a scan, which is seconds later.
+_NEWS_MAX = 1 << 23
 _DIGITS = 16
 
 # What is no route to anybody's address (RFC 6890): "this network", loopback, link-local, multicast and what is beyond.
@@ -111,6 +113,7 @@ def _static(speaker: Speaker) -> Iterator[str]:
 def _kernel(version: int) -> Iterator[str]:
     yield f"protocol kernel kernel{version} {{"
     yield f"  learn; persist; graceful restart; scan time {SCAN_S}; metric {owner.BGP_METRIC};"
+    yield f"  netlink rx buffer {_NEWS_MAX};"
     # Everything is learnt, for next hops behind a router are looked up in it; it comes before what a peer says, or a
     # port that is here would be looked for on the host from which it just came.
     yield f"  ipv{version} {{ preference 250; import all; export where source = RTS_BGP || source = RTS_STATIC; }};"
