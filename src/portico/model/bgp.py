@@ -6,14 +6,14 @@ Routed networks share one space of addresses, so a speaker announces by ranges: 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from ipaddress import ip_network
 from typing import Literal
 
 import msgspec
 
 from portico.model.snapshot import DHCP_OWNER, Snapshot
-from portico.model.values import BgpPeer, BgpSpeaker, Host, IpAddress, IpNetwork, Port
+from portico.model.values import BgpPeer, BgpSpeaker, IpAddress, IpNetwork, Port
 
 ROUTED = "routed"
 """The backend whose networks are announced."""
@@ -70,20 +70,20 @@ def spoken(want: Snapshot, host: str) -> tuple[Spoken, ...]:
     taken: set[IpAddress] = set()
     found = []
     for _, speaker in sorted(want.speakers.items()):
-        own = _address_of(want, host, speaker)
-        if own is None:
+        addresses = _addresses(want, speaker)
+        if host not in addresses:
             continue
-        neighbors = tuple(one for one in _neighbors(want, speaker, host) if one.address not in taken)
+        neighbors = tuple(one for one in _neighbors(want, speaker, host, addresses) if one.address not in taken)
         taken.update(one.address for one in neighbors)
         found.append(
             Spoken(
                 speaker_id=speaker.id,
                 local_as=speaker.local_as,
                 ip_version=speaker.ip_version,
-                address=own,
+                address=addresses[host],
                 ranges=ranges_of(want, speaker),
                 neighbors=neighbors,
-                blocks=tuple(blocks_of(want, speaker).get(host, ())),
+                blocks=tuple(blocks_of(want, speaker, host)),
                 communities=speaker.communities,
                 graceful_restart=speaker.graceful_restart,
             )
@@ -109,15 +109,15 @@ def ranges_of(want: Snapshot, speaker: BgpSpeaker) -> tuple[IpNetwork, ...]:
     return tuple(sorted(one.cidr for one in subnets if one.cidr.version == speaker.ip_version))
 
 
-def blocks_of(want: Snapshot, speaker: BgpSpeaker) -> dict[str, list[IpNetwork]]:
-    """Return the blocks of each host that a speaker announces, in order."""
+def blocks_of(want: Snapshot, speaker: BgpSpeaker, host: str) -> list[IpNetwork]:
+    """Return the blocks of a host that a speaker announces, in order."""
     announced = set(networks_of(want, speaker))
-    found: dict[str, list[IpNetwork]] = {}
+    found = []
     for block in want.blocks.values():
-        subnet = want.subnets.get(block.subnet_id)
+        subnet = want.subnets.get(block.subnet_id) if block.host == host else None
         if subnet is not None and subnet.network_id in announced and block.cidr.version == speaker.ip_version:
-            found.setdefault(block.host, []).append(block.cidr)
-    return {host: sorted(cidrs) for host, cidrs in found.items()}
+            found.append(block.cidr)
+    return sorted(found)
 
 
 def routes_of(want: Snapshot, speaker: BgpSpeaker) -> list[Announced]:
@@ -125,18 +125,16 @@ def routes_of(want: Snapshot, speaker: BgpSpeaker) -> list[Announced]:
 
     They are the hosts' blocks, and addresses of bound ports that are in no block of their host.
     """
-    next_hops = {
-        host.name: address for host in want.hosts.values() if (address := _address_of(want, host.name, speaker))
-    }
-    blocks = blocks_of(want, speaker)
-    found = {Announced(net, hop) for host, hop in next_hops.items() for net in blocks.get(host, ())}
+    next_hops = _addresses(want, speaker)
+    blocks = {host: blocks_of(want, speaker, host) for host in next_hops}
+    found = {Announced(net, hop) for host, hop in next_hops.items() for net in blocks[host]}
     for network_id in networks_of(want, speaker):
         for port_id in want.ports_of_network.get(network_id, ()):
             port = want.ports[port_id]
             if port.host not in next_hops or not _is_routed(port):
                 continue
             for net in _ranges(want, port):
-                if net.version == speaker.ip_version and not _is_inside(net, blocks.get(port.host, ())):
+                if net.version == speaker.ip_version and not _is_inside(net, blocks[port.host]):
                     found.add(Announced(net, next_hops[port.host]))
     return sorted(found, key=lambda one: (one.destination.network_address, one.destination.prefixlen, one.next_hop))
 
@@ -159,16 +157,17 @@ def _ranges(want: Snapshot, port: Port) -> Iterator[IpNetwork]:
             yield pair.cidr
 
 
-def _neighbors(want: Snapshot, speaker: BgpSpeaker, host: str) -> Iterator[Neighbor]:
+def _neighbors(
+    want: Snapshot, speaker: BgpSpeaker, host: str, addresses: Mapping[str, IpAddress]
+) -> Iterator[Neighbor]:
     """Yield the peers of a host, then the other hosts that it speaks with."""
     for peer_id in speaker.peer_ids:
         peer = want.peers.get(peer_id)
         if peer is not None and (not peer.hosts or host in peer.hosts):
             yield _outside(peer)
-    for other in sorted(want.hosts.values(), key=lambda one: one.name):
-        address = _address_of(want, other.name, speaker)
-        role = _role(speaker, host, other.name)
-        if address is not None and role is not None:
+    for other, address in addresses.items():
+        role = _role(speaker, host, other)
+        if role is not None:
             yield Neighbor(address, speaker.local_as, role, bfd=speaker.bfd)
 
 
@@ -192,13 +191,11 @@ def _role(speaker: BgpSpeaker, host: str, other: str) -> Literal["mesh", "reflec
     return None
 
 
-def _address_of(want: Snapshot, name: str, speaker: BgpSpeaker) -> IpAddress | None:
-    """Return the address at which a host speaks, or None if it does not."""
-    if name in speaker.excluded_hosts:
-        return None
-    found = (address for host in want.hosts.values() if host.name == name for address in _of_version(host, speaker))
-    return next(found, None)
-
-
-def _of_version(host: Host, speaker: BgpSpeaker) -> Iterator[IpAddress]:
-    return (address for address in host.addresses if address.version == speaker.ip_version)
+def _addresses(want: Snapshot, speaker: BgpSpeaker) -> dict[str, IpAddress]:
+    """Return the hosts that speak, in order, with the addresses that they do it at."""
+    found: dict[str, IpAddress] = {}
+    for host in sorted(want.hosts.values(), key=lambda one: (one.name, one.id)):
+        for address in host.addresses:
+            if address.version == speaker.ip_version and host.name not in speaker.excluded_hosts:
+                found.setdefault(host.name, address)
+    return found

@@ -178,3 +178,11 @@ def test_every_change_in_the_journal_has_its_line(audited: Audited, store: Store
     assert told == {entry for entry in made if entry[3] in ("create", "delete") or entry in told}
     kinds = {"port", "subnet", "network", "rbac_policy", "security_group_rule", "address_group", "address_scope"}
     assert {item[1] for item in told} >= kinds
+
+
+def test_a_password_is_in_no_line(audited: Audited) -> None:
+    peer = audited.create("bgp-peers", remote_as=65001, peer_ip="192.0.2.1", auth_type="md5", password="one")
+    audited.update("bgp-peers", peer, password="two")
+    audited.delete("bgp-peers", peer)
+    told = [[line[when].get("password") for when in ("before", "after")] for line in audited.lines()]
+    assert told == [[None, "***"], ["***", "***"], ["***", None]]

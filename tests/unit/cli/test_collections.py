@@ -214,3 +214,9 @@ def test_an_action_is_a_verb_that_takes_options_and_prints_the_object(portico: P
     assert removed.json["addresses"] == ["10.0.0.1/32", "::1/128"]
     refused = portico("address-group", "remove-addresses", "lan", "--address", "192.0.2.0/24")
     assert refused.code == 1 and "192.0.2.0/24 not found" in refused.err
+
+
+def test_an_action_that_reads_prints_a_list(portico: Portico) -> None:
+    assert portico("bgp-speaker", "create", "racks", "--local-as", "4200000000", "--ip-version", "4").code == 0
+    assert portico("bgp-speaker", "list", "--local-as", "4200000000", "-f", "value", "-c", "name").out == "racks\n"
+    assert portico("bgp-speaker", "get-advertised-routes", "racks", "-f", "json").json == []
