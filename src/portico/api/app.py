@@ -18,7 +18,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from portico import __version__
-from portico.api import action, backend, collection, fault, identity, port_binding, stream
+from portico.api import action, backend, bgp_agents, collection, fault, identity, port_binding, stream
 from portico.api.collection import Service
 from portico.api.health import Health
 from portico.api.message import as_json, as_lines, body_of, integer_of, origin_of
@@ -316,6 +316,7 @@ def routes(api: Api) -> list[Route]:
         route("/v2.0/ports/{id}/bindings", dict.fromkeys(("GET", "POST"), api.bindings)),
         route("/v2.0/ports/{id}/bindings/{host}", dict.fromkeys(("GET", "PUT", "DELETE"), api.binding)),
         route("/v2.0/ports/{id}/bindings/{host}/activate", {"PUT": api.activate_binding}),
+        *bgp_agents.routes(api),
         route("/v2.0/quotas", {"GET": api.quotas}),
         route("/v2.0/quotas/{project_id}", quota),
         route("/v2.0/quotas/{project_id}/{what}", {"GET": api.quota_detail}),

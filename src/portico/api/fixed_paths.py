@@ -28,7 +28,7 @@ def _operation(
 
 def fixed_paths(answers: Answers) -> dict[str, Any]:
     """Return the paths; `answers` makes the responses of an operation from status, body and error statuses."""
-    return {**_discovery(answers), **_bindings(answers), **_quotas(answers), **_own(answers)}
+    return {**_discovery(answers), **_bindings(answers), **_speakers(answers), **_quotas(answers), **_own(answers)}
 
 
 def _discovery(answers: Answers) -> dict[str, Any]:
@@ -110,6 +110,39 @@ def _bindings(answers: Answers) -> dict[str, Any]:
             ),
         },
     }  # fmt: skip
+
+
+def _speakers(answers: Answers) -> dict[str, Any]:
+    """Return where BGP speakers are on agents, and agents have BGP speakers."""
+    group = "bgp_speakers"
+    speakers = schema.record(
+        {"bgp_speakers": schema.array({"$ref": "#/components/schemas/BgpSpeaker"})}, ["bgp_speakers"]
+    )
+    agents = schema.record({"agents": schema.array({"$ref": "#/components/schemas/Agent"})}, ["agents"])
+    body = {"application/json": {"schema": schema.record({"bgp_speaker_id": schema.UUID}, ["bgp_speaker_id"])}}
+    agent, speaker = (_parameter(name, doc, content=schema.UUID) for name, doc in (
+        ("id", "The agent."), ("speaker", "The speaker."),
+    ))  # fmt: skip
+    faults = (400, 403, 404, 409, 413, 503)
+    path = "/v2.0/agents/{id}/bgp-drinstances"
+    return {
+        path: {
+            "parameters": [agent],
+            "get": _operation("speakers_on", "List an agent's speakers.", group, answers(200, speakers, (403, 404))),
+            "post": {
+                **_operation("add_speaker_to", "Let an agent speak.", group, answers(201, {"type": "null"}, faults)),
+                "requestBody": {"required": True, "content": body},
+            },
+        },
+        f"{path}/{{speaker}}": {
+            "parameters": [agent, speaker],
+            "delete": _operation("remove_speaker_from", "Keep an agent silent.", group, answers(204, None, faults)),
+        },
+        "/v2.0/bgp-speakers/{id}/bgp-dragents": {
+            "parameters": [_parameter("id", "The speaker.", content=schema.UUID)],
+            "get": _operation("agents_of", "List a speaker's agents.", group, answers(200, agents, (403, 404))),
+        },
+    }
 
 
 def _quotas(answers: Answers) -> dict[str, Any]:

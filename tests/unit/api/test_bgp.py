@@ -54,3 +54,32 @@ def test_no_answer_tells_a_password(api: Asker) -> None:
     for answer in told:
         assert "not-to-be-told" not in json.dumps(answer)
         assert "nor-this" not in json.dumps(answer)
+
+
+def test_a_speaker_is_on_every_agent_that_it_was_not_removed_from(api: Asker) -> None:
+    for host in ("h1", "h2"):
+        facts = {"revision": 0, "facts": {"address_v4": "192.0.2.1"}}
+        assert api.ask("PUT", f"/portico/v1/hosts/{host}/status", facts).status == 204
+    one, two = sorted(api.list("agents"), key=lambda agent: str(agent["host"]))
+    speaker = api.create("bgp-speakers", **SPEAKER)
+    path, of_two = f"bgp-speakers/{speaker['id']}/bgp-dragents", f"agents/{two['id']}/bgp-drinstances"
+    assert sorted(agent["host"] for agent in api.get(path)["agents"]) == ["h1", "h2"]
+    assert api.get(path)["agents"][0]["alive"] is True
+    assert api.get(of_two) == {"bgp_speakers": [speaker]}
+    body = {"bgp_speaker_id": speaker["id"]}
+    assert api.ask("POST", of_two, body).error == (409, "DrAgentAssociationError")
+    assert api.ask("DELETE", f"{of_two}/{speaker['id']}").status == 204
+    assert api.ask("DELETE", f"{of_two}/{speaker['id']}").error == (404, "DrAgentNotHostingBgpSpeaker")
+    assert api.get(path) == {"agents": [api.show("agents", one["id"])]}
+    assert (api.get(of_two), api.show("bgp-speakers", speaker["id"])["portico:excluded_hosts"]) == (
+        {"bgp_speakers": []}, ["h2"],
+    )  # fmt: skip
+    api.update("agents", two, admin_state_up=False)
+    assert api.ask("POST", of_two, body).error == (404, "DrAgentInvalid")
+    api.update("agents", two, admin_state_up=True)
+    answer = api.ask("POST", of_two, body)
+    assert (answer.status, answer.body) == (201, None)
+    assert len(api.get(path)["agents"]) == 2
+    assert api.ask("POST", of_two, {}).status == 400
+    assert api.ask("POST", of_two, {"bgp_speaker_id": one["id"]}).error == (404, "BgpSpeakerNotFound")
+    assert api.ask("GET", f"agents/{speaker['id']}/bgp-drinstances").error == (404, "AgentNotFound")
