@@ -16,7 +16,7 @@ from portico.broker.degrade import Marks
 from portico.broker.hosts import HostStates
 from portico.broker.lane import FULL_SYNC_S, RETRY_S, Lane, Timer
 from portico.broker.parts import Key, Parts
-from portico.contract import Backend, Binding, Change
+from portico.contract import Backend, Binding, Capabilities, Change
 from portico.errors import Unavailable, Unsupported
 from portico.model.snapshot import RESOURCES, Snapshot, Value
 from portico.settings_broker import BrokerSettings
@@ -110,17 +110,10 @@ class Broker:
         """See `rules.context.Broker`."""
         return self.choice.choose(project_id, backend, network_type, before)
 
-    def host_needs(self, backend: str) -> tuple[str, ...]:
+    def capabilities(self, backend: str) -> Capabilities:
         """See `rules.context.Broker`."""
-        return self.lanes[backend].backend.describe().host_needs if backend in self.lanes else ()
-
-    def overhead(self, backend: str) -> int:
-        """See `rules.context.Broker`."""
-        return self.lanes[backend].backend.describe().overhead if backend in self.lanes else 0
-
-    def is_one_space(self, backend: str) -> bool:
-        """See `rules.context.Broker`."""
-        return backend in self.lanes and self.lanes[backend].backend.describe().one_space
+        lane = self.lanes.get(backend)
+        return lane.backend.describe() if lane else Capabilities(backend, (), frozenset())
 
     def offered(self, project_id: str) -> tuple[str, ...]:
         """See `rules.context.Broker`."""

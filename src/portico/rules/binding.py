@@ -83,7 +83,9 @@ def result(tx: Transaction, context: Context, before: Row | None, row: Row) -> t
         return {"binding:vif_type": UNBOUND, "binding:vif_details": {}}, ""
     network = lookup.get(tx, "network", row["network_id"])
     stays = before is not None and before["binding:host_id"] == host and before["binding:vif_type"] != FAILED
-    reason = "" if stays else agent.unfit(tx, host, context.broker.host_needs(network["portico:backend"] or ""))
+    reason = (
+        "" if stays else agent.unfit(tx, host, context.broker.capabilities(network["portico:backend"] or "").host_needs)
+    )
     if reason:
         return {"binding:vif_type": FAILED, "binding:vif_details": {}}, reason
     bound = context.broker.bind(row, network)

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import msgspec
 import sqlalchemy as sa
 
-from portico.contract import Binding
+from portico.contract import Binding, Capabilities
 from portico.store.query import Query
 from portico.store.store import Store
 from portico.store.tables import Tables
@@ -41,14 +41,8 @@ class Broker(Protocol):
         Of a network that names no type the one that it had `before` stays, if the backend has it.
         """
 
-    def host_needs(self, backend: str, /) -> tuple[str, ...]:
-        """Return what a host must be able to do to have ports of a backend."""
-
-    def overhead(self, backend: str, /) -> int:
-        """Return by how many bytes a backend's packets are longer than those that it carries."""
-
-    def is_one_space(self, backend: str, /) -> bool:
-        """Tell whether the networks of a backend share one space of addresses."""
+    def capabilities(self, backend: str, /) -> Capabilities:
+        """Return what a backend realises; of one that is not installed, nothing."""
 
     def offered(self, project_id: str, /) -> tuple[str, ...]:
         """Return the backends that a project's members may choose."""

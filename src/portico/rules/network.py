@@ -42,7 +42,7 @@ def create(tx: Transaction, context: Context, body: Row) -> Row:
         "id": str(uuid.uuid4()),
         "status": "ACTIVE",
         "subnets": [],
-        "mtu": body.get("mtu") or context.limits.mtu - context.broker.overhead(backend),
+        "mtu": body.get("mtu") or context.limits.mtu - context.broker.capabilities(backend).overhead,
         "portico:backend": backend,
         "provider:network_type": network_type,
         "availability_zone_hints": body.get("availability_zone_hints") or [],
@@ -61,7 +61,7 @@ def update(tx: Transaction, context: Context, row: Row, changes: Row) -> Row:
     """Change a network."""
     if "mtu" in changes:
         backend = row["portico:backend"] or ""
-        changes["mtu"] = changes["mtu"] or context.limits.mtu - context.broker.overhead(backend)
+        changes["mtu"] = changes["mtu"] or context.limits.mtu - context.broker.capabilities(backend).overhead
         mtu.check(row, changes["mtu"], tx.find("subnet", network_id=row["id"]))
     moves = changes.keys() & _PLACE
     if moves:
@@ -93,7 +93,7 @@ def _choose(tx: Transaction, context: Context, row: Row, given: Row) -> tuple[st
             f"project {project_id}: {', '.join(offered)}",
             type="PolicyNotAuthorized",
         )
-    if reason := agent.nowhere(tx, context.broker.host_needs(chosen[0])):
+    if reason := agent.nowhere(tx, context.broker.capabilities(chosen[0]).host_needs):
         raise Conflict(f"portico:backend '{chosen[0]}' can be had on no host: {reason}.", type="BackendNotAvailable")
     return chosen
 

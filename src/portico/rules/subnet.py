@@ -111,7 +111,7 @@ def check_space(tx: Transaction, context: Context, backend: str, cidr: IpNetwork
 
     Backends see what is committed a little later: two requests at a time are told apart here.
     """
-    if not context.broker.is_one_space(backend):
+    if not context.broker.capabilities(backend).one_space:
         return
     network, subnet = tx.tables.of["network"], tx.tables.of["subnet"]
     there = sa.select(subnet.c.id, subnet.c.cidr, subnet.c.network_id).where(

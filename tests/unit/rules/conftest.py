@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from portico.contract import Binding
+from portico.contract import Binding, Capabilities
 from portico.model import check
 from portico.model.resource import Registry
 from portico.policy.policy import Policy
@@ -44,14 +44,8 @@ class Willing:
     ) -> tuple[str, str]:
         return backend or "bridge", network_type or before or "local"
 
-    def host_needs(self, _backend: str) -> tuple[str, ...]:
-        return ("bridge",)
-
-    def overhead(self, _backend: str) -> int:
-        return 0
-
-    def is_one_space(self, backend: str) -> bool:
-        return backend == "routed"
+    def capabilities(self, backend: str) -> Capabilities:
+        return Capabilities(backend, (), frozenset(), host_needs=("bridge",), one_space=backend == "routed")
 
     def offered(self, _project_id: str) -> tuple[str, ...]:
         return ("bridge",)
