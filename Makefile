@@ -12,6 +12,7 @@ WAITING := -n 3 --dist loadfile
 CODE := $(foreach folder,src tests bench scripts demo conformance,$(if $(shell find $(folder) -name "*.py" 2>/dev/null),$(folder)))
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 CONFORMANCE := .venv-conformance
+NEUTRON := .venv-neutron
 COMPILE := CUSTOM_COMPILE_COMMAND="make locks" $(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe \
 	--strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host
 
@@ -19,7 +20,7 @@ COMPILE := CUSTOM_COMPILE_COMMAND="make locks" $(BIN)/pip-compile --quiet --gene
 # The targets of `test` need what those before them made, and would measure each other.
 .NOTPARALLEL:
 .PHONY: help venv packages lint types imports unit unit-postgresql lab test-stock-kernel compat conformance-venv conformance-fast clients fuzz \
-	conformance test demo bench locks format clean
+	neutron-venv remote conformance test demo bench locks format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' Makefile
@@ -42,6 +43,15 @@ $(CONFORMANCE)/stamp: conformance/requirements.lock
 	set -e; rm -rf $(CONFORMANCE); $(PYTHON) -m venv $(CONFORMANCE); \
 	echo "conformance-venv: installing the locked packages"; \
 	$(CONFORMANCE)/bin/python -m pip --disable-pip-version-check --no-input install --quiet --no-compile --require-hashes -r $<; \
+	cp $< $@; fi
+
+neutron-venv: $(NEUTRON)/stamp ## make .venv-neutron: a Neutron server, as the remote of the neutron backend
+
+$(NEUTRON)/stamp: conformance/neutron.lock
+	@if cmp -s $< $@; then touch $@; else \
+	set -e; rm -rf $(NEUTRON); $(PYTHON) -m venv $(NEUTRON); \
+	echo "neutron-venv: installing the locked packages"; \
+	$(NEUTRON)/bin/python -m pip --disable-pip-version-check --no-input install --quiet --no-compile --require-hashes -r $<; \
 	cp $< $@; fi
 
 packages: ## install the Debian packages that tests and the demo need
@@ -82,8 +92,12 @@ conformance-fast: venv conformance-venv ## a part of `make conformance` that nee
 clients: venv conformance-venv ## `compat` and `conformance-fast` side by side: both wait for servers most of the time
 	$(PYTEST) $(PARALLEL) tests/conformance tests/compat
 
-conformance: packages venv conformance-venv ## OpenStack's API tests against Portico, with a real Keystone
+conformance: packages venv conformance-venv remote ## OpenStack's API tests against Portico, with a real Keystone
 	$(BIN)/python -m conformance $(if $(POSTGRESQL),--postgresql)
+
+remote: venv conformance-venv neutron-venv ## the neutron backend on a real Neutron, and with more worlds on a second Portico
+	$(PYTEST) tests/remote
+	PORTICO_NEUTRON_EXAMPLES=40 $(PYTEST) $(PARALLEL) tests/unit/backends/test_neutron.py
 
 test: packages venv lint types imports unit unit-postgresql lab clients ## everything; what a change must pass
 
@@ -97,11 +111,12 @@ locks: venv ## write the lock files anew
 	$(COMPILE) --upgrade -o requirements.lock pyproject.toml
 	$(COMPILE) --upgrade --extra dev -c requirements.lock -o requirements-dev.lock pyproject.toml
 	$(COMPILE) --upgrade -o conformance/requirements.lock conformance/requirements.in
+	$(COMPILE) --upgrade -o conformance/neutron.lock conformance/neutron.in
 
 format: venv ## let ruff format the code
 	$(BIN)/ruff format $(CODE)
 	$(BIN)/ruff check --select I --fix $(CODE)
 
 clean: ## remove what these targets made
-	rm -rf $(VENV) $(CONFORMANCE) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(CONFORMANCE) $(NEUTRON) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +

@@ -34,7 +34,7 @@ class NeutronSettings(msgspec.Struct, frozen=True, kw_only=True):
         str, Meta(description="certificates that the remote's may be signed by; empty: the system's")
     ] = ""
     timeout_s: Annotated[float, Meta(gt=0, description="seconds that the remote has for an answer")] = 10
-    poll_s: Annotated[float, Meta(ge=1, description="seconds between two looks at what has changed there")] = 5
+    poll_s: Annotated[float, Meta(ge=1, description="seconds between two looks at what has changed there")] = 2
     tag: Annotated[
         str,
         Meta(

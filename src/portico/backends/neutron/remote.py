@@ -114,12 +114,14 @@ class Remote:
         key = collection.replace("-", "_")
         marker: list[tuple[str, str]] = []
         while True:
-            query = [*filters, ("limit", str(PAGE)), ("sort_key", "id"), *marker]
+            query = [*filters, ("limit", str(PAGE)), *marker]
             try:
                 answer = self._send("GET", f"/{collection}", query=query)
             except (Broken, Refused, NotFound) as error:
                 raise Unavailable(f"{self.name}: list of {collection}: {error.message}") from error
-            rows = answer.get(key, [])
+            rows = answer.get(key)
+            if not isinstance(rows, list):
+                raise Unavailable(f"{self.name}: list of {collection}: its answer has none: {_words(str(answer))}")
             yield from rows
             if not rows or not any(link.get("rel") == "next" for link in answer.get(f"{key}_links", ())):
                 return
@@ -153,6 +155,8 @@ class Remote:
             content = answer.json()
         except ValueError as error:
             raise Unavailable(f"{self.name}: its answer is not JSON: {_words(answer.text)}") from error
+        if content is None:  # what Neutron says to a tag
+            return {}
         if not isinstance(content, dict):
             raise Unavailable(f"{self.name}: its answer is not the Networking API's: {_words(answer.text)}")
         return content

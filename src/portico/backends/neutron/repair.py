@@ -44,11 +44,11 @@ class There:
 
 
 def read(remote: Remote, signs: Signs) -> There:
-    """Return all that carries our sign; of several with one sign the oldest counts."""
+    """Return all that carries our sign; of several with one sign the oldest counts that was tagged, too."""
     there = There()
     for resource, collection in COLLECTIONS.items():
         rows = [(signs.read(row), row) for row in remote.read(collection)]
-        for our_id, row in sorted(rows, key=lambda pair: (pair[1].get("created_at") or "", pair[1]["id"])):
+        for our_id, row in sorted(rows, key=lambda pair: _age(signs, *pair)):
             if not our_id:
                 continue
             if (resource, our_id) in there.rows:
@@ -56,6 +56,11 @@ def read(remote: Remote, signs: Signs) -> There:
             else:
                 there.put((resource, our_id), row)
     return there
+
+
+def _age(signs: Signs, our_id: str, row: Row) -> tuple[bool, str, str]:
+    """Return by what the objects with one sign are put into order; times are whole seconds there."""
+    return signs.of(our_id) not in (row.get("tags") or ()), row.get("created_at") or "", row["id"]
 
 
 class Repair:
