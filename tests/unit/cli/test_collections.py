@@ -220,3 +220,7 @@ def test_an_action_that_reads_prints_a_list(portico: Portico) -> None:
     assert portico("bgp-speaker", "create", "racks", "--local-as", "4200000000", "--ip-version", "4").code == 0
     assert portico("bgp-speaker", "list", "--local-as", "4200000000", "-f", "value", "-c", "name").out == "racks\n"
     assert portico("bgp-speaker", "get-advertised-routes", "racks", "-f", "json").json == []
+    peer = ("--peer-ip", "192.0.2.1", "--remote-as", "65001", "--auth-type", "none")
+    assert portico("bgp-peer", "create", "tor", *peer).code == 0
+    added = portico("bgp-speaker", "add-bgp-peer", "racks", "--bgp-peer", "tor", "-f", "json")
+    assert added.code == 0 and len(added.json["peers"]) == 1

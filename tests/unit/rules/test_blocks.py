@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from ipaddress import IPv4Network, ip_address, ip_network
 from typing import Any
@@ -13,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from portico.errors import Conflict
-from portico.rules import TABLE
+from portico.rules import TABLE, agent
 from portico.rules.context import Context
 from portico.store.blocks import _gap
 from portico.store.store import Store
@@ -145,3 +146,22 @@ def test_the_first_gap_is_what_a_look_at_every_range_finds(
 
     expected = (start for start in range(0, 201, size) if meets(start, free) and not meets(start, taken))
     assert _gap(free, taken, size) == next(expected, None)
+
+
+def test_blocks_without_ports_go_with_their_host_s_agent_and_all_with_the_routes(
+    store: Store, admin: Context, create: Create, update: Create
+) -> None:
+    with store.write() as tx:
+        net = Net(tx, admin, create, "192.0.2.0/28")
+        idle, used = net.port("h1"), net.port("h2")
+        agents = [agent.heartbeat(tx, host, "Portico agent", "portico-agent", {}, time.time()) for host in ("h1", "h2")]
+        net.delete("port", idle)
+        assert net.blocks == [("192.0.2.0/30", "h1"), ("192.0.2.4/30", "h2")]
+        for agent_id in agents:
+            net.delete("agent", {"id": agent_id})
+        assert net.blocks == [("192.0.2.4/30", "h2")]
+        net.delete("port", used)
+        assert net.blocks == [("192.0.2.4/30", "h2")]
+        network = tx.get("network", net.network["id"])
+        update(tx, net.context, "network", network, **{"portico:backend": "bridge"})
+        assert net.blocks == []
