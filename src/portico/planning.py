@@ -6,13 +6,26 @@ May import what `contract` may.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 import msgspec
 
 from portico.contract import Dirty
-from portico.hoststate import DhcpOption, DhcpSubnet, Group, Guard, HostObject, Lease, Route, Rule, Source, Vif, key_of
-from portico.model.snapshot import DHCP_OWNER, Port, SecurityGroupRule, Snapshot, Subnet
+from portico.hoststate import (
+    Dhcp,
+    DhcpOption,
+    DhcpSubnet,
+    Group,
+    Guard,
+    HostObject,
+    Lease,
+    Route,
+    Rule,
+    Source,
+    Vif,
+    key_of,
+)
+from portico.model.snapshot import DHCP_OWNER, Network, Port, SecurityGroupRule, Snapshot, Subnet
 
 
 class LinkNames(msgspec.Struct, frozen=True):
@@ -133,6 +146,27 @@ def remote_groups(want: Snapshot, host: str) -> list[str]:
             if (remote := _remote(want.rules[rule_id])) is not None
         }
     )
+
+
+def dhcp(want: Snapshot, network: Network, host: str, dns_domain: str) -> Iterator[HostObject]:
+    """Yield the DHCP server of a network and what it knows."""
+    server_id = min(want.dhcp_ports_of_network.get(network.id, ()), default=None)
+    if server_id is None:
+        return
+    server = want.ports[server_id]
+    own = {item.subnet_id: str(item.address) for item in server.fixed_ips}
+    subnets = [want.subnets[subnet_id] for subnet_id in sorted(want.subnets_of_network.get(network.id, ()))]
+    yield Dhcp(
+        network_id=network.id,
+        port_id=server.id,
+        mac=server.mac,
+        mtu=network.mtu,
+        domain=network.dns_domain.rstrip(".") or dns_domain,
+        subnets=tuple(dhcp_subnet(subnet, own[subnet.id]) for subnet in subnets if subnet.id in own),
+    )
+    for port_id in want.ports_of_network.get(network.id, ()):
+        if port_id not in want.dhcp_ports_of_network[network.id]:
+            yield lease(want.ports[port_id], host)
 
 
 def dhcp_subnet(subnet: Subnet, server: str) -> DhcpSubnet:

@@ -146,10 +146,26 @@ class Wanted:
                 for key, item in self.objects.items()
                 if isinstance(item, Vif | Member | Dhcp) and item.network_id in networks
             }
+        if any(self._concerns_routed_servers(item) for item in touched):
+            dirty |= {key for key, item in self.objects.items() if isinstance(item, Dhcp) and item.routed}
         led = {cidr for item in touched if isinstance(item, Vif) for cidr in (*item.routes, *item.shared_routes)}
         if led:
             dirty |= {f"vif/{item.port_id}" for item in self.of(Vif) if not led.isdisjoint(item.shared_routes)}
         return dirty
+
+    def _concerns_routed_servers(self, item: HostObject) -> bool:
+        """Tell whether the one server of all routed networks depends on an object."""
+        match item:
+            case Space():
+                return True
+            case Dhcp():
+                return item.routed
+            case Vif():
+                return item.network_id == ROUTED and item.plug == "tap"
+            case Lease():
+                server = self.objects.get(f"dhcp/{item.network_id}")
+                return isinstance(server, Dhcp) and server.routed
+        return False
 
 
 class Forgotten(Exception):

@@ -24,18 +24,33 @@ HOSTS, NAMES, OPTIONS, LEASES, PID, NETWORK = "hosts", "names", "options", "leas
 RELOADED = (HOSTS, NAMES, OPTIONS)
 """The files that are read again on SIGHUP."""
 
-_TITLE = "# network "
+TITLE = "# network "
+"""Begins a configuration file; the id of its network follows."""
 _WORD = re.compile(r"[\w.<>+-]*")
 
 
 def config(dhcp: Dhcp, leases: Sequence[Lease], *, run_dir: str, state_dir: str, user: str) -> str:
     """Return the configuration file. `run_dir` holds the files read again on SIGHUP, `state_dir` the leases."""
-    lines = [
-        f"{_TITLE}{dhcp.network_id}",
+    lines = [f"{TITLE}{dhcp.network_id}", *head(run_dir, state_dir, user), f"interface={LINK}"]
+    if dhcp.domain:
+        lines += [f"domain={dhcp.domain}", f"local=/{dhcp.domain}/"]
+    for subnet in dhcp.subnets:
+        lines += ranges(subnet)
+    lines += tags(leases)
+    if any(subnet.advertise for subnet in dhcp.subnets):
+        # no router yet: lifetime 0 keeps clients from taking this server for a default gateway (RFC 4861 section 4.2)
+        lines.append(f"ra-param={LINK},mtu:{dhcp.mtu},{ADVERTISE_EVERY_S},0")
+    if any(subnet.advertise and subnet.mode == "dhcpv6-stateful" for subnet in dhcp.subnets):
+        lines.append("enable-ra")
+    return "\n".join(lines) + "\n"
+
+
+def head(run_dir: str, state_dir: str, user: str) -> list[str]:
+    """Return the lines that the configuration of any server has."""
+    return [
         f"user={user}",
         "group=",
         f"pid-file={run_dir}/{PID}",
-        f"interface={LINK}",
         "except-interface=lo",
         "bind-dynamic",
         "no-resolv",
@@ -53,18 +68,14 @@ def config(dhcp: Dhcp, leases: Sequence[Lease], *, run_dir: str, state_dir: str,
         "quiet-dhcp6",
         "quiet-ra",
     ]
-    if dhcp.domain:
-        lines += [f"domain={dhcp.domain}", f"local=/{dhcp.domain}/"]
-    for subnet in dhcp.subnets:
-        lines += _range(subnet)
-    # Not as `set:` in the hosts file: dnsmasq 2.90 dies of a SIGHUP after it has served a host that has a tag there.
-    lines += [f"dhcp-mac=set:{_tag(lease.port_id)},{lease.mac}" for lease in leases if lease.serve and lease.options]
-    if any(subnet.advertise for subnet in dhcp.subnets):
-        # no router yet: lifetime 0 keeps clients from taking this server for a default gateway (RFC 4861 section 4.2)
-        lines.append(f"ra-param={LINK},mtu:{dhcp.mtu},{ADVERTISE_EVERY_S},0")
-    if any(subnet.advertise and subnet.mode == "dhcpv6-stateful" for subnet in dhcp.subnets):
-        lines.append("enable-ra")
-    return "\n".join(lines) + "\n"
+
+
+def tags(leases: Sequence[Lease]) -> list[str]:
+    """Return the lines by which clients with options of their own are known.
+
+    Not as `set:` in the hosts file: dnsmasq 2.90 dies of a SIGHUP after it has served a host that has a tag there.
+    """
+    return [f"dhcp-mac=set:{tag_of(lease.port_id)},{lease.mac}" for lease in leases if lease.serve and lease.options]
 
 
 def fault(item: Dhcp | Lease) -> str:
@@ -110,7 +121,7 @@ def _check_addresses(item: Dhcp | Lease) -> None:
 def network_of(text: str) -> str:
     """Return the id of the network that a configuration file is for; empty if it is none of ours."""
     first = text.partition("\n")[0]
-    return first.removeprefix(_TITLE) if first.startswith(_TITLE) else ""
+    return first.removeprefix(TITLE) if first.startswith(TITLE) else ""
 
 
 def hosts(leases: Sequence[Lease]) -> str:
@@ -164,15 +175,21 @@ def options(dhcp: Dhcp, leases: Sequence[Lease]) -> str:
     lines = []
     for subnet in dhcp.subnets:
         lines += _subnet_options(subnet, dhcp.mtu)
-    for lease in leases:
-        lines += [_option(f"tag:{_tag(lease.port_id)}", option) for option in lease.options if lease.serve]
+    lines += port_options(leases)
     return "".join(f"{line}\n" for line in lines)
 
 
-def _range(subnet: DhcpSubnet) -> list[str]:
+def port_options(leases: Sequence[Lease]) -> list[str]:
+    """Return the lines of an options file for the options of single ports."""
+    served = [lease for lease in leases if lease.serve]
+    return [_option(f"tag:{tag_of(lease.port_id)}", option) for lease in served for option in lease.options]
+
+
+def ranges(subnet: DhcpSubnet) -> list[str]:
+    """Return the range of a subnet, if it has one: of addresses for known clients, or of a prefix to advertise."""
     net = ipaddress.ip_network(subnet.cidr)
     if subnet.mode == "dhcpv4":
-        return [f"dhcp-range=set:{_tag(subnet.subnet_id)},{net.network_address},static,{net.netmask},{LEASE_S}"]
+        return [f"dhcp-range=set:{tag_of(subnet.subnet_id)},{net.network_address},static,{net.netmask},{LEASE_S}"]
     words = {"slaac": "ra-only", "dhcpv6-stateless": "ra-stateless", "dhcpv6-stateful": "static"}
     if not subnet.advertise:
         if subnet.mode == "slaac":
@@ -180,11 +197,11 @@ def _range(subnet: DhcpSubnet) -> list[str]:
         words["dhcpv6-stateless"] = "static"
     mode = words[subnet.mode]
     lease = "" if mode == "ra-only" else f",{LEASE_S}"
-    return [f"dhcp-range=set:{_tag(subnet.subnet_id)},{net.network_address},{mode},{net.prefixlen}{lease}"]
+    return [f"dhcp-range=set:{tag_of(subnet.subnet_id)},{net.network_address},{mode},{net.prefixlen}{lease}"]
 
 
 def _subnet_options(subnet: DhcpSubnet, mtu: int) -> list[str]:
-    tag = f"tag:{_tag(subnet.subnet_id)}"
+    tag = f"tag:{tag_of(subnet.subnet_id)}"
     if subnet.mode != "dhcpv4":
         servers = ",".join(f"[{address}]" for address in subnet.dns_servers)
         return [f"{tag},option6:dns-server,{servers}"] if servers else []
@@ -208,5 +225,6 @@ def _option(tag: str, option: DhcpOption) -> str:
     return f"{tag},{name},{option.value}" if option.value else f"{tag},{name}"
 
 
-def _tag(object_id: str) -> str:
+def tag_of(object_id: str) -> str:
+    """Return the tag that stands for a subnet or a port."""
     return f"x{object_id}"

@@ -21,11 +21,12 @@ from portico.agent.drivers.conntrack import Conntrack
 from portico.agent.drivers.dhcp import DhcpDriver
 from portico.agent.drivers.link import BridgeDriver, CarrierDriver, LinkTable, PairDriver
 from portico.agent.drivers.route import RouteDriver, Side, SpaceDriver
+from portico.agent.drivers.routed_dhcp import RoutedDhcpDriver
 from portico.agent.drivers.tap import TapDriver
 from portico.agent.redirect import Redirects
 from portico.agent.routes import Routes
 from portico.agent.runtime import Place
-from portico.agent.servers import Servers
+from portico.agent.servers import OwnServers, Servers
 from portico.agent.switches import Switches
 from portico.hoststate import ROUTED, HostObject, Vif
 
@@ -74,6 +75,9 @@ def _drivers(place: Place, host: Side, redirects: Redirects, host_netns: int) ->
         "carrier": CarrierDriver(table),
         "route": RouteDriver(table, ours, host, place.netns),
         "dhcp": DhcpDriver(table, servers, only_look=True),
+        "routed dhcp": RoutedDhcpDriver(
+            table, ours, OwnServers(place.netns, run_dir=place.run_dir, state_dir=place.state_dir), only_look=True
+        ),
         "tap": TapDriver(table, host.links, redirects, host_netns, place.netns),
     }
 

@@ -48,7 +48,9 @@ _SKIP_STATS = 8
 
 _RTM_NEWADDR = 20
 _IFA_ADDRESS, _IFA_LOCAL = 1, 2
+_IFA_FLAGS = 8
 _IFA_F_NODAD = 2
+_IFA_F_NOPREFIXROUTE = 0x200
 
 _IFADDR = struct.Struct("=BBBBI")
 _IFINFO = struct.Struct("=BxHiII")
@@ -153,11 +155,14 @@ class Links:
             body += u32(_IFLA_MASTER, master)
         self._route.ask(RTM_SETLINK, body)
 
-    def add_address(self, name: str, address: str, *, peer: str = "", scope: int = 0) -> None:
+    def add_address(
+        self, name: str, address: str, *, peer: str = "", scope: int = 0, prefix_route: bool = True
+    ) -> None:
         """Give the link `name` an address, with prefix length; an IPv6 address is usable at once.
 
         `peer` is the address at the other end of a point-to-point link, `scope` as in rtnetlink(7): an address of
-        `SCOPE_LINK` is none that the kernel chooses for what goes beyond the link.
+        `SCOPE_LINK` is none that the kernel chooses for what goes beyond the link. Without `prefix_route` the rest of
+        its network is not taken to be on the link.
         """
         link = self.find(name)
         interface = ipaddress.ip_interface(address)
@@ -166,7 +171,10 @@ class Links:
         body = _IFADDR.pack(family, interface.network.prefixlen, flags, scope, link.index if link else 0)
         packed = interface.ip.packed
         far = ipaddress.ip_address(peer).packed if peer else packed
-        self._route.ask(_RTM_NEWADDR, body + attr(_IFA_LOCAL, packed) + attr(_IFA_ADDRESS, far), netlink.NLM_F_CREATE)
+        body += attr(_IFA_LOCAL, packed) + attr(_IFA_ADDRESS, far)
+        if not prefix_route:
+            body += u32(_IFA_FLAGS, flags | _IFA_F_NOPREFIXROUTE)
+        self._route.ask(_RTM_NEWADDR, body, netlink.NLM_F_CREATE)
 
     def mute_ipv6(self, name: str) -> None:
         """Keep the kernel from giving the link `name` an IPv6 link-local address when it comes up."""

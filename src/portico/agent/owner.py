@@ -8,6 +8,7 @@
 | bridge `br<network id[:11]>` | our namespace | alias `portico:<network id> <zone>` |
 | veth end `pb<port id[:11]>` | our namespace | alias `portico:<port id> <link name> <mac>` |
 | veth end `pd<network id[:11]>` | our namespace | alias `portico:<network id> dhcp <digest>` |
+| bridge `pq<network id[:11]>` | our namespace | alias `portico:<network id> dhcp <digest>` |
 | veth end `prhost` | our namespace | alias `portico:routed <link name>` |
 | veth end `pr<netns>` | host | alias `portico:routed host <netns>`; goes with its other end |
 | routes by way of that end | host | the link, and protocol 80 |
@@ -19,10 +20,11 @@
 | hypervisor's tap of an outlet | host | alias `portico:<port id> taken <netns>`; only let go |
 | port of an Open vSwitch bridge | Open vSwitch | `external_ids:portico-netns` is `<netns>` |
 | bpf filter that joins a tap | ingress of the tap | preference 28783; leads to a `pv` of ours, or to nothing |
-| dnsmasq | a DHCP namespace of ours | that namespace |
+| dnsmasq | a DHCP namespace of ours, or our namespace | that namespace |
 | BIRD | host | its configuration is a file in our folder |
 | routes that BIRD learnt | host's table `main` | protocol 12 (`bird`) and metric 2080 |
 | files | `<state_dir>/dhcp/<netns>/`, `<run_dir>/dhcp/<netns>/`, `<run_dir>/bgp/<netns>/` | the folders |
+| files for routed networks | `<state_dir>/routed-dhcp/<netns>/`, `<run_dir>/routed-dhcp/<netns>/` | the folders |
 
 Nothing else is ever removed. There may be two agents on one host, with different namespaces: each leaves what is the
 other's alone. The same table is in docs/design/ownership.md; a test compares them.
@@ -82,6 +84,11 @@ def space_link(netns: str) -> str:
     """Return the name of the end, in the host's namespace, of the link to the routed space of the agent of `netns`."""
     name = f"pr{netns}"
     return name if len(name) < _IFNAMSIZ else f"pr{hashlib.sha256(netns.encode()).hexdigest()[:_SHORT]}"
+
+
+def routed_dhcp_link(network_id: str) -> str:
+    """Return the name of the link that has a routed network's addresses of the DHCP server."""
+    return f"pq{short(network_id)}"
 
 
 def dhcp_netns(netns: str, network_id: str) -> str:

@@ -13,8 +13,10 @@ from portico.agent.open_vswitch import OpenVswitch
 from portico.agent.redirect import Redirects
 from portico.agent.runtime import Place, only_agent
 from portico.agent.server import Server
-from portico.agent.servers import FOLDER
+from portico.agent.servers import FOLDER, ROUTED_FOLDER
 from portico.agent.speaker import Bird
+
+_FOLDERS = (FOLDER, ROUTED_FOLDER)
 
 
 def purge(place: Place) -> list[str]:
@@ -25,7 +27,7 @@ def purge(place: Place) -> list[str]:
     """
     with only_agent(place):
         removed = [*_speaker(place), *_taps(place), *_outlets(place), *_servers(place), *_namespace(place)]
-        for folder in (place.run_dir / FOLDER / place.netns, place.state_dir / FOLDER / place.netns):
+        for folder in (top / kind / place.netns for kind in _FOLDERS for top in (place.run_dir, place.state_dir)):
             if folder.is_dir():
                 shutil.rmtree(folder)
                 removed.append(f"folder {folder}")
@@ -89,9 +91,8 @@ def _outlets(place: Place) -> list[str]:
 def _servers(place: Place) -> list[str]:
     removed = []
     prefix = owner.dhcp_netns_prefix(place.netns)
-    folder = place.run_dir / FOLDER / place.netns
-    if folder.is_dir():
-        for path in sorted(folder.iterdir()):
+    for folder in (place.run_dir / kind / place.netns for kind in _FOLDERS):
+        for path in sorted(folder.iterdir()) if folder.is_dir() else ():
             for server in Server.all_of(path):
                 server.end()
                 removed.append(f"DHCP server {server.pid}")

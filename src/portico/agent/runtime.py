@@ -26,6 +26,7 @@ from portico.agent.drivers.link import BridgeDriver, CarrierDriver, LinkTable, P
 from portico.agent.drivers.nft import FilterDriver, generation_events
 from portico.agent.drivers.outlet import OutletDriver
 from portico.agent.drivers.route import RouteDriver, Side, SpaceDriver
+from portico.agent.drivers.routed_dhcp import RoutedDhcpDriver
 from portico.agent.drivers.sysctls import SysctlDriver
 from portico.agent.drivers.tap import TapDriver
 from portico.agent.learnt import LearntRoutes
@@ -34,7 +35,7 @@ from portico.agent.open_vswitch import OpenVswitch
 from portico.agent.redirect import Redirects
 from portico.agent.removal import Removal
 from portico.agent.routes import Routes
-from portico.agent.servers import Servers
+from portico.agent.servers import OwnServers, Servers
 from portico.agent.speaker import Bird
 from portico.agent.switches import Switches
 from portico.errors import Unavailable
@@ -47,7 +48,7 @@ VANISHED_WAIT_S = 0.1
 """How long a vanished link is left alone: as a rule its container has ended, and the port is about to go too."""
 FINISH_WITHIN_S = 2.0
 
-_KINDS = {"br": "bridge", "pb": "vif", "pd": "dhcp"}
+_KINDS = {"br": "bridge", "pb": "vif", "pd": "dhcp", "pq": "dhcp"}
 """Kind of wanted object by the first letters of a link's name in our namespace (see owner)."""
 
 
@@ -164,8 +165,9 @@ class Runtime:
         conntrack = Conntrack(netfilter)
         bridges = BridgeDriver(table, conntrack)
         filters = FilterDriver(Nft(), netfilter, conntrack)
-        own_servers = Servers(self._place.netns, run_dir=self._place.run_dir, state_dir=self._place.state_dir)
-        servers = DhcpDriver(table, own_servers)
+        netns, folders = self._place.netns, {"run_dir": self._place.run_dir, "state_dir": self._place.state_dir}
+        servers = DhcpDriver(table, Servers(netns, **folders))
+        routed_servers = RoutedDhcpDriver(table, ours, OwnServers(netns, **folders))
         taps = TapDriver(table, host.links, Redirects(host_route), self._host_netns, self._place.netns)
         drivers: list[Driver] = [
             SysctlDriver(),
@@ -176,6 +178,7 @@ class Runtime:
             CarrierDriver(table),
             RouteDriver(table, ours, host, self._place.netns),
             servers,
+            routed_servers,
             taps,
             OutletDriver(host.links, self._host_netns, self._place.netns, OpenVswitch(self._place.netns)),
             *packages.drivers(),
@@ -190,7 +193,7 @@ class Runtime:
         )
         loop.learn_zones({item.network_id: item.zone for item in bridges.read(None).values()})
         poll = select.poll()
-        for source in (own_events, rule_events, host_events, servers, speaker, self._woken):
+        for source in (own_events, rule_events, host_events, servers, routed_servers, speaker, self._woken):
             poll.register(source, select.POLLIN)
         while True:
             wait_s = loop.next_s()
@@ -201,7 +204,7 @@ class Runtime:
             notice_links(loop, table, own_events)
             notice_rules(loop, filters, rule_events)
             notice_taps(loop, taps, host_events)
-            loop.suspect([*servers.ended(), *speaker.ended()])
+            loop.suspect([*servers.ended(), *routed_servers.ended(), *speaker.ended()])
             try:
                 loop.step()
             except OSError:

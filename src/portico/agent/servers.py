@@ -20,6 +20,7 @@ from portico.agent.links import Links
 from portico.agent.server import Server, check_options
 
 FOLDER = "dhcp"
+ROUTED_FOLDER = "routed-dhcp"
 _KEPT = (dnsmasq.LEASES, dnsmasq.NETWORK)
 _SYSCTLS = {
     "ipv6/conf/all/disable_ipv6": "0",
@@ -148,6 +149,10 @@ class Servers:
     def remove(self, short: str) -> None:
         """Remove a server's namespace and files, as far as they are there; the file that tells its network last."""
         kernel.remove_named(self._name(short))
+        self.remove_files(short)
+
+    def remove_files(self, short: str) -> None:
+        """Remove a server's files."""
         for folder in self.folders(short):
             if folder.is_dir():
                 shutil.rmtree(folder)
@@ -160,6 +165,23 @@ class Servers:
 
     def _server(self, short: str) -> Server | None:
         return Server.find(self._run_dir / short / dnsmasq.PID, kernel.NETNS_FOLDER / self._name(short))
+
+
+class OwnServers(Servers):
+    """Those in our namespace itself, for routed networks: a namespace of their own could not see who asks."""
+
+    def __init__(self, netns: str, *, run_dir: Path, state_dir: Path) -> None:
+        super().__init__(netns, run_dir=run_dir, state_dir=state_dir)
+        self._netns = netns
+        self._run_dir = run_dir / ROUTED_FOLDER / netns
+        self._state_dir = state_dir / ROUTED_FOLDER / netns
+
+    def remove(self, short: str) -> None:
+        """Remove a server's files."""
+        self.remove_files(short)
+
+    def _name(self, _short: str) -> str:
+        return self._netns
 
 
 def _prepare() -> netlink.Socket:

@@ -174,7 +174,10 @@ class DhcpSubnet(msgspec.Struct, frozen=True):
 
 
 class Dhcp(msgspec.Struct, frozen=True, tag="dhcp", tag_field="kind"):
-    """The DHCP, DNS and router advertisement server of one network on this host (dnsmasq in a namespace of its own)."""
+    """The DHCP, DNS and router advertisement server of one network on this host (dnsmasq in a namespace of its own).
+
+    Of `routed` networks all have the same, in the agent's namespace; their clients get the next hop for a router.
+    """
 
     network_id: str
     port_id: str
@@ -182,6 +185,7 @@ class Dhcp(msgspec.Struct, frozen=True, tag="dhcp", tag_field="kind"):
     mtu: int
     domain: str
     subnets: tuple[DhcpSubnet, ...]
+    routed: bool = False
 
 
 class DhcpOption(msgspec.Struct, frozen=True):

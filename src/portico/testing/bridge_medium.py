@@ -11,12 +11,13 @@ from portico.agent.drivers.dhcp import DhcpDriver
 from portico.agent.drivers.link import BridgeDriver, CarrierDriver, LinkTable, PairDriver
 from portico.agent.drivers.nft import FilterDriver
 from portico.agent.drivers.route import RouteDriver, SpaceDriver
+from portico.agent.drivers.routed_dhcp import RoutedDhcpDriver
 from portico.agent.drivers.tap import TapDriver
 from portico.agent.loop import Loop
 from portico.backends.bridge import BridgeBackend
 from portico.broker.hosts import HostStates
 from portico.contract import Backend, ObjectStatus
-from portico.hoststate import Status, Update
+from portico.hoststate import ROUTED, Status, Update
 from portico.testing import nft_eval
 from portico.testing.fakekernel import (
     DESCRIPTOR,
@@ -28,10 +29,11 @@ from portico.testing.fakekernel import (
     FakeNetfilter,
     FakeNft,
     FakeRedirects,
+    Process,
     tables,
 )
 from portico.testing.fakeroutes import side
-from portico.testing.fakeservers import FakeServers, given
+from portico.testing.fakeservers import FakeOwnServers, FakeServers, given
 from portico.testing.faults import Faults
 from portico.testing.nft_state import Container, Key, Table
 from portico.testing.oracle import Packet
@@ -70,6 +72,7 @@ class FakeHost:
                 CarrierDriver(table),
                 RouteDriver(table, here, there, OURS),
                 DhcpDriver(table, FakeServers(self.kernel)),
+                RoutedDhcpDriver(table, here, FakeOwnServers(self.kernel)),
                 TapDriver(table, host, FakeRedirects(self.kernel), DESCRIPTOR, OURS),
             ],
             clock=lambda: self._now_s,
@@ -225,15 +228,19 @@ def dump(kernel: FakeKernel) -> dict[str, object]:
         for (family, _), table in kernel.nft.tables.items():
             found[f"nft/{family}"] = _dump_table(table, zones)
     for short in FakeServers(kernel).known():
-        found[f"dhcp/{short}"] = _dump_server(kernel, short)
+        found[f"dhcp/{short}"] = _dump_server(FakeServers(kernel), kernel.files, kernel.processes.get(short), short)
+    if kernel.own_files:
+        own = kernel.own_processes.get(ROUTED)
+        found[f"dhcp/{ROUTED}"] = _dump_server(FakeOwnServers(kernel), kernel.own_files, own, ROUTED)
     return found
 
 
-def _dump_server(kernel: FakeKernel, short: str) -> object:
+def _dump_server(
+    servers: FakeServers, all_files: Mapping[tuple[str, str], str], process: Process | None, short: str
+) -> object:
     """Return files and process of a server; who once leased an address that nobody has now depends on history."""
-    files = {name: text for (whose, name), text in kernel.files.items() if whose == short and name != dnsmasq.LEASES}
-    process = kernel.processes.get(short)
-    is_found = FakeServers(kernel).find(short) is not None
+    files = {name: text for (whose, name), text in all_files.items() if whose == short and name != dnsmasq.LEASES}
+    is_found = servers.find(short) is not None
     return files, process and (is_found, process.config, process.texts, given(process))
 
 

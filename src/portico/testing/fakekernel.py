@@ -55,6 +55,9 @@ class FakeKernel:
         self.switches: dict[str, dict[str, str]] = {HOST: {}, OURS: {}}
         self.files: dict[tuple[str, str], str] = {}
         self.processes: dict[str, Process] = {}
+        self.own_files: dict[tuple[str, str], str] = {}
+        self.own_processes: dict[str, Process] = {}
+        """Of the DHCP server in the agent's namespace."""
         self.nft = NftState()
         self.indexes = itertools.count(1)
         self.numbers = itertools.count(DESCRIPTOR + 1)
@@ -154,7 +157,15 @@ class FakeLinks(Links):
             for cidr in [cidr for cidr, route in routes.items() if route.index == index]:
                 del routes[cidr]
 
-    def add_address(self, name: str, address: str, *, peer: str = "", scope: int = 0) -> None:  # noqa: ARG002
+    def add_address(
+        self,
+        name: str,
+        address: str,
+        *,
+        peer: str = "",  # noqa: ARG002
+        scope: int = 0,  # noqa: ARG002
+        prefix_route: bool = True,  # noqa: ARG002
+    ) -> None:
         """See Links."""
         link = self._get(name)
         if self._kernel.write("add address", name, link.alias):

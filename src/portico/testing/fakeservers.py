@@ -14,7 +14,7 @@ from pathlib import Path
 
 from portico.agent import dnsmasq, owner
 from portico.agent.links import Link, Links
-from portico.agent.servers import Running, Servers
+from portico.agent.servers import OwnServers, Running, Servers
 from portico.testing.fakekernel import OURS, FakeKernel, FakeLinks, Process
 
 PREFIX = owner.dhcp_netns_prefix(OURS)
@@ -38,10 +38,14 @@ class FakeServers(Servers):
         places = {name.removeprefix(PREFIX) for name in self._kernel.namespaces if name.startswith(PREFIX)}
         return places | {short for short, _ in self._files}
 
+    def place(self, short: str) -> str:
+        """Return the name of a server's namespace."""
+        return PREFIX + short
+
     def find(self, short: str) -> Running | None:
         """See Servers."""
         process = self._processes.get(short)
-        if process is None or process.home is not self._kernel.namespaces.get(PREFIX + short):
+        if process is None or process.home is not self._kernel.namespaces.get(self.place(short)):
             return None
         return Running(process.pid, process.config)
 
@@ -64,7 +68,7 @@ class FakeServers(Servers):
     @contextmanager
     def inside(self, short: str) -> Iterator[tuple[int, Links]]:
         """See Servers."""
-        place = PREFIX + short
+        place = self.place(short)
         if place not in self._kernel.namespaces and self._kernel.write("add namespace", place):
             loopback = Link(next(self._kernel.indexes), "lo", "", "", "", 65536, 0, up=False)
             self._kernel.namespaces[place] = {"lo": loopback}
@@ -79,7 +83,7 @@ class FakeServers(Servers):
 
     def start(self, short: str, config: str) -> None:
         """See Servers."""
-        home = self._kernel.namespaces.get(PREFIX + short)
+        home = self._kernel.namespaces.get(self.place(short))
         absent = [name for name in dnsmasq.RELOADED if (short, name) not in self._files]
         if home is None or absent:
             raise FileNotFoundError(errno.ENOENT, f"no namespace, or no file, for {short}")
@@ -108,6 +112,10 @@ class FakeServers(Servers):
             for name in [*self._kernel.namespaces[place]]:
                 FakeLinks(self._kernel, place).lose(name)
             del self._kernel.namespaces[place]
+        self.remove_files(short)
+
+    def remove_files(self, short: str) -> None:
+        """See Servers."""
         files = [key for key in self._files if key[0] == short]
         if files and self._kernel.write("remove files", short):
             for key in files:
@@ -120,6 +128,23 @@ class FakeServers(Servers):
         self._files[short, dnsmasq.LEASES] = "".join(
             f"{dnsmasq.LEASE_S} {mac} {address} name *\n" for address, mac in process.leased.items()
         )
+
+
+class FakeOwnServers(FakeServers, OwnServers):
+    """The DHCP server in the agent's namespace on a `FakeKernel`."""
+
+    def __init__(self, kernel: FakeKernel) -> None:
+        super().__init__(kernel)
+        self._files = kernel.own_files
+        self._processes = kernel.own_processes
+
+    def place(self, short: str) -> str:  # noqa: ARG002
+        """See FakeServers."""
+        return OURS
+
+    def remove(self, short: str) -> None:
+        """See Servers."""
+        self.remove_files(short)
 
 
 def given(process: Process) -> dict[str, str]:

@@ -19,7 +19,7 @@ class Outcome(enum.Enum):
 
 
 class Faults:
-    """Counts writes, and says what becomes of each; `refusals` counts those of `refused` subjects.
+    """Counts writes and says what becomes of each.
 
     `refused` and `lost` hold ids of networks and ports; a write whose subject has one of them, or its first 11
     characters as names of links have them, is refused or lost every time.
@@ -27,7 +27,6 @@ class Faults:
 
     def __init__(self) -> None:
         self.writes = 0
-        self.refusals = 0
         self.refused: set[str] = set()
         self.lost: set[str] = set()
         self._left: int | None = None
@@ -57,6 +56,5 @@ class Faults:
                     raise Crash(subject)
                 return Outcome.REFUSED
         if any(item[:11] in subject for item in self.refused):
-            self.refusals += 1
             return Outcome.REFUSED
         return Outcome.LOST if any(item[:11] in subject for item in self.lost) else Outcome.DONE

@@ -24,6 +24,8 @@ def test_the_page_lists_exactly_what_the_module_lists() -> None:
 def test_every_name_and_sign_that_the_agent_gives_is_in_the_table() -> None:
     given = [
         owner.bridge_name(NETWORK), owner.port_link(PORT), owner.dhcp_link(NETWORK), owner.host_link(PORT),
+        owner.routed_dhcp_link(NETWORK), owner.SPACE_LINK, owner.space_link("<netns>"),
+        owner.alias("routed", "<link name>"), owner.alias("routed", "host", "<netns>"),
         owner.dhcp_netns("<netns>", NETWORK), owner.host_alias("<netns>", PORT), owner.alias(NETWORK, "<zone>"),
         owner.alias(PORT, "<link name>", "<mac>"), owner.alias(NETWORK, "dhcp", "<digest>"),
         f"bridge {owner.TABLE}", f"inet {owner.TABLE}",

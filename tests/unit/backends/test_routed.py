@@ -11,6 +11,7 @@ from portico.testing.world import World
 
 class TestRouted(BackendSuite):
     machine_examples = 8
+    ports_need_networks = False
 
     def medium(self) -> Medium:
         return FakeRoutedMedium()

@@ -75,7 +75,8 @@ class DhcpDriver:
 
     def plan(self, wanted: Wanted, keys: Collection[str]) -> tuple[dict[str, Any], dict[str, Trouble]]:
         """See Driver. A lease that cannot be written into a file is left out of its server's."""
-        servers = {key: item for key in keys if isinstance(item := wanted.objects.get(key), Dhcp)}
+        found = ((key, wanted.objects.get(key)) for key in keys)
+        servers = {key: item for key, item in found if isinstance(item, Dhcp) and not item.routed}
         leases: dict[str, list[Lease]] = {item.network_id: [] for item in servers.values()}
         for lease in wanted.of(Lease) if servers else ():
             if lease.network_id in leases and not dnsmasq.fault(lease):
@@ -167,8 +168,12 @@ class DhcpDriver:
             informed=informed,
         )
 
+    def _short(self, item: ServerItem) -> str:
+        """Return what the server goes by."""
+        return owner.short(item.network_id)
+
     def _put(self, item: ServerItem, before: ServerItem | None) -> None:
-        short = owner.short(item.network_id)
+        short = self._short(item)
         self._informed.pop(short, None)
         self._keys[short] = f"dhcp/{item.network_id}"
         if self._servers.read(short, dnsmasq.NETWORK) != item.network_id:

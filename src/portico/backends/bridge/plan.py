@@ -12,8 +12,8 @@ from collections.abc import Collection, Iterator
 
 from portico import planning
 from portico.contract import Dirty
-from portico.hoststate import Bridge, Dhcp, HostObject, Member
-from portico.model.snapshot import DHCP_OWNER, Network, Port, Snapshot
+from portico.hoststate import Bridge, HostObject, Member
+from portico.model.snapshot import DHCP_OWNER, Port, Snapshot
 
 
 def host_objects(want: Snapshot, host: str, dns_domain: str = "") -> list[HostObject]:
@@ -23,7 +23,7 @@ def host_objects(want: Snapshot, host: str, dns_domain: str = "") -> list[HostOb
         network = want.networks[network_id]
         objects.append(Bridge(network_id=network.id, mtu=network.mtu))
         if network_id in want.taps_of_host.get(host, ()):
-            objects.extend(_dhcp(want, network, host, dns_domain))
+            objects.extend(planning.dhcp(want, network, host, dns_domain))
     # A port's row may be newer than what is known of groups: theirs follows.
     groups = sorted(want.groups_of_host.get(host, ()))
     objects.extend(planning.group(want, group_id) for group_id in groups if group_id in want.groups)
@@ -74,24 +74,3 @@ def _members(want: Snapshot, port: Port, host: str, groups: set[str]) -> Iterato
     for group_id in groups.intersection(port.group_ids):
         for cidr in port.cidrs:
             yield Member(group_id=group_id, network_id=port.network_id, cidr=cidr)
-
-
-def _dhcp(want: Snapshot, network: Network, host: str, dns_domain: str) -> Iterator[HostObject]:
-    """Yield the DHCP server of a network and what it knows."""
-    server_id = min(want.dhcp_ports_of_network.get(network.id, ()), default=None)
-    if server_id is None:
-        return
-    server = want.ports[server_id]
-    own = {item.subnet_id: str(item.address) for item in server.fixed_ips}
-    subnets = [want.subnets[subnet_id] for subnet_id in sorted(want.subnets_of_network.get(network.id, ()))]
-    yield Dhcp(
-        network_id=network.id,
-        port_id=server.id,
-        mac=server.mac,
-        mtu=network.mtu,
-        domain=network.dns_domain.rstrip(".") or dns_domain,
-        subnets=tuple(planning.dhcp_subnet(subnet, own[subnet.id]) for subnet in subnets if subnet.id in own),
-    )
-    for port_id in want.ports_of_network.get(network.id, ()):
-        if port_id not in want.dhcp_ports_of_network[network.id]:
-            yield planning.lease(want.ports[port_id], host)

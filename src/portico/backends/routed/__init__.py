@@ -21,7 +21,8 @@ CAPABILITIES = Capabilities(
     features=frozenset(
         {
             "port-security-off", "address-pairs", "security-groups", "stateless-groups", "remote-groups",
-            "remote-address-groups", "tap", "veth", "admin-state", "steady-link",
+            "remote-address-groups", "dhcp", "router-advertisements", "dhcp-options", "tap", "veth",
+            "admin-state", "steady-link",
         }
     ),
     host_needs=("routed",),
@@ -88,7 +89,7 @@ class RoutedBackend:
             parts = plan.changes(want, dirty, self._memory)
         for host, part in parts.items():
             if part is None:
-                objects = [*plan.host_objects(want, host), *self._bgp.objects(host)]
+                objects = [*plan.host_objects(want, host, self._dns_domain), *self._bgp.objects(host)]
                 self._hosts.replace(CAPABILITIES.name, host, objects)
             else:
                 self._hosts.put(CAPABILITIES.name, host, part.objects, part.gone)

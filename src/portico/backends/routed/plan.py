@@ -13,12 +13,12 @@ from msgspec import structs
 
 from portico import planning
 from portico.contract import Dirty
-from portico.hoststate import ROUTED, HostObject, Member, Space, Vif
+from portico.hoststate import ROUTED, Dhcp, HostObject, Member, Space, Vif
 from portico.model.snapshot import DHCP_OWNER, Port, Snapshot
 
 
-def host_objects(want: Snapshot, host: str) -> list[HostObject]:
-    """Return all that `host` must have."""
+def host_objects(want: Snapshot, host: str, dns_domain: str = "") -> list[HostObject]:
+    """Return all that `host` must have; `dns_domain` is that of networks which name none."""
     networks = [want.networks[network_id] for network_id in sorted(want.networks_of_host.get(host, ()))]
     if not networks:
         return []
@@ -26,6 +26,9 @@ def host_objects(want: Snapshot, host: str) -> list[HostObject]:
     objects: list[HostObject] = [
         Space(mtu=max(network.mtu for network in networks), ipv6=any(subnet.cidr.version == 6 for subnet in subnets))
     ]
+    for network in networks:
+        if network.id in want.taps_of_host.get(host, ()):
+            objects.extend(map(_routed, planning.dhcp(want, network, host, dns_domain)))
     groups = sorted(want.groups_of_host.get(host, ()))
     objects.extend(planning.group(want, group_id) for group_id in groups if group_id in want.groups)
     for group_id in planning.remote_groups(want, host):
@@ -67,8 +70,16 @@ def vif(want: Snapshot, port: Port) -> Vif:
 
 
 def _hosts_near(want: Snapshot, port: Port) -> set[str]:
-    """Return the hosts whose wanted state may hold something about `port`: wherever one of its groups may come in."""
-    return {*port.hosts, *want.ports_of_host} if port.group_ids else {*port.hosts}
+    """Return the hosts whose wanted state may hold something about `port`.
+
+    Its own and its network's, which know its name, and all where one of its groups may come in.
+    """
+    near = {*port.hosts, *want.hosts_of_network.get(port.network_id, ())}
+    return near | {*want.ports_of_host} if port.group_ids else near
+
+
+def _routed(item: HostObject) -> HostObject:
+    return structs.replace(item, routed=True) if isinstance(item, Dhcp) else item
 
 
 def _about(want: Snapshot, host: str, port: Port) -> Iterator[HostObject]:
@@ -77,6 +88,8 @@ def _about(want: Snapshot, host: str, port: Port) -> Iterator[HostObject]:
         return
     if host in port.hosts:
         yield vif(want, port.on(host))
+    if port.network_id in want.taps_of_host.get(host, ()) and port.network_id in want.dhcp_ports_of_network:
+        yield planning.lease(port, host)
     if want.networks_of_host.get(host):
         for group_id in set(planning.remote_groups(want, host)).intersection(port.group_ids):
             for cidr in port.cidrs:
