@@ -175,7 +175,7 @@ def test_a_backend_that_hangs_stops_no_other_nor_the_end(desk: TwoLanes) -> None
     desk.odd.act = lambda: release.wait(20)
     _, port = desk.port_on("odd")
     _, good = desk.port_on("bridge")
-    until(lambda: f"vif/{good['id']}" in feed.objects, 0.5)
+    until(lambda: f"vif/{good['id']}" in feed.objects)
     until(lambda: desk.told("port", port) == ("ERROR", "backend odd: a sync has not ended within 0.2 s"))
     assert desk.told("port", good) == ("DOWN", "")
     release.set()
@@ -211,13 +211,24 @@ def test_a_backend_that_hangs_from_the_start_leaves_agents_the_others_and_their_
 
 
 def test_a_slow_backend_takes_in_at_once_what_came_meanwhile(desk: TwoLanes) -> None:
+    slow, release = threading.Event(), threading.Event()
     desk.broker.start()
     until(lambda: desk.odd.seen)
-    desk.odd.act = lambda: time.sleep(0.15)
-    ports = [desk.port_on("odd")[1] for _ in range(8)]
-    until(lambda: ports[-1]["id"] in desk.broker.lanes["odd"].want.ports)
-    until(lambda: not desk.broker.lanes["odd"].health().failing and len(desk.odd.seen[-1][0]) == 8)
-    assert len(desk.odd.seen) < 6
+
+    def take_time() -> None:
+        slow.set()
+        release.wait(20)
+
+    desk.odd.act = take_time
+    desk.port_on("odd")
+    assert slow.wait(10)
+    ports = [desk.port_on("odd")[1] for _ in range(7)]
+    last = desk.port_on("bridge")[1]["id"]
+    until(lambda: last in desk.broker.lanes["bridge"].want.ports)
+    before = len(desk.odd.seen)
+    release.set()
+    until(lambda: ports[-1]["id"] in desk.broker.lanes["odd"].want.ports and len(desk.odd.seen[-1][0]) == 8)
+    assert len(desk.odd.seen) == before + 2, "the slow sync, and one for all that came"
 
 
 def test_networks_of_a_backend_that_is_not_installed_any_more_say_so(desk: TwoLanes, store: Store) -> None:
