@@ -26,6 +26,7 @@ PORT = {
     "device_id": "e",
     "device_owner": "docker:endpoint",
     "binding:profile": {"docker": {"host": "h", "network": "n"}},
+    "binding:vif_type": "veth",
     "binding:vif_details": {"link_name": "pvp"},
     "fixed_ips": [],
     "mac_address": "02:00:00:00:00:01",
