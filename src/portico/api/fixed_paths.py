@@ -202,6 +202,7 @@ def _own(answers: Answers) -> dict[str, Any]:
             "hosts": schema.array(schema.record({"host": _TEXT, "able": {"type": "boolean"}, "reason": _TEXT})),
         }
     )
+    name = {"type": "string", "pattern": "^[a-z][a-z-]*$"}
     backends, backend = schema.record({"backends": schema.array(one)}), schema.record({"backend": one})
     lines = {
         "200": {"description": "Lines of JSON, as long as the client reads.", "content": {"application/x-ndjson": {}}}
@@ -215,7 +216,7 @@ def _own(answers: Answers) -> dict[str, Any]:
             "get": _operation("backends", "List backends.", group, answers(200, backends, (403,))),
         },
         "/portico/v1/backends/{name}": {
-            "parameters": [_parameter("name", "The backend's name.")],
+            "parameters": [_parameter("name", "The backend's name.", content=name)],
             "get": _operation("backend", "Show a backend.", group, answers(200, backend, (403, 404))),
         },
         "/portico/v1/ports/{id}/status": {
