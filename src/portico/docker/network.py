@@ -109,7 +109,7 @@ class Networks:
     def _make_subnets(self, record: DockerNetwork, pools: Sequence[Pool]) -> list[Object]:
         if not pools:
             return []
-        wanted = {"subnets": [_subnet(record, pool) for pool in pools]}
+        wanted = {"subnets": [_subnet(record.network_id, pool) for pool in pools]}
         made: list[Object] = self._api.request("POST", "/v2.0/subnets", wanted)["subnets"]
         return made
 
@@ -226,17 +226,15 @@ def _with_routes(record: DockerNetwork, network: Object, options: NetworkOptions
     return msgspec.structs.replace(record, routed=routed, default_route=carries)
 
 
-def _subnet(record: DockerNetwork, pool: Pool) -> Object:
+def _subnet(network_id: str, pool: Pool) -> Object:
     item, cidr = pool.pending, pool.pending.pool.cidr
     body: Object = {
-        "network_id": record.network_id,
+        "network_id": network_id,
         "name": f"docker-{cidr}",
         "ip_version": cidr.version,
         "cidr": str(cidr),
         "gateway_ip": str(pool.gateway) if pool.gateway else None,
     }
-    if record.routed:
-        body["enable_dhcp"] = False  # nobody could ask: there is no L2
     if item.subnetpool_id:
         body["subnetpool_id"] = item.subnetpool_id
     if item.pool.ip_range is not None:
