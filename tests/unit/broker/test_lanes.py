@@ -130,6 +130,8 @@ def test_a_network_that_changes_its_backend_goes_here_and_comes_there(desk: TwoL
 
 
 def test_a_backend_that_throws_stops_no_other_and_is_told_until_it_works_again(desk: TwoLanes) -> None:
+    syncs: set[tuple[str, bool]] = set()
+    desk.broker.on_sync(lambda name, _took_s, failed: syncs.add((name, failed)))
     desk.broker.start()
     feed = desk.follow(HOST)
     until(lambda: feed.updates)
@@ -147,6 +149,7 @@ def test_a_backend_that_throws_stops_no_other_and_is_told_until_it_works_again(d
     until(lambda: desk.told("port", port) == ("DOWN", ""))
     assert desk.told("network", network) == ("ACTIVE", "")
     assert f"bridge/{network['id']}" in feed.objects
+    assert syncs == {("bridge", False), ("odd", True), ("odd", False)}, "what metrics count"
 
 
 def test_a_port_whose_binding_was_to_come_later_is_told_why_it_does_not(desk: TwoLanes) -> None:
