@@ -158,9 +158,16 @@ def _arrivals(links: dict[str, socket.socket]) -> Iterable[tuple[str, bytes]]:
         for descriptor, _ in poll.poll(left_s * 1000):
             data, address = links[owners[descriptor]].recvfrom(2048)
             at = data.rfind(_MARK)
-            if address[2] != socket.PACKET_OUTGOING and at >= 0:
+            if address[2] != socket.PACKET_OUTGOING and at >= 0 and not _is_complaint(data):
                 last = time.monotonic()
                 yield owners[descriptor], data[at + len(_MARK) : at + len(_MARK) + 4]
+
+
+def _is_complaint(frame: bytes) -> bool:
+    """Return whether a frame is an ICMP error, which quotes the packet that it is about (RFC 792, 4443)."""
+    if frame[12:14] == b"\x08\x00":
+        return frame[23] == ICMP and frame[34] in (3, 5, 11)
+    return frame[20] == ICMPV6 and frame[54] < 128
 
 
 _MARK = b"portico-probe:"

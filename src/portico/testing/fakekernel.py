@@ -52,7 +52,7 @@ class FakeKernel:
         self.addresses: defaultdict[int, set[str]] = defaultdict(set)
         self.redirects: dict[int, int] = {}
         self.routes: dict[str, dict[str, Route]] = {HOST: {}, OURS: {}}
-        self.switches: dict[str, dict[str, str]] = {HOST: {}, OURS: {}}
+        self.switches: defaultdict[str, dict[str, str]] = defaultdict(dict)
         self.files: dict[tuple[str, str], str] = {}
         self.processes: dict[str, Process] = {}
         self.own_files: dict[tuple[str, str], str] = {}
@@ -185,6 +185,7 @@ class FakeLinks(Links):
     def lose(self, name: str) -> None:
         """Remove a link as a stranger would."""
         link = self._links.pop(name)
+        self._kernel.switches[self._place].pop(f"ipv6/conf/{name}/disable_ipv6", None)
         peer = self._kernel.by_index(self._kernel.peers.pop(link.index, 0))
         if peer is not None:
             place, end = peer

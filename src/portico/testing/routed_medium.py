@@ -88,6 +88,8 @@ def delivers(kernel: FakeKernel, packet: Packet) -> bool:
         return False
     if led_over(kernel, OURS, packet.destination) != far.index or kernel.switches[OURS].get("ipv4/ip_forward") != "1":
         return False
+    if packet.source.version == 6 and kernel.switches[OURS].get(f"ipv6/conf/{near.name}/disable_ipv6") != "0":
+        return False
     seen = nft_eval.Seen(near.name, far.name, packet)
     table = tables(kernel, "inet")
     return bool(table.chains) and nft_eval.passes(table, "prerouting", seen) and nft_eval.passes(table, "forward", seen)

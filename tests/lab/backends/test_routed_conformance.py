@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -19,6 +20,19 @@ from portico.testing.world import PutAddressGroup, PutPort, PutRule, World
 pytestmark = pytest.mark.lab
 
 
+def lasting(site: RoutedSite, want: Snapshot) -> list[str]:
+    """Return where packets and oracle disagree, now and still a little later.
+
+    The kernel takes a link into use up to a second after it has a carrier, if its number in our namespace happens to be
+    that of its other end (`linkwatch_urgent_event` in net/core/link_watch.c), and drops what it is to send until then.
+    """
+    found = disagreements(site, want)
+    if found:
+        time.sleep(1.2)
+        found = disagreements(site, want)
+    return found
+
+
 @pytest.fixture(scope="module")
 def site() -> Iterator[RoutedSite]:
     with Lab() as lab:
@@ -30,10 +44,11 @@ def site() -> Iterator[RoutedSite]:
 )
 @given(world=strategies.worlds())
 @example(world=example_world())
+@example(world=example_world(PutPort(3, 0, versions=(4,), port_security=False)))
 def test_real_packets_go_where_the_oracle_says(site: RoutedSite, world: World) -> None:
     want = at_home(world.routed())
     realise(site, site.make(), want)
-    assert disagreements(site, want) == []
+    assert lasting(site, want) == []
 
 
 def test_real_packets_follow_changes_and_a_new_agent_and_broker_change_nothing(site: RoutedSite) -> None:
@@ -48,6 +63,6 @@ def test_real_packets_follow_changes_and_a_new_agent_and_broker_change_nothing(s
         (PutPort(1, 0, port_security=False),),
     ):
         realise(site, backend, want, change(world, want, list(edits)))
-        assert disagreements(site, want) == [], edits
+        assert lasting(site, want) == [], edits
     realise(site, site.make(), want)
-    assert disagreements(site, want) == []
+    assert lasting(site, want) == []

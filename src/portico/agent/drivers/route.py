@@ -227,9 +227,9 @@ class RouteDriver:
                 troubles[key] = Trouble(f"routes: {error}")
                 continue
             cidrs = frozenset((*own, *shared.get(vif.port_id, ())))
-            if cidrs:
-                items[key] = RouteItem(cidrs, cidrs, next_hop6=any(":" in cidr for cidr in cidrs))
-                self._known[key] = self._known.get(key, frozenset()) | cidrs
+            # Also one without addresses of IPv6 may send it: what its pairs allow, or without port security anything.
+            items[key] = RouteItem(cidrs, cidrs, next_hop6=True)
+            self._known[key] = self._known.get(key, frozenset()) | cidrs
         return items, troubles
 
     def read(self, keys: Collection[str] | None) -> dict[str, Any]:
