@@ -6,13 +6,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping
 
-from bench import containers, databases, kernel
+from bench import containers, databases, kernel, routed
 from bench.figure import Figure, table
 
 BENCHES: Mapping[str, Callable[[], list[Figure]]] = {
     "api": databases.measure,
     "kernel": kernel.measure,
     "containers": containers.measure,
+    "routed": routed.measure,
 }
 
 
