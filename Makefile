@@ -97,7 +97,7 @@ conformance: packages venv conformance-venv remote ## OpenStack's API tests agai
 
 remote: venv conformance-venv neutron-venv ## the neutron backend on a real Neutron, and with more worlds on a second Portico
 	$(PYTEST) tests/remote
-	PORTICO_NEUTRON_EXAMPLES=40 $(PYTEST) $(PARALLEL) tests/unit/backends/test_neutron.py
+	PORTICO_NEUTRON_EXAMPLES=12 $(PYTEST) $(PARALLEL) tests/unit/backends/test_neutron.py
 
 test: packages venv lint types imports unit unit-postgresql lab clients ## everything; what a change must pass
 

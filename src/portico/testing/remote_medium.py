@@ -66,12 +66,16 @@ class _Remembering(NeutronBackend):
     want = Snapshot()
 
     def sync(self, want: Snapshot, dirty: Dirty) -> Iterable[ObjectStatus]:
-        self.want = _without_slaac(want)
+        self.want = _as_an_api_allows(want)
         return super().sync(self.want, dirty)
 
 
-def _without_slaac(want: Snapshot) -> Snapshot:
-    """Return the same with DHCPv6 instead of SLAAC: a `World` has addresses there that no API would take."""
+def _as_an_api_allows(want: Snapshot) -> Snapshot:
+    """Return the same without what a `World` may do and no API takes, the remote's neither.
+
+    Its addresses under SLAAC are not SLAAC's: DHCPv6 takes its place. Its groups turn stateless while ports have them:
+    they stay stateful, which makes no difference to the first packet of a connection.
+    """
     found = copy.copy(want)
     found.subnets = {
         subnet.id: msgspec.structs.replace(subnet, ra_mode="dhcpv6-stateful", address_mode="dhcpv6-stateful")
@@ -79,6 +83,7 @@ def _without_slaac(want: Snapshot) -> Snapshot:
         else subnet
         for subnet in want.subnets.values()
     }
+    found.groups = {key: msgspec.structs.replace(group, stateful=True) for key, group in want.groups.items()}
     return found
 
 

@@ -20,7 +20,7 @@ from portico.errors import SettingsError, Unavailable
 from portico.identity.http_basic import HttpBasic
 from portico.settings_neutron import NeutronSettings
 from portico.testing.remote_portico import RemotePortico
-from portico.testing.world import HOSTS, PutNetwork, PutPort, PutSubnet, World, object_id
+from portico.testing.world import HOSTS, PutGroup, PutNetwork, PutPort, PutRule, PutSubnet, World, object_id
 
 from .wire import Wire, wire
 
@@ -140,6 +140,22 @@ def test_one_object_that_the_remote_stumbles_over_stops_no_other(remote: Wire) -
 def theirs(remote: Wire, number: int) -> str:
     [found] = [row["id"] for row in remote.remote.rows("port") if PORTS[number] in row["description"]]
     return str(found)
+
+
+def test_rules_are_put_although_the_group_itself_is_refused_something(remote: Wire) -> None:
+    mine, world = backend(remote.url), two_ports()
+    group = object_id("security_group", 0)
+    world.apply(PutGroup(0, stateful=False), PutPort(0, 0, versions=(4,), groups=(0,)))
+    mine.sync(world.snapshot(), ALL)
+    [there] = [row for row in remote.remote.rows("security_group") if group in row["description"]]
+    assert there["stateful"] is False
+    world.apply(PutGroup(0), PutRule(0, 0, "ingress", protocol="tcp"))  # no group changes so while a port has it
+    statuses = told(mine.sync(world.snapshot(), ALL))
+    assert statuses[PORTS[0]].state == "ERROR"
+    assert statuses[PORTS[0]].reason.startswith(f"security group {group}: ")
+    assert "in use" in statuses[PORTS[0]].reason
+    rules = [row for row in remote.remote.rows("security_group_rule") if row["security_group_id"] == there["id"]]
+    assert [(row["direction"], row["protocol"]) for row in rules] == [("ingress", "6")]
 
 
 def test_a_quota_that_is_used_up_shows_at_the_port_and_ends_with_more_quota() -> None:

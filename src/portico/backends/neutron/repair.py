@@ -132,8 +132,11 @@ class Repair:
             trouble = self._blocked(item) or self._try(lambda item=item: self._put(item))  # type: ignore[misc]
             self._note(key, trouble)
         for key, item in self._wanted.items():
-            if key[0] == "security_group" and key not in self.troubles:
-                self._note(key, self._try(lambda item=item: self._put_rules(item)))  # type: ignore[misc]
+            if key[0] == "security_group" and key in self._there.rows:
+                # Whatever else of the group was refused: its rules say who gets in.
+                trouble = self._try(lambda item=item: self._put_rules(item))  # type: ignore[misc]
+                if trouble is not None:
+                    self.troubles.setdefault(key, trouble)
 
     def _note(self, key: Key, trouble: str | None) -> None:
         if trouble is None:
