@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from ipaddress import ip_address, ip_network
 
 from demo import cast
 from portico.testing.bgp_peers import Frr
@@ -42,10 +43,11 @@ class Beyond:
         Frr(self._host, CONFIG.format(peer_as=peer_as, own=self.address, neighbor=neighbor, local_as=local_as))
 
     def routes(self) -> str:
-        """Return what its kernel has from BGP."""
-        return self._host.run(["ip", "route", "show", "proto", "bgp"]).out
+        """Return where its kernel has routes to from BGP: single addresses, or blocks of which a host has all."""
+        lines = self._host.run(["ip", "route", "show", "proto", "bgp"]).out.splitlines()
+        return ", ".join(line.split()[0] for line in lines)
 
     def has_routes(self, addresses: Sequence[str]) -> bool:
         """Tell whether its kernel has a route to each address."""
-        known = {line.split()[0] for line in self.routes().splitlines()}
-        return known.issuperset(addresses)
+        nets = [ip_network(text) for text in self.routes().split(", ") if text]
+        return all(any(ip_address(address) in net for net in nets) for address in addresses)

@@ -163,4 +163,4 @@ class Stage:
             wanted = [self.addresses[ANN_ROUTED], self.addresses[VM_ROUTED]]
             self._beyond.speak(AS, PEER_AS, str(UNDERLAY_V4[1]))
             wait_until("routes by BGP", lambda: self._beyond.has_routes(wanted), 20, self._beyond.routes)
-            step.detail = ", ".join(f"{address}/32" for address in wanted)
+            step.detail = self._beyond.routes()
