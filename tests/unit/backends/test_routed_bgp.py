@@ -83,6 +83,19 @@ def test_reflectors_have_the_others_as_clients() -> None:
     assert roles == {"h1": ["client", "client"], "h2": ["reflector"]}
 
 
+def test_a_host_has_its_own_blocks() -> None:
+    want = wanted(SPEAKER)
+    for number, host in enumerate(("h1", "h2", "h1")):
+        cidr = f"10.1.0.{number * 64}/26"
+        want.put("block", {"id": f"b{number}", "subnet_id": "u1", "host": host, "cidr": cidr})
+    speaker = bgp.host_objects(want, "h1")[SPEAKER_KEY]
+    assert isinstance(speaker, Speaker) and speaker.blocks == ("10.1.0.0/26", "10.1.0.128/26")
+    memory = bgp.Memory()
+    memory.change(want, Dirty(everything=True))
+    want.remove("block", "b1")
+    assert set(memory.change(want, Dirty(ids={"block": frozenset({"b1"})}))) == {"h2"}
+
+
 def test_a_host_is_given_what_changed_alone() -> None:
     want, memory = wanted(SPEAKER), bgp.Memory()
     everything = memory.change(want, Dirty(everything=True))

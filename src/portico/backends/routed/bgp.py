@@ -17,7 +17,7 @@ from portico.hoststate.speaker import SPEAKER_KEY
 from portico.model import bgp
 from portico.model.snapshot import Snapshot
 
-_CONCERNED = frozenset({"bgp_speaker", "bgp_peer", "agent", "network", "subnet"})
+_CONCERNED = frozenset({"agent", "bgp_peer", "bgp_speaker", "block", "network", "subnet"})
 
 
 def host_objects(want: Snapshot, host: str) -> dict[str, HostObject]:
@@ -30,6 +30,7 @@ def host_objects(want: Snapshot, host: str) -> dict[str, HostObject]:
         asn=said[0].local_as,
         router_id=_router_id(host, addresses),
         addresses=addresses,
+        blocks=tuple(sorted({str(block) for one in said for block in one.blocks})),
         prefixes=tuple(sorted({str(subnet.cidr) for subnet in want.subnets.values()})),
     )
     peers = (_peer(one, neighbor) for one in said for neighbor in one.neighbors)
