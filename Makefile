@@ -104,7 +104,7 @@ test: packages venv lint types imports unit unit-postgresql lab clients ## every
 demo: packages venv ## containers and a VM on Portico networks, a BGP speaker beyond, and a table of who reaches whom
 	$(BIN)/python -m demo
 
-bench: packages venv ## the figures of docs/performance.md
+bench: packages venv conformance-venv ## the figures of docs/performance.md
 	$(BIN)/python -m bench
 
 locks: venv ## write the lock files anew
