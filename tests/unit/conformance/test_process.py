@@ -27,7 +27,8 @@ sys.stdin.read()
 
 def runs(pid: int) -> bool:
     try:
-        return "sleep" in Path(f"/proc/{pid}/cmdline").read_text()
+        # Not yet while it is setpriv that is to become it.
+        return Path(f"/proc/{pid}/cmdline").read_text().startswith("sleep")
     except OSError:
         return False
 
