@@ -105,24 +105,27 @@ def one_at_a_time(connection: sa.Connection) -> None:
     connection.execute(sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtext(CHANNEL))))
 
 
-_NOTIFY = sa.select(sa.func.pg_notify(CHANNEL, sa.bindparam("revision")))
+_NOTIFY = sa.select(sa.func.pg_notify(CHANNEL, sa.bindparam("news")))
 _COMMIT = sa.text("COMMIT")
 
 
-def last(revision: int, *, is_change: bool) -> list[tuple[sa.Executable, Mapping[str, Any]]]:
-    """Return the last statements of a write: every server is told of `revision` when it commits, and only then."""
-    told: list[tuple[sa.Executable, Mapping[str, Any]]] = [(_NOTIFY, {"revision": str(revision)})] if is_change else []
+def last(revision: int, server: str, *, is_change: bool) -> list[tuple[sa.Executable, Mapping[str, Any]]]:
+    """Return the last statements of a write of `server`: all are told of `revision` when it commits, and only then."""
+    told: list[tuple[sa.Executable, Mapping[str, Any]]] = []
+    if is_change:
+        told.append((_NOTIFY, {"news": f"{revision} {server}"}))
     return [*told, (_COMMIT, {})]
 
 
 class Listener:
-    """Calls `told(revision)` for each commit of any server, from a thread of its own.
+    """Calls `told(revision)` for each commit of a server other than `server`, from a thread of its own.
 
     After a lost connection it is called with 0: whoever follows looks for itself what is new.
     """
 
-    def __init__(self, engine: sa.Engine, told: Callable[[int], None]) -> None:
+    def __init__(self, engine: sa.Engine, server: str, told: Callable[[int], None]) -> None:
         self._engine = engine
+        self._server = server
         self._told = told
         self._stopping = threading.Event()
         self._is_deaf = False
@@ -171,4 +174,6 @@ class Listener:
         while not self._stopping.is_set():
             select.select([connection.fileno(), self._ended.fileno()], [], [])
             for note in connection.notifies(timeout=0):
-                self._told(int(note.payload))
+                revision, _, server = note.payload.partition(" ")
+                if server != self._server:
+                    self._told(int(revision))

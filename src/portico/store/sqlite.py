@@ -73,7 +73,7 @@ def ask(
     return connection.execute(statement, values).all
 
 
-def last(_revision: int, *, is_change: bool) -> list[tuple[sa.Executable, Mapping[str, Any]]]:
+def last(_revision: int, _server: str, *, is_change: bool) -> list[tuple[sa.Executable, Mapping[str, Any]]]:
     """See `postgresql.last`; the file has no other servers, and the driver's own COMMIT costs nothing more."""
     del is_change
     return []

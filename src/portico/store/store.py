@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import ModuleType
@@ -34,6 +35,8 @@ class Store:
         self.engine = _make_engine(url)
         self.database = _DATABASES[self.engine.dialect.name]
         self.is_embedded = self.database is sqlite
+        # What tells this process's commits from those of others on one database.
+        self.server = uuid.uuid4().hex
         self._writer = threading.Lock()
         self._listeners: list[Callable[[int], None]] = []
         self._timers: list[Callable[[str, float, float], None]] = []
@@ -55,11 +58,11 @@ class Store:
         """Call `listener(revision)` after every commit; it must be quick.
 
         It is called in the committing thread for commits of this process. On a shared database it is called from
-        another thread too, for commits of all processes, and with 0 when some may have been missed.
+        another thread for those of other processes, and with 0 when some may have been missed.
         """
         self._listeners.append(listener)
         if not self.is_embedded and self._other_servers is None:
-            self._other_servers = postgresql.Listener(self.engine, self._tell)
+            self._other_servers = postgresql.Listener(self.engine, self.server, self._tell)
             self._other_servers.start()
 
     def on_transaction(self, timer: Callable[[str, float, float], None]) -> None:
@@ -115,6 +118,9 @@ class Store:
                 # Before the next writer's turn, for the order of the lines is to be that of the revisions.
                 if self._auditor is not None and transaction.edits:
                     self._auditor(transaction.revision, transaction.edits)
+        except Unavailable:
+            self._tell(0)  # the answer alone may be lost, and the commit be there
+            raise
         finally:
             self._time("write", asked, begun)
         if transaction.changes:

@@ -72,6 +72,7 @@ class Transaction:
     def __init__(self, store: Store, connection: sa.Connection, revision: int) -> None:
         self._connection = connection
         self._database = store.database
+        self._server = store.server
         self._waiting: list[tuple[sa.Executable, Any]] = []
         # Objects as they were read, so that nothing is asked twice.
         self._known: dict[tuple[str, str], Row] = {}
@@ -143,7 +144,7 @@ class Transaction:
         """Write the journal, and all that was put off; the store calls this last."""
         if self.changes:
             self.later(select.insert(self.tables.journal), self.changes)
-        self._waiting += self._database.last(self.revision, is_change=bool(self.changes))
+        self._waiting += self._database.last(self.revision, self._server, is_change=bool(self.changes))
         self.settle()
 
     def get(self, resource: str, object_id: str) -> Row | None:

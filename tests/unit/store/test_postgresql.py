@@ -19,6 +19,7 @@ from portico.model.resource import Registry
 from portico.store import allocate, journal, schema
 from portico.store.journal import Entry
 from portico.store.store import Store
+from portico.testing.lab import wait_until
 from portico.testing.postgresql import PostgresqlServer
 
 SUBNET = "s"
@@ -83,6 +84,36 @@ def test_each_server_hears_of_the_others_commits_and_of_none_that_failed(pair: t
     add(pair[0])
     assert came.wait(5)
     assert heard == [0, 1]
+
+
+def test_a_server_hears_of_its_own_commit_once(pair: tuple[Store, Store]) -> None:
+    heard: list[int] = []
+    others: list[int] = []
+    pair[0].on_commit(heard.append)
+    pair[1].on_commit(others.append)
+    wait_until("both to listen", lambda: heard == [0] and others == [0], 5)
+    add(pair[0])
+    wait_until("the other server to hear", lambda: others == [0, 1], 5)
+    add(pair[1])
+    wait_until("the first one to hear of the second", lambda: heard[-1] == 2, 5)
+    assert heard == [0, 1, 2]
+
+
+def test_who_follows_looks_when_a_commit_may_have_come_without_its_answer(pair: tuple[Store, Store]) -> None:
+    heard: list[int] = []
+    pair[0].on_commit(heard.append)
+    wait_until("it to listen", lambda: heard == [0], 5)
+
+    def write_and_be_cut_off() -> None:
+        with pair[0].write() as tx:
+            tx.insert("network", {"id": "n", "project_id": "red"})
+            pid = tx.connection.scalar(sa.text("SELECT pg_backend_pid()"))
+            with pair[1].read() as other:
+                other.connection.execute(sa.text(f"SELECT pg_terminate_backend({pid})"))
+
+    with pytest.raises(Unavailable):
+        write_and_be_cut_off()
+    assert heard == [0, 0]
 
 
 def test_who_follows_sees_every_change_once_and_in_order_while_many_take_addresses(pair: tuple[Store, Store]) -> None:
