@@ -6,3 +6,5 @@ from __future__ import annotations
 import pytest
 
 pytest.register_assert_rewrite("portico.testing.backend_suite", "portico.testing.backend_machine")
+
+pytest_plugins = ["portico.testing.promises"]

@@ -80,9 +80,11 @@ class BackendSuite:
     """What every backend must keep. Each test has a medium of its own. `machine_examples` bounds the state machine.
 
     Where each write costs milliseconds, a fault is tried at every `fault_stride`th only. `ports_need_networks`: nothing
-    of a port can be had while nothing of its network can.
+    of a port can be had while nothing of its network can. `makes_promises`: its tests are rows of the table that
+    `portico.testing.promises` shows.
     """
 
+    makes_promises = True
     machine_examples = 25
     fault_stride = 1
     ports_need_networks = True
