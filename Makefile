@@ -8,7 +8,7 @@ PYTEST := $(BIN)/python -m pytest
 # What measures no time can share the cores; a file stays together, for what it makes once.
 PARALLEL := -n auto --dist loadfile
 # These wait for daemons, timers and machines half of the time.
-WAITING := -n 3 --dist loadfile
+WAITING := -n 3 --dist loadfile --no-loadscope-reorder
 CODE := $(foreach folder,src tests bench scripts demo conformance,$(if $(shell find $(folder) -name "*.py" 2>/dev/null),$(folder)))
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 CONFORMANCE := .venv-conformance

@@ -13,7 +13,7 @@ import pytest
 
 from portico.testing.lab import cgroups, running, wait_until
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.long]
 
 ROOT = Path(__file__).parents[2]
 PORTICO = Path(sys.executable).with_name("portico")

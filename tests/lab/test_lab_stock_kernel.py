@@ -10,7 +10,7 @@ import pytest
 
 from portico.testing.lab import NotReady, initramfs, stock_kernel
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.long]
 
 # What a stock kernel has and the kernel of a test machine may lack: modules for bridges, and that they load on demand.
 SCRIPT = """

@@ -12,7 +12,7 @@ import pytest
 from portico.testing.docker_site import DockerSite
 from portico.testing.lab import IMAGE, Lab, wait_until
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.long]
 
 
 def test_a_killed_plugin_finds_everything_again(site: DockerSite) -> None:
