@@ -102,7 +102,7 @@ def test_explain_finds_what_a_stranger_broke_and_nothing_when_all_is_well(machin
         ("flush set bridge portico srcn4", "filter srcn4", "198.51.100.0/24"),
         ("flush map bridge portico egress", "filter egress", "goto egress-"),
         ("flush set bridge portico {members}", "filter {members}", "10.1.0."),
-        ("delete table inet portico", "filter state", "ct state"),
+        ("delete table inet portico", "filter inet/state", "ct state"),
     ],
 )
 def test_explain_names_each_edit_of_the_filter(machine: Machine, edit: str, aspect: str, shown: str) -> None:
