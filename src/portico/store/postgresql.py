@@ -28,6 +28,8 @@ POOL_SIZE = 8
 # Whether statements go somewhere, so that fewer journeys are quicker.
 HAS_WAY = True
 _RETRY_S = 0.5
+# PQ_PIPELINE_OFF of libpq (34.5); its name is the driver's, which is there only where PostgreSQL is used.
+_NO_PIPELINE = 0
 _PARAMETERS = {
     "connect_timeout": "5",
     # A server that vanished without a word is given up after 5 + 3 * 3 s.
@@ -76,14 +78,21 @@ def together(connection: sa.Connection) -> Iterator[None]:
         with driver.pipeline():
             yield
     except connection.dialect.loaded_dbapi.Error as error:
-        is_lost = connection.dialect.is_disconnect(error, driver, None)
+        is_lost = _is_lost(driver)
         if is_lost:
             # The other connections ended with it.
             connection.invalidate(error)
             connection.engine.dispose()
+        # Leaving the pipeline may fail too, which tells nobody anything.
+        first = error.__context__ if isinstance(error.__context__, type(error)) else error
         raise sa.exc.DBAPIError.instance(
-            None, None, error, connection.dialect.loaded_dbapi.Error, connection_invalidated=is_lost
+            None, None, first, connection.dialect.loaded_dbapi.Error, connection_invalidated=is_lost
         ) from error
+
+
+def _is_lost(driver: psycopg.Connection) -> bool:
+    # One whose server said farewell looks open until the end of its stream was read, but never leaves the pipeline.
+    return driver.broken or driver.pgconn.pipeline_status != _NO_PIPELINE
 
 
 def ask(

@@ -3,13 +3,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import signal
+import socket
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from ipaddress import ip_address
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -25,6 +29,9 @@ from portico.testing.postgresql import PostgresqlServer
 SUBNET = "s"
 ADDRESSES = 256
 WRITERS = 4
+SOCKET = ".s.PGSQL.5432"
+READY = b"Z\0\0\0\5"
+FAREWELL = b"SFATAL\0VFATAL\0C57P01\0Mterminating connection due to administrator command\0\0"
 
 
 @pytest.fixture(scope="module")
@@ -227,3 +234,66 @@ def test_a_server_that_is_not_there_is_told_with_one_line_and_without_the_passwo
         schema.ensure(store)
     assert "127.0.0.1" in str(caught.value) and "secret" not in str(caught.value) and "\n" not in str(caught.value)
     store.close()
+
+
+class Between:
+    """Stands between clients and the server, and makes it say farewell where it says that it is ready.
+
+    A server that is shut down does so, and its stream ends a moment later; what comes in that moment is hard to meet.
+    """
+
+    def __init__(self, folder: Path, server: PostgresqlServer) -> None:
+        self.says_farewell = False
+        self._far = str(server.folder / SOCKET)
+        self._ends = [socket.socket(socket.AF_UNIX)]
+        self._ends[0].bind(str(folder / SOCKET))
+        self._ends[0].listen()
+        self._start(self._accept)
+
+    def _start(self, what: Callable[..., None], *ends: socket.socket) -> None:
+        threading.Thread(target=what, args=ends, daemon=True).start()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                near, far = self._ends[0].accept()[0], socket.socket(socket.AF_UNIX)
+                self._ends += near, far
+                far.connect(self._far)
+                self._start(self._pass_on, near, far)
+                self._start(self._pass_on, far, near)
+
+    def _pass_on(self, source: socket.socket, sink: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(2**16):
+                if self.says_farewell and data[-6:-1] == READY:
+                    data = data[:-6] + b"E" + (len(FAREWELL) + 4).to_bytes(4, "big") + FAREWELL
+                sink.sendall(data)
+
+    def close(self) -> None:
+        for end in self._ends:
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+            end.close()
+
+
+def test_a_write_whose_server_says_farewell_at_its_end_is_refused_in_one_line_and_the_next_one_is_kept(
+    pair: tuple[Store, Store], server: PostgresqlServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    between = Between(tmp_path, server)
+    url = server.url(str(pair[0].engine.url.database)).replace(str(server.folder), str(tmp_path))
+    store = Store(url, pair[0].registry)
+    with contextlib.closing(between), contextlib.closing(store), caplog.at_level(logging.WARNING):
+        add(store, "before")
+
+        def write() -> None:
+            with store.write() as tx:
+                tx.insert("network", {"id": "n", "project_id": "red"})
+                between.says_farewell = True
+
+        with pytest.raises(Unavailable, match=r"^database: terminating connection due to administrator command$"):
+            write()
+        between.says_farewell = False
+        add(store, "after")
+    assert not caplog.records
+    with pair[0].read() as tx:
+        assert {row["id"] for row in tx.find("network")} >= {"before", "after"}
