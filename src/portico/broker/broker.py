@@ -6,7 +6,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -18,7 +18,7 @@ from portico.broker.lane import FULL_SYNC_S, RETRY_S, Lane, Timer
 from portico.broker.parts import Key, Parts
 from portico.contract import Backend, Binding, Capabilities, Change
 from portico.errors import Unavailable, Unsupported
-from portico.model.snapshot import RESOURCES, Snapshot, Value
+from portico.model.snapshot import RESOURCES, Port, Snapshot, Value
 from portico.settings_broker import BrokerSettings
 from portico.store import journal
 from portico.store.journal import Entry
@@ -54,7 +54,7 @@ class Broker:
         able = [item.describe() for item in backends]
         self.choice = Choice([item for item in able if item.network_types], settings)
         self._services = services_of(able, store.registry)
-        self._resources = (*RESOURCES, *self._services)
+        self._resources = (*(name for name in RESOURCES if name in store.registry.resources), *self._services)
         self.lanes = {item.describe().name: Lane(store, hosts, item, hang_s=hang_s) for item in backends}
         self._parts = Parts(self.lanes, self._services)
         self._revision = 0
@@ -168,9 +168,9 @@ class Broker:
         began_at = full_at = time.monotonic()
         while not self._stopping.is_set():
             try:
-                everything = time.monotonic() >= full_at
+                everything, known = time.monotonic() >= full_at, self._revision
                 more = (woken or everything) and self.follow(everything=everything)
-                if everything or more:
+                if everything or self._revision != known:
                     full_at = time.monotonic() + FULL_SYNC_S
                 self._prune()
                 self._marks.look(self.lanes.values(), self._parts.elsewhere())
@@ -188,7 +188,7 @@ class Broker:
                 continue
             if time.monotonic() - began_at > self._patience_s:
                 self._hosts.begin()
-            if more:
+            if self._revision != known:
                 time.sleep(PACE_S)
             woken = more or self._wake.wait(min(LOOK_S, self._patience_s))
 
@@ -222,7 +222,7 @@ class Broker:
         return more
 
     def follow(self, *, everything: bool) -> bool:
-        """Take in what was committed and offer it to the lanes; return whether more may be waiting."""
+        """Take in what was committed and offer it to the lanes; return whether more is waiting, but for what wakes."""
         self._wake.clear()
         try:
             more = self._load() if everything else self._follow()
@@ -244,7 +244,7 @@ class Broker:
 
     def _follow(self) -> bool:
         with self._store.read() as tx:
-            entries = journal.since(tx, self.revision)
+            entries, more = journal.part(tx, self.revision)
             changed = self._changed_ids(entries)
             rows: dict[Key, Mapping[str, Any] | None] = {}
             for resource, ids in changed.items():
@@ -252,12 +252,15 @@ class Broker:
                 rows |= {(resource, object_id): found.get(object_id) for object_id in ids}
         if not entries:
             return False
+        before = {key: self._parts.value(key) for key, row in rows.items() if _is_down(key[0], row)}
         parts = self._parts.change(rows)
+        times = Counter((entry.resource, entry.id) for entry in entries)
+        # What changed once, and not its binding, was DOWN before: its host has been asked, and what it says is to come.
+        anew = {key for key, was in before.items() if times[key] > 1 or not _same_binding(was, self._parts.value(key))}
         self._revision = entries[-1].revision
         for name, part in parts.items():
-            down = [key[1] for key in part if _is_down(key[0], rows.get(key))]
-            self._offer(name, self.revision, part, down)
-        return True
+            self._offer(name, self.revision, part, [key[1] for key in part if key in anew])
+        return more
 
     def _offer(
         self,
@@ -277,6 +280,13 @@ class Broker:
             if entry.resource in self._resources and entry.change != "status":
                 changed[entry.resource].add(entry.id)
         return dict(changed)
+
+
+def _same_binding(before: Value | None, after: Value | None) -> bool:
+    """Tell whether a port is bound as it was."""
+    if not (isinstance(before, Port) and isinstance(after, Port)):
+        return False
+    return (before.host, before.profile, before.vnic_type) == (after.host, after.profile, after.vnic_type)
 
 
 def _is_down(resource: str, row: Mapping[str, Any] | None) -> bool:

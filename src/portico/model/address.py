@@ -8,9 +8,13 @@ from __future__ import annotations
 
 import re
 import socket
-from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface, ip_address
+from collections.abc import Mapping
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network, ip_address
+from typing import Any
 
 IpAddress = IPv4Address | IPv6Address
+IpNetwork = IPv4Network | IPv6Network
+Row = Mapping[str, Any]
 Interface = IPv4Interface | IPv6Interface
 
 _WHITESPACE = re.compile(r"\s")

@@ -12,8 +12,10 @@ from typing import Literal
 
 import msgspec
 
+from portico.model.address import IpAddress, IpNetwork
 from portico.model.snapshot import DHCP_OWNER, Snapshot
-from portico.model.values import BgpPeer, BgpSpeaker, IpAddress, IpNetwork, Port
+from portico.model.speaker import BgpPeer, BgpSpeaker
+from portico.model.values import Port
 
 ROUTED = "routed"
 """The backend whose networks are announced."""

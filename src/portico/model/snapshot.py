@@ -10,6 +10,9 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
+from portico.model.address import IpAddress, IpNetwork, Row
+from portico.model.l3 import ROUTER_OWNERS, FloatingIp, Gateway, PortForwarding, Router
+from portico.model.speaker import BgpPeer, BgpSpeaker
 from portico.model.values import (
     BINDING_FAILED,
     DHCP_OWNER,
@@ -21,16 +24,11 @@ from portico.model.values import (
     UNBOUND,
     AddressGroup,
     AddressPair,
-    BgpPeer,
-    BgpSpeaker,
     Block,
     FixedIp,
     Host,
-    IpAddress,
-    IpNetwork,
     Network,
     Port,
-    Row,
     SecurityGroup,
     SecurityGroupRule,
     ServiceObject,
@@ -48,6 +46,7 @@ __all__ = [
     "ICMPV6",
     "MIN_MTU",
     "RESOURCES",
+    "ROUTER_OWNERS",
     "UNBOUND",
     "AddressGroup",
     "AddressPair",
@@ -55,11 +54,15 @@ __all__ = [
     "BgpSpeaker",
     "Block",
     "FixedIp",
+    "FloatingIp",
+    "Gateway",
     "Host",
     "IpAddress",
     "IpNetwork",
     "Network",
     "Port",
+    "PortForwarding",
+    "Router",
     "Row",
     "SecurityGroup",
     "SecurityGroupRule",
@@ -88,6 +91,9 @@ class Snapshot:
         self.peers: dict[str, BgpPeer] = {}
         self.hosts: dict[str, Host] = {}
         self.blocks: dict[str, Block] = {}
+        self.routers: dict[str, Router] = {}
+        self.floating_ips: dict[str, FloatingIp] = {}
+        self.forwardings: dict[str, PortForwarding] = {}
         # Objects of other packages' resources, by resource and id.
         self.services: defaultdict[str, dict[str, ServiceObject]] = defaultdict(dict)
         # Those whose removal concerns no index.
@@ -99,6 +105,7 @@ class Snapshot:
             "bgp_peer": self.peers,
             "agent": self.hosts,
             "block": self.blocks,
+            "router": self.routers,
         }
         self.subnets_of_network: defaultdict[str, set[str]] = defaultdict(set)
         self.ports_of_network: defaultdict[str, set[str]] = defaultdict(set)
@@ -114,15 +121,26 @@ class Snapshot:
         self.members_of_group: defaultdict[str, Counter[tuple[str, str]]] = defaultdict(Counter)
         self.rules_of_group: defaultdict[str, set[str]] = defaultdict(set)
         self.rules_naming_address_group: defaultdict[str, set[str]] = defaultdict(set)
+        # Interfaces and gateways.
+        self.ports_of_router: defaultdict[str, set[str]] = defaultdict(set)
+        self.routers_of_network: defaultdict[str, Counter[str]] = defaultdict(Counter)
+        self.floating_ips_of_router: defaultdict[str, set[str]] = defaultdict(set)
+        self.forwardings_of_floating_ip: defaultdict[str, set[str]] = defaultdict(set)
+        # Those that have an owner by whom they are found: the index, and the attribute that names the owner.
+        self._owned: Mapping[str, tuple[dict[str, Any], defaultdict[str, set[str]], str]] = {
+            "subnet": (self.subnets, self.subnets_of_network, "network_id"),
+            "security_group_rule": (self.rules, self.rules_of_group, "group_id"),
+            "floatingip": (self.floating_ips, self.floating_ips_of_router, "router_id"),
+            "port_forwarding": (self.forwardings, self.forwardings_of_floating_ip, "floatingip_id"),
+        }
 
     def objects(self, resource: str) -> Mapping[str, Value]:
         """Return the objects of one of RESOURCES, or of another package's resource, by id."""
-        indexed: Mapping[str, Mapping[str, Value]] = {
-            "subnet": self.subnets,
-            "port": self.ports,
-            "security_group_rule": self.rules,
-        }
-        found = indexed.get(resource, self._plain.get(resource))
+        if resource == "port":
+            return self.ports
+        found: Mapping[str, Value] | None = self._plain.get(resource)
+        if found is None and resource in self._owned:
+            found = self._owned[resource][0]
         return self.services.get(resource, {}) if found is None else found
 
     def put(self, resource: str, row: Row) -> None:
@@ -132,21 +150,18 @@ class Snapshot:
     def place(self, resource: str, value: Value) -> None:
         """Add or replace an object."""
         self.remove(resource, value.id)
-        match value:
-            case Subnet():
-                self.subnets[value.id] = value
-                self.subnets_of_network[value.network_id].add(value.id)
-            case Port():
-                self._put_port(value)
-            case SecurityGroupRule():
-                self.rules[value.id] = value
-                self.rules_of_group[value.group_id].add(value.id)
-                if value.remote_address_group_id:
-                    self.rules_naming_address_group[value.remote_address_group_id].add(value.id)
-            case ServiceObject():
-                self.services[resource][value.id] = value
-            case _:
-                self._plain[resource][value.id] = value
+        if isinstance(value, Port):
+            self._put_port(value)
+        elif resource in self._owned:
+            found, of_owner, owner = self._owned[resource]
+            found[value.id] = value
+            of_owner[getattr(value, owner)].add(value.id)
+            if isinstance(value, SecurityGroupRule) and value.remote_address_group_id:
+                self.rules_naming_address_group[value.remote_address_group_id].add(value.id)
+        elif isinstance(value, ServiceObject):
+            self.services[resource][value.id] = value
+        else:
+            self._plain[resource][value.id] = value
 
     def _put_port(self, port: Port) -> None:
         self.ports[port.id] = port
@@ -156,27 +171,28 @@ class Snapshot:
             self._count(port.on(host), 1)
         if port.device_owner == DHCP_OWNER:
             self.dhcp_ports_of_network[port.network_id].add(port.id)
+        if port.device_owner in ROUTER_OWNERS:
+            self.ports_of_router[port.device_id].add(port.id)
+            _add(self.routers_of_network, port.network_id, port.device_id, 1)
         for group_id in port.group_ids:
             for cidr in port.cidrs:
                 _add(self.members_of_group, group_id, (port.network_id, cidr), 1)
 
     def remove(self, resource: str, object_id: str) -> None:
         """Remove an object; one that is absent is no error."""
-        match resource:
-            case "subnet":
-                if subnet := self.subnets.pop(object_id, None):
-                    _discard(self.subnets_of_network, subnet.network_id, object_id)
-            case "port":
-                if port := self.ports.pop(object_id, None):
-                    self._forget_port(port)
-            case "security_group_rule":
-                if rule := self.rules.pop(object_id, None):
-                    _discard(self.rules_of_group, rule.group_id, object_id)
-                    if rule.remote_address_group_id:
-                        _discard(self.rules_naming_address_group, rule.remote_address_group_id, object_id)
-            case _:
-                found = self._plain[resource] if resource in self._plain else self.services[resource]
-                found.pop(object_id, None)
+        if resource == "port":
+            if port := self.ports.pop(object_id, None):
+                self._forget_port(port)
+        elif resource in self._owned:
+            found, of_owner, owner = self._owned[resource]
+            if (value := found.pop(object_id, None)) is None:
+                return
+            _discard(of_owner, getattr(value, owner), object_id)
+            if isinstance(value, SecurityGroupRule) and value.remote_address_group_id:
+                _discard(self.rules_naming_address_group, value.remote_address_group_id, object_id)
+        else:
+            plain = self._plain[resource] if resource in self._plain else self.services[resource]
+            plain.pop(object_id, None)
 
     def _forget_port(self, port: Port) -> None:
         _discard(self.ports_of_network, port.network_id, port.id)
@@ -185,6 +201,9 @@ class Snapshot:
             self._count(port.on(host), -1)
         if port.device_owner == DHCP_OWNER:
             _discard(self.dhcp_ports_of_network, port.network_id, port.id)
+        if port.device_owner in ROUTER_OWNERS:
+            _discard(self.ports_of_router, port.device_id, port.id)
+            _add(self.routers_of_network, port.network_id, port.device_id, -1)
         for group_id in port.group_ids:
             for cidr in port.cidrs:
                 _add(self.members_of_group, group_id, (port.network_id, cidr), -1)

@@ -5,16 +5,14 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import ip_address, ip_network
 from typing import Any
 
 import msgspec
 
+from portico.model import l3, speaker
+from portico.model.address import IpAddress, IpNetwork, Row
 from portico.model.converters import PROTOCOLS
-
-IpAddress = IPv4Address | IPv6Address
-IpNetwork = IPv4Network | IPv6Network
-Row = Mapping[str, Any]
 
 ICMP, ICMPV6 = 1, 58
 
@@ -31,7 +29,10 @@ HOST_ADDRESSES = ("address_v4", "address_v6")
 
 
 class Network(msgspec.Struct, frozen=True):
-    """A network; `mtu` in bytes, at least MIN_MTU. `backend` is the name of the one that realises it."""
+    """A network; `mtu` in bytes, at least MIN_MTU. `backend` is the name of the one that realises it.
+
+    `external`: it is a way out for routers (router:external).
+    """
 
     id: str
     project_id: str
@@ -43,6 +44,7 @@ class Network(msgspec.Struct, frozen=True):
     segmentation_id: int | None
     dns_domain: str
     backend: str = ""
+    external: bool = False
 
 
 class Subnet(msgspec.Struct, frozen=True):
@@ -159,34 +161,6 @@ class AddressGroup(msgspec.Struct, frozen=True):
     cidrs: tuple[str, ...]
 
 
-class BgpSpeaker(msgspec.Struct, frozen=True):
-    """What hosts say in BGP; `announces_all` if it names no networks. See `portico.model.bgp`."""
-
-    id: str
-    local_as: int
-    ip_version: int
-    peer_ids: tuple[str, ...]
-    network_ids: tuple[str, ...]
-    announces_all: bool
-    mode: str
-    reflectors: tuple[str, ...]
-    excluded_hosts: tuple[str, ...]
-    bfd: bool
-    graceful_restart: bool
-    communities: tuple[str, ...]
-
-
-class BgpPeer(msgspec.Struct, frozen=True):
-    """A router outside; `hosts` speak with it, all if there are none named. No `password`: it asks for none."""
-
-    id: str
-    address: IpAddress
-    remote_as: int
-    password: str
-    bfd: bool
-    hosts: tuple[str, ...]
-
-
 class Host(msgspec.Struct, frozen=True):
     """A host as its agent tells of it, whose id it has: `addresses` are those that other hosts reach it at."""
 
@@ -219,10 +193,11 @@ Value = (
     | SecurityGroup
     | SecurityGroupRule
     | AddressGroup
-    | BgpSpeaker
-    | BgpPeer
+    | speaker.BgpSpeaker
+    | speaker.BgpPeer
     | Host
     | Block
+    | l3.Value
     | ServiceObject
 )
 
@@ -243,6 +218,7 @@ def _network(row: Row) -> Network:
         segmentation_id=row["provider:segmentation_id"],
         dns_domain=row.get("dns_domain") or "",
         backend=row.get("portico:backend") or "",
+        external=bool(row.get("router:external")),
     )
 
 
@@ -321,34 +297,6 @@ def _address_group(row: Row) -> AddressGroup:
     return AddressGroup(id=row["id"], cidrs=tuple(row["addresses"]))
 
 
-def _bgp_speaker(row: Row) -> BgpSpeaker:
-    return BgpSpeaker(
-        id=row["id"],
-        local_as=row["local_as"],
-        ip_version=row["ip_version"],
-        peer_ids=tuple(row["peers"]),
-        network_ids=tuple(row["networks"]),
-        announces_all=row["advertise_tenant_networks"],
-        mode=row["portico:mode"],
-        reflectors=tuple(row["portico:reflectors"]),
-        excluded_hosts=tuple(row["portico:excluded_hosts"]),
-        bfd=row["portico:bfd"],
-        graceful_restart=row["portico:graceful_restart"],
-        communities=tuple(row["portico:communities"]),
-    )
-
-
-def _bgp_peer(row: Row) -> BgpPeer:
-    return BgpPeer(
-        id=row["id"],
-        address=ip_address(row["peer_ip"]),
-        remote_as=row["remote_as"],
-        password=row["password"] or "",
-        bfd=row["portico:bfd"],
-        hosts=tuple(row["portico:hosts"]),
-    )
-
-
 def _host(row: Row) -> Host:
     told = row["configurations"] or {}
     return Host(id=row["id"], name=row["host"], addresses=tuple(_addresses(told.get(name) for name in HOST_ADDRESSES)))
@@ -383,10 +331,10 @@ READERS: Mapping[str, Callable[[Row], Value]] = {
     "security_group": _security_group,
     "security_group_rule": _security_group_rule,
     "address_group": _address_group,
-    "bgp_speaker": _bgp_speaker,
-    "bgp_peer": _bgp_peer,
+    **speaker.READERS,
     "agent": _host,
     "block": _block,
+    **l3.READERS,
 }
 RESOURCES = tuple(READERS)
 
