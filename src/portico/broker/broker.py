@@ -222,7 +222,7 @@ class Broker:
         return more
 
     def follow(self, *, everything: bool) -> bool:
-        """Take in what was committed and offer it to the lanes; return whether more is waiting, but for what wakes."""
+        """Take in what was committed and offer it to the lanes; return whether it was too much for once."""
         self._wake.clear()
         try:
             more = self._load() if everything else self._follow()

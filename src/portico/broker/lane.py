@@ -46,7 +46,7 @@ class Health(msgspec.Struct, frozen=True):
 class News(msgspec.Struct):
     """What a lane has not taken in yet. `whole` replaces all that it has; in `changes` None stands for what is gone.
 
-    `down` are ports whose row came as DOWN, which is what a new binding leaves there: only their host can say more.
+    `down` are ports whose row a new binding may have made DOWN: only their host can say more.
     """
 
     revision: int = 0

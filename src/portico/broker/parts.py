@@ -59,6 +59,10 @@ class Parts:
                     parts.setdefault(name, {})[key] = None
         return parts
 
+    def value(self, key: Key) -> Value | None:
+        """Return what is wanted of an object; None if it is not there."""
+        return self._values.get(key)
+
     def elsewhere(self) -> set[str]:
         """Return the backends that networks name and that are none of those here."""
         return {network.backend for network in self._networks.values()}.difference(self._backends)

@@ -39,6 +39,15 @@ def since(transaction: Transaction, revision: int, limit: int = 1000) -> list[En
     Raises:
         RevisionGone: entries after `revision` are no longer kept.
     """
+    return part(transaction, revision, limit)[0]
+
+
+def part(transaction: Transaction, revision: int, limit: int = 1000) -> tuple[list[Entry], bool]:
+    """Return the entries as `since` does, and whether there may be more.
+
+    Raises:
+        RevisionGone: entries after `revision` are no longer kept.
+    """
     run, statement = transaction.connection.execute, _after(transaction.tables)
     rows = run(statement, {"after": revision, "until": sys.maxsize, "most": limit}).all()
     if rows and rows[0].change == PRUNED:
@@ -46,12 +55,13 @@ def since(transaction: Transaction, revision: int, limit: int = 1000) -> list[En
             f"Journal: revision {revision} is no longer kept; the oldest that can be watched from is "
             f"{rows[0].revision}."
         )
-    if len(rows) == limit:
+    is_cut = len(rows) == limit
+    if is_cut:
         # The last revision may be cut in two: leave it for the next call, or take it whole if it is the only one.
         last = rows[-1].revision
         whole = [row for row in rows if row.revision < last]
         rows = whole or run(statement, {"after": revision, "until": last, "most": sys.maxsize}).all()
-    return [Entry(*row) for row in rows]
+    return [Entry(*row) for row in rows], is_cut
 
 
 @cache

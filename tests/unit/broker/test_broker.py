@@ -7,6 +7,8 @@ import time
 
 import pytest
 import sqlalchemy as sa
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from portico.broker.broker import Broker
 from portico.broker.status import reason, write_report
@@ -38,12 +40,24 @@ def test_a_change_is_followed_without_loading_everything(desk: Desk) -> None:
     desk.broker.step(everything=True)
     feed = desk.follow(HOST)
     desk.update("port", port["id"], admin_state_up=False)
-    assert desk.broker.step(everything=False)
+    desk.broker.step(everything=False)
     assert [key_of(item) for item in feed.updates[-1].objects] == [f"vif/{port['id']}"]
     desk.delete("port", port["id"])
     desk.broker.step(everything=False)
     assert feed.objects == {}
+
+
+def test_what_is_too_much_for_one_step_is_known_to_be_waiting(desk: Desk, store: Store) -> None:
+    network, _ = network_with_port(desk)
+    desk.broker.step(everything=True)
+    for _ in range(2):
+        with store.write() as tx:
+            for _ in range(501):
+                tx.record("network", network["id"], "acme", "update")
+    assert desk.broker.step(everything=False)
+    assert desk.broker.revision == tx.revision - 1
     assert not desk.broker.step(everything=False)
+    assert desk.broker.revision == tx.revision
 
 
 def test_following_comes_to_what_loading_gives(desk: Desk, store: Store) -> None:
@@ -182,6 +196,53 @@ def test_a_port_that_is_bound_anew_between_two_steps_is_told_again(desk: Desk, s
     told = len(feed.updates)
     desk.broker.step(everything=True)
     assert len(feed.updates) == told, "a sync that finds nothing new asks nobody"
+
+
+def test_a_port_that_is_changed_while_its_host_is_asked_already_is_not_told_again(desk: Desk) -> None:
+    _, port = network_with_port(desk, **{"binding:profile": {"plug": "veth"}})
+    desk.broker.step(everything=True)
+    feed = desk.follow(HOST)
+    desk.update("port", port["id"], device_id="c1", device_owner="docker:endpoint")
+    desk.broker.step(everything=False)
+    assert len(feed.updates) == 1
+    desk.update("port", port["id"], **{"binding:host_id": ""})
+    desk.broker.step(everything=False)
+    assert feed.updates[-1].gone
+    desk.update("port", port["id"], **{"binding:host_id": HOST})
+    desk.broker.step(everything=False)
+    assert f"vif/{port['id']}" in feed.objects
+
+
+@settings(max_examples=40, deadline=None)
+@given(steps=st.lists(st.sampled_from(["bind", "unbind", "rename", "follow", "answer"]), max_size=12))
+def test_a_bound_port_becomes_active_whatever_happens_between_the_steps(lasting_store: Store, steps: list[str]) -> None:
+    desk = Desk(lasting_store)
+    network, port = network_with_port(desk, **{"binding:profile": {"plug": "veth"}})
+    desk.broker.step(everything=True)
+    feed, heard = desk.follow(HOST), 0
+    key = f"vif/{port['id']}"
+
+    def take(step: str) -> None:
+        nonlocal heard
+        match step:
+            case "bind" | "unbind":
+                desk.update("port", port["id"], **{"binding:host_id": HOST if step == "bind" else ""})
+            case "rename":
+                desk.update("port", port["id"], name=f"after {heard}")
+            case "follow":
+                desk.broker.step(everything=False)
+            case _:
+                told = [update for update in feed.updates[heard:] if key in map(key_of, update.objects)]
+                heard = len(feed.updates)
+                with lasting_store.write() as tx:
+                    write_report(tx, HOST, Report(0, (Status(key, "active"),) if told else ()))
+
+    for step in [*steps, "bind", "follow", "answer"]:
+        take(step)
+    with lasting_store.read() as tx:
+        assert (row := tx.get("port", port["id"])) is not None and row["status"] == "ACTIVE"
+    desk.delete("port", port["id"])
+    desk.delete("network", network["id"])
 
 
 def test_syncs_are_told_with_their_time_and_whether_they_failed(desk: Desk) -> None:

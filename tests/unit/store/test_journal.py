@@ -20,11 +20,12 @@ def follow(store: Store, start: int, limit: int) -> list[list[Entry]]:
     answers: list[list[Entry]] = []
     while True:
         with store.read() as tx:
-            entries = journal.since(tx, start, limit)
-        if not entries:
+            entries, may_be_more = journal.part(tx, start, limit)
+        if entries:
+            answers.append(entries)
+            start = entries[-1].revision
+        if not may_be_more:
             return answers
-        answers.append(entries)
-        start = entries[-1].revision
 
 
 @settings(max_examples=40, deadline=None)
