@@ -35,6 +35,7 @@ def version(registry: Registry, url: str) -> Row:
                 "links": [{"rel": "self", "href": f"{url}{resource.path}"}],
             }
             for resource in registry.resources.values()
+            if resource.parent is None
         ]
     }
 

@@ -77,25 +77,24 @@ class Api:
 
     async def list_objects(self, resource: Resource, request: Request) -> Response:
         pairs = request.query_params.multi_items()
-        url = f"{origin_of(request)}{resource.path}"
-        call = partial(collection.list_objects, self.service, resource, self.context(request), pairs, url)
+        url = f"{origin_of(request)}{request.url.path}"
+        about = self.service, resource, self.context(request), pairs, url, _parent_id(resource, request)
+        call = partial(collection.list_objects, *about)
         return as_json(await self.workers.read(call))
 
     async def show(self, resource: Resource, request: Request) -> Response:
         pairs = request.query_params.multi_items()
-        object_id = request.path_params["id"]
-        return as_json(
-            await self.workers.read_one(
-                collection.show, self.service, resource, self.context(request), object_id, pairs
-            )
-        )
+        about = self.service, resource, self.context(request), request.path_params["id"]
+        parent_id = _parent_id(resource, request)
+        return as_json(await self.workers.read_one(collection.show, *about, pairs, parent_id))
 
     async def create(self, resource: Resource, request: Request) -> Response:
         raw = await body_of(request)
         body = collection.decode(raw)
         is_small = len(raw) <= SMALL_BODY and not collection.is_bulk(body, resource)
         run = self.workers.write_one if is_small else self.workers.write
-        found = await run(collection.create, self.service, resource, self.context(request), body)
+        about = self.service, resource, self.context(request), body, _parent_id(resource, request)
+        found = await run(collection.create, *about)
         return as_json(found, 201)
 
     async def update(self, resource: Resource, request: Request) -> Response:
@@ -103,14 +102,13 @@ class Api:
         raw = await body_of(request)
         about = self.service, resource, self.context(request), request.path_params["id"]
         run = self.workers.write_one if len(raw) <= SMALL_BODY else self.workers.write
-        return as_json(await run(collection.update, *about, collection.decode(raw), expected))
+        parent_id = _parent_id(resource, request)
+        return as_json(await run(collection.update, *about, collection.decode(raw), expected, parent_id))
 
     async def delete(self, resource: Resource, request: Request) -> Response:
         expected = collection.expected_revision(request.headers.get("if-match"))
-        object_id = request.path_params["id"]
-        await self.workers.write_one(
-            collection.delete, self.service, resource, self.context(request), object_id, expected
-        )
+        about = self.service, resource, self.context(request), request.path_params["id"]
+        await self.workers.write_one(collection.delete, *about, expected, _parent_id(resource, request))
         return Response(status_code=204)
 
     async def act(self, resource: Resource, name: str, request: Request) -> Response:
@@ -272,6 +270,11 @@ class Api:
             timeout_s,
         )
         return as_json(found)
+
+
+def _parent_id(resource: Resource, request: Request) -> str:
+    """Return the id of the object whose part a request is about, or ""."""
+    return str(request.path_params[resource.parent_key]) if resource.parent is not None else ""
 
 
 def _collection_routes(api: Api, resource: Resource) -> list[Route]:

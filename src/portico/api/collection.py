@@ -16,6 +16,7 @@ from portico.model.resource import Resource
 from portico.rules import lookup
 from portico.rules import of as rules_of
 from portico.rules.context import Context, Row
+from portico.store.query import Filter
 from portico.store.store import Store
 from portico.store.transaction import Transaction
 
@@ -64,30 +65,52 @@ def render(resource: Resource, row: Row, hidden: Collection[str], fields: Iterab
     return shown
 
 
-def list_objects(service: Service, resource: Resource, context: Context, pairs: query.Pairs, url: str) -> Row:
-    """Return the body of a list answer."""
+def list_objects(
+    service: Service, resource: Resource, context: Context, pairs: query.Pairs, url: str, parent_id: str = ""
+) -> Row:
+    """Return the body of a list answer; `parent_id`, here and below, is that of the object whose parts it is about."""
     policy, name = context.policy, resource.name
     request = query.parse(resource, pairs, service.page_max, context.project_id, policy.secrets(context, name))
+    asked = request.query
+    if resource.parent is not None:
+        asked = msgspec.structs.replace(asked, filters=(*asked.filters, Filter(resource.parent_key, (parent_id,))))
     rules = rules_of(resource)
     if rules.before_list is not None:
-        rules.before_list(service.store, context, request.query)
+        rules.before_list(service.store, context, asked)
     with service.store.read() as tx:
+        _find_parent(tx, context, resource, parent_id)
         try:
-            rows = tx.list(name, request.query, policy.visible(tx.tables, context, name))
+            rows = tx.list(name, asked, policy.visible(tx.tables, context, name))
         except LookupError as error:
             raise lookup.missing(name, str(error.args[0])) from error
         body: Row = {resource.plural: _answers(tx, context, resource, rows, request.fields)}
-    found = query.links(url, pairs, request, [row["id"] for row in rows]) if request.query.limit is not None else []
+    found = query.links(url, pairs, request, [row["id"] for row in rows]) if asked.limit is not None else []
     if found:
         body[f"{resource.plural}_links"] = found
     return body
 
 
-def show(service: Service, resource: Resource, context: Context, object_id: str, pairs: query.Pairs) -> Row:
+def show(
+    service: Service, resource: Resource, context: Context, object_id: str, pairs: query.Pairs, parent_id: str = ""
+) -> Row:
     """Return the body of a show answer."""
     with service.store.read() as tx:
-        row = lookup.visible(tx, context, resource.name, object_id)
+        row = _find(tx, context, resource, object_id, parent_id)
         return {resource.name: _answers(tx, context, resource, [row], query.parse_fields(pairs))[0]}
+
+
+def _find_parent(tx: Transaction, context: Context, resource: Resource, parent_id: str) -> None:
+    if resource.parent is not None:
+        lookup.visible(tx, context, resource.parent.name, parent_id)
+
+
+def _find(tx: Transaction, context: Context, resource: Resource, object_id: str, parent_id: str) -> Row:
+    """Return the row of one object; a part of another object than that with `parent_id` is not there."""
+    _find_parent(tx, context, resource, parent_id)
+    row = lookup.visible(tx, context, resource.name, object_id)
+    if resource.parent is not None and row[resource.parent_key] != parent_id:
+        raise lookup.missing(resource.name, object_id)
+    return row
 
 
 def _answers(
@@ -101,7 +124,7 @@ def _answers(
     return [render(resource, row, names, fields) for row, names in zip(rows, hidden, strict=True)]
 
 
-def create(service: Service, resource: Resource, context: Context, body: object) -> Row:
+def create(service: Service, resource: Resource, context: Context, body: object, parent_id: str = "") -> Row:
     """Make one object or, with the plural in the body, several or none at all."""
     rules = rules_of(resource)
     make = _offered(resource, rules.create)
@@ -111,11 +134,15 @@ def create(service: Service, resource: Resource, context: Context, body: object)
     if rules.check_bulk is not None and bulk:
         rules.check_bulk(wanted)
 
+    inside = {resource.parent_key: parent_id} if resource.parent is not None else {}
+
     def permitted(tx: Transaction, item: Row) -> Row:
+        item = {**item, **inside}
         context.policy.require(tx, context, "create", resource.name, item, _given(resource, item))
         return make(tx, context, item)
 
     with service.store.write() as tx:
+        _find_parent(tx, context, resource, parent_id)
         rows = _each(where, wanted, lambda item: permitted(tx, item))
         shown = _answers(tx, context, resource, rows)
     return {resource.plural: shown} if bulk else {resource.name: shown[0]}
@@ -192,25 +219,38 @@ def _owned(item: Row, resource: Resource, context: Context) -> Row:
 
 
 def update(
-    service: Service, resource: Resource, context: Context, object_id: str, body: object, expected: int | None
+    service: Service,
+    resource: Resource,
+    context: Context,
+    object_id: str,
+    body: object,
+    expected: int | None,
+    parent_id: str = "",
 ) -> Row:
     """Change one object; `expected` is the revision that If-Match demands."""
     rules = rules_of(resource)
     change = _offered(resource, rules.update)
     changes = check.prepare_put(resource, one_of(resource.name, body))
     with service.store.write() as tx:
-        row = lookup.visible(tx, context, resource.name, object_id)
+        row = _find(tx, context, resource, object_id, parent_id)
         context.policy.require(tx, context, "update", resource.name, {**row, **changes}, changes)
         _check_revision(row, expected)
         row = change(tx, context, row, changes)
         return {resource.name: _answers(tx, context, resource, [row])[0]}
 
 
-def delete(service: Service, resource: Resource, context: Context, object_id: str, expected: int | None) -> None:
+def delete(
+    service: Service,
+    resource: Resource,
+    context: Context,
+    object_id: str,
+    expected: int | None,
+    parent_id: str = "",
+) -> None:
     """Remove one object; `expected` is the revision that If-Match demands."""
     remove = _offered(resource, rules_of(resource).delete)
     with service.store.write() as tx:
-        row = lookup.visible(tx, context, resource.name, object_id)
+        row = _find(tx, context, resource, object_id, parent_id)
         context.policy.require(tx, context, "delete", resource.name, row, {})
         _check_revision(row, expected)
         remove(tx, context, row)

@@ -114,9 +114,10 @@ def _collection(resource: Resource) -> dict[str, Any]:
         one["put"] = _operation(resource, "update", 200, parameters=[_IF_MATCH], body=body)
     if "delete" in resource.verbs:
         one["delete"] = _operation(resource, "delete", 204, parameters=[_IF_MATCH])
-    paths = {resource.path: many}
+    inside = [_parent(resource)] if resource.parent is not None else []
+    paths = {resource.path: {"parameters": inside, **many} if inside else many}
     if one:
-        paths[f"{resource.path}/{{id}}"] = {"parameters": [_id(resource)], **one}
+        paths[f"{resource.path}/{{id}}"] = {"parameters": [*inside, _id(resource)], **one}
     if resource.tags:
         paths |= _tags(resource)
     return paths | {f"{resource.path}/{{id}}/{action.name}": _action(resource, action) for action in resource.actions}
@@ -206,6 +207,13 @@ def _list(resource: Resource) -> dict[str, Any]:
 def _id(resource: Resource) -> dict[str, Any]:
     doc = resource.attributes[resource.key].doc
     return {"name": "id", "in": "path", "required": True, "description": doc, "schema": schema.UUID}
+
+
+def _parent(resource: Resource) -> dict[str, Any]:
+    """Return the parameter that says whose part the objects are."""
+    name = resource.parent_key
+    doc = resource.attributes[name].doc
+    return {"name": name, "in": "path", "required": True, "description": doc, "schema": schema.UUID}
 
 
 def _query(name: str, doc: str, items: dict[str, Any], *, repeated: bool = False) -> dict[str, Any]:

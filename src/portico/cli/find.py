@@ -18,8 +18,8 @@ NAMED_BY = {"network_ip_availability": "networks"}
 UUID = re.compile(r"[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}")
 
 
-def find(client: Client, resource: Resource, word: str) -> dict[str, Any]:
-    """Return the one object whose id or name is `word`.
+def find(client: Client, resource: Resource, word: str, where: str = "") -> dict[str, Any]:
+    """Return the one object whose id or name is `word`, in the resource's collection or in `where`.
 
     Raises:
         NotFound: there is none.
@@ -27,20 +27,21 @@ def find(client: Client, resource: Resource, word: str) -> dict[str, Any]:
     """
     if resource.name in NAMED_BY and not UUID.fullmatch(word):
         word = str(_named(client, NAMED_BY[resource.name], word)["id"])
+    where = where or resource.collection
     if resource.key != "id" or "name" not in resource.attributes:
-        return client.show(resource.collection, word)
+        return client.show(where, word)
     if UUID.fullmatch(word):
         try:
-            return client.show(resource.collection, word)
+            return client.show(where, word)
         except NotFound:
             # A name may look like an id.
             pass
-    return _named(client, resource.collection, word)
+    return _named(client, where, word)
 
 
 def _named(client: Client, collection: str, word: str) -> dict[str, Any]:
     found = client.list(collection, name=word)
-    words = singular(collection.replace("-", "_")).replace("_", " ")
+    words = singular(collection.rpartition("/")[2].replace("-", "_")).replace("_", " ")
     if not found:
         raise NotFound(f"no {words} has the name or id {word!r}")
     if len(found) > 1:
@@ -49,8 +50,11 @@ def _named(client: Client, collection: str, word: str) -> dict[str, Any]:
     return found[0]
 
 
-def find_id(client: Client, resource: Resource, word: str) -> str:
-    """Return the id of the one object whose id or name is `word`; an id is not looked up: the API does that."""
+def find_id(client: Client, resource: Resource, word: str, where: str = "") -> str:
+    """Return the id of the one object whose id or name is `word`, in the resource's collection or in `where`.
+
+    An id is not looked up: the API does that.
+    """
     if UUID.fullmatch(word) or resource.key != "id" or "name" not in resource.attributes:
         return word
-    return str(find(client, resource, word)["id"])
+    return str(find(client, resource, word, where)["id"])

@@ -65,6 +65,20 @@ class Collection:
         self.registry = registry
         self.resource = resource
 
+    @property
+    def parent(self) -> Option | None:
+        """Return the option that says whose part an object is."""
+        name = self.resource.parent_key
+        return option_of(self.registry, self.resource.attributes[name]) if name else None
+
+    def path(self, arguments: argparse.Namespace, context: Context) -> str:
+        """Return the collection as the client names it, inside of the object that was named."""
+        parent = self.resource.parent
+        if parent is None or self.parent is None:
+            return self.resource.collection
+        whose = find_id(context.client, parent, getattr(arguments, self.parent.dest))
+        return f"{parent.collection}/{quote(whose, safe='')}/{self.resource.collection}"
+
     def options(self, keep: Callable[[Any], bool]) -> list[Option]:
         """Return the options of the attributes that `keep` accepts."""
         return [option_of(self.registry, a) for a in self.resource.attributes.values() if keep(a)]
@@ -94,6 +108,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                 WORDS.get(verb, verb), help=text, description=text, aliases=[verb] * (verb in WORDS), allow_abbrev=False
             )
             add(made, collection)
+            if collection.parent is not None:
+                add_option(made, collection.parent, required=True)
             made.set_defaults(run_verb=run_verb, collection=collection)
     for action in collection.resource.actions:
         made = verbs.add_parser(
@@ -142,7 +158,7 @@ def _list(collection: Collection, arguments: argparse.Namespace, context: Contex
     first = COLUMNS.get(resource.name, GENERAL)
     columns = arguments.column or (visible if arguments.long else [name for name in first if name in visible])
     _check_columns(resource, columns)
-    found = context.client.list(resource.collection, **query)
+    found = context.client.list(collection.path(arguments, context), **query)
     if arguments.format in {"json", "yaml"} and not arguments.column:
         columns = visible
     sys.stdout.write(output.render_list(found, columns, arguments.format))
@@ -162,7 +178,8 @@ def _add_show(parser: argparse.ArgumentParser, collection: Collection) -> None:
 
 def _show(collection: Collection, arguments: argparse.Namespace, context: Context) -> int:
     _check_columns(collection.resource, arguments.column)
-    return _print(find(context.client, collection.resource, arguments.object), arguments)
+    where = collection.path(arguments, context)
+    return _print(find(context.client, collection.resource, arguments.object, where), arguments)
 
 
 def _print(item: Mapping[str, Any], arguments: argparse.Namespace) -> int:
@@ -187,7 +204,7 @@ def _create(collection: Collection, arguments: argparse.Namespace, context: Cont
     body = collection.body(collection.options(lambda a: a.allow_post), arguments, context)
     if collection.resource.name == "subnet" and "ip_version" not in body:
         body |= _ip_version(body, context)
-    return _print(context.client.create(collection.resource.collection, body), arguments)
+    return _print(context.client.create(collection.path(arguments, context), body), arguments)
 
 
 def _ip_version(subnet: Mapping[str, Any], context: Context) -> dict[str, int]:
@@ -217,13 +234,14 @@ def _set(collection: Collection, arguments: argparse.Namespace, context: Context
     body = collection.body(_set_options(collection), arguments, context)
     if not body:
         raise BadRequest(f"{resource.name} {arguments.object}: nothing to set was given")
-    object_id = find_id(context.client, resource, arguments.object)
+    where = collection.path(arguments, context)
+    object_id = find_id(context.client, resource, arguments.object, where)
     tags = body.pop("tags", None)
     if body:
-        context.client.update(resource.collection, object_id, body)
+        context.client.update(where, object_id, body)
     if tags is not None and resource.tags:
         context.client.put_json(f"{resource.path}/{quote(object_id, safe='')}/tags", {"tags": tags})
-    return _print(context.client.show(resource.collection, object_id), arguments)
+    return _print(context.client.show(where, object_id), arguments)
 
 
 def _add_action(parser: argparse.ArgumentParser, collection: Collection, action: Action) -> None:
@@ -265,10 +283,11 @@ def _add_delete(parser: argparse.ArgumentParser, collection: Collection) -> None
 def _delete(collection: Collection, arguments: argparse.Namespace, context: Context) -> int:
     """Delete every object that can be; what cannot be is told, each in a line."""
     failed = 0
+    where = collection.path(arguments, context)
     for word in arguments.objects:
         try:
-            object_id = find_id(context.client, collection.resource, word)
-            context.client.delete(collection.resource.collection, object_id)
+            object_id = find_id(context.client, collection.resource, word, where)
+            context.client.delete(where, object_id)
         except PorticoError as error:
             sys.stderr.write(f"portico: {error.message}\n")
             failed = 1

@@ -77,7 +77,8 @@ class Client:
     def list(self, collection: str, **filters: object) -> list[Object]:
         """Return the objects of a collection such as `security_groups`, from all pages.
 
-        A filter that is a list asks for any of its values.
+        One inside of another collection's object is named with its path, `floatingips/ID/port_forwardings`, here and
+        in the other methods. A filter that is a list asks for any of its values.
         """
         answer = self.get_json(_path(collection), **filters)
         found: list[Object] = answer[_key(collection)]
@@ -246,7 +247,8 @@ def _key(collection: str) -> str:
 
 
 def _path(collection: str, *ids: str) -> str:
-    word = collection if collection in UNDERSCORED else collection.replace("_", "-")
+    # One with a slash is inside of another, whose id it holds: a path as it stands.
+    word = collection if collection in UNDERSCORED or "/" in collection else collection.replace("_", "-")
     return "/".join(["/v2.0", word, *(quote(i, safe="") for i in ids)])
 
 

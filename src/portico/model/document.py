@@ -58,7 +58,7 @@ RESERVED = frozenset(
 )
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
-_WORD = re.compile(r"[a-z][a-z0-9_-]{0,59}")
+_WORD = re.compile(r"[a-z][a-z0-9_-]{0,59}(/[a-z][a-z0-9_-]{0,59})?")
 _ATTRIBUTE = re.compile(r"[a-z][a-zA-Z0-9_:-]{0,59}")
 _MODULE = re.compile(r"[a-zA-Z_]\w*(\.[a-zA-Z_]\w*)*")
 
@@ -103,7 +103,8 @@ def _is_mapping(value: object) -> str:
 _KEYWORDS: Mapping[str, Callable[[object], str]] = {
     "resource": _matches(_NAME, "a name: a small letter, then at most 39 small letters, digits and _"),
     "plural": _matches(_NAME, "text: a small letter, then at most 39 small letters, digits and _"),
-    "collection": _matches(_WORD, "a word of a path: a small letter, then small letters, digits, - and _"),
+    "collection": _matches(_WORD, "one or two words of a path: a small letter, then small letters, digits, - and _"),
+    "parent": _is_text,
     "extension": _is_text,
     "verbs": _is_verbs,
     "standard": _is_bool,
@@ -204,6 +205,8 @@ def _check_promises(place: Place, document: dict[str, Any]) -> None:
     """Check what one keyword demands of another."""
     if document.get("extends") == "service_binding":
         _check_binding(place, document)
+    if "parent" in document and (odd := [name for name in ("tags", "actions") if document.get(name)]):
+        raise place.at(f"keyword {odd[0]}", odd[0]).fault("a part of another object, with a parent, has none")
     for verb, text in document.get("policy", {}).items():
         here = place.at("keyword policy", "policy", verb)
         if verb.partition(":")[0] not in ("create", "get", "update", "delete", *document.get("actions", {})):

@@ -67,11 +67,13 @@ class _Loading:
     def registry(self) -> Registry:
         """Return what the folders come to."""
         layers = self._read_layers()
-        resources = {name: self._resource(name, found) for name, found in layers.items()}
+        resources: dict[str, Resource] = {}
+        for name, found in sorted(layers.items(), key=lambda pair: "parent" in pair[1][0].document):
+            resources[name] = self._resource(name, found, resources)
         self._check_references(resources)
         by_collection: dict[str, Resource] = {}
         for resource in resources.values():
-            other = by_collection.setdefault(resource.collection, resource)
+            other = by_collection.setdefault(resource.path.removeprefix("/v2.0/"), resource)
             if other is not resource:
                 first = layers[other.name][0].key("collection", "plural")
                 raise (
@@ -138,7 +140,7 @@ class _Loading:
                 known.insert(0 if layer.defines else len(known), layer)
         return layers
 
-    def _resource(self, name: str, layers: list[Layer]) -> Resource:
+    def _resource(self, name: str, layers: list[Layer], known: Mapping[str, Resource]) -> Resource:
         first = layers[0]
         for keyword in ("plural", "doc"):
             if keyword not in first.document:
@@ -152,6 +154,8 @@ class _Loading:
         if first.package and len(keys) != 1:
             raise first.key("attributes").fault("one attribute must be the primary_key")
         given = first.document
+        if parent := given.get("parent"):
+            self._check_parent(first.key("parent"), parent, attributes, known)
         return Resource(
             name=name,
             plural=given["plural"],
@@ -169,7 +173,16 @@ class _Loading:
             version=given.get("version", 1),
             rules=given.get("rules", ""),
             policy=MappingProxyType(given.get("policy", {})),
+            parent=known[parent] if parent else None,
         )
+
+    def _check_parent(
+        self, place: Place, parent: str, attributes: Mapping[str, Attribute], known: Mapping[str, Resource]
+    ) -> None:
+        if parent not in known or known[parent].parent is not None:
+            raise place.fault(f"there is no resource {parent!r}, or it is itself a part of another one")
+        if sum(one.references == parent for one in attributes.values()) != 1:
+            raise place.fault(f"one attribute must say that it references {parent}")
 
     def _actions(self, first: Layer, layer: Layer) -> Iterator[Action]:
         """Yield the actions that one layer of a resource adds."""

@@ -79,7 +79,8 @@ class Resource:
     path ("security-groups"). `attributes` are those of the core and of advertised extensions. `unique` lists groups of
     attributes that no two objects share. `standard`: it has a description, a revision number and times. `tags`: it has
     labels and their sub-resource. `verbs` are those of `VERBS` that the API offers. `key` names the attribute that
-    stands in an object's path. `actions` are those of the core and of advertised extensions.
+    stands in an object's path. `actions` are those of the core and of advertised extensions. An object of a resource
+    with a `parent` is a part of one of the parent's objects, and in its path.
 
     What another package brings has its name as `package`, and more: `version` of its columns, the module of its
     `rules`, who may do what (`policy`, a check of oslo.policy for each verb).
@@ -101,6 +102,7 @@ class Resource:
     version: int = 1
     rules: str = ""
     policy: Mapping[str, str] = field(default_factory=dict)
+    parent: Resource | None = None
 
     @property
     def is_stored(self) -> bool:
@@ -109,8 +111,22 @@ class Resource:
 
     @property
     def path(self) -> str:
-        """Return the path of the collection."""
-        return f"/v2.0/{self.collection}"
+        """Return the path of the collection; of a part, with the place of its parent's id in braces."""
+        if self.parent is None:
+            return f"/v2.0/{self.collection}"
+        return f"{self.parent.path}/{{{self.parent_key}}}/{self.collection}"
+
+    @property
+    def parent_key(self) -> str:
+        """Return the attribute that holds the id of the parent; empty without one."""
+        if self.parent is None:
+            return ""
+        return next(one.name for one in self.attributes.values() if one.references == self.parent.name)
+
+    @property
+    def policy_word(self) -> str:
+        """Return what names of policy rules call it: Neutron's have the parent's name, too."""
+        return self.name if self.parent is None else f"{self.parent.name}_{self.name}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +141,7 @@ class Extension:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Registry:
-    """All resources of this server, by name and by collection, and the extensions it advertises, by alias."""
+    """All resources of this server, by name and by what follows /v2.0/, and the extensions it advertises, by alias."""
 
     resources: Mapping[str, Resource] = field(repr=False)
     by_collection: Mapping[str, Resource] = field(repr=False)

@@ -17,7 +17,7 @@ Creds = Mapping[str, Any]
 
 
 class Equal(msgspec.Struct, frozen=True):
-    """The attribute of the object, or of its `parent` ("network", "security_group"), is `value` as text."""
+    """The attribute of the object, or of its `parent` ("network", "security_group", WHOLE), is `value` as text."""
 
     parent: str
     attribute: str
@@ -60,6 +60,8 @@ _TARGET = re.compile(r"%\(([^)]+)\)s")
 _FIELD = re.compile(r"([^:]+):(.+?)=(~?)(.*)")
 # Parents that rules may name: the resource, and the attribute that holds its id.
 PARENTS = {"network": "network_id", "security_group": "security_group_id"}
+# Neutron's word in rules for what an object is a part of, whatever that is.
+WHOLE = "ext_parent"
 # Neutron's older name for the same.
 _OWNER = {"tenant_id": "project_id", "tenant": "project_id", "network_owner": "network:project_id"}
 
@@ -135,7 +137,7 @@ def _equal(kind: str, match: str, creds: Creds) -> Condition:
             raise SettingsError(f"policy: {kind}:{match} mixes text and attributes, which cannot be used here")
         return match in values
     parent, _, attribute = _OWNER.get(named[1], named[1]).rpartition(":")
-    if parent and parent not in PARENTS:
+    if parent and parent not in PARENTS and parent != WHOLE:
         # Not a parent: an attribute with a colon in its name.
         parent, attribute = "", f"{parent}:{attribute}"
     attribute = _OWNER.get(attribute, attribute)

@@ -48,9 +48,10 @@ class Policy:
         self._rules = _load(file, registry)
         # Whoever is one without the policy stays one, whatever its file says.
         self._for_administrators = Rules({**self._rules, **Rules.from_dict({"context_is_admin": "@"})})
+        self._words = {resource.name: resource.policy_word for resource in registry.resources.values()}
         self._attributes = {
             (verb, resource.name): tuple(
-                name.partition(":")[2] for name in self._rules if name.startswith(f"{verb}_{resource.name}:")
+                name.partition(":")[2] for name in self._rules if name.startswith(f"{verb}_{resource.policy_word}:")
             )
             for resource in registry.resources.values()
             for verb in ("create", "get", "update")
@@ -75,7 +76,7 @@ class Policy:
         /,
     ) -> None:
         """See `portico.rules.context.Policy`."""
-        name = f"{action}_{resource}" if action in ("create", "update", "delete") else action
+        name = f"{action}_{self._words[resource]}" if action in ("create", "update", "delete") else action
         parents = self._parents(tx, context, resource, row) if action == "create" else {}
         if not self._holds(tx, context, name, resource, row, parents):
             if resource in _NOT_FOUND and action != "create":
@@ -114,7 +115,7 @@ class Policy:
     def _find_secrets(self, resource: str, key: _Key) -> tuple[tuple[str, ...], tuple[tuple[str, Condition], ...]]:
         """Return the attributes that a caller sees of no object, and those whose condition depends on the object."""
         names = self._attributes.get(("get", resource), ())
-        conditions = [(name, self._reduced(f"get_{resource}:{name}", key)) for name in names]
+        conditions = [(name, self._reduced(f"get_{self._words[resource]}:{name}", key)) for name in names]
         always = tuple(name for name, condition in conditions if condition is False)
         return always, tuple(pair for pair in conditions if not isinstance(pair[1], bool))
 
@@ -139,14 +140,16 @@ class Policy:
         return reduce(rules.get(name) or rules["default"], rules, dict(zip(_KNOWN, key, strict=True)))
 
     def _make_clause(self, tables: Tables, resource: str, key: _Key) -> sa.ColumnElement[bool] | None:
-        condition = self._reduced(f"get_{resource}", key)
+        condition = self._reduced(f"get_{self._words[resource]}", key)
         return None if condition is True else clause(tables, resource, condition, key[0])
 
     def _check(self) -> None:
         """Use every rule once, so that what cannot be used is found before anybody asks."""
         tables = Tables(self._registry)
+        resources = {word: name for name, word in self._words.items()}
         for name in self._rules:
-            verb, _, resource = name.partition(":")[0].partition("_")
+            verb, _, word = name.partition(":")[0].partition("_")
+            resource = resources.get(word, word)
             try:
                 condition = self._reduced(name, ("project", "user", (), (), "", "", False))
                 if verb in ("get", "update", "delete") and resource in tables.of and ":" not in name:
@@ -201,7 +204,7 @@ def _of_package(resource: Resource) -> dict[str, str]:
     for verb, check in checks.items():
         word, colon, attribute = verb.partition(":")
         known = word in ("create", "get", "update", "delete")
-        names[f"{word}_{resource.name}{colon}{attribute}" if known else verb] = check
+        names[f"{word}_{resource.policy_word}{colon}{attribute}" if known else verb] = check
     return names
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from portico.policy.condition import PARENTS, Condition, Equal, Field, simplify
+from portico.policy.condition import PARENTS, WHOLE, Condition, Equal, Field, simplify
 from portico.policy.sql import OF_NETWORK, is_of_network
 from portico.store.sharing import EXTERNAL, SHARED, shared_with
 from portico.store.transaction import Transaction
@@ -33,20 +33,23 @@ def holds(
 
     def test(part: Equal | Field) -> bool:
         if isinstance(part, Equal):
-            owner = _parent(tx, row, part.parent, kept) if part.parent else row
+            owner = _parent(tx, resource, row, part.parent, kept) if part.parent else row
             return owner is not None and str(owner.get(part.attribute) or "") == part.value
         if is_of_network(resource, part):
-            network = _parent(tx, row, "network", kept)
+            network = _parent(tx, resource, row, "network", kept)
             return network is not None and _field(tx, "network", network, part, project_id)
         return _field(tx, resource, row, part, project_id)
 
     return simplify(condition, test)
 
 
-def _parent(tx: Transaction, row: Mapping[str, Any], parent: str, kept: Parents) -> Mapping[str, Any] | None:
+def _parent(
+    tx: Transaction, resource: str, row: Mapping[str, Any], parent: str, kept: Parents
+) -> Mapping[str, Any] | None:
     if parent not in kept:
-        object_id = row.get(PARENTS[parent])
-        kept[parent] = tx.get(parent, object_id) if object_id else None
+        name, attribute = tx.tables.parents[resource] if parent == WHOLE else (parent, PARENTS[parent])
+        object_id = row.get(attribute)
+        kept[parent] = tx.get(name, object_id) if object_id else None
     return kept[parent]
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from portico.errors import SettingsError
-from portico.policy.condition import PARENTS, All, Condition, Equal, Field, Not, Some
+from portico.policy.condition import PARENTS, WHOLE, All, Condition, Equal, Field, Not, Some
 from portico.store.sharing import EXTERNAL, SHARED, shared_with
 from portico.store.tables import Tables
 
@@ -47,7 +47,10 @@ def _of_parent(
     tables: Tables, resource: str, parent: str, condition: Equal | Field, project_id: str
 ) -> sa.ColumnElement[bool]:
     """Return that the object which a row of `resource` belongs to meets the condition."""
-    column = _column(tables, resource, PARENTS[parent])
+    if parent == WHOLE and resource not in tables.parents:
+        raise SettingsError(f"policy: a rule on {resource} asks for {WHOLE}, and it is no part of another object")
+    parent, name = tables.parents[resource] if parent == WHOLE else (parent, PARENTS[parent])
+    column = _column(tables, resource, name)
     owner = tables.of[parent]
     return column.in_(sa.select(owner.c.id).where(clause(tables, parent, condition, project_id)))
 

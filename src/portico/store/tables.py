@@ -96,6 +96,10 @@ class Tables:
             for resource in registry.resources.values()
             if any(attribute.column for attribute in resource.attributes.values())
         }
+        # The parent of each resource whose objects are parts of others', and the column that holds its id.
+        self.parents: Mapping[str, tuple[str, str]] = {
+            one.name: (one.parent.name, one.parent_key) for one in registry.resources.values() if one.parent is not None
+        }
         # Attributes of other packages' resources that hold ids of a resource, by its name.
         self.referrers: Mapping[str, Sequence[tuple[str, Attribute]]] = _referrers(registry)
         self._history()

@@ -43,20 +43,21 @@ class InProcessApi:
 
     def list(self, collection: str, **filters: object) -> list[Object]:
         """Return the objects of a collection."""
-        resource = self._begin("GET", collection)
+        resource, parent_id = self._begin("GET", collection)
         pairs = [
             (name, str(value))
             for name, given in filters.items()
             for value in (given if isinstance(given, list | tuple) else [given])
         ]
-        body = verbs.list_objects(self.service, resource, self._context, pairs, "")
+        body = verbs.list_objects(self.service, resource, self._context, pairs, "", parent_id)
         found: list[Object] = body[resource.plural]
         return found
 
     def create(self, collection: str, body: Mapping[str, object]) -> Object:
         """Create an object and return it."""
-        resource = self._begin("POST", collection)
-        return self._only(verbs.create(self.service, resource, self._context, {resource.name: dict(body)}))
+        resource, parent_id = self._begin("POST", collection)
+        wrapped = {resource.name: dict(body)}
+        return self._only(verbs.create(self.service, resource, self._context, wrapped, parent_id))
 
     def update(
         self,
@@ -66,21 +67,22 @@ class InProcessApi:
         revision: int | None = None,
     ) -> Object:
         """Change an object and return it, if it has the revision that may be given."""
-        resource = self._begin("PUT", collection)
+        resource, parent_id = self._begin("PUT", collection)
         wrapped = {resource.name: dict(body)}
-        return self._only(verbs.update(self.service, resource, self._context, id, wrapped, revision))
+        return self._only(verbs.update(self.service, resource, self._context, id, wrapped, revision, parent_id))
 
     def delete(self, collection: str, id: str, revision: int | None = None) -> None:  # noqa: A002
         """Delete an object, if it has the revision that may be given."""
-        verbs.delete(self.service, self._begin("DELETE", collection), self._context, id, revision)
+        resource, parent_id = self._begin("DELETE", collection)
+        verbs.delete(self.service, resource, self._context, id, revision, parent_id)
 
     def request(self, method: str, target: str, body: object = None, timeout_s: float | None = None) -> Any:
         """Send a bulk create, or ask for a port's status; nothing here takes long enough for `timeout_s`."""
         del timeout_s
         path = target.partition("?")[0].strip("/").split("/")
         if method == "POST":
-            resource = self._begin(method, path[1].replace("-", "_"))
-            return verbs.create(self.service, resource, self._context, body)
+            resource, parent_id = self._begin(method, "/".join([*path[1:-1], path[-1].replace("-", "_")]))
+            return verbs.create(self.service, resource, self._context, body, parent_id)
         self.requests += 1
         self.before(method, target)
         if path[-1] == "status":
@@ -104,10 +106,12 @@ class InProcessApi:
                 "revision": row["revision_number"],
             }
 
-    def _begin(self, method: str, collection: str) -> Resource:
+    def _begin(self, method: str, collection: str) -> tuple[Resource, str]:
+        """Return the resource of a collection and the id of the object that it is inside of, or ""."""
         self.requests += 1
         self.before(method, collection)
-        return self._registry.resources[singular(collection)]
+        whose, _, word = collection.rpartition("/")
+        return self._registry.resources[singular(word)], whose.rpartition("/")[2]
 
     @staticmethod
     def _only(body: Object) -> Object:
