@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import http.client
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator
@@ -29,6 +30,12 @@ SILENCE_MAX_S = 60.0
 """How long the feed may be silent; the API gives a sign of life several times in that."""
 ANSWER_MAX_S = 10.0
 HEARTBEAT_S = 10.0
+PACE_S = 0.01
+"""So long at least there is between Reports."""
+GONE_MAX_S = 1.0
+"""So long at most waits that something is gone which was well: nobody but the log learns from it."""
+KEEP_S = 2.0
+"""How long the reporter's connection is kept without being used; the API counts those of all hosts."""
 
 
 class Api:
@@ -103,6 +110,8 @@ class Follower:
 class Reporter:
     """Sends Reports from a thread of its own: at once when statuses change, and as a heartbeat.
 
+    Statuses that come soon after a Report wait a little, so that there are not more Reports than anybody could read.
+
     Args:
         facts: called for the first Report and every heartbeat; what is worth knowing about this host.
         measures: called then, too; numbers about the agent's own work.
@@ -115,13 +124,21 @@ class Reporter:
         facts: Callable[[], dict[str, str]],
         measures: Callable[[], dict[str, float]] = dict,
     ) -> None:
-        self._api = api
+        self._headers = {"Content-Type": "application/json", **api.headers}
+        self._connection = api.connect(ANSWER_MAX_S)
         self._path = f"/portico/v1/hosts/{quote(host, safe='')}/status"
         self._facts = facts
         self._measures = measures
         self._changed = threading.Condition()
         self._pending: dict[str, Status] = {}
+        # What was told to be well, of which it is no urgent news that it is gone.
+        self._well: set[str] = set()
+        # When statuses are to be sent, when a heartbeat is, and before when nothing is.
+        self._due_at = math.inf
+        self._beat_at = 0.0  # The first Report goes out at once: that there is an agent is news, too.
+        self._free_at = 0.0
         self._revision = 0
+        self._started = True
         self._thread = threading.Thread(target=self._run, name="reporter", daemon=True)
 
     def start(self) -> None:
@@ -130,46 +147,70 @@ class Reporter:
 
     def report(self, revision: int, statuses: Collection[Status]) -> None:
         """Note statuses, to be sent as soon as possible; a newer status of a key replaces an older one."""
+        gone = {status.key for status in statuses if status.state == "gone"}
         with self._changed:
+            is_urgent = len(gone) < len(statuses) or not gone <= self._well
+            self._well -= {status.key for status in statuses}
+            self._well |= {status.key for status in statuses if status.state == "active"}
             self._revision = revision
             self._pending.update({status.key: status for status in statuses})
-            self._changed.notify()
+            due_at = time.monotonic() + (0.0 if is_urgent else GONE_MAX_S)
+            if due_at < self._due_at:
+                self._due_at = due_at
+                self._changed.notify()
 
     def _run(self) -> None:
         wait_s = 0.0
-        beat_at = 0.0  # The first Report goes out at once: that there is an agent is news, too.
-        started = True
         while True:
-            with self._changed:
-                if not self._pending:
-                    self._changed.wait(max(0.0, beat_at - time.monotonic()))
-                is_beat = time.monotonic() >= beat_at
-                taken, self._pending = self._pending, {}
-                # Facts change with every port, and the API writes what has changed: not with every status.
-                facts, measures = (self._facts(), self._measures()) if is_beat else ({}, {})
-                report = Report(self._revision, tuple(taken.values()), facts, started, measures)
+            revision, statuses = self._take()
+            is_beat = time.monotonic() >= self._beat_at
+            # Facts change with every port, and the API writes what has changed: not with every status.
+            facts, measures = (self._facts(), self._measures()) if is_beat else ({}, {})
+            report = Report(revision, tuple(statuses.values()), facts, self._started, measures)
             try:
                 self._put(msgspec.json.encode(report))
-                wait_s = 0.0
-                started = False
-                if is_beat:
-                    beat_at = time.monotonic() + HEARTBEAT_S
             except (OSError, http.client.HTTPException) as error:
                 with self._changed:
-                    self._pending = taken | self._pending
+                    self._pending = statuses | self._pending
+                    self._due_at = 0.0
                 wait_s = min(max(2 * wait_s, BACKOFF_FIRST_S), BACKOFF_MAX_S)
                 log.info("report: %s; next try in %.1f s", error or type(error).__name__, wait_s)
-                threading.Event().wait(wait_s)
+                self._free_at = time.monotonic() + wait_s
+            else:
+                wait_s = 0.0
+                self._started = False
+                self._free_at = time.monotonic() + PACE_S
+                if is_beat:
+                    self._beat_at = time.monotonic() + HEARTBEAT_S
+
+    def _take(self) -> tuple[int, dict[str, Status]]:
+        """Wait until a Report is due, and return the revision and the statuses that are for it."""
+        with self._changed:
+            while (left_s := max(min(self._due_at, self._beat_at), self._free_at) - time.monotonic()) > 0:
+                is_long = left_s > KEEP_S and self._connection.sock is not None
+                if not self._changed.wait(KEEP_S if is_long else left_s) and is_long:
+                    self._connection.close()
+            self._due_at = math.inf
+            taken, self._pending = self._pending, {}
+            return self._revision, taken
 
     def _put(self, body: bytes) -> None:
-        """Send one Report, over a new connection: a kept one may have been closed by the API just now."""
-        connection = self._api.connect(ANSWER_MAX_S)
+        """Send one Report; once more over a new connection if the API has closed the kept one just now."""
+        is_kept = self._connection.sock is not None
         try:
-            headers = {"Content-Type": "application/json", **self._api.headers}
-            connection.request("PUT", self._path, body, headers)
-            answer = connection.getresponse()
+            self._exchange(body)
+        except ConnectionError:
+            if not is_kept:
+                raise
+            self._exchange(body)
+
+    def _exchange(self, body: bytes) -> None:
+        try:
+            self._connection.request("PUT", self._path, body, self._headers)
+            answer = self._connection.getresponse()
             words = answer.read()
-        finally:
-            connection.close()
+        except (OSError, http.client.HTTPException):
+            self._connection.close()
+            raise
         if answer.status >= http.client.MULTIPLE_CHOICES:
             raise http.client.HTTPException(f"PUT {self._path}: {answer.status} {words[:200].decode(errors='replace')}")

@@ -26,7 +26,10 @@ SECOND = Update(4, gone=("bridge/n1",))
 
 
 class Server(socketserver.ThreadingUnixStreamServer):
-    """Serves two Updates and closes; takes Reports, refusing the first `refuse` of them."""
+    """Serves two Updates and closes; takes Reports, refusing the first `refuse` of them.
+
+    With `cut` it closes the connection after each Report without saying so. `ends` has an item for each one that ended.
+    """
 
     daemon_threads = True
 
@@ -34,15 +37,28 @@ class Server(socketserver.ThreadingUnixStreamServer):
         self.reports: queue.SimpleQueue[Report] = queue.SimpleQueue()
         self.paths: list[str] = []
         self.refuse = 0
+        self.cut = False
+        self.connections = 0
+        self.ends: queue.SimpleQueue[None] = queue.SimpleQueue()
         super().__init__(str(path), Handler)
 
 
 class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
     server: Server
+
+    def setup(self) -> None:
+        super().setup()
+        self.server.connections += 1
+
+    def finish(self) -> None:
+        super().finish()
+        self.server.ends.put(None)
 
     def do_GET(self) -> None:
         self.server.paths.append(self.path)
         self.send_response(200)
+        self.send_header("Connection", "close")
         self.end_headers()
         for line in (msgspec.json.encode(FIRST), b"", msgspec.json.encode(SECOND)):
             self.wfile.write(line + b"\n")
@@ -56,6 +72,7 @@ class Handler(BaseHTTPRequestHandler):
         self.server.reports.put(msgspec.json.decode(body, type=Report))
         self.send_response(204)
         self.end_headers()
+        self.close_connection = self.close_connection or self.server.cut
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002
         pass
@@ -122,6 +139,67 @@ def test_facts_come_with_heartbeats_however_often_statuses_change(
         reports.append(server.reports.get())
     beats = sum(bool(report.facts) for report in reports)
     assert 2 <= beats <= 5 < len(reports)
+
+
+def test_reports_that_come_soon_after_each_other_go_over_one_connection_which_is_not_kept_idle(
+    server: Server, api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feed, "KEEP_S", 0.5)
+    reporter = Reporter(api, "a", dict)
+    reporter.start()
+    for number in range(3):
+        server.reports.get(timeout=10)
+        reporter.report(number, [Status("vif/1", "active")])
+    server.ends.get(timeout=10)
+    assert server.connections == 1
+
+
+def test_a_report_for_which_the_kept_connection_was_closed_goes_over_a_new_one_at_once(
+    server: Server, api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feed, "BACKOFF_FIRST_S", 60.0)
+    monkeypatch.setattr(feed, "BACKOFF_MAX_S", 60.0)
+    server.cut = True
+    reporter = Reporter(api, "a", dict)
+    reporter.start()
+    for number in range(4):
+        server.reports.get(timeout=10)
+        server.ends.get(timeout=10)
+        reporter.report(number, [Status("vif/1", "active")])
+    assert server.reports.get(timeout=10).revision == 3
+
+
+def test_statuses_that_come_in_a_burst_go_together(server: Server, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feed, "PACE_S", 0.2)
+    reporter = Reporter(api, "a", dict)
+    reporter.start()
+    server.reports.get(timeout=10)
+    for number in range(100):
+        reporter.report(number, [Status(f"vif/{number}", "active")])
+    report = server.reports.get(timeout=10)
+    assert (report.revision, len(report.statuses)) == (99, 100)
+
+
+def test_that_something_is_gone_which_was_well_waits_for_other_news_but_not_long(
+    server: Server, api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feed, "GONE_MAX_S", 60.0)
+    reporter = Reporter(api, "a", dict)
+    reporter.start()
+    reporter.report(1, [Status("vif/1", "active"), Status("vif/2", "error", "x"), Status("vif/3", "active")])
+    told: tuple[Status, ...] = ()
+    while not told:
+        told = server.reports.get(timeout=10).statuses
+    reporter.report(2, [Status("vif/1", "gone")])
+    time.sleep(0.1)
+    assert server.reports.empty()
+    reporter.report(3, [Status("vif/2", "gone")])
+    assert server.reports.get(timeout=10) == Report(3, (Status("vif/1", "gone"), Status("vif/2", "gone")))
+    reporter.report(4, [Status("vif/unheard-of", "gone")])
+    assert server.reports.get(timeout=10).revision == 4
+    monkeypatch.setattr(feed, "GONE_MAX_S", 0.1)
+    reporter.report(5, [Status("vif/3", "gone")])
+    assert server.reports.get(timeout=10) == Report(5, (Status("vif/3", "gone"),))
 
 
 def test_numbers_about_the_agents_work_come_with_heartbeats(server: Server, api: Api) -> None:
