@@ -6,10 +6,12 @@ May import what `contract` may.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from typing import TypeVar
 
 import msgspec
 
+from portico import planning_routers
 from portico.contract import Dirty
 from portico.hoststate import (
     Dhcp,
@@ -25,7 +27,19 @@ from portico.hoststate import (
     Vif,
     key_of,
 )
-from portico.model.snapshot import DHCP_OWNER, Network, Port, SecurityGroupRule, Snapshot, Subnet
+from portico.model.snapshot import (
+    DHCP_OWNER,
+    ROUTER_OWNERS,
+    FloatingIp,
+    Network,
+    Port,
+    PortForwarding,
+    SecurityGroupRule,
+    Snapshot,
+    Subnet,
+)
+
+Item = TypeVar("Item")
 
 
 class LinkNames(msgspec.Struct, frozen=True):
@@ -60,7 +74,10 @@ class Memory:
 
     def __init__(self) -> None:
         self.ports: dict[str, Port] = {}
-        self.subnets: dict[str, str] = {}
+        self.subnets: dict[str, Subnet] = {}
+        self.floating_ips: dict[str, FloatingIp] = {}
+        self.forwardings: dict[str, PortForwarding] = {}
+        self.hosts_of_router: dict[str, frozenset[str]] = {}
         self.presence: dict[str, tuple[frozenset[str], ...]] = {}
 
 
@@ -162,15 +179,16 @@ def dhcp(want: Snapshot, network: Network, host: str, dns_domain: str) -> Iterat
         mac=server.mac,
         mtu=network.mtu,
         domain=network.dns_domain.rstrip(".") or dns_domain,
-        subnets=tuple(dhcp_subnet(subnet, own[subnet.id]) for subnet in subnets if subnet.id in own),
+        subnets=tuple(dhcp_subnet(want, subnet, own[subnet.id]) for subnet in subnets if subnet.id in own),
     )
     for port_id in want.ports_of_network.get(network.id, ()):
         if port_id not in want.dhcp_ports_of_network[network.id]:
             yield lease(want.ports[port_id], host)
 
 
-def dhcp_subnet(subnet: Subnet, server: str) -> DhcpSubnet:
+def dhcp_subnet(want: Snapshot, subnet: Subnet, server: str) -> DhcpSubnet:
     """Return a subnet as its DHCP server, whose address there is `server`, tells it."""
+    gateway = planning_routers.gateway(want, subnet)
     mode = subnet.address_mode or subnet.ra_mode
     return DhcpSubnet(
         subnet_id=subnet.id,
@@ -178,8 +196,7 @@ def dhcp_subnet(subnet: Subnet, server: str) -> DhcpSubnet:
         server=server,
         mode="dhcpv4" if subnet.cidr.version == 4 else mode,  # type: ignore[arg-type]
         advertise=subnet.ra_mode is not None,
-        # Until a router holds it, nobody answers at the gateway's address: it is not told to clients.
-        gateway=None,
+        gateway=None if gateway is None else str(gateway),
         dns_servers=tuple(str(item) for item in subnet.dns_servers),
         routes=tuple(Route(str(destination), str(nexthop)) for destination, nexthop in subnet.routes),
     )
@@ -201,39 +218,55 @@ def lease(port: Port, host: str) -> Lease:
 
 def changes(want: Snapshot, dirty: Dirty, memory: Memory, ways: Ways) -> dict[str, Part | None]:
     """Return what changes on which host; None stands for "everything on it has to be planned again"."""
-    whole = _hosts_to_replan(want, dirty, memory)
     ports = [(memory.ports.get(port_id), want.ports.get(port_id)) for port_id in dirty.ids.get("port", ())]
-    for before, after in ports:
-        for port in (before, after):
-            if port is None:
-                continue
-            if port.device_owner == DHCP_OWNER:
-                whole.update(want.hosts_of_network.get(port.network_id, ()))
-            else:
-                whole |= {host for host in port.hosts if _presence(want, host) != memory.presence.get(host)}
+    whole = _hosts_to_replan(want, dirty, memory, [port for pair in ports for port in pair if port is not None])
     parts: dict[str, Part | None] = dict.fromkeys(whole)
     for before, after in ports:
         for host in _near(want, before, ways) | _near(want, after, ways):
             if host not in whole:
                 add_part(parts, host, _port_part(want, host, before, after, ways))
+    for router_id in _routers(want, dirty, memory):
+        for host in planning_routers.hosts_of_router(want, router_id) - whole:
+            add_part(parts, host, Part((planning_routers.router(want, host, router_id),), ()))
     return parts
+
+
+def _routers(want: Snapshot, dirty: Dirty, memory: Memory) -> set[str]:
+    """Return the routers whose floating IPs have changed or moved."""
+    ids = dirty.ids
+    floating = set(ids.get("floatingip", ()))
+    floating |= {
+        known[item].floatingip_id
+        for item in ids.get("port_forwarding", ())
+        for known in (memory.forwardings, want.forwardings)
+        if item in known
+    }
+    before = {memory.floating_ips[item].router_id for item in floating if item in memory.floating_ips}
+    ports = [known.get(port_id) for port_id in ids.get("port", ()) for known in (memory.ports, want.ports)]
+    return before | planning_routers.touched(want, ports, floating)
 
 
 def remember(want: Snapshot, dirty: Dirty, memory: Memory, hosts: Iterable[str]) -> None:
     """Note in `memory` that `dirty` was planned for `hosts`."""
-    for port_id in want.ports if dirty.everything else dirty.ids.get("port", ()):
-        port = want.ports.get(port_id)
-        if port is None:
-            memory.ports.pop(port_id, None)
-        else:
-            memory.ports[port_id] = port
-    for subnet_id in want.subnets if dirty.everything else dirty.ids.get("subnet", ()):
-        if subnet_id in want.subnets:
-            memory.subnets[subnet_id] = want.subnets[subnet_id].network_id
-        else:
-            memory.subnets.pop(subnet_id, None)
+    _remember(memory.ports, want.ports, dirty, "port")
+    _remember(memory.subnets, want.subnets, dirty, "subnet")
+    _remember(memory.floating_ips, want.floating_ips, dirty, "floatingip")
+    _remember(memory.forwardings, want.forwardings, dirty, "port_forwarding")
+    routers = {*want.routers} if dirty.everything else {*dirty.ids.get("router", ())}
     for host in hosts:
         memory.presence[host] = _presence(want, host)
+        routers |= {router_id for router_id, known in memory.hosts_of_router.items() if host in known}
+        routers |= planning_routers.routers_of_host(want, host)
+    for router_id in routers:
+        memory.hosts_of_router[router_id] = frozenset(planning_routers.hosts_of_router(want, router_id))
+
+
+def _remember(known: dict[str, Item], now: Mapping[str, Item], dirty: Dirty, resource: str) -> None:
+    for object_id in now if dirty.everything else dirty.ids.get(resource, ()):
+        if object_id in now:
+            known[object_id] = now[object_id]
+        else:
+            known.pop(object_id, None)
 
 
 def _presence(want: Snapshot, host: str) -> tuple[frozenset[str], ...]:
@@ -244,26 +277,51 @@ def _presence(want: Snapshot, host: str) -> tuple[frozenset[str], ...]:
     )
 
 
-def _hosts_to_replan(want: Snapshot, dirty: Dirty, memory: Memory) -> set[str]:
-    """Return the hosts that a changed network, subnet or group of either kind concerns.
+def _hosts_to_replan(want: Snapshot, dirty: Dirty, memory: Memory, ports: Collection[Port]) -> set[str]:
+    """Return the hosts that a changed network, subnet, router or group of either kind concerns, or its ports.
 
-    A rule's change is also its group's.
+    A rule's change is also its group's. `ports` are changed ones, as they were and are.
     """
     hosts: set[str] = set()
     networks = set(dirty.ids.get("network", ()))
-    for subnet_id in dirty.ids.get("subnet", ()):
-        if subnet_id in want.subnets:
-            networks.add(want.subnets[subnet_id].network_id)
-        elif subnet_id in memory.subnets:
-            networks.add(memory.subnets[subnet_id])
+    networks |= {
+        known[item].network_id
+        for item in dirty.ids.get("subnet", ())
+        for known in (memory.subnets, want.subnets)
+        if item in known
+    }
+    networks |= {port.network_id for port in ports if port.device_owner == DHCP_OWNER}
     for network_id in networks:
         hosts.update(want.hosts_of_network.get(network_id, ()))
+    routers = {router_id for network_id in networks for router_id in want.routers_of_network.get(network_id, ())}
+    routers.update(
+        dirty.ids.get("router", ()), (port.device_id for port in ports if port.device_owner in ROUTER_OWNERS)
+    )
+    for router_id in routers:
+        hosts |= planning_routers.hosts_of_router(want, router_id) | memory.hosts_of_router.get(router_id, frozenset())
     groups = set(dirty.ids.get("security_group", ()))
     for group_id in dirty.ids.get("address_group", ()):
         groups |= {want.rules[rule_id].group_id for rule_id in want.rules_naming_address_group.get(group_id, ())}
     for group_id in groups:
         hosts.update(want.hosts_of_group.get(group_id, ()))
-    return hosts
+    near = {host for port in ports for host in port.hosts}
+    near = {host for host in near if _presence(want, host) != memory.presence.get(host)}
+    return hosts | near | _with_other_gateways(want, memory, near)
+
+
+def _with_other_gateways(want: Snapshot, memory: Memory, changed: set[str]) -> set[str]:
+    """Return the hosts of routers whose gateways may move, for the networks of `changed` hosts are others than before.
+
+    A gateway that only one host has is on the first of them.
+    """
+    routers = {router_id for host in changed for router_id in planning_routers.routers_of_host(want, host)}
+    routers |= {router_id for router_id, hosts in memory.hosts_of_router.items() if not changed.isdisjoint(hosts)}
+    found: set[str] = set()
+    for router_id in routers:
+        hosts = planning_routers.hosts_of_router(want, router_id)
+        if min(hosts, default="") != min(memory.hosts_of_router.get(router_id, ()), default=""):
+            found |= hosts
+    return found
 
 
 def _near(want: Snapshot, port: Port | None, ways: Ways) -> set[str]:

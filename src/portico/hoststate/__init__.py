@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from portico.hoststate.l3 import Router as Router
 from portico.hoststate.speaker import Peer as Peer
 from portico.hoststate.speaker import Speaker as Speaker
 
@@ -233,7 +234,7 @@ class Custom(msgspec.Struct, frozen=True, tag="custom", tag_field="kind"):
         return f"{self.of}/{self.id}"
 
 
-HostObject = Bridge | Space | Vif | Group | Member | Dhcp | Lease | Outlet | Speaker | Peer | Custom
+HostObject = Bridge | Space | Vif | Group | Member | Dhcp | Lease | Outlet | Router | Speaker | Peer | Custom
 
 
 def key_of(item: HostObject) -> str:
@@ -255,7 +256,7 @@ def key_of(item: HostObject) -> str:
             return f"lease/{item.port_id}"
         case Outlet():
             return f"outlet/{item.port_id}"
-        case Speaker() | Peer() | Custom():
+        case Router() | Speaker() | Peer() | Custom():
             return item.key
 
 

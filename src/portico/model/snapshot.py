@@ -125,13 +125,24 @@ class Snapshot:
         self.ports_of_router: defaultdict[str, set[str]] = defaultdict(set)
         self.routers_of_network: defaultdict[str, Counter[str]] = defaultdict(Counter)
         self.floating_ips_of_router: defaultdict[str, set[str]] = defaultdict(set)
+        self.floating_ips_of_port: defaultdict[str, set[str]] = defaultdict(set)
         self.forwardings_of_floating_ip: defaultdict[str, set[str]] = defaultdict(set)
-        # Those that have an owner by whom they are found: the index, and the attribute that names the owner.
-        self._owned: Mapping[str, tuple[dict[str, Any], defaultdict[str, set[str]], str]] = {
-            "subnet": (self.subnets, self.subnets_of_network, "network_id"),
-            "security_group_rule": (self.rules, self.rules_of_group, "group_id"),
-            "floatingip": (self.floating_ips, self.floating_ips_of_router, "router_id"),
-            "port_forwarding": (self.forwardings, self.forwardings_of_floating_ip, "floatingip_id"),
+        self.forwardings_of_port: defaultdict[str, set[str]] = defaultdict(set)
+        # Those that are found by others: by whom, and in which index.
+        self._owned: Mapping[str, tuple[dict[str, Any], Mapping[str, defaultdict[str, set[str]]]]] = {
+            "subnet": (self.subnets, {"network_id": self.subnets_of_network}),
+            "security_group_rule": (
+                self.rules,
+                {"group_id": self.rules_of_group, "remote_address_group_id": self.rules_naming_address_group},
+            ),
+            "floatingip": (
+                self.floating_ips,
+                {"router_id": self.floating_ips_of_router, "port_id": self.floating_ips_of_port},
+            ),
+            "port_forwarding": (
+                self.forwardings,
+                {"floatingip_id": self.forwardings_of_floating_ip, "port_id": self.forwardings_of_port},
+            ),
         }
 
     def objects(self, resource: str) -> Mapping[str, Value]:
@@ -153,11 +164,11 @@ class Snapshot:
         if isinstance(value, Port):
             self._put_port(value)
         elif resource in self._owned:
-            found, of_owner, owner = self._owned[resource]
+            found, indexes = self._owned[resource]
             found[value.id] = value
-            of_owner[getattr(value, owner)].add(value.id)
-            if isinstance(value, SecurityGroupRule) and value.remote_address_group_id:
-                self.rules_naming_address_group[value.remote_address_group_id].add(value.id)
+            for owner, index in indexes.items():
+                if owner_id := getattr(value, owner):
+                    index[owner_id].add(value.id)
         elif isinstance(value, ServiceObject):
             self.services[resource][value.id] = value
         else:
@@ -184,12 +195,10 @@ class Snapshot:
             if port := self.ports.pop(object_id, None):
                 self._forget_port(port)
         elif resource in self._owned:
-            found, of_owner, owner = self._owned[resource]
-            if (value := found.pop(object_id, None)) is None:
-                return
-            _discard(of_owner, getattr(value, owner), object_id)
-            if isinstance(value, SecurityGroupRule) and value.remote_address_group_id:
-                _discard(self.rules_naming_address_group, value.remote_address_group_id, object_id)
+            found, indexes = self._owned[resource]
+            value = found.pop(object_id, None)
+            for owner, index in indexes.items() if value is not None else ():
+                _discard(index, getattr(value, owner), object_id)
         else:
             plain = self._plain[resource] if resource in self._plain else self.services[resource]
             plain.pop(object_id, None)

@@ -3,8 +3,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hypothesis import strategies as st
 
+from portico.testing.router_world import PutRouter, RouterWorld
 from portico.testing.world import (
     HOSTS,
     PAIRS,
@@ -127,6 +130,36 @@ def edits() -> st.SearchStrategy[Edit]:
 def batches(max_size: int = 6) -> st.SearchStrategy[list[list[Edit]]]:
     """Sequences of changes; a broker that was busy takes in several edits at once."""
     return st.lists(st.lists(edits(), min_size=1, max_size=3), max_size=max_size)
+
+
+def routers(number: int | None = None) -> st.SearchStrategy[PutRouter]:
+    """Routers that join some networks, or none any more, with gateways and floating IPs or without."""
+    return st.builds(
+        PutRouter,
+        st.integers(0, 1) if number is None else st.just(number),
+        st.sampled_from(((0, 2), (1, 3), (0, 1, 2), (2, 1), (3,), (), None)),
+        outside=st.booleans(),
+        snat=st.booleans(),
+        admin_up=st.sampled_from((*[True] * 6, False)),
+        floating=_numbers(PORTS, 2),
+    )
+
+
+@st.composite
+def router_worlds(draw: st.DrawFn) -> RouterWorld:
+    """Worlds with four networks that routers join, two of which have the same subnets, and one outside."""
+    world = RouterWorld()
+    for network in range(5):
+        world.apply(PutNetwork(network), PutSubnet(network, 4))
+        if network < 4:
+            world.apply(PutSubnet(network, 6, ra_mode="slaac" if network % 2 else None))
+    world.apply(*(PutGroup(number) for number in range(GROUPS)))
+    world.apply(*(PutRule(100 + v, 0, "egress", ethertype=f"IPv{v}") for v in (4, 6)))
+    world.apply(*(draw(rules(number)) for number in range(4)))
+    for number in range(PORTS):
+        world.apply(replace(draw(ports(number)), network=draw(st.integers(0, 3))))
+    world.apply(*(draw(routers(number)) for number in (0, 1)))
+    return world
 
 
 @st.composite

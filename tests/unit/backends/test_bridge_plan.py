@@ -3,13 +3,19 @@
 
 from __future__ import annotations
 
-from hypothesis import example, given
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from portico.backends.bridge import BridgeBackend, plan
 from portico.broker.hosts import HostStates
 from portico.contract import Dirty
 from portico.hoststate import HostObject, Update, key_of
 from portico.testing import strategies
+from portico.testing.router_world import PutRouter, RouterWorld
 from portico.testing.world import (
     HOSTS,
     Drop,
@@ -75,6 +81,36 @@ TAP = PutPort(2, 0, plug="tap")
 @example(prepared(Drop("subnet", 4), Drop("subnet", 6), TAP), [[PutPort(3, 0)]])
 @example(prepared(PutSubnet(0, 4, enable_dhcp=False), PutPort(3, 0, versions=())), [[Drop("subnet", 4)]])
 def test_changes_equals_whole_plan(world: World, batches: list[list[Edit]]) -> None:
+    follow_changes(world, batches)
+
+
+JOIN = PutRouter(0, (0, 2), outside=True, floating=(0,))
+
+
+def joined(*edits: Edit | PutRouter) -> RouterWorld:
+    world = RouterWorld()
+    for number in range(5):
+        world.apply(PutNetwork(number), PutSubnet(number, 4))
+    world.apply(*(PutGroup(number) for number in range(3)), PutRule(0, 0, remote_group=1))
+    world.apply(A, *edits)
+    return world
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    strategies.router_worlds(), st.lists(st.lists(strategies.edits() | strategies.routers(), max_size=2), max_size=4)
+)
+@example(joined(), [[JOIN], [replace(JOIN, admin_up=False)], [JOIN], [PutRouter(0, None)]])
+@example(joined(JOIN), [[PutPort(1, 2, groups=(1,), host=HOSTS[1])], [Drop("port", 0)], [Drop("port", 1)]])
+@example(joined(JOIN, PutPort(1, 2, host=HOSTS[1]), PutPort(3, 0)), [[replace(A, host=HOSTS[1])]])
+@example(joined(JOIN, PutPort(1, 2, groups=(1,))), [[PutRouter(0, (0,))], [PutRouter(0, (0, 2))], [Drop("port", 1)]])
+@example(joined(JOIN), [[replace(JOIN, floating=())], [PutPort(2, 0, plug="tap")], [PutRouter(0, (2,))]])
+@example(joined(JOIN), [[Drop("subnet", 16 * 4 + 4)], [PutNetwork(2, mtu=1400)]])
+def test_changes_of_routers_equal_the_whole_plan(world: RouterWorld, batches: list[list[Edit | PutRouter]]) -> None:
+    follow_changes(world, batches)
+
+
+def follow_changes(world: Any, batches: Sequence[Sequence[Edit | PutRouter]]) -> None:
     hosts = HostStates()
     backend = BridgeBackend(hosts)
     want = world.snapshot()

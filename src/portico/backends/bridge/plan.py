@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """From the wanted state to what each host must have. Pure.
 
-A host needs the bridge of every network on which it has a port, the groups that filter its ports, and the members of
-the groups that those groups' rules name: of security groups as far as they are on its networks, for nobody else can
-reach it without a router; of address groups all.
+A host needs the bridge of every network on which it has a port, the routers of those networks with the bridges of all
+that these are on, the groups that filter its ports, and the members of the groups that those groups' rules name: of
+security groups as far as they are on its networks or joined to them by a router; of address groups all.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 
-from portico import planning
+from portico import planning, planning_routers
 from portico.contract import Dirty
 from portico.hoststate import Bridge, HostObject, Member
 from portico.model.snapshot import DHCP_OWNER, Port, Snapshot
@@ -19,7 +19,7 @@ from portico.model.snapshot import DHCP_OWNER, Port, Snapshot
 def host_objects(want: Snapshot, host: str, dns_domain: str = "") -> list[HostObject]:
     """Return all that `host` must have; `dns_domain` is that of networks which name none."""
     objects: list[HostObject] = []
-    for network_id in sorted(want.networks_of_host.get(host, ())):
+    for network_id in sorted(planning_routers.networks_of_host(want, host)):
         network = want.networks[network_id]
         objects.append(Bridge(network_id=network.id, mtu=network.mtu))
         if network_id in want.taps_of_host.get(host, ()):
@@ -28,17 +28,29 @@ def host_objects(want: Snapshot, host: str, dns_domain: str = "") -> list[HostOb
     groups = sorted(want.groups_of_host.get(host, ()))
     objects.extend(planning.group(want, group_id) for group_id in groups if group_id in want.groups)
     networks: Collection[str] = want.networks_of_host.get(host, ())
+    near = _near(want, host)
     for group_id in planning.remote_groups(want, host):
-        for network_id, cidr in want.members_of_group.get(group_id, ()):
-            if network_id in networks:
-                objects.append(Member(group_id=group_id, network_id=network_id, cidr=cidr))
+        members = want.members_of_group.get(group_id, ())
+        found = {(network_id, cidr) for home, cidr in members for network_id in near.get(home, ())}
+        objects.extend(Member(group_id=group_id, network_id=network_id, cidr=cidr) for network_id, cidr in found)
         for cidr in want.address_groups[group_id].cidrs if group_id in want.address_groups else ():
             objects.extend(Member(group_id=group_id, network_id=network_id, cidr=cidr) for network_id in networks)
     for port_id in want.ports_of_host.get(host, ()):
         port = want.ports[port_id]
         if port.device_owner != DHCP_OWNER:
             objects.append(planning.vif(want, port.on(host)))
+    routers = sorted(planning_routers.routers_of_host(want, host))
+    objects.extend(planning_routers.router(want, host, router_id) for router_id in routers)
     return objects
+
+
+def _near(want: Snapshot, host: str) -> dict[str, list[str]]:
+    """Return the networks of the host's ports that those of a network reach, itself or by a router."""
+    found: dict[str, list[str]] = {}
+    for network_id in want.networks_of_host.get(host, ()):
+        for home in planning_routers.joined(want, network_id):
+            found.setdefault(home, []).append(network_id)
+    return found
 
 
 def changes(want: Snapshot, dirty: Dirty, memory: planning.Memory) -> dict[str, planning.Part | None]:
@@ -48,12 +60,16 @@ def changes(want: Snapshot, dirty: Dirty, memory: planning.Memory) -> dict[str, 
 
 def _hosts_near(want: Snapshot, port: Port) -> set[str]:
     """Return the hosts whose wanted state may hold something about `port`."""
-    return {*port.hosts, *want.hosts_of_network.get(port.network_id, ())}
+    networks = planning_routers.joined(want, port.network_id)
+    return {*port.hosts, *(host for network_id in networks for host in want.hosts_of_network.get(network_id, ()))}
 
 
 def _is_shared(want: Snapshot, item: HostObject) -> bool:
     """Tell whether another port still gives a group this member: address pairs may be several ports'."""
-    return isinstance(item, Member) and (item.network_id, item.cidr) in want.members_of_group.get(item.group_id, ())
+    if not isinstance(item, Member):
+        return False
+    members = want.members_of_group.get(item.group_id, ())
+    return any((home, item.cidr) in members for home in planning_routers.joined(want, item.network_id))
 
 
 def _about(want: Snapshot, host: str, port: Port) -> Iterator[HostObject]:
@@ -69,8 +85,8 @@ def _about(want: Snapshot, host: str, port: Port) -> Iterator[HostObject]:
 
 
 def _members(want: Snapshot, port: Port, host: str, groups: set[str]) -> Iterator[Member]:
-    if port.network_id not in want.networks_of_host.get(host, ()):
-        return
+    here: Collection[str] = want.networks_of_host.get(host, ())
+    near = [network_id for network_id in planning_routers.joined(want, port.network_id) if network_id in here]
     for group_id in groups.intersection(port.group_ids):
         for cidr in port.cidrs:
-            yield Member(group_id=group_id, network_id=port.network_id, cidr=cidr)
+            yield from (Member(group_id=group_id, network_id=network_id, cidr=cidr) for network_id in near)

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A router on a host, whole: see `portico.hoststate` for how such values are used."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+Advertised = Literal["slaac", "dhcpv6-stateful", "dhcpv6-stateless"]
+"""How hosts come to their addresses in an advertised prefix, in Neutron's words."""
+
+
+class Prefix(msgspec.Struct, frozen=True):
+    """A prefix that a router announces on a leg, as where its hosts send what is for others (RFC 4861)."""
+
+    cidr: str
+    mode: Advertised
+
+
+class Leg(msgspec.Struct, frozen=True):
+    """A router's interface or gateway on one network: `mac` and `addresses` (with prefix lengths) are its port's.
+
+    `outside` tells a gateway. What is sent out there gets `snat` for its source, if that is set and what it comes from
+    has no floating IP.
+    """
+
+    port_id: str
+    network_id: str
+    mac: str
+    mtu: int
+    addresses: tuple[str, ...]
+    outside: bool = False
+    snat: str = ""
+    prefixes: tuple[Prefix, ...] = ()
+
+
+class Way(msgspec.Struct, frozen=True):
+    """A route: what is for `destination` (a CIDR) is sent to `nexthop`, which is on the leg of the port `port_id`."""
+
+    destination: str
+    nexthop: str
+    port_id: str
+
+
+class Floating(msgspec.Struct, frozen=True):
+    """An address outside, on the leg of the port `port_id`, that stands for `fixed`; "" for none as a whole."""
+
+    address: str
+    port_id: str
+    fixed: str = ""
+
+
+class Forward(msgspec.Struct, frozen=True):
+    """Ports of a floating address that lead to those of `fixed`; ranges name their first and last port.
+
+    Ranges of the same length lead port by port; else all lead to the first.
+    """
+
+    address: str
+    protocol: str
+    external: tuple[int, int]
+    fixed: str
+    internal: tuple[int, int]
+
+
+class Router(msgspec.Struct, frozen=True, tag="router", tag_field="kind"):
+    """A router as this host has it: a network namespace that forwards between `legs`.
+
+    The same on every host but for the gateway, which may be on one of them alone, and floating addresses, which are
+    where their ports are.
+    """
+
+    router_id: str
+    legs: tuple[Leg, ...]
+    ways: tuple[Way, ...] = ()
+    floating: tuple[Floating, ...] = ()
+    forwards: tuple[Forward, ...] = ()
+
+    @property
+    def key(self) -> str:
+        """See `key_of`."""
+        return f"router/{self.router_id}"

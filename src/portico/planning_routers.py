@@ -1,0 +1,217 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where routers are, and what a host must have of them. Pure.
+
+A router is on each host that has a bound port on a network of one of its interfaces, the same everywhere: traffic is
+routed where it starts. One whose admin_state_up is false is nowhere. May import what `contract` may.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from portico.hoststate.l3 import Floating, Forward, Leg, Prefix, Router, Way
+from portico.model.l3 import GATEWAY_OWNER, INTERFACE_OWNER
+from portico.model.snapshot import FloatingIp, IpAddress, Port, Snapshot, Subnet
+
+_EVERYWHERE = {4: "0.0.0.0/0", 6: "::/0"}
+# Of networks that are one on all hosts there is one gateway; each host has others of its own.
+_HOSTS_OWN = frozenset({"local", "host"})
+
+
+def interfaces(want: Snapshot, router_id: str) -> list[Port]:
+    """Return the ports by which a router is on its networks, gateways left out."""
+    return _ports(want, router_id, INTERFACE_OWNER)
+
+
+def gateways(want: Snapshot, router_id: str) -> list[Port]:
+    """Return the ports by which a router reaches what is outside, the first gateway's first."""
+    router = want.routers.get(router_id)
+    order = [item.network_id for item in router.gateways] if router else []
+    found = _ports(want, router_id, GATEWAY_OWNER)
+    return sorted(found, key=lambda port: order.index(port.network_id) if port.network_id in order else len(order))
+
+
+def _ports(want: Snapshot, router_id: str, owner: str) -> list[Port]:
+    ports = [want.ports[port_id] for port_id in sorted(want.ports_of_router.get(router_id, ()))]
+    return [port for port in ports if port.device_owner == owner and port.network_id in want.networks]
+
+
+def hosts_of_router(want: Snapshot, router_id: str) -> set[str]:
+    """Return the hosts that have a router."""
+    if not _is_up(want, router_id):
+        return set()
+    return {host for port in interfaces(want, router_id) for host in want.hosts_of_network.get(port.network_id, ())}
+
+
+def routers_of_host(want: Snapshot, host: str) -> set[str]:
+    """Return the routers that a host has."""
+    found = {item for network in want.networks_of_host.get(host, ()) for item in _with_interface(want, network)}
+    return {router_id for router_id in found if _is_up(want, router_id)}
+
+
+def networks_of_host(want: Snapshot, host: str) -> set[str]:
+    """Return the networks whose segments a host needs: those of its ports, and all of its routers."""
+    found = set(want.networks_of_host.get(host, ()))
+    for router_id in routers_of_host(want, host):
+        found |= {port.network_id for port in _here(want, router_id, host)}
+    return found
+
+
+def joined(want: Snapshot, network_id: str) -> set[str]:
+    """Return the networks whose ports reach those of a network by way of one router, and itself."""
+    routers = (item for item in _with_interface(want, network_id) if _is_up(want, item))
+    return {network_id, *(port.network_id for item in routers for port in interfaces(want, item))}
+
+
+def gateway(want: Snapshot, subnet: Subnet) -> IpAddress | None:
+    """Return the gateway of a subnet if a router is there: else nobody answers, and no client is to be told of it."""
+    if subnet.gateway is None:
+        return None
+    for router_id in _with_interface(want, subnet.network_id):
+        for port in interfaces(want, router_id) if _is_up(want, router_id) else ():
+            if any(item.subnet_id == subnet.id and item.address == subnet.gateway for item in port.fixed_ips):
+                return subnet.gateway
+    return None
+
+
+def router(want: Snapshot, host: str, router_id: str) -> Router:
+    """Return a router as `host`, which is one of its hosts, must have it."""
+    legs = [_leg(want, port) for port in _here(want, router_id, host)]
+    floating, forwards = _floating(want, host, router_id)
+    return Router(
+        router_id=router_id,
+        legs=tuple(sorted(legs, key=lambda leg: leg.port_id)),
+        ways=tuple(_ways(want, host, router_id)),
+        floating=tuple(floating),
+        forwards=tuple(forwards),
+    )
+
+
+def touched(want: Snapshot, ports: Iterable[Port | None], floating_ids: Iterable[str]) -> set[str]:
+    """Return the routers that changed ports and floating IPs have something to do with."""
+    found = {port.device_id for port in ports if port and port.device_owner in (INTERFACE_OWNER, GATEWAY_OWNER)}
+    ids = {item for port in ports if port for item in want.floating_ips_of_port.get(port.id, ())}
+    ids |= {
+        want.forwardings[item].floatingip_id
+        for port in ports
+        if port
+        for item in want.forwardings_of_port.get(port.id, ())
+    }
+    return found | {want.floating_ips[item].router_id for item in {*ids, *floating_ids} if item in want.floating_ips}
+
+
+def _with_interface(want: Snapshot, network_id: str) -> Iterator[str]:
+    """Yield the routers that have an interface on a network; those with a gateway there look on from outside."""
+    for router_id in want.routers_of_network.get(network_id, ()):
+        if any(port.network_id == network_id for port in interfaces(want, router_id)):
+            yield router_id
+
+
+def _is_up(want: Snapshot, router_id: str) -> bool:
+    return router_id in want.routers and want.routers[router_id].admin_state_up
+
+
+def _here(want: Snapshot, router_id: str, host: str) -> list[Port]:
+    """Return the ports of a router that it has on a host: gateways of networks that span hosts are on one alone."""
+    first = min(hosts_of_router(want, router_id), default="")
+    outside = [
+        port
+        for port in gateways(want, router_id)
+        if want.networks[port.network_id].network_type in _HOSTS_OWN or host == first
+    ]
+    return [*interfaces(want, router_id), *outside]
+
+
+def _leg(want: Snapshot, port: Port) -> Leg:
+    network = want.networks[port.network_id]
+    subnets = [
+        (want.subnets[item.subnet_id], item.address) for item in port.fixed_ips if item.subnet_id in want.subnets
+    ]
+    outside = port.device_owner == GATEWAY_OWNER
+    first = next((str(address) for _, address in subnets if address.version == 4), "")
+    return Leg(
+        port_id=port.id,
+        network_id=port.network_id,
+        mac=port.mac.lower(),
+        mtu=network.mtu,
+        addresses=tuple(f"{address}/{subnet.cidr.prefixlen}" for subnet, address in subnets),
+        outside=outside,
+        snat=first if outside and _translates(want, port) else "",
+        prefixes=() if outside else tuple(_prefixes(subnet for subnet, _ in subnets)),
+    )
+
+
+def _translates(want: Snapshot, port: Port) -> bool:
+    """Tell whether a gateway gives its own address to what it sends."""
+    router = want.routers[port.device_id]
+    known = [item for item in router.gateways if port.id == item.port_id] or [
+        item for item in router.gateways if item.network_id == port.network_id
+    ]
+    return any(item.enable_snat for item in known)
+
+
+def _prefixes(subnets: Iterable[Subnet]) -> Iterator[Prefix]:
+    for subnet in subnets:
+        if subnet.cidr.version == 6 and subnet.ra_mode is not None:
+            yield Prefix(str(subnet.cidr), subnet.ra_mode)  # type: ignore[arg-type]  # one of Neutron's three
+
+
+def _ways(want: Snapshot, host: str, router_id: str) -> Iterator[Way]:
+    """Yield the routes of a router: its own first, then where it sends everything else."""
+    ports = _here(want, router_id, host)
+    seen = set()
+    for destination, nexthop in want.routers[router_id].routes:
+        near = next((port for port in ports if any(nexthop in net.cidr for net in _subnets(want, port))), None)
+        if near is not None and destination not in seen:
+            seen.add(destination)
+            yield Way(str(destination), str(nexthop), near.id)
+    defaults = {4, 6} - {net.version for net in seen if net.prefixlen == 0}
+    for port in ports:
+        for subnet in _subnets(want, port) if port.device_owner == GATEWAY_OWNER else ():
+            version = subnet.cidr.version
+            own = {item.address for item in port.fixed_ips}
+            if subnet.gateway is not None and version in defaults and subnet.gateway not in own:
+                defaults.remove(version)
+                yield Way(_EVERYWHERE[version], str(subnet.gateway), port.id)
+
+
+def _subnets(want: Snapshot, port: Port) -> list[Subnet]:
+    return [want.subnets[item.subnet_id] for item in port.fixed_ips if item.subnet_id in want.subnets]
+
+
+def _floating(want: Snapshot, host: str, router_id: str) -> tuple[list[Floating], list[Forward]]:
+    """Return the addresses outside that are answered on a host: those whose ports it has."""
+    outside = {port.network_id: port.id for port in reversed(_here(want, router_id, host)) if _is_gateway(port)}
+    found, forwards = [], []
+    for floating_id in sorted(want.floating_ips_of_router.get(router_id, ())):
+        item = want.floating_ips[floating_id]
+        if item.network_id not in outside:
+            continue
+        mine = list(_forwards(want, host, item))
+        forwards += mine
+        if item.fixed_address is not None and _is_on(want, item.port_id, host):
+            found.append(Floating(str(item.address), outside[item.network_id], str(item.fixed_address)))
+        elif mine:
+            found.append(Floating(str(item.address), outside[item.network_id]))
+    return found, forwards
+
+
+def _is_gateway(port: Port) -> bool:
+    return port.device_owner == GATEWAY_OWNER
+
+
+def _forwards(want: Snapshot, host: str, floating: FloatingIp) -> Iterator[Forward]:
+    for forwarding_id in sorted(want.forwardings_of_floating_ip.get(floating.id, ())):
+        item = want.forwardings[forwarding_id]
+        if _is_on(want, item.port_id, host):
+            yield Forward(
+                address=str(floating.address),
+                protocol=item.protocol,
+                external=item.external_ports,
+                fixed=str(item.internal_address),
+                internal=item.internal_ports,
+            )
+
+
+def _is_on(want: Snapshot, port_id: str, host: str) -> bool:
+    return port_id in want.ports and want.ports[port_id].host == host

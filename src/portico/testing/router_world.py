@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A small world with routers, as the API would let them be. Pure.
+
+Networks 0 and 1 have the same subnets, 2 and 3 have others, and so on: of two that overlap a router takes the first.
+The interface on a network's subnet has its gateway's address; a gateway is on the network that `PutRouter` names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from ipaddress import ip_network
+from typing import Any
+
+from portico.model.l3 import FLOATING_OWNER, GATEWAY_OWNER, INTERFACE_OWNER
+from portico.testing.world import PROJECT, Changed, Edit, PutPort, Row, World, object_id, port_row
+
+_KINDS = {"router": 0x7, "interface": 0x8, "gateway": 0x9, "floatingip": 0x6}
+
+OUTSIDE = 4
+"""The network that gateways are on."""
+
+
+@dataclass(frozen=True, slots=True)
+class PutRouter:
+    """Make or change a router; `networks` None removes it. `floating` are ports that have a floating IP by it."""
+
+    number: int
+    networks: tuple[int, ...] | None
+    outside: bool = False
+    snat: bool = True
+    admin_up: bool = True
+    floating: tuple[int, ...] = ()
+
+
+def l3_id(kind: str, number: int) -> str:
+    """Return the id of a router, of one of its ports, or of a floating IP, which has its port's number."""
+    return f"{_KINDS[kind]:x}{number:07x}-0000-4000-8000-{number:012x}"
+
+
+class RouterWorld(World):
+    """A world in which networks can be joined by routers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._wished: dict[int, PutRouter] = {}
+
+    def apply(self, *edits: Edit | PutRouter) -> Changed:
+        """Make edits; return the ids of what changed, by resource, as the journal would."""
+        changed: Changed = {}
+        for edit in edits:
+            if isinstance(edit, PutRouter):
+                self._history.append(edit)  # type: ignore[arg-type]
+                self._wished[edit.number] = edit
+            else:
+                for resource, ids in super().apply(edit).items():
+                    changed.setdefault(resource, set()).update(ids)
+            self._settle_routers(changed)
+        return changed
+
+    def _put(self, resource: str, row: Row, changed: Changed) -> None:
+        super()._put(resource, _placed(resource, row), changed)
+
+    def _settle_routers(self, changed: Changed) -> None:
+        rows = dict(_rows(self._wished, self.rows))
+        for (resource, _), row in rows.items():
+            super()._put(resource, row, changed)
+        for resource in ("port_forwarding", "floatingip", "router", "port"):
+            for row in list(self.rows[resource].values()):
+                owned = resource != "port" or row["device_owner"].startswith("network:router") or _is_floating(row)
+                if owned and (resource, row["id"]) not in rows:
+                    self._drop(resource, row["id"], changed)
+
+
+def _is_floating(row: Row) -> bool:
+    return bool(row["device_owner"] == FLOATING_OWNER)
+
+
+def _placed(resource: str, row: Row) -> Row:
+    """Return a row as it is where pairs of networks have the same subnets, and the one outside is everywhere."""
+    if resource == "network" and row["id"] == object_id("network", OUTSIDE):
+        return row | {"provider:network_type": "flat", "router:external": True}
+    if resource not in ("subnet", "port") or row.get("device_owner", "").startswith("network:r"):
+        return row
+    number = int(row["network_id"][-12:])
+    own = (
+        {"gateway_ip": _moved("192.0.2.1", number) if ":" not in row["cidr"] else _moved("2001:db8:0:1::1", number)}
+        if resource == "subnet" and number > 1
+        else {}
+    )
+    if resource == "subnet":
+        return {**row, "cidr": _moved(row["cidr"], number), **own}
+    return row | {"fixed_ips": [ip | {"ip_address": _moved(ip["ip_address"], number)} for ip in row["fixed_ips"]]}
+
+
+def _moved(text: str, network: int) -> str:
+    place = network // 2
+    return text.replace("192.0.2.", f"198.18.{place}.").replace(":db8:0:1:", f":db8:1:{place:x}:") if place else text
+
+
+def _rows(
+    wished: Mapping[int, PutRouter], rows: Mapping[str, Mapping[str, Row]]
+) -> Iterator[tuple[tuple[str, str], Row]]:
+    """Yield everything that routers bring about."""
+    given: set[int] = set()
+    for number, wish in sorted(wished.items()):
+        if wish.networks is None:
+            continue
+        router_id = l3_id("router", number)
+        taken: list[Any] = []
+        inside = []
+        for network in wish.networks:
+            subnets = [row for row in rows["subnet"].values() if row["network_id"] == object_id("network", network)]
+            for subnet in sorted(subnets, key=lambda row: str(row["id"])) if network != OUTSIDE else ():
+                net = ip_network(subnet["cidr"])
+                if not any(net.version == other.version and net.overlaps(other) for other in taken):
+                    taken.append(net)
+                    inside.append(network)
+                    name = 64 * number + 8 * network + (4 if net.version == 4 else 6)
+                    first = str(net[1 + number])
+                    yield _port("interface", name, INTERFACE_OWNER, router_id, network, subnet["id"], first)
+        gateway = next((row for row in rows["subnet"].values() if _is_outside(row)), None) if wish.outside else None
+        if gateway is not None:
+            address = str(ip_network(gateway["cidr"])[100 + number])
+            yield _port("gateway", number, GATEWAY_OWNER, router_id, OUTSIDE, gateway["id"], address)
+            for port in wish.floating:
+                found = _floating(router_id, port, inside, gateway, rows)
+                if found is not None and port not in given:
+                    given.add(port)
+                    yield found
+        yield ("router", router_id), _router(router_id, wish, gateway is not None)
+
+
+def _is_outside(row: Row) -> bool:
+    return bool(row["network_id"] == object_id("network", OUTSIDE) and ":" not in row["cidr"])
+
+
+def _router(router_id: str, wish: PutRouter, has_gateway: bool) -> Row:
+    gateway = {"network_id": object_id("network", OUTSIDE), "enable_snat": wish.snat} if has_gateway else None
+    return {
+        "id": router_id,
+        "project_id": PROJECT,
+        "name": "",
+        "admin_state_up": wish.admin_up,
+        "external_gateway_info": gateway,
+        "routes": [],
+    }
+
+
+def _port(
+    kind: str, number: int, owner: str, router_id: str, network: int, subnet_id: str, address: str
+) -> tuple[tuple[str, str], Row]:
+    row = port_row(PutPort(0, network, host="", port_security=False))
+    digits = f"{0x40 + number:04x}"
+    row |= {
+        "id": l3_id(kind, number),
+        "mac_address": f"00:00:5e:10:{digits[:2]}:{digits[2:]}",
+        "fixed_ips": [{"subnet_id": subnet_id, "ip_address": address}],
+        "device_owner": owner,
+        "device_id": router_id,
+    }
+    return ("port", row["id"]), row
+
+
+def _floating(
+    router_id: str, port: int, inside: list[int], gateway: Row, rows: Mapping[str, Mapping[str, Row]]
+) -> tuple[tuple[str, str], Row] | None:
+    row = rows["port"].get(object_id("port", port))
+    if row is None or int(row["network_id"][-12:]) not in inside:
+        return None
+    fixed = next((ip["ip_address"] for ip in row["fixed_ips"] if ":" not in ip["ip_address"]), None)
+    if fixed is None:
+        return None
+    floating_id = l3_id("floatingip", port)
+    return ("floatingip", floating_id), {
+        "id": floating_id,
+        "floating_ip_address": str(ip_network(gateway["cidr"])[200 + port]),
+        "floating_network_id": gateway["network_id"],
+        "router_id": router_id,
+        "port_id": row["id"],
+        "fixed_ip_address": fixed,
+    }
