@@ -30,6 +30,9 @@ IDLE_S = 5.0
 # An agent that reads this much slower than the state changes starts again from a complete one.
 MAX_QUEUE = 1000
 
+# Bytes of a report that are, as a rule, about what has just changed.
+MAX_NEWS = 4096
+
 # As long as the column that an agent's zone is kept in.
 MAX_ZONE = 255
 
@@ -186,7 +189,9 @@ def report(service: Service, host: str, raw: bytes) -> Report:
             facts = {"configurations": configurations, "availability_zone": zone}
             agent.heartbeat(tx, host, "Portico agent", "portico-agent", facts, time.time(), started=found.started)
 
-    service.store.write_news(write)
+    # Not so what an agent says again, all at once, of what has not changed.
+    is_news = len(raw) <= MAX_NEWS and (found.facts or any(status.state != "gone" for status in found.statuses))
+    service.store.write_news(write, likely=bool(is_news))
     return found
 
 

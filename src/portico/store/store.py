@@ -7,7 +7,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import ModuleType
 
 import msgspec
@@ -20,6 +20,10 @@ from portico.store.tables import Tables
 from portico.store.transaction import Edit, Transaction, WriteNeeded
 
 _DATABASES: Mapping[str, ModuleType] = {"sqlite": sqlite, "postgresql": postgresql}
+
+
+class _NothingWritten(Exception):
+    """Undoes a write transaction in which there was nothing to write."""
 
 
 class Store:
@@ -140,20 +144,23 @@ class Store:
         finally:
             self._time("read", asked, asked)
 
-    def write_news(self, change: Callable[[Transaction], None]) -> None:
+    def write_news(self, change: Callable[[Transaction], None], *, likely: bool = False) -> None:
         """Call `change` in a write transaction, or only in a read transaction if it has nothing to write.
 
-        So it takes no turn among the writers and no revision; it may be called twice.
+        So it takes no turn among the writers and no revision; it may be called twice. If it is `likely` that there is
+        something to write, it takes its turn at once, and gives the revision back if there was nothing after all.
 
         Raises:
             Unavailable: the database does not answer, or stays locked by another process.
         """
-        try:
-            with self.read() as transaction:
+        if not likely:
+            with suppress(WriteNeeded), self.read() as transaction:
                 change(transaction)
-        except WriteNeeded:
-            with self.write() as transaction:
-                change(transaction)
+                return
+        with suppress(_NothingWritten), self.write() as transaction:
+            change(transaction)
+            if not transaction.has_written:
+                raise _NothingWritten
 
     @contextmanager
     def _reading(self) -> Iterator[sa.Connection]:

@@ -66,7 +66,7 @@ class Transaction:
     Writes are put off until something is asked, at the latest until the end: those that come one after the other then
     go to the database together. So an error of the database may come later than the write that it is about.
 
-    `revision` is this transaction's own number (0 in a read transaction).
+    `revision` is this transaction's own number (0 in a read transaction); `has_written`: something was to be written.
     """
 
     def __init__(self, store: Store, connection: sa.Connection, revision: int) -> None:
@@ -83,6 +83,7 @@ class Transaction:
         self.tables = store.tables
         self.registry = store.registry
         self.revision = revision
+        self.has_written = False
         self.changes: list[dict[str, Any]] = []
         self.edits: list[Edit] = []
         self._keeps_edits = store.is_audited
@@ -102,6 +103,7 @@ class Transaction:
         """
         if not self.revision:
             raise WriteNeeded
+        self.has_written = True
         self._foreseen.clear()
         self._waiting.append((statement, values))
 

@@ -191,3 +191,19 @@ def test_a_report_that_tells_something_new_is_written(desk: Desk) -> None:
     )
     assert seen(desk, "port", server["id"]) == ("ERROR", "host host-a: no dnsmasq")
     assert newest(desk) == before + 1
+
+
+def test_likely_news_are_written_in_one_transaction_and_take_no_revision_if_they_are_none(desk: Desk) -> None:
+    network, server = served_network(desk)
+    before = newest(desk)
+    kinds: list[str] = []
+    told: list[int] = []
+    desk.store.on_transaction(lambda kind, _waited, _took: kinds.append(kind))
+    desk.store.on_commit(told.append)
+    report = Report(1, (Status(f"dhcp/{network['id']}", "error", "no dnsmasq"),))
+    for _ in range(2):
+        desk.store.write_news(lambda tx: write_report(tx, HOST, report), likely=True)
+    assert kinds == ["write", "write"]
+    assert told == [before + 1]
+    assert seen(desk, "port", server["id"]) == ("ERROR", "host host-a: no dnsmasq")
+    assert newest(desk) == before + 1
