@@ -261,7 +261,7 @@ def act(
 ) -> Row | list[Row]:
     """Do an action with one object and return its answer."""
     action = next(item for item in resource.actions if item.name == name)
-    given = check.prepare_action(action, body)
+    given = check.prepare_action(action, one_of(resource.name, body) if action.wrapped else body)
     with service.store.write() as tx:
         row = lookup.visible(tx, context, resource.name, object_id)
         context.policy.require(tx, context, name, resource.name, row, given)

@@ -130,6 +130,8 @@ def _action(resource: Resource, action: Action) -> dict[str, Any]:
         answer: dict[str, Any] = schema.array({"type": "object"})
     elif action.gives == "body":
         answer = schema.action_schema(action)
+    elif action.answer:
+        answer = schema.answer_schema(action)
     elif action.gives:
         answer = schema.record({name: schema.response_schema(resource.attributes[name])}, [name])
     else:
@@ -144,7 +146,10 @@ def _action(resource: Resource, action: Action) -> dict[str, Any]:
             "parameters": [_id(resource)],
             "get": {**operation, "responses": _answers(200, answer, _FAULTS["show"])},
         }
-    body = {"required": True, "content": _json(schema.action_schema(action))}
+    given = schema.action_schema(action)
+    if action.wrapped:
+        given = schema.record({resource.name: given}, [resource.name])
+    body = {"required": True, "content": _json(given)}
     operation |= {"requestBody": body, "responses": _answers(200, answer, _FAULTS["create"])}
     return {"parameters": [_id(resource)], "put": operation}
 

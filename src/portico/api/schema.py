@@ -84,6 +84,7 @@ _RULES: Mapping[str, Callable[[Any], Schema]] = {
     "availability_zone_hint_list": lambda _: array({"type": "string"}, uniqueItems=True),
     "boolean": lambda _: {"type": "boolean"},
     "dict": _dictionary,
+    "dict_or_nodata": lambda specs: nullable(_dictionary(specs)),
     "dns_domain_name": _text,
     "dns_host_name": _text,
     "fixed_ips": lambda _: array(
@@ -97,6 +98,7 @@ _RULES: Mapping[str, Callable[[Any], Schema]] = {
     "ip_or_subnet": lambda _: {"anyOf": [*ADDRESS["anyOf"], *RANGE["anyOf"]]},
     "ip_pools": lambda _: array(record({"start": ADDRESS, "end": ADDRESS}, ["start", "end"])),
     "list_of_any_key_specs": lambda specs: array({"anyOf": [_dictionary(spec) for spec in specs]}),
+    "list_of_dict_or_nodata": lambda specs: nullable(array(_dictionary(specs))),
     "list_of_subnet_service_types": lambda _: array({"type": "string"}),
     "list_of_subnets": lambda _: array(RANGE, uniqueItems=True),
     "list_of_unique_strings": lambda max_len: array(_text(max_len), uniqueItems=True),
@@ -198,7 +200,13 @@ def create_schema(resource: Resource) -> Schema:
 
 def action_schema(action: Action) -> Schema:
     """Return what the body of an action holds."""
-    return record({name: request_schema(one) for name, one in action.takes.items()}, list(action.takes))
+    required = [name for name, one in action.takes.items() if one.required]
+    return record({name: request_schema(one) for name, one in action.takes.items()}, required)
+
+
+def answer_schema(action: Action) -> Schema:
+    """Return the object that an action answers with where it has one of its own."""
+    return record({name: response_schema(one) for name, one in action.answer.items()}, list(action.answer))
 
 
 def update_schema(resource: Resource) -> Schema:

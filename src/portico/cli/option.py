@@ -57,9 +57,10 @@ def option_of(registry: Registry, attribute: Attribute) -> Option:
         or validators & NUMBER_VALIDATORS
     ):
         kind = "number"
+    elif any(v.startswith("type:dict") for v in validators):
+        kind = "dict"
     elif attribute.column == "json":
-        is_dict = any(v.startswith("type:dict") for v in validators)
-        kind, name = ("dict", name) if is_dict else ("list", singular(name))
+        kind, name = "list", singular(name)
     elif name == OWNER:
         name = "project"
     return Option(attribute, kind, "--" + re.sub(r"[_:]", "-", name), target)

@@ -248,7 +248,7 @@ def _add_action(parser: argparse.ArgumentParser, collection: Collection, action:
     output.add_arguments(parser)
     parser.add_argument("object", metavar=_object_word(collection), help="name or id")
     for option in _takes(collection, action):
-        add_option(parser, option, required=True)
+        add_option(parser, option, required=option.attribute.required)
 
 
 def _takes(collection: Collection, action: Action) -> list[Option]:
@@ -262,7 +262,8 @@ def _act(action: Action, collection: Collection, arguments: argparse.Namespace, 
     _check_columns(resource, arguments.column)
     body = collection.body(_takes(collection, action), arguments, context)
     object_id = find_id(context.client, resource, arguments.object)
-    context.client.put_json(f"{resource.path}/{quote(object_id, safe='')}/{action.name}", body)
+    given = {resource.name: body} if action.wrapped else body
+    context.client.put_json(f"{resource.path}/{quote(object_id, safe='')}/{action.name}", given)
     return _print(context.client.show(resource.collection, object_id), arguments)
 
 

@@ -129,7 +129,8 @@ def prepare_put(resource: Resource, body: object) -> dict[str, Any]:
 @cache
 def _action_plan(action: Action) -> _Plan:
     steps = {one.name: _step(one) for one in action.takes.values()}
-    return _Plan(steps=steps, required=tuple(steps), defaults={}, containers=())
+    required = tuple(one.name for one in action.takes.values() if one.required)
+    return _Plan(steps=steps, required=required, defaults={}, containers=())
 
 
 def prepare_action(action: Action, body: object) -> dict[str, Any]:
@@ -139,8 +140,9 @@ def prepare_action(action: Action, body: object) -> dict[str, Any]:
         BadRequest: it is none, something is missing in it or unknown, or has a value that is refused.
     """
     plan = _action_plan(action)
-    if not isinstance(body, dict) or set(body) != set(plan.required):
-        rule = f"it must hold {' and '.join(plan.required)}, and nothing else"
+    if not isinstance(body, dict) or not plan.steps.keys() >= body.keys() >= set(plan.required):
+        words = [" and ".join(plan.required), " or ".join(name for name in plan.steps if name not in plan.required)]
+        rule = f"it must hold {', and may hold '.join(filter(None, words))}, and nothing else"
         raise _bad(f"Request body contains invalid data for {action.name}: {rule}.")
     return _checked(plan, body, {})
 

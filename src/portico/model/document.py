@@ -100,6 +100,12 @@ def _is_mapping(value: object) -> str:
     return "" if fits else "must be a mapping with text keys"
 
 
+def _is_answer(value: object) -> str:
+    return (
+        "" if not _is_text(value) or (value and not _is_mapping(value)) else "must be text, or a mapping of attributes"
+    )
+
+
 _KEYWORDS: Mapping[str, Callable[[object], str]] = {
     "resource": _matches(_NAME, "a name: a small letter, then at most 39 small letters, digits and _"),
     "plural": _matches(_NAME, "text: a small letter, then at most 39 small letters, digits and _"),
@@ -122,8 +128,9 @@ _OF_PACKAGES = frozenset({"extends", "version", "rules", "policy"})
 _ACTION_KEYWORDS: Mapping[str, Callable[[object], str]] = {
     "doc": _is_text,
     "takes": _is_mapping,
-    "gives": _is_text,
+    "gives": _is_answer,
     "reads": _is_bool,
+    "wrapped": _is_bool,
     "extension": _is_text,
 }
 

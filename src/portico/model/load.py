@@ -188,14 +188,28 @@ class _Loading:
         """Yield the actions that one layer of a resource adds."""
         for name, spec in layer.document.get("actions", {}).items():
             here = check_action(layer.place.at(f"action {name}", "actions", name), spec)
-            takes = {}
-            for one, given in spec.get("takes", {}).items():
-                inside = here.at(f"takes {one}", "takes", one)
-                check(inside.mapping(given), inside)
-                takes[one] = attribute(one, {"extension": CORE, "allow_post": True, **given}, inside)
+            gives = spec.get("gives", "")
+            takes = self._of_action(here, "takes", spec.get("takes", {}))
+            answer = self._of_action(here, "gives", gives) if isinstance(gives, dict) else {}
             if spec.get("extension", first.document.get("extension", CORE)) in self._advertised:
-                gives, reads = spec.get("gives", ""), spec.get("reads", False)
-                yield Action(name, MappingProxyType(takes), spec["doc"], gives, reads)
+                yield Action(
+                    name=name,
+                    takes=MappingProxyType(takes),
+                    doc=spec["doc"],
+                    gives="answer" if answer else gives,
+                    reads=spec.get("reads", False),
+                    wrapped=spec.get("wrapped", False),
+                    answer=MappingProxyType(answer),
+                )
+
+    def _of_action(self, place: Place, keyword: str, specs: Specs) -> dict[str, Attribute]:
+        """Return the attributes that an action takes or gives."""
+        found = {}
+        for name, spec in specs.items():
+            here = place.at(f"{keyword} {name}", keyword, name)
+            check(here.mapping(spec), here)
+            found[name] = attribute(name, {"extension": CORE, "allow_post": True, **spec}, here)
+        return found
 
     def _attributes(self, name: str, layers: list[Layer]) -> dict[str, Attribute]:
         """Merge the layers of one resource; of ours, a later one adds keywords to, or replaces those of, an earlier."""

@@ -221,6 +221,13 @@ def _dictionary_item(value: dict[str, Any], key: str, spec: Mapping[str, Any]) -
     return None
 
 
+def dictionaries(value: Any, key_specs: Mapping[str, Mapping[str, Any]] | None) -> str | None:
+    """A list of objects as `dictionary` has them; equal ones may be in it."""
+    if not isinstance(value, list):
+        return f"'{show(value)}' is not a list"
+    return next((reason for item in value if (reason := dictionary(item, key_specs))), None)
+
+
 def any_key_specs(value: Any, specs: list[Mapping[str, Mapping[str, Any]]]) -> str | None:
     """A list of objects without duplicates, each allowed by at least one of `specs`.
 
@@ -322,6 +329,7 @@ _BY_NAME: dict[str, v.Validator] = {
     "availability_zone_hint_list": zone_hints,
     "boolean": v.boolean_value,
     "dict": dictionary,
+    "dict_or_nodata": v.or_nodata(dictionary),
     "dict_or_none": v.or_none(dictionary),
     "dns_domain_name": dns_domain,
     "dns_host_name": dns_name,
@@ -332,6 +340,7 @@ _BY_NAME: dict[str, v.Validator] = {
     "ip_address_or_none": v.or_none(ip_address),
     "ip_or_subnet_or_none": v.or_none(ip_or_subnet),
     "ip_pools": ip_pools,
+    "list_of_dict_or_nodata": v.or_nodata(dictionaries),
     "list_of_any_key_specs_or_none": v.or_none(any_key_specs),
     "list_of_subnet_service_types": service_types,
     "list_of_subnets_or_none": v.or_none(v.each(subnet)),

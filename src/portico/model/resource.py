@@ -60,8 +60,9 @@ class Attribute:
 class Action:
     """Something to do with one object besides the verbs: `PUT {path}/{id}/{name}`, or GET if it only `reads`.
 
-    `takes` is what the body holds. The answer is the object under its resource's name, or what `gives` names: one of
-    its attributes, "list", a list of objects, or "body", what was taken.
+    `takes` is what the body holds; if it is `wrapped`, under the resource's name. The answer is the object under its
+    resource's name, or what `gives` names: one of its attributes, "list", a list of objects, or "body", what was taken;
+    if it is an object of its own, `answer` has the attributes.
     """
 
     name: str
@@ -69,6 +70,8 @@ class Action:
     doc: str
     gives: str = ""
     reads: bool = False
+    wrapped: bool = False
+    answer: Mapping[str, Attribute] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -32,6 +32,15 @@ def or_none(validator: Validator) -> Validator:
     return validate
 
 
+def or_nodata(validator: Validator) -> Validator:
+    """Return a validator that lets pass what is empty, too."""
+
+    def validate(value: Any, argument: Any) -> str | None:
+        return validator(value, argument) if value else None
+
+    return validate
+
+
 def each(validator: Validator) -> Validator:
     """Return a validator of a list without duplicates, each item of which `validator` lets pass."""
 

@@ -45,6 +45,8 @@ NEUTRON_KEYWORDS = _BOOLEANS - {"as_text", "secret"} | {
     "default_overrides_none",
 }
 OWN_KEYWORDS = frozenset({"extension", "column", "references", "on_delete", "as_text", "secret", "doc"})
+# Validators whose argument says of each key of an object which values it may have.
+_OF_KEYS = ("type:dict", "type:dict_or_none", "type:dict_or_nodata", "type:list_of_dict_or_nodata")
 _COLUMN = re.compile(r"string\([1-9]\d{0,4}\)|text|integer|bigint|boolean|json|datetime")
 
 
@@ -121,7 +123,7 @@ def _check_rules(rules: Mapping[str, Any], place: Place) -> None:
         here = place.at(rule, rule)
         if rule not in VALIDATORS:
             raise here.fault("there is no such validator")
-        if rule in ("type:dict", "type:dict_or_none"):
+        if rule in _OF_KEYS:
             _check_keys([argument or {}], here, ())
         elif rule == "type:list_of_any_key_specs_or_none":
             if not isinstance(argument, list):
