@@ -55,6 +55,12 @@ class Policy:
             )
             for resource in registry.resources.values()
             for verb in ("create", "get", "update")
+        } | {
+            (action.name, resource.name): tuple(
+                name.partition(":")[2] for name in self._rules if name.startswith(f"{action.name}:")
+            )
+            for resource in registry.resources.values()
+            for action in resource.actions
         }
         self._reduced = lru_cache(_REMEMBERED)(self._reduce)
         self._clause = lru_cache(_REMEMBERED)(self._make_clause)
@@ -172,8 +178,9 @@ def _names(given: Mapping[str, Any], attribute: str) -> bool:
     if attribute in given:
         return True
     whole, _, part = attribute.rpartition(":")
-    items = given.get(whole) or () if whole else ()
-    return isinstance(items, list) and any(isinstance(item, Mapping) and item.get(part) is not None for item in items)
+    found = given.get(whole) if whole else None
+    items = found if isinstance(found, list) else [found]
+    return any(isinstance(item, Mapping) and item.get(part) is not None for item in items)
 
 
 def _disallowed(name: str) -> Forbidden:

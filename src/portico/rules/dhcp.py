@@ -8,7 +8,6 @@ is plugged by tap (a container's engine configures its interface itself and need
 
 from __future__ import annotations
 
-import uuid
 from functools import cache
 from typing import Literal
 
@@ -16,7 +15,7 @@ import sqlalchemy as sa
 
 from portico.errors import Conflict
 from portico.model.snapshot import DHCP_OWNER
-from portico.rules import fixed_ip, mac
+from portico.rules import fixed_ip, service_port
 from portico.rules.context import Context, Row
 from portico.store import allocate
 from portico.store.tables import Tables
@@ -86,34 +85,10 @@ def _remove(tx: Transaction, server: Row) -> None:
 
 
 def _create(tx: Transaction, context: Context, network: Row, subnets: list[Row]) -> None:
-    port_id = str(uuid.uuid4())
-    row = {
-        "id": port_id,
-        "project_id": network["project_id"],
-        "network_id": network["id"],
-        "name": "",
-        "description": "",
-        "mac_address": mac.generate(context.limits.mac_base),
-        "admin_state_up": True,
-        "status": "ACTIVE",
-        "device_id": _device(network["id"]),
-        "device_owner": DHCP_OWNER,
-        "port_security_enabled": False,
-        "security_groups": [],
-        "allowed_address_pairs": [],
-        "extra_dhcp_opts": [],
-        "dns_name": "",
-        "dns_assignment": [],
-        "tags": [],
-        "ip_allocation": "immediate",
-        "propagate_uplink_status": True,
-        "binding:host_id": "",
-        "binding:profile": {},
-        "binding:vnic_type": "normal",
-        "binding:vif_type": "unbound",
-        "binding:vif_details": {},
-    }
-    row["fixed_ips"] = fixed_ip.record(tx, port_id, _addresses(tx, row, subnets))
+    device_id, project_id = _device(network["id"]), network["project_id"]
+    row = service_port.row_of(context, network["id"], DHCP_OWNER, device_id, project_id)
+    row["fixed_ips"] = fixed_ip.record(tx, row["id"], _addresses(tx, row, subnets))
+    row["ip_allocation"] = fixed_ip.allocation(row["fixed_ips"])
     tx.insert("port", row)
 
 

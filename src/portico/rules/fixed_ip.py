@@ -68,6 +68,11 @@ def choose(
     return chosen + choose_automatic(tx, port, subnets, {subnet["id"] for subnet, _ in chosen})
 
 
+def subnets_of(tx: Transaction, network: Row) -> list[Row]:
+    """Return the network's subnets, oldest first: a database gives rows in any order."""
+    return sorted(tx.find("subnet", network_id=network["id"]), key=lambda item: network["subnets"].index(item["id"]))
+
+
 def serves(subnet: Row, port: Row) -> bool:
     """Tell whether the port may have addresses from the subnet: of any with DHCP if it is the DHCP server's."""
     types, owner = subnet["service_types"], port["device_owner"]

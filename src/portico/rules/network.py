@@ -17,6 +17,7 @@ from portico.rules import (
     mtu,
     port,
     quota,
+    router_port,
     segment,
     sharing,
     subnet,
@@ -69,6 +70,8 @@ def update(tx: Transaction, context: Context, row: Row, changes: Row) -> Row:
     context.broker.admit("network", row, {**row, **changes})
     if moves:
         segment.follow(tx, {**row, **changes})
+    if changes.get("router:external") is False:
+        router_port.refuse_internal(tx, row["id"])
     for name, action in _SHARED_BY.items():
         if name in changes:
             (sharing.share if changes[name] else sharing.unshare)(tx, "network", row, action)

@@ -15,7 +15,7 @@ from portico.model import dhcp_option
 from portico.model.address import host_name, read_interface
 from portico.model.show import show
 from portico.model.snapshot import BINDING_FAILED, UNBOUND
-from portico.rules import binding, fixed_ip, lookup, mac, quota, security_group
+from portico.rules import binding, fixed_ip, lookup, mac, quota, router_port, security_group
 from portico.rules.context import Context, Row
 from portico.store import allocate, select
 from portico.store.transaction import Read, Transaction
@@ -33,6 +33,7 @@ def create(tx: Transaction, context: Context, body: Row) -> Row:
     mac_address = body.get("mac_address") or mac.generate(context.limits.mac_base)
     tx.foresee(*_reads(tx, body, parent, mac_address))
     quota.check(tx, context, "port", body["project_id"])
+    router_port.refuse_create(tx, context, body)
     row = {
         **body,
         "id": str(uuid.uuid4()),
@@ -51,7 +52,7 @@ def create(tx: Transaction, context: Context, body: Row) -> Row:
     }
     row["mac_address"] = _mac(tx, context, row, body.get("mac_address"), mac_address)
     _set_security(tx, context, row, body, parent)
-    subnets = _subnets(tx, parent)
+    subnets = fixed_ip.subnets_of(tx, parent)
     _check_subnets(tx, context, subnets, body.get("fixed_ips") or [])
     home = fixed_ip.home_of(context, parent, row)
     chosen = fixed_ip.choose(tx, row, subnets, body.get("fixed_ips"), home)
@@ -257,7 +258,13 @@ def _link_groups(tx: Transaction, port_id: str, before: Sequence[str], after: Se
 
 
 def update(tx: Transaction, context: Context, row: Row, changes: Row) -> Row:
-    """Change a port; what it does not name stays."""
+    """Change a port as a request for it asks."""
+    router_port.refuse_update(tx, context, row, changes)
+    return change(tx, context, row, changes)
+
+
+def change(tx: Transaction, context: Context, row: Row, changes: Row) -> Row:
+    """Change a port, whosever it is; what it does not name stays."""
     after = {**row, **changes}
     for name in ("binding:host_id", "device_id", "device_owner", "dns_name", "dns_domain"):
         after[name] = after[name] or ""
@@ -303,17 +310,12 @@ def _update_mac(tx: Transaction, context: Context, row: Row, changes: Row, after
     ]
 
 
-def _subnets(tx: Transaction, network: Row) -> list[Row]:
-    """Return the network's subnets, oldest first: a database gives rows in any order."""
-    return sorted(tx.find("subnet", network_id=network["id"]), key=lambda item: network["subnets"].index(item["id"]))
-
-
 def _update_addresses(tx: Transaction, context: Context, row: Row, changes: Row, after: Row) -> None:
     moved = after["mac_address"] != row["mac_address"]
     if "fixed_ips" not in changes and not moved:
         return
     network = lookup.get(tx, "network", row["network_id"])
-    subnets, home = _subnets(tx, network), fixed_ip.home_of(context, network, after)
+    subnets, home = fixed_ip.subnets_of(tx, network), fixed_ip.home_of(context, network, after)
     automatic = {item["id"] for item in subnets if fixed_ip.is_automatic(item)}
     wanted: Sequence[Row] = (changes if "fixed_ips" in changes else row)["fixed_ips"] or []
     _check_subnets(tx, context, subnets, wanted)
@@ -365,6 +367,7 @@ def _split(wanted: Sequence[Row], row: Row, moved_subnets: set[str]) -> tuple[li
 
 def delete(tx: Transaction, context: Context, row: Row) -> None:
     """Remove a port and give back what it held; a DHCP server that is still needed gets another one."""
+    router_port.refuse_delete(tx, row)
     remove(tx, row)
     binding.settle_dhcp(tx, context, row, None)
 

@@ -8,7 +8,7 @@ import uuid
 import sqlalchemy as sa
 
 from portico.errors import BadRequest, Conflict
-from portico.rules import lookup, quota, sharing
+from portico.rules import lookup, quota, router_port, sharing
 from portico.rules.context import Context, Row
 from portico.store.sharing import EVERYBODY, EXTERNAL, SHARED
 from portico.store.transaction import Transaction
@@ -98,9 +98,10 @@ def _tell(tx: Transaction, policy: Row) -> None:
         return
     changes = {}
     if policy["action"] == EXTERNAL:
-        changes["router:external"] = bool(
-            tx.find("rbac_policy", object_type=kind, object_id=object_id, action=EXTERNAL)
-        )
+        policies = tx.find("rbac_policy", object_type=kind, object_id=object_id, action=EXTERNAL)
+        if not policies:
+            router_port.refuse_internal(tx, object_id)
+        changes["router:external"] = bool(policies)
     tx.update(kind, row, changes)
 
 

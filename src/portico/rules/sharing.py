@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from portico.errors import Conflict
 from portico.model.snapshot import DHCP_OWNER
+from portico.rules import router_port
 from portico.rules.context import Context, Row
 from portico.store import select
 from portico.store.sharing import EVERYBODY, EXTERNAL, SHARED, shared_with
@@ -77,8 +78,6 @@ def forget(tx: Transaction, resource: str, object_id: str) -> None:
 def losers(tx: Transaction, policy: Row, target: str | None) -> Sequence[str]:
     """Return the projects that use an object and could not any more if `policy` went, or was for `target` instead."""
     kind, object_id = policy["object_type"], policy["object_id"]
-    if policy["action"] == EXTERNAL:
-        return ()
     owned = tx.get(kind, object_id)
     others = [
         item["target_tenant"]
@@ -88,7 +87,8 @@ def losers(tx: Transaction, policy: Row, target: str | None) -> Sequence[str]:
     kept = {*others, *([target] if target else []), owned["project_id"] if owned else ""}
     if EVERYBODY in kept:
         return ()
-    using = _users(tx, kind, object_id)
+    external = policy["action"] == EXTERNAL
+    using = router_port.projects_beyond(tx, object_id) if external else _users(tx, kind, object_id)
     had = using if policy["target_tenant"] == EVERYBODY else using & {policy["target_tenant"]}
     return sorted(had - kept)
 

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from portico.errors import BadRequest, Conflict
 from portico.model.snapshot import DHCP_OWNER, IpAddress, IpNetwork
-from portico.rules import address_scope, dhcp, fixed_ip, lookup, mtu, pools, quota, subnetpool
+from portico.rules import address_scope, dhcp, fixed_ip, lookup, mtu, pools, quota, router_gateway, subnetpool
 from portico.rules.context import Context, Row
 from portico.rules.pools import invalid
 from portico.store import allocate, blocks
@@ -46,7 +46,8 @@ def create(tx: Transaction, context: Context, body: Row) -> Row:
     context.broker.admit("subnet", None, row, parent)
     row = tx.insert("subnet", row)
     allocate.set_pools(tx, row["id"], ranges)
-    tx.update("network", parent, {"subnets": [*parent["subnets"], row["id"]]})
+    parent = tx.update("network", parent, {"subnets": [*parent["subnets"], row["id"]]})
+    router_gateway.serve_subnet(tx, context, parent, row)
     if fixed_ip.is_automatic(row):
         fixed_ip.add_automatic(tx, row)
     dhcp.settle(tx, context, parent)
@@ -199,8 +200,8 @@ def update(tx: Transaction, context: Context, row: Row, changes: Row) -> Row:
     """Change a subnet; ports keep their addresses, also outside new pools."""
     cidr = ip_network(row["cidr"])
     after = {**row, **changes}
-    if changes.get("gateway_ip"):
-        _check_new_gateway(tx, row, ip_address(changes["gateway_ip"]), cidr)
+    if "gateway_ip" in changes:
+        _check_new_gateway(tx, row, ip_address(changes["gateway_ip"]) if changes["gateway_ip"] else None, cidr)
     ranges = pools.check_pools(cidr, pools.parse(after["allocation_pools"]))
     pools.check_gateway_outside(ip_address(after["gateway_ip"]) if after["gateway_ip"] else None, ranges)
     if "allocation_pools" in changes:
@@ -217,9 +218,10 @@ def update(tx: Transaction, context: Context, row: Row, changes: Row) -> Row:
     return updated
 
 
-def _check_new_gateway(tx: Transaction, row: Row, gateway: IpAddress, cidr: IpNetwork) -> None:
-    """Refuse a gateway that is a workload's address, and another one while a router serves at the present one."""
-    pools.check_gateway(cidr, gateway)
+def _check_new_gateway(tx: Transaction, row: Row, gateway: IpAddress | None, cidr: IpNetwork) -> None:
+    """Refuse a gateway that is a workload's address, and another one or none while a router is at the present one."""
+    if gateway is not None:
+        pools.check_gateway(cidr, gateway)
     present = ip_address(row["gateway_ip"]) if row["gateway_ip"] else None
     if gateway == present:
         return

@@ -73,6 +73,7 @@ def everything(asker: Asker) -> dict[str, Row]:
     for name, body in (
         ("address_scope", {"name": "secret", "ip_version": 4}),
         ("address_group", {"name": "secret", "addresses": ["203.0.113.0/24"]}),
+        ("router", {"name": "secret"}),
     ):
         if name in TABLE:
             made[name] = asker.create(name, **body)

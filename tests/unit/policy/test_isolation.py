@@ -72,6 +72,8 @@ def references(mine: Mapping[str, Row], blue: Asker, own: Mapping[str, Row]) -> 
         ("port", own["port"]["id"], {"fixed_ips": [{"subnet_id": mine["subnet"]["id"]}]}, "subnet"),
         ("subnet", "", {"network_id": mine["network"]["id"], **subnet}, "network"),
         ("subnet", "", pool, "subnetpool"),
+        ("router", "", {"external_gateway_info": {"network_id": mine["network"]["id"]}}, "network"),
+        ("router", own["router"]["id"], {"external_gateway_info": {"network_id": mine["network"]["id"]}}, "network"),
         ("security_group_rule", "", {"security_group_id": mine["security_group"]["id"], "direction": "egress"},
          "security_group"),
         ("security_group_rule", "", {"security_group_id": group, "direction": "ingress",

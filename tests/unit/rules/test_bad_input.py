@@ -125,6 +125,7 @@ def ids(lasting_store: Store, context: Context) -> dict[str, str]:
              remote_address_group_id=None, used_in_default_sg=True, used_in_non_default_sg=False)  # fmt: skip
         make(tx, "rbac_policy", object_type="network", object_id=made["network"], action="access_as_shared",
              target_tenant="blue")  # fmt: skip
+        make(tx, "router", name="r", admin_state_up=True)
         own = {"portico:bfd": False, "portico:hosts": []}
         make(tx, "bgp_peer", name="tor", peer_ip="192.0.2.1", remote_as=65001, auth_type="md5", password="x", **own)
         own = {"portico:mode": "full-mesh", "portico:reflectors": [], "portico:communities": []}

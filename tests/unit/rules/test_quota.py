@@ -35,7 +35,11 @@ def test_the_last_object_of_a_quota_fits_and_one_more_does_not(store: Store, mak
     assert (caught.value.status, caught.value.type) == (409, "OverQuota")
 
 
-@pytest.mark.parametrize("resource", [field.name for field in msgspec.structs.fields(QuotaSettings)])
+@pytest.mark.parametrize(
+    "resource",
+    # The routes of a router are counted in requests about it: see test_router.
+    [field.name for field in msgspec.structs.fields(QuotaSettings) if field.name != "router_route"],
+)
 def test_every_resource_with_a_quota_in_the_settings_is_held_to_it(
     store: Store, context: Context, make_context: MakeContext, create: Create, resource: str
 ) -> None:
@@ -48,6 +52,7 @@ def test_every_resource_with_a_quota_in_the_settings_is_held_to_it(
             "subnetpool": {"name": "pool", "prefixes": ["192.0.2.0/24"]},
             "port": {"network_id": network["id"]},
             "security_group": {"name": "other"},
+            "router": {},
             "security_group_rule": {"security_group_id": group["id"], "direction": "ingress", "protocol": "tcp"},
         }
         bodies["rbac_policy"] = {

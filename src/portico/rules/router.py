@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Routers. Errors are those of Neutron's L3 service."""
+
+from __future__ import annotations
+
+import uuid
+
+from portico.errors import Conflict
+from portico.model.l3 import INTERFACE_OWNER
+from portico.rules import extra_route, quota, router_gateway, router_port
+from portico.rules.context import Context, Row
+from portico.store.transaction import Transaction
+
+
+def create(tx: Transaction, context: Context, body: Row) -> Row:
+    """Make a router without interfaces, and its gateway if it is to have one.
+
+    Raises:
+        OverQuota: the project has as many routers as it may.
+        PorticoError: the gateway cannot be had; see `router_gateway.set_first`.
+    """
+    quota.check(tx, context, "router", body["project_id"])
+    info = body.pop("external_gateway_info", None)
+    made = tx.insert(
+        "router", {**body, "id": str(uuid.uuid4()), "status": "ACTIVE", "external_gateways": [], "routes": []}
+    )
+    return router_gateway.set_first(tx, context, made, info) if info else made
+
+
+def update(tx: Transaction, context: Context, row: Row, changes: Row) -> Row:
+    """Change a router; see `router_gateway.set_first` and `extra_route.replace` for what is refused."""
+    had = row["external_gateways"]
+    if "external_gateway_info" in changes:
+        row = router_gateway.set_first(tx, context, row, changes.pop("external_gateway_info"))
+    if "routes" in changes:
+        row = extra_route.replace(tx, context, row, changes.pop("routes"))
+    elif row["external_gateways"] != had:
+        extra_route.check(tx, row, row["routes"])
+    return tx.update("router", row, changes)
+
+
+def delete(tx: Transaction, context: Context, row: Row) -> None:
+    """Remove a router and its gateways.
+
+    Raises:
+        Conflict: it has interfaces, or a gateway is in use.
+    """
+    if ports := router_port.of_router(tx, row["id"], INTERFACE_OWNER):
+        named = ", ".join(item["id"] for item in ports[:5]) + (f" and {len(ports) - 5} more" if len(ports) > 5 else "")
+        raise Conflict(f"Router {row['id']} has ports still attached: {named}", type="RouterInUse")
+    tx.delete("router", router_gateway.remove_all(tx, row))
+
+
+def present(tx: Transaction, context: Context, rows: list[Row]) -> list[Row]:
+    """Add what clients see of the gateways."""
+    router_gateway.present(tx, rows)
+    return rows
