@@ -19,6 +19,7 @@ from portico.agent import fragment as parts
 from portico.agent.delta import Driver, Wanted
 from portico.agent.drivers.conntrack import Conntrack
 from portico.agent.drivers.dhcp import DhcpDriver
+from portico.agent.drivers.limit import LimitDriver
 from portico.agent.drivers.link import BridgeDriver, CarrierDriver, LinkTable, PairDriver
 from portico.agent.drivers.route import RouteDriver, Side, SpaceDriver
 from portico.agent.drivers.routed_dhcp import RoutedDhcpDriver
@@ -27,6 +28,7 @@ from portico.agent.redirect import Redirects
 from portico.agent.routes import Routes
 from portico.agent.runtime import Place
 from portico.agent.servers import OwnServers, Servers
+from portico.agent.shaper import Shapers
 from portico.agent.switches import Switches
 from portico.hoststate import ROUTED, HostObject, Vif
 
@@ -67,11 +69,13 @@ def _drivers(place: Place, host: Side, redirects: Redirects, host_netns: int) ->
     """Return what looks, by aspect, in the agent's order; called in our namespace."""
     table = LinkTable(links.Links(netlink.Socket(netlink.ROUTE)))
     ours = Side(table.kernel, Routes(netlink.Socket(netlink.ROUTE)), Switches())
+    route = netlink.Socket(netlink.ROUTE)
     servers = Servers(place.netns, run_dir=place.run_dir, state_dir=place.state_dir)
     return {
         "bridge": BridgeDriver(table, Conntrack(netlink.Socket(netlink.NETFILTER))),
         "space": SpaceDriver(table, ours, host, host_netns, place.netns),
         "link": PairDriver(table, host.links, host_netns, place.netns),
+        "limit": LimitDriver(table, Shapers(route), Redirects(route)),
         "carrier": CarrierDriver(table),
         "route": RouteDriver(table, ours, host, place.netns),
         "dhcp": DhcpDriver(table, servers, only_look=True),

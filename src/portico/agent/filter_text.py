@@ -18,7 +18,7 @@ from portico.agent.drivers.libnftables import Nft
 from portico.agent.fragment import Fragment
 
 _BLOCK = re.compile(r"\t(?:chain|set|map) (\S+) \{")
-_OF_GROUPS = ("ingress-", "egress-")
+_OF_SOME = ("ingress-", "egress-", "meter-")
 _MEMBERS = re.compile(r"@([mn][46]-\S+)")
 
 
@@ -50,7 +50,7 @@ def compare(wanted: Wanted, link: str, piece: Fragment) -> list[Text]:
 
 
 def _chains_of(piece: Fragment) -> set[str]:
-    names = set()
+    names = {*piece.chains}
     for table, groups in piece.policies:
         for direction in ("ingress", "egress"):
             names |= {f"{table}{parts.policy_chain(direction, groups)}"}
@@ -77,7 +77,7 @@ def _texts(
                 for rows in (left, right)
             ]
             yield Text(name, ours[0], ours[1])
-        elif not name.removeprefix(parts.INET).startswith(_OF_GROUPS):
+        elif not name.removeprefix(parts.INET).startswith(_OF_SOME):
             yield Text(name, left, right)
 
 

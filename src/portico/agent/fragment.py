@@ -14,17 +14,19 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from portico.agent import addresses, owner, rules
 from portico.agent.addresses import Net
 from portico.agent.delta import Wanted
-from portico.hoststate import ROUTED, Bridge, Dhcp, Group, HostObject, Member, Space, Vif
+from portico.hoststate import ROUTED, Bridge, Dhcp, Group, HostObject, Limit, Member, Qos, Router, Space, Vif
 
 TRACKED = 0x10000
 INVALID = 0x20000
 UNGUARDED = 0x40000
-"""Bits of the packet mark: part of a tracked connection; invalid; sent by a port without port security."""
+METERED = 0x80000
+"""Bits of the packet mark: part of a tracked connection; invalid; sent by a port without port security, or by one whose
+packets are counted or marked."""
 
 INET = "inet/"
 
@@ -55,8 +57,8 @@ class Fragment:
     """What one wanted object adds to the rules.
 
     `policies` are tuples of group ids, each with its table, `members` groups whose member sets must exist (`INET`
-    before those of that table), `chains` and `stateful` are a group's, `owned` are the addresses of a guarded port,
-    each with its zone.
+    before those of that table), `chains` are a group's or a metered port's, `stateful` is a group's, `owned` are the
+    addresses of a guarded port, each with its zone.
     """
 
     elements: Mapping[Element, str] = field(default_factory=dict)
@@ -160,7 +162,7 @@ def _port_fragment(vif: Vif, zone: int) -> Fragment:
     if not vif.admin_up:
         return Fragment()
     if vif.guard is None:
-        return _open_fragment(table, name, zone)
+        return _meter(vif, table, _open_fragment(table, name, zone))
     link = f'"{name}"'
     groups = tuple(sorted(set(vif.guard.group_ids)))
     elements = {
@@ -180,7 +182,42 @@ def _port_fragment(vif: Vif, zone: int) -> Fragment:
             elements |= exact
             networks |= ranges
     owned = frozenset((zone, net) for _, net in allowed)
-    return Fragment(elements, frozenset(networks), frozenset({(table, groups)}), owned=owned)
+    return _meter(vif, table, Fragment(elements, frozenset(networks), frozenset({(table, groups)}), owned=owned))
+
+
+def meter_chain(direction: str, port_id: str) -> str:
+    """Return the name of the chain that counts or marks a port's packets of one direction."""
+    return f"meter-{direction}-{port_id}"
+
+
+def _meter(vif: Vif, table: str, piece: Fragment) -> Fragment:
+    """Add to a port's fragment what counts and marks its packets.
+
+    What is sent is looked at before anything else of `send`, which takes the bit in every mark that the port's packets
+    may get; what is received on the way to the port's groups.
+    """
+    qos, link = vif.qos or Qos(), f'"{owner.port_link(vif.port_id)}"'
+    elements, chains = dict(piece.elements), {}
+    sent = [_over(qos.egress_packets)] if qos.egress_packets else []
+    if qos.dscp is not None:
+        sent += [f"{protocol} dscp set {qos.dscp}" for protocol in ("ip", "ip6")]
+    if sent:
+        marks = {element: value for element, value in elements.items() if value.startswith("0x")}
+        elements |= {element: f"{int(value, 0) | METERED:#x}" for element, value in marks.items()}
+        name = meter_chain("egress", vif.port_id)
+        elements[Element(f"{table}metered", link)] = f"jump {name}"
+        chains[f"{table}{name}"] = tuple(sent)
+    if qos.ingress_packets:
+        name, judge = meter_chain("ingress", vif.port_id), Element(f"{table}ingress", link)
+        chains[f"{table}{name}"] = (_over(qos.ingress_packets), elements[judge])
+        elements[judge] = f"goto {name}"
+    return replace(piece, elements=elements, chains=chains) if chains else piece
+
+
+def _over(limit: Limit) -> str:
+    """Return the rule that drops packets beyond a limit; a burst that is not given is a tenth of a second's."""
+    burst = limit.burst or max(limit.rate // 10, 1)
+    return f"limit rate over {limit.rate}/second burst {burst} packets drop"
 
 
 def sources(vif: Vif) -> list[tuple[str, Net]]:

@@ -133,6 +133,15 @@ class Links:
         body += info
         self._route.ask(RTM_NEWLINK, body, netlink.NLM_F_CREATE | netlink.NLM_F_EXCL)
 
+    def add_ifb(self, name: str, alias: str) -> None:
+        """Make an intermediate functional block: what is redirected to it goes on where it came from, once it is sent.
+
+        It is made down. Source: `drivers/net/ifb.c`.
+        """
+        body = _IFINFO.pack(0, 0, 0, 0, 0) + text(_IFLA_IFNAME, name) + nest(_IFLA_LINKINFO, text(_INFO_KIND, "ifb"))
+        self._route.ask(RTM_NEWLINK, body, netlink.NLM_F_CREATE | netlink.NLM_F_EXCL)
+        self.change(name, alias=alias)
+
     def change(
         self,
         name: str,

@@ -7,6 +7,7 @@
 | network namespace `<netns>-dhcp-<network id[:11]>` | `/run/netns` | the prefix of its name; all in it is ours |
 | bridge `br<network id[:11]>` | our namespace | alias `portico:<network id> <zone>` |
 | veth end `pb<port id[:11]>` | our namespace | alias `portico:<port id> <link name> <mac>` |
+| ifb link `pi<port id[:11]>` | our namespace | alias `portico:<port id> limit` |
 | veth end `pd<network id[:11]>` | our namespace | alias `portico:<network id> dhcp <digest>` |
 | bridge `pq<network id[:11]>` | our namespace | alias `portico:<network id> dhcp <digest>` |
 | veth end `prhost` | our namespace | alias `portico:routed <link name>` |
@@ -73,6 +74,11 @@ def port_link(port_id: str) -> str:
 def host_link(port_id: str) -> str:
     """Return the usual name of the other end, which the host or a container sees."""
     return f"pv{short(port_id)}"
+
+
+def limit_link(port_id: str) -> str:
+    """Return the name of the link where what a port sends waits while it is limited."""
+    return f"pi{short(port_id)}"
 
 
 def dhcp_link(network_id: str) -> str:

@@ -36,6 +36,11 @@ _STOLEN, _EGRESS_REDIRECT = 4, 1
 _MATCH_ALL = struct.pack("=HBBI", 0x06, 0, 0, 0xFFFFFFFF)
 
 
+def changed_at(kind: int, body: bytes) -> int:
+    """Return the index of the link at which a message of `GROUP` tells of any change; 0 if it is not about one."""
+    return int(_TCMSG.unpack_from(body)[1]) if kind in (_NEW_QDISC, _DEL_QDISC, _NEW_FILTER, _DEL_FILTER) else 0
+
+
 def lost_at(kind: int, body: bytes) -> int:
     """Return the index of the link that lost a filter or a qdisc by the word of a message of `GROUP`; 0 if none did."""
     return int(_TCMSG.unpack_from(body)[1]) if kind in (_DEL_QDISC, _DEL_FILTER) else 0

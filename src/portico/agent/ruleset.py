@@ -66,7 +66,7 @@ class Ruleset:
             for key, piece in batch.items():
                 if key.startswith("group/"):
                     regrouped |= self._regroup(key.partition("/")[2], piece, sign)
-                    chains.update(piece.chains if sign > 0 else dict.fromkeys(piece.chains))
+                chains.update(piece.chains if sign > 0 else dict.fromkeys(piece.chains))
                 for element, value in piece.elements.items():
                     elements[element] = value if sign > 0 else _ABSENT
                 for net in piece.networks:

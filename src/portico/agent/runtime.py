@@ -22,6 +22,7 @@ from portico.agent.drivers.bgp import SpeakerDriver
 from portico.agent.drivers.conntrack import Conntrack
 from portico.agent.drivers.dhcp import DhcpDriver
 from portico.agent.drivers.libnftables import Nft
+from portico.agent.drivers.limit import LimitDriver
 from portico.agent.drivers.link import BridgeDriver, CarrierDriver, LinkTable, PairDriver
 from portico.agent.drivers.nft import FilterDriver, generation_events
 from portico.agent.drivers.outlet import OutletDriver
@@ -36,6 +37,7 @@ from portico.agent.redirect import Redirects
 from portico.agent.removal import Removal
 from portico.agent.routes import Routes
 from portico.agent.servers import OwnServers, Servers
+from portico.agent.shaper import Shapers
 from portico.agent.speaker import Bird
 from portico.agent.switches import Switches
 from portico.errors import Unavailable
@@ -48,7 +50,7 @@ VANISHED_WAIT_S = 0.1
 """How long a vanished link is left alone: as a rule its container has ended, and the port is about to go too."""
 FINISH_WITHIN_S = 2.0
 
-_KINDS = {"br": "bridge", "pb": "vif", "pd": "dhcp", "pq": "dhcp"}
+_KINDS = {"br": "bridge", "pb": "vif", "pi": "vif", "pd": "dhcp", "pq": "dhcp"}
 """Kind of wanted object by the first letters of a link's name in our namespace (see owner)."""
 
 
@@ -156,13 +158,13 @@ class Runtime:
     def _work(
         self, host_route: netlink.Socket, host_events: netlink.Socket, host: Side, speaker: SpeakerDriver
     ) -> None:
-        own_events = netlink.Socket(netlink.ROUTE, [links.GROUP_LINK])
+        own_events = netlink.Socket(netlink.ROUTE, [links.GROUP_LINK, redirect.GROUP])
         rule_events = generation_events()
         netfilter = netlink.Socket(netlink.NETFILTER)
         removal = Removal(links.Links(netlink.Socket(netlink.ROUTE)))
         table = LinkTable(links.Links(netlink.Socket(netlink.ROUTE)), removal)
         ours = Side(table.kernel, Routes(netlink.Socket(netlink.ROUTE)), Switches())
-        conntrack = Conntrack(netfilter)
+        conntrack, route = Conntrack(netfilter), netlink.Socket(netlink.ROUTE)
         bridges = BridgeDriver(table, conntrack)
         filters = FilterDriver(Nft(), netfilter, conntrack)
         netns, folders = self._place.netns, {"run_dir": self._place.run_dir, "state_dir": self._place.state_dir}
@@ -174,6 +176,7 @@ class Runtime:
             bridges,
             SpaceDriver(table, ours, host, self._host_netns, self._place.netns),
             PairDriver(table, host.links, self._host_netns, self._place.netns),
+            LimitDriver(table, Shapers(route), Redirects(route)),
             filters,
             CarrierDriver(table),
             RouteDriver(table, ours, host, self._place.netns),
@@ -232,10 +235,14 @@ class Runtime:
 def notice_links(loop: Loop, table: LinkTable, events: netlink.Socket) -> None:
     """Have the loop look at links of ours that are not as it left them."""
     try:
-        seen = {found.name: (kind, found) for kind, found in _links(events.events())}
+        arrived = list(events.events())
     except netlink.NetlinkError:
         loop.suspect()
         return
+    if limited := {index for kind, body in arrived if (index := redirect.changed_at(kind, body))}:
+        subjects = [owner.words(link.alias) for link in table.by_name.values() if link.index in limited]
+        loop.suspect(f"vif/{subject[0]}" for subject in subjects if subject)
+    seen = {found.name: (kind, found) for kind, found in _links(arrived)}
     for name, (kind, found) in seen.items():
         known = table.by_name.get(name)
         if known is None or (kind == links.RTM_NEWLINK and found == known):

@@ -64,6 +64,29 @@ class Guard(msgspec.Struct, frozen=True):
     group_ids: tuple[str, ...]
 
 
+class Limit(msgspec.Struct, frozen=True):
+    """The most that passes one way: `rate` a second, and `burst` at once after a pause (0: as much as suits the rate).
+
+    In kilobits (1000 bits) where bandwidth is limited, in packets where packets are.
+    """
+
+    rate: int
+    burst: int = 0
+
+
+class Qos(msgspec.Struct, frozen=True):
+    """What a VIF may use. `egress` is from the workload and `ingress` to it, as with security group rules.
+
+    `dscp` is the code point (RFC 2474) that marks each IP packet from the workload.
+    """
+
+    egress: Limit | None = None
+    ingress: Limit | None = None
+    egress_packets: Limit | None = None
+    ingress_packets: Limit | None = None
+    dscp: int | None = None
+
+
 class Vif(msgspec.Struct, frozen=True, tag="vif", tag_field="kind"):
     """The end of a port on this host.
 
@@ -73,7 +96,7 @@ class Vif(msgspec.Struct, frozen=True, tag="vif", tag_field="kind"):
     `plug` "veth" the consumer (Docker) moves `link_name` into its sandbox. With "tap" the agent joins `link_name` to
     the tap `tap_name`, which a hypervisor made or, with `make_tap`, the agent makes and later removes.
     `guard` None means port security is off: everything passes. `admin_up` False means no packet passes; the consumer's
-    link loses its carrier then, unless the port is `steady`.
+    link loses its carrier then, unless the port is `steady`. Without `qos` it may use what there is.
     """
 
     port_id: str
@@ -89,6 +112,7 @@ class Vif(msgspec.Struct, frozen=True, tag="vif", tag_field="kind"):
     guard: Guard | None = None
     routes: tuple[str, ...] = ()
     shared_routes: tuple[str, ...] = ()
+    qos: Qos | None = None
 
 
 class Outlet(msgspec.Struct, frozen=True, tag="outlet", tag_field="kind"):

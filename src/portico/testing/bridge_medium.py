@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from portico.agent import dnsmasq, owner
 from portico.agent.drivers.dhcp import DhcpDriver
+from portico.agent.drivers.limit import LimitDriver
 from portico.agent.drivers.link import BridgeDriver, CarrierDriver, LinkTable, PairDriver
 from portico.agent.drivers.nft import FilterDriver
 from portico.agent.drivers.route import RouteDriver, SpaceDriver
@@ -29,6 +30,7 @@ from portico.testing.fakekernel import (
     FakeNetfilter,
     FakeNft,
     FakeRedirects,
+    FakeShapers,
     Process,
     tables,
 )
@@ -68,6 +70,7 @@ class FakeHost:
                 bridges,
                 SpaceDriver(table, here, there, DESCRIPTOR, OURS),
                 PairDriver(table, host, DESCRIPTOR, OURS),
+                LimitDriver(table, FakeShapers(self.kernel), FakeRedirects(self.kernel)),
                 FilterDriver(FakeNft(self.kernel), FakeNetfilter(self.kernel), conntrack),
                 CarrierDriver(table),
                 RouteDriver(table, here, there, OURS),

@@ -16,6 +16,7 @@ from functools import partial
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from portico.agent import netlink, owner
 from portico.agent.delta import Delta, Driver, Forgotten, Trouble, Wanted, difference
@@ -23,21 +24,23 @@ from portico.agent.drivers.bgp import SpeakerDriver
 from portico.agent.drivers.conntrack import Conntrack
 from portico.agent.drivers.dhcp import DhcpDriver
 from portico.agent.drivers.libnftables import Nft
+from portico.agent.drivers.limit import LimitDriver
 from portico.agent.drivers.link import BridgeDriver, CarrierDriver, LinkTable, PairDriver
 from portico.agent.drivers.nft import FilterDriver
 from portico.agent.drivers.tap import TapDriver
 from portico.agent.links import Links
 from portico.agent.redirect import Redirects
 from portico.agent.servers import Servers
+from portico.agent.shaper import Shapers
 from portico.agent.speaker import Bird
 from portico.backends.bridge import plan
-from portico.hoststate import Bridge, Dhcp, HostObject, Peer, Speaker, Vif, key_of
+from portico.hoststate import Bridge, Dhcp, HostObject, Limit, Peer, Qos, Speaker, Vif, key_of
 from portico.hoststate.speaker import SPEAKER_KEY
 from portico.testing.backend_suite import example_world
 from portico.testing.faults import Crash, Faults
 from portico.testing.world import HOSTS, PutPort
 
-ORDER = ("bridges", "pairs", "filters", "carriers", "servers", "taps", "speakers")
+ORDER = ("bridges", "pairs", "limits", "filters", "carriers", "servers", "taps", "speakers")
 each_driver = pytest.mark.parametrize("position", range(len(ORDER)), ids=ORDER)
 
 
@@ -45,14 +48,16 @@ each_driver = pytest.mark.parametrize("position", range(len(ORDER)), ids=ORDER)
 class Site:
     """A kernel to work on. `ours` and `host` are the links of the two namespaces, `host_netns` describes the latter.
 
-    The taps of `tap_names` are there, as hypervisors make them; `redirects` is the host's namespace's. `call` runs what
-    touches the kernel, in whatever thread that has to be.
+    The taps of `tap_names` are there, as hypervisors make them; `redirects` is the host's namespace's, `shapers` and
+    `own_redirects` are ours. `call` runs what touches the kernel, in whatever thread that has to be.
     """
 
     ours: Links
     host: Links
     host_netns: int
     redirects: Redirects
+    own_redirects: Redirects
+    shapers: Shapers
     nft: Nft
     netfilter: netlink.Socket
     conntrack: Conntrack
@@ -72,6 +77,7 @@ class Stack:
         self.drivers: tuple[Driver, ...] = (
             BridgeDriver(table, site.conntrack),
             PairDriver(table, site.host, site.host_netns, "portico"),
+            LimitDriver(table, site.shapers, site.own_redirects),
             FilterDriver(site.nft, site.netfilter, site.conntrack),
             CarrierDriver(table),
             DhcpDriver(table, site.servers),
@@ -119,8 +125,10 @@ class Stack:
 
 
 def objects() -> list[HostObject]:
-    """Return a host's wanted state: bridges, guarded and unguarded ports, groups, members, two DHCP servers, BGP."""
+    """Return a host's wanted state: bridges, guarded and other ports with limits, groups, members, DHCP, BGP."""
     l2 = plan.host_objects(example_world(PutPort(5, 1, groups=(0,), plug="tap")).snapshot(), HOSTS[0])
+    qos = Qos(Limit(10_000), Limit(20_000, 500), Limit(3000), Limit(4000, 40), dscp=10)
+    l2 = [replace(item, qos=qos) if isinstance(item, Vif) else item for item in l2]
     return [*l2, Speaker(65000, "192.0.2.1", ("192.0.2.1",)), Peer("192.0.2.2", 65000)]
 
 
@@ -258,6 +266,15 @@ def spoil(stack: Stack, position: int) -> str | None:
             return key_of(bridge)
         case "pairs":
             site.call(lambda: site.ours.remove(link))
+            return key_of(vif)
+        case "limits":
+
+            def unlimit() -> None:
+                near = site.ours.find(link)
+                assert near is not None
+                site.own_redirects.remove(near.index)
+
+            site.call(unlimit)
             return key_of(vif)
         case "servers":
             server = next(item for item in objects() if isinstance(item, Dhcp))

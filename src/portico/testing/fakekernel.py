@@ -21,6 +21,7 @@ from portico.agent.links import BRIDGE_SETTINGS, Link, Links
 from portico.agent.netlink import NetlinkError
 from portico.agent.redirect import Redirects
 from portico.agent.routes import Route
+from portico.agent.shaper import Shape, Shapers
 from portico.agent.verdict import Connection, Judge
 from portico.testing.faults import Faults, Outcome
 from portico.testing.nft_state import NftState, Table, listing
@@ -51,6 +52,7 @@ class FakeKernel:
         self.peers: dict[int, int] = {}
         self.addresses: defaultdict[int, set[str]] = defaultdict(set)
         self.redirects: dict[int, int] = {}
+        self.shapes: dict[int, Shape] = {}
         self.routes: dict[str, dict[str, Route]] = {HOST: {}, OURS: {}}
         self.switches: defaultdict[str, dict[str, str]] = defaultdict(dict)
         self.files: dict[tuple[str, str], str] = {}
@@ -133,6 +135,13 @@ class FakeLinks(Links):
             self._kernel.namespaces[far_place][peer] = Link(far, peer, "veth", "", peer_mac, mtu, 0, up=False)
             self._kernel.peers |= {near: far, far: near}
 
+    def add_ifb(self, name: str, alias: str) -> None:
+        """See Links."""
+        self._refuse_taken(self._place, name)
+        if self._kernel.write("add ifb", name):
+            self._links[name] = Link(next(self._kernel.indexes), name, "ifb", "", "", 1500, 0, up=False)
+            self.change(name, alias=alias)
+
     def change(
         self,
         name: str,
@@ -195,6 +204,7 @@ class FakeLinks(Links):
             self._links[other.name] = replace(other, master=0)
         for index in (link.index, peer[1].index if peer else 0):
             self._kernel.redirects.pop(index, None)
+            self._kernel.shapes.pop(index, None)
             self._forget_routes(index)
             self._kernel.addresses.pop(index, None)
 
@@ -230,8 +240,32 @@ class FakeRedirects(Redirects):
             del self._kernel.redirects[index]
 
     def _name(self, index: int) -> str:
-        found = self._kernel.by_index(index)
-        return f"{found[1].name} {found[1].alias}" if found else ""
+        return _name(self._kernel, index)
+
+
+class FakeShapers(Shapers):
+    """The token bucket filters of a `FakeKernel`."""
+
+    def __init__(self, kernel: FakeKernel) -> None:
+        self._kernel = kernel
+
+    def all(self) -> dict[int, Shape]:
+        """See Shapers."""
+        return dict(self._kernel.shapes)
+
+    def at(self, index: int) -> Shape | None:
+        """See Shapers."""
+        return self._kernel.shapes.get(index)
+
+    def put(self, index: int, wanted: Shape) -> None:
+        """See Shapers."""
+        if self._kernel.write("shape", _name(self._kernel, index)):
+            self._kernel.shapes[index] = wanted
+
+    def remove(self, index: int) -> None:
+        """See Shapers."""
+        if index in self._kernel.shapes and self._kernel.write("end shape", _name(self._kernel, index)):
+            del self._kernel.shapes[index]
 
 
 class FakeNft(Nft):
@@ -265,6 +299,11 @@ class FakeNft(Nft):
 
     def close(self) -> None:
         """See Nft."""
+
+
+def _name(kernel: FakeKernel, index: int) -> str:
+    found = kernel.by_index(index)
+    return f"{found[1].name} {found[1].alias}" if found else ""
 
 
 def _listings(state: NftState, names: Iterable[tuple[str, str]]) -> dict[str, str]:

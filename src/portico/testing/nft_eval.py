@@ -34,7 +34,7 @@ _MATCH = re.compile(
     r" (?:(?P<how>vmap )?@(?P<name>[^ ,]+)|(?P<not>!= )?(?:== )?(?P<right>\{[^}]*\}|\S+))"
 )
 _MARKING = re.compile(r"meta mark set (?P<key>.+?) map @(?P<map>\w+) ?")
-_IGNORED = re.compile(r"ct zone set .*|ct state \S+ .*")
+_IGNORED = re.compile(r"ct zone set .*|ct state \S+ .*|limit rate over .*|ip6? dscp set .*")
 
 
 class Dropped(Exception):

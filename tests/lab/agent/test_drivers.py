@@ -18,6 +18,7 @@ from portico.agent.learnt import LearntRoutes
 from portico.agent.links import Links
 from portico.agent.redirect import Redirects
 from portico.agent.servers import Servers
+from portico.agent.shaper import Shapers
 from portico.agent.speaker import Bird
 from portico.testing.driver_suite import DriverSuite, Site, tap_names
 from portico.testing.faults import Faults
@@ -102,6 +103,8 @@ class TestDriversOnTheKernel(DriverSuite):
                 host=host.call(lambda: Links(netlink.Socket(netlink.ROUTE))),
                 host_netns=netns,
                 redirects=host.call(lambda: Redirects(netlink.Socket(netlink.ROUTE))),
+                own_redirects=ours.call(lambda: Redirects(netlink.Socket(netlink.ROUTE))),
+                shapers=ours.call(lambda: Shapers(netlink.Socket(netlink.ROUTE))),
                 nft=ours.call(Nft),
                 netfilter=netfilter,
                 conntrack=Conntrack(netfilter),

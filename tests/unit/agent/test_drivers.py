@@ -15,6 +15,7 @@ from portico.testing.fakekernel import (
     FakeNetfilter,
     FakeNft,
     FakeRedirects,
+    FakeShapers,
 )
 from portico.testing.fakeservers import FakeServers
 from portico.testing.faults import Faults
@@ -29,6 +30,8 @@ class TestDriversOnAFakeKernel(DriverFaultSuite):
             host=FakeLinks(kernel, HOST),
             host_netns=DESCRIPTOR,
             redirects=FakeRedirects(kernel),
+            own_redirects=FakeRedirects(kernel),
+            shapers=FakeShapers(kernel),
             nft=FakeNft(kernel),
             netfilter=FakeNetfilter(kernel),
             conntrack=FakeConntrack(),
