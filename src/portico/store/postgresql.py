@@ -12,14 +12,15 @@ import logging
 import select
 import socket
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import lru_cache
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
 if TYPE_CHECKING:
     import psycopg
+
+    from portico.store.pipeline import Row, Statement
 
 LOG = logging.getLogger(__name__)
 
@@ -28,8 +29,6 @@ POOL_SIZE = 8
 # Whether statements go somewhere, so that fewer journeys are quicker.
 HAS_WAY = True
 _RETRY_S = 0.5
-# PQ_PIPELINE_OFF of libpq (34.5); its name is the driver's, which is there only where PostgreSQL is used.
-_NO_PIPELINE = 0
 _PARAMETERS = {
     "connect_timeout": "5",
     # A server that vanished without a word is given up after 5 + 3 * 3 s.
@@ -54,59 +53,33 @@ def make_engine(url: sa.URL, **options: Any) -> sa.Engine:
 
 
 def _connect(connection: psycopg.Connection, _record: object) -> None:
-    # The driver's own BEGIN and COMMIT go alone and are waited for, even in a pipeline.
+    # The driver's own BEGIN goes alone and is waited for.
     connection.autocommit = True
+    # It would forget ours with its own when a transaction is rolled back (see `pipeline`).
+    connection.prepare_threshold = None
 
 
 def _begin(connection: sa.Connection) -> None:
-    reads = connection.get_execution_options().get("portico_read")
-    connection.exec_driver_sql("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY" if reads else "BEGIN")
+    # A transaction of the store says it itself, together with its first statements.
+    if not connection.get_execution_options().get("portico_transaction"):
+        connection.exec_driver_sql("BEGIN")
 
 
-@contextlib.contextmanager
-def together(connection: sa.Connection) -> Iterator[None]:
-    """Have what is executed inside sent without waiting for each answer: one way there and back for all of it.
-
-    Answers, and with them errors, are there at the end at the latest. What gives rows is for `ask`. Sources: psycopg's
-    documentation of its pipeline mode, PostgreSQL 15 34.5.
-
-    Raises:
-        sqlalchemy.exc.DBAPIError: the first statement that failed; those behind it were not done.
-    """
-    driver: Any = connection.connection.driver_connection
-    try:
-        with driver.pipeline():
-            yield
-    except connection.dialect.loaded_dbapi.Error as error:
-        is_lost = _is_lost(driver)
-        if is_lost:
-            # The other connections ended with it.
-            connection.invalidate(error)
-            connection.engine.dispose()
-        # Leaving the pipeline may fail too, which tells nobody anything.
-        first = error.__context__ if isinstance(error.__context__, type(error)) else error
-        raise sa.exc.DBAPIError.instance(
-            None, None, first, connection.dialect.loaded_dbapi.Error, connection_invalidated=is_lost
-        ) from error
+_BEGIN = sa.text("BEGIN")
+_BEGIN_READING = sa.text("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
 
 
-def _is_lost(driver: psycopg.Connection) -> bool:
-    # One whose server said farewell looks open until the end of its stream was read, but never leaves the pipeline.
-    return driver.broken or driver.pgconn.pipeline_status != _NO_PIPELINE
+def first(*, reads: bool) -> list[Statement]:
+    """Return the first statements of a transaction; one that reads sees one state throughout."""
+    return [(_BEGIN_READING if reads else _BEGIN, {})]
 
 
-def ask(
-    connection: sa.Connection, statement: sa.Executable, values: Mapping[str, Any] | None = None
-) -> Callable[[], Sequence[Any]]:
-    """Execute what gives rows, and return what returns them at the end of `together`."""
-    compiled = _compiled(statement, connection.dialect)
-    driver: Any = connection.connection.driver_connection
-    return driver.execute(compiled.string, compiled.construct_params(values)).fetchall  # type: ignore[no-any-return]
+def exchange(connection: sa.Connection, statements: Sequence[Statement]) -> list[list[Row]]:
+    """See `pipeline.exchange`."""
+    # With it comes the driver, which is there only where PostgreSQL is used.
+    from portico.store import pipeline
 
-
-@lru_cache(1024)
-def _compiled(statement: Any, dialect: sa.Dialect) -> Any:
-    return statement.compile(dialect=dialect)
+    return pipeline.exchange(connection, statements)
 
 
 def one_at_a_time(connection: sa.Connection) -> None:
@@ -118,9 +91,9 @@ _NOTIFY = sa.select(sa.func.pg_notify(CHANNEL, sa.bindparam("news")))
 _COMMIT = sa.text("COMMIT")
 
 
-def last(revision: int, server: str, *, is_change: bool) -> list[tuple[sa.Executable, Mapping[str, Any]]]:
+def last(revision: int, server: str, *, is_change: bool) -> list[Statement]:
     """Return the last statements of a write of `server`: all are told of `revision` when it commits, and only then."""
-    told: list[tuple[sa.Executable, Mapping[str, Any]]] = []
+    told: list[Statement] = []
     if is_change:
         told.append((_NOTIFY, {"news": f"{revision} {server}"}))
     return [*told, (_COMMIT, {})]

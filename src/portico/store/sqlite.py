@@ -3,13 +3,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import sqlite3
 import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
+
+if TYPE_CHECKING:
+    from portico.store.pipeline import Row, Statement
 
 # How long a transaction waits for another process's write lock before the caller gets 503.
 LOCK_TIMEOUT_S = 10
@@ -61,19 +63,22 @@ def _begin(connection: sa.Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
 
 
-def together(_connection: sa.Connection) -> contextlib.AbstractContextManager[None]:
-    """See `postgresql.together`; here there is no way there and back."""
-    return contextlib.nullcontext()
+def first(*, reads: bool) -> list[Statement]:
+    """See `postgresql.first`; here the transaction has begun already, for it costs no journey."""
+    del reads
+    return []
 
 
-def ask(
-    connection: sa.Connection, statement: sa.Executable, values: Mapping[str, Any] | None = None
-) -> Callable[[], Sequence[Any]]:
-    """See `postgresql.ask`."""
-    return connection.execute(statement, values).all
+def exchange(connection: sa.Connection, statements: Sequence[Statement]) -> list[list[Row]]:
+    """See `pipeline.exchange`; here there is no way there and back."""
+    found: list[list[Row]] = []
+    for statement, values in statements:
+        result = connection.execute(statement, values)
+        found.append([dict(row) for row in result.mappings()] if result.returns_rows else [])
+    return found
 
 
-def last(_revision: int, _server: str, *, is_change: bool) -> list[tuple[sa.Executable, Mapping[str, Any]]]:
+def last(_revision: int, _server: str, *, is_change: bool) -> list[Statement]:
     """See `postgresql.last`; the file has no other servers, and the driver's own COMMIT costs nothing more."""
     del is_change
     return []

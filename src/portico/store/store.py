@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 import msgspec
 import sqlalchemy as sa
@@ -18,6 +19,9 @@ from portico.model.resource import Registry
 from portico.store import postgresql, sqlite
 from portico.store.tables import Tables
 from portico.store.transaction import Edit, Transaction, WriteNeeded
+
+if TYPE_CHECKING:
+    from portico.store.pipeline import Statement
 
 _DATABASES: Mapping[str, ModuleType] = {"sqlite": sqlite, "postgresql": postgresql}
 
@@ -111,14 +115,15 @@ class Store:
             Unavailable: the database does not answer, or stays locked by another process.
         """
         asked = time.perf_counter()
-        begun = None
+        begun: float | None = None
         try:
             # SQLite's own lock is taken by polling; this one is fair among the threads of this process.
             with self._writer:
-                with _answering(), self._writing() as transaction:
+                with _answering(), self._transaction(reads=False) as transaction:
                     begun = time.perf_counter()
                     yield transaction
                     transaction.finish()
+                    begun += transaction.turn_s
                 # Before the next writer's turn, for the order of the lines is to be that of the revisions.
                 if self._auditor is not None and transaction.edits:
                     self._auditor(transaction.revision, transaction.edits)
@@ -139,8 +144,8 @@ class Store:
         """
         asked = time.perf_counter()
         try:
-            with _answering(), self._reading() as connection:
-                yield Transaction(self, connection, 0)
+            with _answering(), self._transaction(reads=True) as transaction:
+                yield transaction
         finally:
             self._time("read", asked, asked)
 
@@ -163,18 +168,15 @@ class Store:
                 raise _NothingWritten
 
     @contextmanager
-    def _reading(self) -> Iterator[sa.Connection]:
-        with self.engine.connect().execution_options(portico_read=True) as connection, connection.begin():
-            yield connection
+    def _transaction(self, *, reads: bool) -> Iterator[Transaction]:
+        options = {"portico_transaction": True, "portico_write": not reads}
+        with self.engine.connect().execution_options(**options) as connection, connection.begin():
+            yield Transaction(self, connection, reads=reads)
 
-    @contextmanager
-    def _writing(self) -> Iterator[Transaction]:
-        with self.engine.connect().execution_options(portico_write=True) as connection:
-            with self.database.together(connection):
-                begun = connection.begin()
-                revision = self.database.ask(connection, self._next_revision)
-            with begun:
-                yield Transaction(self, connection, int(revision()[0][0]))
+    def first(self, *, reads: bool) -> list[Statement]:
+        """Return the first statements of a transaction; the last of them gives a write its revision."""
+        begin: list[Statement] = self.database.first(reads=reads)
+        return begin if reads else [*begin, (self._next_revision, {})]
 
 
 def _make_engine(url: str) -> sa.Engine:

@@ -17,6 +17,7 @@ from portico.store import select
 from portico.store.query import Query
 
 if TYPE_CHECKING:
+    from portico.store.pipeline import Statement
     from portico.store.store import Store
 
 Row = dict[str, Any]
@@ -55,25 +56,26 @@ def _question(read: Read) -> _Question:
     return read[0], frozenset(read[1].items())
 
 
-def _rows(statement: _Select, rows: Sequence[Sequence[Any]]) -> list[Row]:
-    names = statement.selected_columns.keys()
-    return [dict(zip(names, row, strict=True)) for row in rows]
-
-
 class Transaction:
     """One transaction. Rows are dictionaries in the API's shape; multi-valued attributes are lists.
 
     Writes are put off until something is asked, at the latest until the end: those that come one after the other then
     go to the database together. So an error of the database may come later than the write that it is about.
 
-    `revision` is this transaction's own number (0 in a read transaction); `has_written`: something was to be written.
+    `has_written`: something was to be written.
     """
 
-    def __init__(self, store: Store, connection: sa.Connection, revision: int) -> None:
+    def __init__(self, store: Store, connection: sa.Connection, *, reads: bool = False) -> None:
         self._connection = connection
         self._database = store.database
         self._server = store.server
-        self._waiting: list[tuple[sa.Executable, Any]] = []
+        self._reads = reads
+        # What has to be said before all else: a write takes its turn among all writers first.
+        self._first: list[Statement] = store.first(reads=reads)
+        self._revision = 0
+        # How long that took, which is to wait for writers of other servers.
+        self.turn_s = 0.0
+        self._waiting: list[Statement] = []
         # Objects as they were read, so that nothing is asked twice.
         self._known: dict[tuple[str, str], Row] = {}
         # What was found to be visible, by which question: no request takes its own right to see something away.
@@ -82,26 +84,33 @@ class Transaction:
         self._foreseen: dict[_Question, list[Row]] = {}
         self.tables = store.tables
         self.registry = store.registry
-        self.revision = revision
         self.has_written = False
         self.changes: list[dict[str, Any]] = []
         self.edits: list[Edit] = []
         self._keeps_edits = store.is_audited
 
     @property
+    def revision(self) -> int:
+        """This transaction's own number; 0 in a read transaction."""
+        if self._first:
+            self._exchange()
+        return self._revision
+
+    @property
     def connection(self) -> sa.Connection:
         """What statements are executed with; what was put off is done."""
         self._foreseen.clear()
-        self.settle()
+        if self._waiting or self._first:
+            self._exchange()
         return self._connection
 
     def later(self, statement: sa.Executable, values: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> None:
-        """Put a write off whose outcome nobody asks for; `values` must stay as they are.
+        """Put a write off whose outcome nobody asks for; `statement` is kept by whoever built it, `values` stay.
 
         Raises:
             WriteNeeded: this is a read transaction.
         """
-        if not self.revision:
+        if self._reads:
             raise WriteNeeded
         self.has_written = True
         self._foreseen.clear()
@@ -113,34 +122,29 @@ class Transaction:
         Raises:
             sqlalchemy.exc.IntegrityError: a unique constraint of the model is broken.
         """
-        if not self._waiting:
-            return
-        waiting, self._waiting = self._waiting, []
-        if len(waiting) == 1:
-            self._connection.execute(*waiting[0])
-            return
-        with self._database.together(self._connection):
-            for statement, values in waiting:
-                self._connection.execute(statement, values)
+        if self._waiting:
+            self._exchange()
+
+    def _exchange(self, *reads: Statement) -> list[list[Row]]:
+        """Do what was put off, and return what `reads` find then."""
+        first, waiting, self._first, self._waiting = self._first, self._waiting, [], []
+        asked = time.perf_counter()
+        answers: list[list[Row]] = self._database.exchange(self._connection, [*first, *waiting, *reads])
+        if first and not self._reads:
+            self.turn_s = time.perf_counter() - asked
+            self._revision = int(answers[len(first) - 1][0]["number"])
+        return answers[len(first) + len(waiting) :]
 
     def ask(self, statement: _Select, values: Mapping[str, Any]) -> list[Row]:
         """Return the rows of a statement with parameters, which is kept by whoever built it."""
         foreseen = self._foreseen.pop(_question((statement, values)), None) if self._foreseen else None
-        if foreseen is not None:
-            return foreseen
-        self.settle()
-        return [dict(row) for row in self._connection.execute(statement, values).mappings()]
+        return self._exchange((statement, values))[0] if foreseen is None else foreseen
 
     def foresee(self, *reads: Read) -> None:
         """Ask what `ask` is about to be asked, where asking together is quicker; the first write makes it void."""
-        if not self._database.HAS_WAY:
-            return
-        waiting, self._waiting = self._waiting, []
-        with self._database.together(self._connection):
-            for statement, values in waiting:
-                self._connection.execute(statement, values)
-            found = [self._database.ask(self._connection, *read) for read in reads]
-        self._foreseen = {_question(read): _rows(read[0], get()) for read, get in zip(reads, found, strict=True)}
+        if self._database.HAS_WAY:
+            found = self._exchange(*reads)
+            self._foreseen = {_question(read): rows for read, rows in zip(reads, found, strict=True)}
 
     def finish(self) -> None:
         """Write the journal, and all that was put off; the store calls this last."""
