@@ -10,7 +10,22 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
-from portico.hoststate import ROUTED, Bridge, Custom, Dhcp, Group, HostObject, Lease, Member, Peer, Space, Vif, key_of
+from portico.hoststate import (
+    ROUTED,
+    Bridge,
+    Custom,
+    Dhcp,
+    Group,
+    HostObject,
+    Lease,
+    Member,
+    Peer,
+    Publish,
+    Space,
+    Uplink,
+    Vif,
+    key_of,
+)
 from portico.hoststate.speaker import SPEAKER_KEY
 
 ZONE_MAX = 0xFFFF
@@ -144,14 +159,25 @@ class Wanted:
             dirty |= {
                 key
                 for key, item in self.objects.items()
-                if isinstance(item, Vif | Member | Dhcp) and item.network_id in networks
+                if isinstance(item, Vif | Member | Dhcp | Uplink) and item.network_id in networks
             }
+        dirty |= {f"publish/{item.forwarding_id}" for item in self._published_beside(touched)}
         if any(self._concerns_routed_servers(item) for item in touched):
             dirty |= {key for key, item in self.objects.items() if isinstance(item, Dhcp) and item.routed}
         led = {cidr for item in touched if isinstance(item, Vif) for cidr in (*item.routes, *item.shared_routes)}
         if led:
             dirty |= {f"vif/{item.port_id}" for item in self.of(Vif) if not led.isdisjoint(item.shared_routes)}
         return dirty
+
+    def _published_beside(self, touched: Collection[HostObject]) -> Iterator[Publish]:
+        """Yield published ports that depend on a touched uplink, or that may want the same of the host."""
+        networks = {item.network_id for item in touched if isinstance(item, Uplink)}
+        places = [(item.protocol, item.ports) for item in touched if isinstance(item, Publish)]
+        for item in self.of(Publish) if networks or places else ():
+            first, last = item.ports
+            is_beside = any(item.protocol == it and first <= ports[1] and ports[0] <= last for it, ports in places)
+            if item.network_id in networks or is_beside:
+                yield item
 
     def _concerns_routed_servers(self, item: HostObject) -> bool:
         """Tell whether the one server of all routed networks depends on an object."""

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 from portico.agent import addresses, owner, rules
 from portico.agent.addresses import Net
 from portico.agent.delta import Wanted
-from portico.hoststate import ROUTED, Bridge, Dhcp, Group, HostObject, Limit, Member, Qos, Router, Space, Vif
+from portico.hoststate import ROUTED, Bridge, Dhcp, Group, HostObject, Limit, Member, Qos, Router, Space, Uplink, Vif
 
 TRACKED = 0x10000
 INVALID = 0x20000
@@ -87,6 +87,8 @@ def fragment(item: HostObject, wanted: Wanted) -> Fragment | None:
         case Dhcp() if item.network_id in wanted.zones:
             name = owner.dhcp_link(item.network_id)
             return _open_fragment("", name, wanted.zones[item.network_id])
+        case Uplink() if item.network_id in wanted.zones:
+            return _open_fragment("", owner.uplink_link(item.network_id), wanted.zones[item.network_id])
         case Group():
             return _group_fragment(item, ("", INET) if ROUTED in wanted.zones else ("",))
         case Member() if item.network_id in wanted.zones:

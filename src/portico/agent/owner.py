@@ -13,8 +13,12 @@
 | veth end `prhost` | our namespace | alias `portico:routed <link name>` |
 | veth end `pr<netns>` | host | alias `portico:routed host <netns>`; goes with its other end |
 | routes by way of that end | host | the link, and protocol 80 |
+| veth end `pu<network id[:11]>` | our namespace | alias `portico:<network id> uplink <link name>` |
+| veth end `px<network id[:11]>` | host | alias `portico:<network id> uplink <netns>`; goes with its other end |
 | veth end `pv<port id[:11]>` | host or container | alias `portico:<port id> <netns>`; goes with its other end |
 | nft tables `bridge portico`, `inet portico` | our namespace | the namespace |
+| nft table `inet portico`, for another `<netns>` than `portico` with a digest of it | host | its name |
+| rules of the chain DOCKER-USER, where Docker has one | host | comment `portico:<network id> uplink <netns>` |
 | conntrack entries | our namespace | the namespace |
 | tap that we made | host | kind tun and alias `portico:<port id> <netns>` |
 | veth end or tap of an outlet | host | alias `portico:<port id> made <netns>`, for veth its other end |
@@ -84,6 +88,21 @@ def limit_link(port_id: str) -> str:
 def dhcp_link(network_id: str) -> str:
     """Return the name of the end, in the bridge, of the DHCP server's veth pair."""
     return f"pd{short(network_id)}"
+
+
+def uplink_link(network_id: str) -> str:
+    """Return the name of the end, in the bridge, of the link from an external network to the host."""
+    return f"pu{short(network_id)}"
+
+
+def uplink_host_link(network_id: str) -> str:
+    """Return the name of its other end, which the host has."""
+    return f"px{short(network_id)}"
+
+
+def host_table(netns: str) -> str:
+    """Return the name of the nft table, in the host's namespace, of the agent of `netns`."""
+    return TABLE if netns == TABLE else f"{TABLE}-{hashlib.sha256(netns.encode()).hexdigest()[:_SHORT]}"
 
 
 def space_link(netns: str) -> str:

@@ -8,6 +8,8 @@ import shutil
 from pathlib import Path
 
 from portico.agent import kernel, links, netlink, owner
+from portico.agent.docker_user import CHAIN, DockerUser
+from portico.agent.drivers.libnftables import Nft
 from portico.agent.learnt import LearntRoutes
 from portico.agent.open_vswitch import OpenVswitch
 from portico.agent.redirect import Redirects
@@ -27,6 +29,7 @@ def purge(place: Place) -> list[str]:
     """
     with only_agent(place):
         removed = [*_speaker(place), *_taps(place), *_outlets(place), *_servers(place), *_namespace(place)]
+        removed += _host_rules(place)
         for folder in (top / kind / place.netns for kind in _FOLDERS for top in (place.run_dir, place.state_dir)):
             if folder.is_dir():
                 shutil.rmtree(folder)
@@ -85,6 +88,25 @@ def _outlets(place: Place) -> list[str]:
             else:
                 host.change(link.name, master=0, alias="")
             removed.append(f"outlet {link.name}")
+    return removed
+
+
+def _host_rules(place: Place) -> list[str]:
+    """Remove our table in the host's namespace, and our rules in Docker's chain."""
+    removed = []
+    table = owner.host_table(place.netns)
+    nft, netns = Nft(), kernel.open_current()
+    try:
+        if nft.tables([("inet", table)]):
+            nft.run(f"delete table inet {table}\n")
+            removed.append(f"nft table inet {table}")
+        docker = DockerUser(netns, place.netns)
+        for network_id in docker.read(()):
+            docker.remove(network_id)
+            removed.append(f"rules of network {network_id} in chain {CHAIN}")
+    finally:
+        nft.close()
+        os.close(netns)
     return removed
 
 

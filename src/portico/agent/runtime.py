@@ -18,6 +18,7 @@ from pathlib import Path
 
 from portico.agent import kernel, links, netlink, owner, packages, redirect
 from portico.agent.delta import Driver
+from portico.agent.docker_user import DockerUser
 from portico.agent.drivers.bgp import SpeakerDriver
 from portico.agent.drivers.conntrack import Conntrack
 from portico.agent.drivers.dhcp import DhcpDriver
@@ -26,10 +27,13 @@ from portico.agent.drivers.limit import LimitDriver
 from portico.agent.drivers.link import BridgeDriver, CarrierDriver, LinkTable, PairDriver
 from portico.agent.drivers.nft import FilterDriver, generation_events
 from portico.agent.drivers.outlet import OutletDriver
+from portico.agent.drivers.publish import HostRulesDriver
 from portico.agent.drivers.route import RouteDriver, Side, SpaceDriver
 from portico.agent.drivers.routed_dhcp import RoutedDhcpDriver
 from portico.agent.drivers.sysctls import SysctlDriver
 from portico.agent.drivers.tap import TapDriver
+from portico.agent.drivers.uplink import UplinkDriver
+from portico.agent.host_ports import HostPorts
 from portico.agent.learnt import LearntRoutes
 from portico.agent.loop import Loop
 from portico.agent.open_vswitch import OpenVswitch
@@ -41,16 +45,18 @@ from portico.agent.shaper import Shapers
 from portico.agent.speaker import Bird
 from portico.agent.switches import Switches
 from portico.errors import Unavailable
-from portico.hoststate import Outlet, Status, Update, Vif
+from portico.hoststate import Outlet, Status, Update, Uplink, Vif
 
 log = logging.getLogger(__name__)
 
 AGAIN_S = 1.0
 VANISHED_WAIT_S = 0.1
 """How long a vanished link is left alone: as a rule its container has ended, and the port is about to go too."""
+HOST_RULES_WAIT_S = 0.5
+"""How long others may go on changing the host's rules before ours are looked at: engines change many in a row."""
 FINISH_WITHIN_S = 2.0
 
-_KINDS = {"br": "bridge", "pb": "vif", "pi": "vif", "pd": "dhcp", "pq": "dhcp"}
+_KINDS = {"br": "bridge", "pb": "vif", "pi": "vif", "pd": "dhcp", "pq": "dhcp", "pu": "uplink"}
 """Kind of wanted object by the first letters of a link's name in our namespace (see owner)."""
 
 
@@ -142,9 +148,9 @@ class Runtime:
             host_route = netlink.Socket(netlink.ROUTE)
             host_events = netlink.Socket(netlink.ROUTE, [links.GROUP_LINK, redirect.GROUP])
             host = Side(links.Links(host_route), Routes(netlink.Socket(netlink.ROUTE)), Switches(self._host_netns))
-            speaker = self._speaker()
+            speaker, published = self._speaker(), self._published()
             kernel.enter(self._netns)
-            self._work(host_route, host_events, host, speaker)
+            self._work(host_route, host_events, host, speaker, published)
         except Exception:
             log.exception("the loop has ended")
             raise
@@ -155,8 +161,24 @@ class Runtime:
         place = self._place
         return SpeakerDriver(Bird(place.netns, run_dir=place.run_dir, host_netns=self._host_netns, learnt=learnt))
 
+    def _published(self) -> HostRulesDriver:
+        """Return the driver of the rules in the host's namespace; called in a thread of it."""
+        return HostRulesDriver(
+            owner.host_table(self._place.netns),
+            Nft(),
+            DockerUser(self._host_netns, self._place.netns),
+            HostPorts(self._host_netns),
+            Conntrack(netlink.Socket(netlink.NETFILTER)),
+            generation_events(),
+        )
+
     def _work(
-        self, host_route: netlink.Socket, host_events: netlink.Socket, host: Side, speaker: SpeakerDriver
+        self,
+        host_route: netlink.Socket,
+        host_events: netlink.Socket,
+        host: Side,
+        speaker: SpeakerDriver,
+        published: HostRulesDriver,
     ) -> None:
         own_events = netlink.Socket(netlink.ROUTE, [links.GROUP_LINK, redirect.GROUP])
         rule_events = generation_events()
@@ -179,6 +201,8 @@ class Runtime:
             LimitDriver(table, Shapers(route), Redirects(route)),
             filters,
             CarrierDriver(table),
+            UplinkDriver(table, host, self._host_netns, self._place.netns),
+            published,
             RouteDriver(table, ours, host, self._place.netns),
             servers,
             routed_servers,
@@ -195,19 +219,28 @@ class Runtime:
             linger_s=self._place.linger_s,
         )
         loop.learn_zones({item.network_id: item.zone for item in bridges.read(None).values()})
-        poll = select.poll()
-        for source in (own_events, rule_events, host_events, servers, routed_servers, speaker, self._woken):
+        poll, ending = select.poll(), (servers, routed_servers, speaker)
+        for source in (own_events, rule_events, host_events, *ending, published, self._woken):
             poll.register(source, select.POLLIN)
+
+        def notice() -> None:
+            notice_links(loop, table, own_events)
+            notice_rules(loop, filters, rule_events)
+            notice_taps(loop, taps, host_events)
+            loop.suspect(key for one in ending for key in one.ended())
+            loop.suspect(published.changed(), delay_s=HOST_RULES_WAIT_S)
+
+        self._follow(loop, poll, notice)
+        removal.finish(FINISH_WITHIN_S)
+
+    def _follow(self, loop: Loop, poll: select.poll, notice: Callable[[], None]) -> None:
+        """Let the loop work until asked to stop: on what is wanted, on what `notice` finds, and when it is time."""
         while True:
             wait_s = loop.next_s()
             poll.poll(None if wait_s is None else wait_s * 1000)
             if not self._take_tasks(loop):
-                removal.finish(FINISH_WITHIN_S)
                 return
-            notice_links(loop, table, own_events)
-            notice_rules(loop, filters, rule_events)
-            notice_taps(loop, taps, host_events)
-            loop.suspect([*servers.ended(), *routed_servers.ended(), *speaker.ended()])
+            notice()
             try:
                 loop.step()
             except OSError:
@@ -266,7 +299,7 @@ def notice_rules(loop: Loop, filters: FilterDriver, events: netlink.Socket) -> N
 
 
 def notice_taps(loop: Loop, taps: TapDriver, events: netlink.Socket) -> None:
-    """Have the loop look at ports whose tap has come, gone or changed, or whose join was taken away."""
+    """Have the loop look at ports whose tap has come, gone or changed, or whose join was taken away; and at uplinks."""
     try:
         arrived = list(events.events())
     except netlink.NetlinkError:
@@ -276,6 +309,8 @@ def notice_taps(loop: Loop, taps: TapDriver, events: netlink.Socket) -> None:
     names = {found.name for _, found in _links(arrived)}
     if names:
         loop.suspect(f"vif/{vif.port_id}" for vif in loop.wanted.of(Vif) if vif.plug == "tap" and vif.tap_name in names)
+        uplinks = loop.wanted.of(Uplink)
+        loop.suspect(it.key for it in uplinks if owner.uplink_host_link(it.network_id) in names)
         outlets = loop.wanted.of(Outlet)
         loop.suspect(f"outlet/{item.port_id}" for item in outlets if {item.device, item.bridge} & names)
 

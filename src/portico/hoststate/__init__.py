@@ -17,6 +17,10 @@ import msgspec
 from portico.hoststate.l3 import Router as Router
 from portico.hoststate.speaker import Peer as Peer
 from portico.hoststate.speaker import Speaker as Speaker
+from portico.hoststate.uplink import HostRoute as HostRoute
+from portico.hoststate.uplink import Publish as Publish
+from portico.hoststate.uplink import Target as Target
+from portico.hoststate.uplink import Uplink as Uplink
 
 ROUTED = "routed"
 """Stands for a network's id where all routed networks are meant: they share one space of addresses, and one filter."""
@@ -258,7 +262,9 @@ class Custom(msgspec.Struct, frozen=True, tag="custom", tag_field="kind"):
         return f"{self.of}/{self.id}"
 
 
-HostObject = Bridge | Space | Vif | Group | Member | Dhcp | Lease | Outlet | Router | Speaker | Peer | Custom
+HostObject = (
+    Bridge | Space | Vif | Group | Member | Dhcp | Lease | Outlet | Router | Uplink | Publish | Speaker | Peer | Custom
+)
 
 
 def key_of(item: HostObject) -> str:
@@ -280,7 +286,7 @@ def key_of(item: HostObject) -> str:
             return f"lease/{item.port_id}"
         case Outlet():
             return f"outlet/{item.port_id}"
-        case Router() | Speaker() | Peer() | Custom():
+        case Router() | Uplink() | Publish() | Speaker() | Peer() | Custom():
             return item.key
 
 

@@ -336,6 +336,9 @@ class FakeConntrack(Conntrack):
     def clear_zone(self, zone: int) -> None:
         """See Conntrack."""
 
+    def forget_datagrams(self, ports: tuple[int, int]) -> None:
+        """See Conntrack."""
+
 
 def tables(kernel: FakeKernel, family: str = "bridge") -> Table:
     """Return the table that filters what goes over bridges, or with "inet" is routed; an empty one if there is none."""

@@ -192,7 +192,7 @@ def _read_chain(chain: Chain, lines: Iterator[str]) -> None:
     for line in lines:
         if line == "}":
             return
-        found = re.fullmatch(r"type filter hook (\w+) priority (\S+); policy (\w+);", line)
+        found = re.fullmatch(r"type (?:filter|nat) hook (\w+) priority (\S+); policy (\w+);", line)
         if found:
             chain.hook, chain.policy = found[1], found[3]
             chain.priority = _PRIORITIES[found[2]] if found[2] in _PRIORITIES else int(found[2])

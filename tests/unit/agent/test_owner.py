@@ -28,6 +28,8 @@ def test_every_name_and_sign_that_the_agent_gives_is_in_the_table() -> None:
         owner.alias("routed", "<link name>"), owner.alias("routed", "host", "<netns>"),
         owner.dhcp_netns("<netns>", NETWORK), owner.host_alias("<netns>", PORT), owner.alias(NETWORK, "<zone>"),
         owner.alias(PORT, "<link name>", "<mac>"), owner.alias(NETWORK, "dhcp", "<digest>"),
+        owner.uplink_link(NETWORK), owner.uplink_host_link(NETWORK), owner.alias(NETWORK, "uplink", "<link name>"),
+        owner.alias(NETWORK, "uplink", "<netns>"), f"inet {owner.host_table('portico')}",
         f"bridge {owner.TABLE}", f"inet {owner.TABLE}",
     ]  # fmt: skip
     told = "\n".join(f"`{name}`" for name in given)

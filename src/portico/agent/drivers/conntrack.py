@@ -69,6 +69,26 @@ class Conntrack:
         """Remove all entries of a zone."""
         self._delete([_deletion(*found) for found in self._entries({zone})])
 
+    def forget_datagrams(self, ports: tuple[int, int]) -> None:
+        """Remove what is known of UDP to ports, first to last: with each packet it would go on where it went so far."""
+        doomed = []
+        for found in self._entries(None):
+            protocol, _, port = _transport(found[1])
+            if protocol == socket.IPPROTO_UDP and ports[0] <= port <= ports[1]:
+                doomed.append(_deletion(*found))
+        self._delete(doomed)
+
+    def forget(self, addresses: Collection[bytes] | None) -> None:
+        """Remove all entries of connections that were begun from or to `addresses` (packed); None: of all."""
+        found = self._entries(None)
+        self._delete(
+            [
+                _deletion(*item)
+                for item in found
+                if addresses is None or any(address in addresses for address in _addresses(item[1]))
+            ]
+        )
+
     def _entries(self, zones: Collection[int] | None) -> Iterator[tuple[int, bytes, bytes]]:
         """Yield zone, original tuple and message of the entries in `zones`, or of all.
 
