@@ -96,13 +96,13 @@ class Commands:
         self._process.communicate()
 
     def __call__(self, line: str) -> Any:
-        """Run a command; returns what `create`, `show` and `list` print.
+        """Run a command; returns what it prints, if it is one of those that do.
 
         Raises:
             CommandFailed: its code is not 0.
         """
         words = shlex.split(line)
-        prints = not {"create", "list", "show"}.isdisjoint(words)
+        prints = not {"create", "list", "show", "route", "gateway"}.isdisjoint(words)
         assert self._process.stdin and self._process.stdout
         self._process.stdin.write(json.dumps([*self._options, *words, *(["-f", "json"] if prints else [])]) + "\n")
         self._process.stdin.flush()

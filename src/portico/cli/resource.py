@@ -35,6 +35,7 @@ COLUMNS = {
         *("id", "security_group_id", "direction", "ethertype", "protocol", "port_range_min", "port_range_max"),
         *("remote_ip_prefix", "remote_group_id", "remote_address_group_id"),
     ),
+    "router": ("id", "name", "status", "external_gateway_info", "routes"),
     "segment": ("id", "name", "network_id", "network_type"),
     "default_security_group_rule": (
         *("id", "direction", "ethertype", "protocol", "port_range_min", "port_range_max", "remote_ip_prefix"),

@@ -260,7 +260,9 @@ def _link_groups(tx: Transaction, port_id: str, before: Sequence[str], after: Se
 def update(tx: Transaction, context: Context, row: Row, changes: Row) -> Row:
     """Change a port as a request for it asks."""
     router_port.refuse_update(tx, context, row, changes)
-    return change(tx, context, row, changes)
+    changed = change(tx, context, row, changes)
+    router_port.check_addresses(tx, changed)
+    return changed
 
 
 def change(tx: Transaction, context: Context, row: Row, changes: Row) -> Row:

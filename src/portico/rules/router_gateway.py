@@ -18,21 +18,21 @@ from portico.store.transaction import Transaction
 
 
 def set_first(tx: Transaction, context: Context, router: Row, info: Row | None) -> Row:
-    """Make a router's first gateway what external_gateway_info says: none if it is empty.
+    """Make a router's first gateway what external_gateway_info says; if that is empty, the router has none at all.
 
     Raises:
         BadRequest: the network is not external, or an address is its subnet's gateway.
         Conflict: addresses are in use, or the present gateway is.
         NotFound: there is no such network.
     """
+    if not info:
+        return remove_all(tx, router)
     first, *others = router["external_gateways"] or [None]
-    if first is not None and info and first["network_id"] == info["network_id"]:
+    if first is not None and first["network_id"] == info["network_id"]:
         return _store(tx, router, [_change(tx, context, router, first, info), *others])
     if first is not None:
         router = _detach(tx, router, first)
-    if info:
-        router = _store(tx, router, [attach(tx, context, router, info), *others])
-    return router
+    return _store(tx, router, [attach(tx, context, router, info), *others])
 
 
 def add(tx: Transaction, context: Context, row: Row, body: Row) -> Row:

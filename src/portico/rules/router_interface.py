@@ -59,7 +59,7 @@ def _require_one(body: Row) -> None:
 
 
 def _by_subnet(tx: Transaction, context: Context, router: Row, body: Row) -> tuple[Row, list[Row]]:
-    """Give a router an interface with a subnet's gateway address; with IPv6, on the port that it has on that network."""
+    """Give a router an interface with a subnet's gateway address; IPv6 goes to the port that it has there."""
     subnet = lookup.visible(tx, context, "subnet", body["subnet_id"])
     if not subnet["gateway_ip"]:
         raise bad_router("Subnet for router interface must have a gateway IP")

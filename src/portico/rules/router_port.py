@@ -104,6 +104,18 @@ def refuse_update(tx: Transaction, context: Context, port: Row, changes: Row) ->
             )
 
 
+def check_addresses(tx: Transaction, port: Row) -> None:
+    """Refuse an interface that has been given an address of a subnet which overlaps another one of its router.
+
+    Raises:
+        BadRequest: names both.
+    """
+    if port["device_owner"] == INTERFACE_OWNER and _router(tx, port) is not None:
+        own = subnets(tx, [port])
+        known = {row["id"] for row in own}
+        check_apart([row for row in reach(tx, port["device_id"]) if row["id"] not in known], own)
+
+
 def refuse_create(tx: Transaction, context: Context, port: Row) -> None:
     """Refuse a port that says that it is a router's: only the router's own requests make one.
 

@@ -224,3 +224,23 @@ def test_an_action_that_reads_prints_a_list(portico: Portico) -> None:
     assert portico("bgp-peer", "create", "tor", *peer).code == 0
     added = portico("bgp-speaker", "add-bgp-peer", "racks", "--bgp-peer", "tor", "-f", "json")
     assert added.code == 0 and len(added.json["peers"]) == 1
+
+
+def test_a_router_s_actions_take_names_and_pairs(portico: Portico, network: str) -> None:
+    assert portico("network", "create", "public", "--router-external").code == 0
+    assert portico("subnet", "create", "--network", "public", "203.0.113.0/24").code == 0
+    gateway = ("--external-gateway-info", "network=public,enable_snat=false")
+    made = portico("router", "create", "r", *gateway, "-f", "json").json
+    assert made["external_gateway_info"]["enable_snat"] is False
+    joined = portico("router", "add-router-interface", "r", "--subnet", f"{network}4", "-f", "json")
+    assert joined.json["id"] == made["id"], joined.err
+    route = ("--route", "destination=198.51.100.0/24,nexthop=10.1.0.9")
+    assert portico("router", "add-extraroutes", "r", *route, "-f", "value", "-c", "routes").out != "\n"
+    assert portico("router", "remove-extraroutes", "r", *route, "-f", "value", "-c", "routes").out == "\n"
+    more = portico("router", "add-external-gateways", "r", "--external-gateway", "network=public", "-f", "json")
+    assert len(more.json["external_gateways"]) == 2, more.err
+    assert portico("router", "set", "r", "--no-external-gateway-info", "-f", "json").code == 0
+    assert portico("router", "delete", "r").code == 1
+    assert portico("router", "remove-router-interface", "r", "--subnet", f"{network}4").code == 0
+    assert portico("router", "delete", "r").code == 0
+    assert portico("network", "delete", "public").code == 0

@@ -140,6 +140,7 @@ def test_a_port_that_becomes_an_interface_is_on_no_host_and_stays_the_router_s(a
     for change in ({"device_id": ""}, {"device_owner": "compute:x"}, {"binding:host_id": "h1"}):
         assert world.refused(world.change, "port", port, **change) == (409, "PortInUse")
     world.change("port", port, name="leg")
+    world.change("port", port, fixed_ips=[{"ip_address": "192.0.2.77"}])
     assert world.refused(world.delete, "port", port) == (409, "ServicePortInUse")
     assert world.refused(world.delete, "subnet", subnet) == (409, "SubnetInUse")
     assert world.refused(world.delete, "network", net) == (409, "NetworkInUse")
@@ -150,6 +151,10 @@ def test_a_port_that_becomes_an_interface_is_on_no_host_and_stays_the_router_s(a
     # Where there is no such router, the words mean nothing.
     alone = world.make("port", network_id=net["id"], **{**whose, "device_id": "elsewhere"})
     world.delete("port", alone)
+    apart = world.subnet(net, "203.0.113.0/24")
+    _, (overlapping,) = world.network("203.0.113.0/25")
+    world.act(router, "add_router_interface", subnet_id=overlapping["id"])
+    assert world.refused(world.change, "port", port, fixed_ips=[{"subnet_id": apart["id"]}]) == (400, "BadRequest")
 
 
 def test_a_gateway_is_a_port_on_an_external_network(as_admin: World) -> None:
@@ -299,6 +304,9 @@ def test_several_gateways_are_told_apart_by_network_and_address(as_admin: World)
     assert swapped["external_gateways"] == [gateways[1], gateways[0]]
     assert swapped["external_gateway_info"]["network_id"] == other["id"]
     assert len(world.act(router, update, external_gateways=[one])["external_gateways"]) == 1
+    world.act(router, "add_external_gateways", external_gateways=[two])
+    assert world.change("router", router, external_gateway_info=None)["external_gateways"] == []
+    world.act(router, "add_external_gateways", external_gateways=[two])
     assert world.act(router, update, external_gateways=[])["external_gateways"] == []
     assert world.ports(router) == []
 
