@@ -147,24 +147,27 @@ def record(tx: Transaction, subnet_id: str, address: IpAddress, port_id: str) ->
 
 def release(tx: Transaction, subnet_id: str, address: IpAddress, pools: Iterable[tuple[IpAddress, IpAddress]]) -> None:
     """Give an address back; it returns to the free ranges if it lies in one of the subnet's `pools`."""
-    table, free = tx.tables.address, tx.tables.free_range
     number = int(address)
-    tx.connection.execute(sa.delete(table).where(table.c.subnet_id == subnet_id, table.c.address == digits(number)))
+    tx.later(_forget(tx.tables), {"subnet": subnet_id, "number": digits(number)})
     pool = next(((int(a), int(b)) for a, b in pools if int(a) <= number <= int(b)), None)
     if pool is None:
         return
-    first = last = number
-    below = sa.select(free.c.first).where(free.c.subnet_id == subnet_id, free.c.last == digits(number - 1))
-    above = sa.select(free.c.first, free.c.last).where(
-        free.c.subnet_id == subnet_id, free.c.first == digits(number + 1)
-    )
-    if number > pool[0] and (left := tx.connection.execute(below).first()) is not None:
-        first = int(left.first, 16)
-        _drop(tx, subnet_id, first)
-    if number < pool[1] and (right := tx.connection.execute(above).first()) is not None:
-        last = int(right.last, 16)
-        _drop(tx, subnet_id, number + 1)
-    tx.later(select.insert(free), {"subnet_id": subnet_id, "first": digits(first), "last": digits(last)})
+    # Ranges of other pools stay apart, though they be adjacent.
+    below = digits(number - 1) if number > pool[0] else ""
+    above = digits(number + 1) if number < pool[1] else ""
+    found = tx.ask(_around(tx.tables), {"subnet": subnet_id, "above": above or digits(number)})
+    left = next((item for item in found if item["last"] == below), None)
+    right = next((item for item in found if item["first"] == above), None)
+    if left is None and right is None:
+        row = {"subnet_id": subnet_id, "first": digits(number), "last": digits(number)}
+        tx.later(select.insert(tx.tables.free_range), row)
+    elif left is None:
+        tx.later(_move_first(tx.tables), {"subnet": subnet_id, "old": above, "new": digits(number)})
+    else:
+        if right is not None:
+            _drop(tx, subnet_id, number + 1)
+        last = right["last"] if right else digits(number)
+        tx.later(_move_last(tx.tables), {"subnet": subnet_id, "old": left["first"], "new": last})
 
 
 def _split(tx: Transaction, subnet_id: str, found: Range, number: int) -> None:
@@ -228,6 +231,27 @@ def _move_first(tables: Tables) -> sa.Update:
     free = tables.free_range
     which = (free.c.subnet_id == sa.bindparam("subnet"), free.c.first == sa.bindparam("old"))
     return sa.update(free).where(*which).values(first=sa.bindparam("new"))
+
+
+@cache
+def _move_last(tables: Tables) -> sa.Update:
+    free = tables.free_range
+    which = (free.c.subnet_id == sa.bindparam("subnet"), free.c.first == sa.bindparam("old"))
+    return sa.update(free).where(*which).values(last=sa.bindparam("new"))
+
+
+@cache
+def _around(tables: Tables) -> sa.Select[str, str]:
+    free = tables.free_range
+    which = (free.c.subnet_id == sa.bindparam("subnet"), free.c.first <= sa.bindparam("above"))
+    return sa.select(free.c.first, free.c.last).where(*which).order_by(free.c.first.desc()).limit(2)
+
+
+@cache
+def _forget(tables: Tables) -> sa.Delete:
+    table = tables.address
+    which = (table.c.subnet_id == sa.bindparam("subnet"), table.c.address == sa.bindparam("number"))
+    return sa.delete(table).where(*which)
 
 
 @cache

@@ -59,8 +59,13 @@ def _use_wal(cursor: sqlite3.Cursor) -> None:
 
 def _begin(connection: sa.Connection) -> None:
     # IMMEDIATE takes the write lock at once: a deferred transaction that upgrades later could fail half-way.
-    write = connection.get_execution_options().get("portico_write")
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+    words = "BEGIN IMMEDIATE" if connection.get_execution_options().get("portico_write") else "BEGIN"
+    driver: sqlite3.Connection = connection.connection.dbapi_connection  # type: ignore[assignment]
+    try:
+        # By SQLAlchemy it takes as long as a statement that reads rows.
+        driver.execute(words)
+    except sqlite3.OperationalError as error:
+        raise sa.exc.OperationalError(words, None, error) from error
 
 
 def first(*, reads: bool) -> list[Statement]:

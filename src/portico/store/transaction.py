@@ -307,6 +307,8 @@ class Transaction:
 
     def forget_reason(self, resource: str, object_id: str) -> None:
         """Drop why the object was not as wanted: nobody has tried yet what is wanted now."""
+        if self._reasons.get((resource, object_id)) == "":
+            return
         self._reasons[resource, object_id] = ""
         self.later(select.forget_reason(self.tables), {"name": resource, "key": object_id})
 
