@@ -8,7 +8,9 @@ import time
 from pathlib import Path
 
 SOON_S = 0.25
+# At first, and then ever less often: while many containers start at once, links take longer.
 LOOK_EVERY_S = 0.002
+LOOK_LATER = 1 / 8
 
 
 def is_here(name: str) -> bool:
@@ -23,13 +25,13 @@ def is_made_soon(name: str, mac: str) -> bool:
     (`ip link show`) is the last thing that the agent gives this end. The other end goes up only after the port's filter
     is in force, so whoever has the link now cannot use it too early.
     """
-    folder = Path("/sys/class/net") / name
-    end_s = time.monotonic() + SOON_S
-    while time.monotonic() < end_s:
+    alias, address = (Path("/sys/class/net", name, attribute) for attribute in ("ifalias", "address"))
+    begun = time.monotonic()
+    while (waited_s := time.monotonic() - begun) < SOON_S:
         try:
-            if (folder / "ifalias").read_bytes().strip() and (folder / "address").read_text().strip() == mac:
+            if alias.read_bytes().strip() and address.read_text().strip() == mac:
                 return True
         except OSError:
             pass
-        time.sleep(LOOK_EVERY_S)
+        time.sleep(max(LOOK_EVERY_S, waited_s * LOOK_LATER))
     return False
