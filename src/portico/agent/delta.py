@@ -21,6 +21,7 @@ from portico.hoststate import (
     Member,
     Peer,
     Publish,
+    Router,
     Space,
     Uplink,
     Vif,
@@ -161,6 +162,7 @@ class Wanted:
                 for key, item in self.objects.items()
                 if isinstance(item, Vif | Member | Dhcp | Uplink) and item.network_id in networks
             }
+            dirty |= {item.key for item in self.of(Router) if any(leg.network_id in networks for leg in item.legs)}
         dirty |= {f"publish/{item.forwarding_id}" for item in self._published_beside(touched)}
         if any(self._concerns_routed_servers(item) for item in touched):
             dirty |= {key for key, item in self.objects.items() if isinstance(item, Dhcp) and item.routed}

@@ -12,20 +12,22 @@ import ipaddress
 import re
 from collections.abc import Sequence
 
-from portico.agent import addresses
-from portico.hoststate import Dhcp, DhcpOption, DhcpSubnet, Lease
+from portico.agent import addresses, owner
+from portico.hoststate import Dhcp, DhcpOption, DhcpSubnet, Lease, Router
 from portico.model.address import host_name
 
 LINK = "eth0"
 LEASE_S = 86400
 ADVERTISE_EVERY_S = 60
+ROUTER_LIFETIME_S = 1800
+"""For how long hosts take a router that is not heard of for one (RFC 4861 section 6.2.1)."""
 
 HOSTS, NAMES, OPTIONS, LEASES, PID, NETWORK = "hosts", "names", "options", "leases", "pid", "network"
 RELOADED = (HOSTS, NAMES, OPTIONS)
 """The files that are read again on SIGHUP."""
 
-TITLE = "# network "
-"""Begins a configuration file; the id of its network follows."""
+TITLE, ROUTER_TITLE = "# network ", "# router "
+"""Begin a configuration file; the id of its network or router follows."""
 _WORD = re.compile(r"[\w.<>+-]*")
 
 
@@ -68,6 +70,29 @@ def head(run_dir: str, state_dir: str, user: str) -> list[str]:
         "quiet-dhcp6",
         "quiet-ra",
     ]
+
+
+def announcement(router: Router, *, run_dir: str, user: str) -> str:
+    """Return the configuration of a server that does nothing but announce a router's prefixes on its legs.
+
+    Raises:
+        ValueError: a prefix is none.
+    """
+    lines = [f"{ROUTER_TITLE}{router.router_id}", f"user={user}", "group=", f"pid-file={run_dir}/{PID}", "port=0"]
+    lines += ["except-interface=lo", "bind-dynamic", "leasefile-ro", "dhcp-ignore=tag:!known"]
+    lines += ["quiet-dhcp6", "quiet-ra"]
+    for leg in router.legs:
+        if not leg.prefixes:
+            continue
+        link = owner.leg_link(leg.port_id)
+        lines += [f"interface={link}", f"ra-param={link},mtu:{leg.mtu},{ADVERTISE_EVERY_S},{ROUTER_LIFETIME_S}"]
+        for number, prefix in enumerate(leg.prefixes):
+            cidr = str(addresses.network(prefix.cidr, "cidr"))
+            # a tag for each, or dnsmasq takes two prefixes of a leg for one
+            lines += ranges(DhcpSubnet(f"{leg.port_id}-{number}", cidr, "", prefix.mode, advertise=True))
+            if prefix.mode == "dhcpv6-stateful" and "enable-ra" not in lines:
+                lines.append("enable-ra")
+    return "\n".join(lines) + "\n"
 
 
 def tags(leases: Sequence[Lease]) -> list[str]:
@@ -116,6 +141,12 @@ def _check_addresses(item: Dhcp | Lease) -> None:
                 addresses.address(text, f"{name}.{attribute}")
         for at, route in enumerate(subnet.routes):
             addresses.network(route.destination, f"{name}.routes[{at}].destination")
+
+
+def router_of(text: str) -> str:
+    """Return the id of the router that a configuration file is for; empty if it is none of ours."""
+    first = text.partition("\n")[0]
+    return first.removeprefix(ROUTER_TITLE) if first.startswith(ROUTER_TITLE) else ""
 
 
 def network_of(text: str) -> str:

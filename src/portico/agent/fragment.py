@@ -89,6 +89,8 @@ def fragment(item: HostObject, wanted: Wanted) -> Fragment | None:
             return _open_fragment("", name, wanted.zones[item.network_id])
         case Uplink() if item.network_id in wanted.zones:
             return _open_fragment("", owner.uplink_link(item.network_id), wanted.zones[item.network_id])
+        case Router():
+            return _router_fragment(item, wanted)
         case Group():
             return _group_fragment(item, ("", INET) if ROUTED in wanted.zones else ("",))
         case Member() if item.network_id in wanted.zones:
@@ -156,6 +158,15 @@ def _open_fragment(table: str, name: str, zone: int) -> Fragment:
             Element(f"{table}ingress", link): rules.YES["ingress"],
         }
     )
+
+
+def _router_fragment(router: Router, wanted: Wanted) -> Fragment:
+    """Return what lets a router's legs take part: they are trusted, for what passes was sent by ports."""
+    elements: dict[Element, str] = {}
+    for leg in router.legs:
+        if leg.network_id in wanted.zones:
+            elements |= _open_fragment("", owner.leg_link(leg.port_id), wanted.zones[leg.network_id]).elements
+    return Fragment(elements=elements)
 
 
 def _port_fragment(vif: Vif, zone: int) -> Fragment:

@@ -11,7 +11,8 @@ import ctypes
 import os
 import subprocess
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -60,6 +61,19 @@ def within(descriptor: int, action: Callable[[], T]) -> T:
         return action()
 
     return _in_thread(enter_and_act)
+
+
+@contextmanager
+def visit(descriptor: int, home: int) -> Iterator[None]:
+    """Have the calling thread in a network namespace meanwhile, whose descriptor is closed; `home` is its own."""
+    try:
+        enter(descriptor)
+        try:
+            yield
+        finally:
+            enter(home)
+    finally:
+        os.close(descriptor)
 
 
 def apart(action: Callable[[], T]) -> T:

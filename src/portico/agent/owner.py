@@ -5,10 +5,12 @@
 |---|---|---|
 | network namespace `<netns>` (setting `agent.netns`) | `/run/netns` | its name; all in it is ours |
 | network namespace `<netns>-dhcp-<network id[:11]>` | `/run/netns` | the prefix of its name; all in it is ours |
+| network namespace `<netns>-router-<router id[:11]>` | `/run/netns` | the prefix of its name; all in it is ours |
 | bridge `br<network id[:11]>` | our namespace | alias `portico:<network id> <zone>` |
 | veth end `pb<port id[:11]>` | our namespace | alias `portico:<port id> <link name> <mac>` |
 | ifb link `pi<port id[:11]>` | our namespace | alias `portico:<port id> limit` |
 | veth end `pd<network id[:11]>` | our namespace | alias `portico:<network id> dhcp <digest>` |
+| veth end `pl<port id[:11]>` | our namespace | alias `portico:<router id> leg <port id>`; goes with its other end |
 | bridge `pq<network id[:11]>` | our namespace | alias `portico:<network id> dhcp <digest>` |
 | veth end `prhost` | our namespace | alias `portico:routed <link name>` |
 | veth end `pr<netns>` | host | alias `portico:routed host <netns>`; goes with its other end |
@@ -25,10 +27,11 @@
 | hypervisor's tap of an outlet | host | alias `portico:<port id> taken <netns>`; only let go |
 | port of an Open vSwitch bridge | Open vSwitch | `external_ids:portico-netns` is `<netns>` |
 | bpf filter that joins a tap | ingress of the tap | preference 28783; leads to a `pv` of ours, or to nothing |
-| dnsmasq | a DHCP namespace of ours, or our namespace | that namespace |
+| dnsmasq | a DHCP or router namespace of ours, or our namespace | that namespace |
 | BIRD | host | its configuration is a file in our folder |
 | routes that BIRD learnt | host's table `main` | protocol 12 (`bird`) and metric 2080 |
 | files | `<state_dir>/dhcp/<netns>/`, `<run_dir>/dhcp/<netns>/`, `<run_dir>/bgp/<netns>/` | the folders |
+| files for what routers announce | `<run_dir>/router/<netns>/` | the folder |
 | files for routed networks | `<state_dir>/routed-dhcp/<netns>/`, `<run_dir>/routed-dhcp/<netns>/` | the folders |
 
 Nothing else is ever removed. There may be two agents on one host, with different namespaces: each leaves what is the
@@ -114,6 +117,21 @@ def space_link(netns: str) -> str:
 def routed_dhcp_link(network_id: str) -> str:
     """Return the name of the link that has a routed network's addresses of the DHCP server."""
     return f"pq{short(network_id)}"
+
+
+def leg_link(port_id: str) -> str:
+    """Return the name of both ends of a router's link to a network: in the bridge, and in the router's namespace."""
+    return f"pl{short(port_id)}"
+
+
+def router_netns_prefix(netns: str) -> str:
+    """Return what the names of all router namespaces of the agent with namespace `netns` begin with."""
+    return f"{netns}-router-"
+
+
+def router_netns(netns: str, router_id: str) -> str:
+    """Return the name of a router's namespace."""
+    return f"{router_netns_prefix(netns)}{short(router_id)}"
 
 
 def dhcp_netns(netns: str, network_id: str) -> str:

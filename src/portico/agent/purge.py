@@ -15,10 +15,10 @@ from portico.agent.open_vswitch import OpenVswitch
 from portico.agent.redirect import Redirects
 from portico.agent.runtime import Place, only_agent
 from portico.agent.server import Server
-from portico.agent.servers import FOLDER, ROUTED_FOLDER
+from portico.agent.servers import FOLDER, ROUTED_FOLDER, ROUTER_FOLDER
 from portico.agent.speaker import Bird
 
-_FOLDERS = (FOLDER, ROUTED_FOLDER)
+_FOLDERS = (FOLDER, ROUTED_FOLDER, ROUTER_FOLDER)
 
 
 def purge(place: Place) -> list[str]:
@@ -112,15 +112,15 @@ def _host_rules(place: Place) -> list[str]:
 
 def _servers(place: Place) -> list[str]:
     removed = []
-    prefix = owner.dhcp_netns_prefix(place.netns)
     for folder in (place.run_dir / kind / place.netns for kind in _FOLDERS):
         for path in sorted(folder.iterdir()) if folder.is_dir() else ():
             for server in Server.all_of(path):
                 server.end()
                 removed.append(f"DHCP server {server.pid}")
-    for name in kernel.names(prefix):
-        kernel.remove_named(name)
-        removed.append(f"namespace {name}")
+    for prefix in (owner.dhcp_netns_prefix(place.netns), owner.router_netns_prefix(place.netns)):
+        for name in kernel.names(prefix):
+            kernel.remove_named(name)
+            removed.append(f"namespace {name}")
     return removed
 
 

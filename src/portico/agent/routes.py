@@ -18,7 +18,7 @@ from portico.agent import netlink, owner
 from portico.agent.netlink import attr, u32
 
 _NEW_ROUTE, _DEL_ROUTE, _GET_ROUTE = 24, 25, 26
-_GET_ADDRESS = 22
+_DEL_ADDRESS, _GET_ADDRESS = 21, 22
 _RTMSG = struct.Struct("=BBBBBBBBI")
 _IFADDR = struct.Struct("=BBBBI")
 _DST, _OIF, _GATEWAY = 1, 4, 5
@@ -103,6 +103,16 @@ class Routes:
                 local = values.get(_IFA_LOCAL) or values[_IFA_ADDRESS]
                 found[link].add(f"{ipaddress.ip_address(local)}/{length}")
         return {link: frozenset(texts) for link, texts in found.items()}
+
+    def remove_address(self, index: int, address: str) -> None:
+        """Take an address, with prefix length, from the link with `index`; no error if it is not there."""
+        interface = ipaddress.ip_interface(address)
+        body = _IFADDR.pack(_FAMILIES[interface.version], interface.network.prefixlen, 0, 0, index)
+        try:
+            self._route.ask(_DEL_ADDRESS, body + attr(_IFA_LOCAL, interface.ip.packed))
+        except netlink.NetlinkError as error:
+            if error.errno != errno.EADDRNOTAVAIL and not netlink.is_absent(error):
+                raise
 
 
 def _body(route: Route) -> bytes:

@@ -19,6 +19,7 @@ from pathlib import Path
 from portico.agent import kernel, links, netlink, owner, packages, redirect
 from portico.agent.delta import Driver
 from portico.agent.docker_user import DockerUser
+from portico.agent.drivers.advertise import AdvertDriver
 from portico.agent.drivers.bgp import SpeakerDriver
 from portico.agent.drivers.conntrack import Conntrack
 from portico.agent.drivers.dhcp import DhcpDriver
@@ -30,6 +31,7 @@ from portico.agent.drivers.outlet import OutletDriver
 from portico.agent.drivers.publish import HostRulesDriver
 from portico.agent.drivers.route import RouteDriver, Side, SpaceDriver
 from portico.agent.drivers.routed_dhcp import RoutedDhcpDriver
+from portico.agent.drivers.router import RouterDriver
 from portico.agent.drivers.sysctls import SysctlDriver
 from portico.agent.drivers.tap import TapDriver
 from portico.agent.drivers.uplink import UplinkDriver
@@ -39,8 +41,9 @@ from portico.agent.loop import Loop
 from portico.agent.open_vswitch import OpenVswitch
 from portico.agent.redirect import Redirects
 from portico.agent.removal import Removal
+from portico.agent.router_space import RouterSpaces
 from portico.agent.routes import Routes
-from portico.agent.servers import OwnServers, Servers
+from portico.agent.servers import OwnServers, RouterServers, Servers
 from portico.agent.shaper import Shapers
 from portico.agent.speaker import Bird
 from portico.agent.switches import Switches
@@ -56,7 +59,7 @@ HOST_RULES_WAIT_S = 0.5
 """How long others may go on changing the host's rules before ours are looked at: engines change many in a row."""
 FINISH_WITHIN_S = 2.0
 
-_KINDS = {"br": "bridge", "pb": "vif", "pi": "vif", "pd": "dhcp", "pq": "dhcp", "pu": "uplink"}
+_KINDS = {"br": "bridge", "pb": "vif", "pi": "vif", "pd": "dhcp", "pl": "router", "pq": "dhcp", "pu": "uplink"}
 """Kind of wanted object by the first letters of a link's name in our namespace (see owner)."""
 
 
@@ -192,6 +195,7 @@ class Runtime:
         netns, folders = self._place.netns, {"run_dir": self._place.run_dir, "state_dir": self._place.state_dir}
         servers = DhcpDriver(table, Servers(netns, **folders))
         routed_servers = RoutedDhcpDriver(table, ours, OwnServers(netns, **folders))
+        adverts = AdvertDriver(RouterServers(netns, run_dir=self._place.run_dir))
         taps = TapDriver(table, host.links, Redirects(host_route), self._host_netns, self._place.netns)
         drivers: list[Driver] = [
             SysctlDriver(),
@@ -203,6 +207,8 @@ class Runtime:
             CarrierDriver(table),
             UplinkDriver(table, host, self._host_netns, self._place.netns),
             published,
+            RouterDriver(table, RouterSpaces(netns, self._netns)),
+            adverts,
             RouteDriver(table, ours, host, self._place.netns),
             servers,
             routed_servers,
@@ -219,7 +225,7 @@ class Runtime:
             linger_s=self._place.linger_s,
         )
         loop.learn_zones({item.network_id: item.zone for item in bridges.read(None).values()})
-        poll, ending = select.poll(), (servers, routed_servers, speaker)
+        poll, ending = select.poll(), (servers, routed_servers, adverts, speaker)
         for source in (own_events, rule_events, host_events, *ending, published, self._woken):
             poll.register(source, select.POLLIN)
 
@@ -266,7 +272,7 @@ class Runtime:
 
 
 def notice_links(loop: Loop, table: LinkTable, events: netlink.Socket) -> None:
-    """Have the loop look at links of ours that are not as it left them."""
+    """Have the loop look at links of ours that are not as it left them, or with traffic control that may not be."""
     try:
         arrived = list(events.events())
     except netlink.NetlinkError:

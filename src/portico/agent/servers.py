@@ -21,6 +21,7 @@ from portico.agent.server import Server, check_options
 
 FOLDER = "dhcp"
 ROUTED_FOLDER = "routed-dhcp"
+ROUTER_FOLDER = "router"
 _KEPT = (dnsmasq.LEASES, dnsmasq.NETWORK)
 _SYSCTLS = {
     "ipv6/conf/all/disable_ipv6": "0",
@@ -182,6 +183,24 @@ class OwnServers(Servers):
 
     def _name(self, _short: str) -> str:
         return self._netns
+
+
+class RouterServers(Servers):
+    """Those that announce the prefixes of routers, each in its router's namespace. They keep nothing."""
+
+    def __init__(self, netns: str, *, run_dir: Path) -> None:
+        super().__init__(netns, run_dir=run_dir, state_dir=run_dir)
+        self._prefix = owner.router_netns_prefix(netns)
+        self._run_dir = self._state_dir = run_dir / ROUTER_FOLDER / netns
+
+    def known(self) -> set[str]:
+        """Return the routers whose server there is anything of."""
+        return {path.name for path in self._run_dir.iterdir()} if self._run_dir.is_dir() else set()
+
+    def start(self, short: str, config: str) -> None:
+        """Start a server; see `Servers.start`."""
+        (self._run_dir / short).mkdir(parents=True, exist_ok=True, mode=0o755)
+        super().start(short, config)
 
 
 def _prepare() -> netlink.Socket:

@@ -128,8 +128,11 @@ class Snapshot:
         self.floating_ips_of_port: defaultdict[str, set[str]] = defaultdict(set)
         self.forwardings_of_floating_ip: defaultdict[str, set[str]] = defaultdict(set)
         self.forwardings_of_port: defaultdict[str, set[str]] = defaultdict(set)
-        # Those that are found by others: by whom, and in which index.
-        self._owned: Mapping[str, tuple[dict[str, Any], Mapping[str, defaultdict[str, set[str]]]]] = {
+        self._owned = self._found_by_others()
+
+    def _found_by_others(self) -> Mapping[str, tuple[dict[str, Any], Mapping[str, defaultdict[str, set[str]]]]]:
+        """Return the objects that are found by others, by resource: with what tells by whom, and in which index."""
+        return {
             "subnet": (self.subnets, {"network_id": self.subnets_of_network}),
             "security_group_rule": (
                 self.rules,

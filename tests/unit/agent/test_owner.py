@@ -10,6 +10,7 @@ from portico.agent import owner, redirect
 PAGE = Path(__file__).parents[3] / "docs/design/ownership.md"
 NETWORK = "aaaaaaaa-0000-4000-8000-000000000001"
 PORT = "bbbbbbbb-0000-4000-8000-000000000002"
+ROUTER = "cccccccc-0000-4000-8000-000000000003"
 
 
 def table(text: str) -> list[str]:
@@ -30,10 +31,11 @@ def test_every_name_and_sign_that_the_agent_gives_is_in_the_table() -> None:
         owner.alias(PORT, "<link name>", "<mac>"), owner.alias(NETWORK, "dhcp", "<digest>"),
         owner.uplink_link(NETWORK), owner.uplink_host_link(NETWORK), owner.alias(NETWORK, "uplink", "<link name>"),
         owner.alias(NETWORK, "uplink", "<netns>"), f"inet {owner.host_table('portico')}",
+        owner.leg_link(PORT), owner.alias(ROUTER, "leg", PORT), owner.router_netns("<netns>", ROUTER),
         f"bridge {owner.TABLE}", f"inet {owner.TABLE}",
     ]  # fmt: skip
     told = "\n".join(f"`{name}`" for name in given)
-    for value, word in ((NETWORK, "<network id>"), (PORT, "<port id>")):
+    for value, word in ((NETWORK, "<network id>"), (PORT, "<port id>"), (ROUTER, "<router id>")):
         told = told.replace(value, word).replace(value[:11], f"{word[:-1]}[:11]>")
     listed = "\n".join(table(owner.__doc__ or ""))
     assert [name for name in told.splitlines() if name not in listed] == []

@@ -1,0 +1,274 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Routers: a namespace each, a veth pair from it to each bridge, addresses, routes, translation.
+
+The pair's end in the bridge and the one in the router's namespace have the same name. What a router translates is not
+read back rule by rule: the alias of its namespace's loopback link tells a digest of it, and the generation of the rules
+then, which anybody's change makes another.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import ipaddress
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from portico.agent import addresses, owner, router_rules
+from portico.agent.delta import Delta, Trouble, Wanted
+from portico.agent.drivers.libnftables import NftError
+from portico.agent.drivers.link import LinkTable
+from portico.agent.links import Link
+from portico.agent.router_rules import Translation
+from portico.agent.router_space import RouterSpace, RouterSpaces
+from portico.agent.routes import Route
+from portico.hoststate import Router
+from portico.hoststate.l3 import Leg
+
+
+@dataclass(frozen=True, slots=True)
+class LegItem:
+    """A leg as wanted or found; `bridge` "" when it is in none, `up` if both of its ends are."""
+
+    name: str
+    port_id: str
+    bridge: str
+    mac: str
+    mtu: int
+    addresses: frozenset[str]
+    up: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class RouterItem:
+    """A router as wanted or found. `ways` are destination, next hop and link; `set_up`: its namespace forwards.
+
+    `digest` stands for what it translates, which is `translation` where it is known.
+    """
+
+    router_id: str
+    legs: frozenset[LegItem]
+    ways: frozenset[tuple[str, str, str]]
+    digest: str
+    set_up: bool = True
+    translation: Translation = field(default=Translation(), compare=False)
+
+
+class RouterDriver:
+    """Keys `router/...`. Comes after the filter: a leg is trusted, and joins a bridge whose ports are not."""
+
+    def __init__(self, table: LinkTable, spaces: RouterSpaces) -> None:
+        self._table = table
+        self._spaces = spaces
+        self._translations: dict[str, Translation] = {}
+        """What was put in force, by key."""
+
+    def plan(self, wanted: Wanted, keys: Collection[str]) -> tuple[dict[str, Any], dict[str, Trouble]]:
+        """See Driver."""
+        items, troubles = {}, {}
+        for key in keys:
+            router = wanted.objects.get(key)
+            if not isinstance(router, Router):
+                continue
+            absent = [leg.network_id for leg in router.legs if leg.network_id not in wanted.zones]
+            if absent:
+                troubles[key] = Trouble(f"network {absent[0]} is not on this host yet", waiting=True)
+                continue
+            try:
+                items[key] = _item(router)
+            except ValueError as error:
+                troubles[key] = Trouble(f"router: {error}")
+        return items, troubles
+
+    def read(self, keys: Collection[str] | None) -> dict[str, Any]:
+        """See Driver."""
+        if keys is None:
+            shorts = self._spaces.known()
+        else:
+            shorts = [owner.short(key.partition("/")[2]) for key in keys if key.startswith("router/")]
+        found = {}
+        for short in shorts:
+            with self._spaces.inside(short) as space:
+                item = self._find(short, space) if space is not None else None
+            if item is not None:
+                found[f"router/{item.router_id}"] = item
+        return {key: item for key, item in found.items() if keys is None or key in keys}
+
+    def apply(self, delta: Delta) -> dict[str, Trouble]:
+        """See Driver."""
+        troubles = {}
+        for key in delta.gone:
+            try:
+                self._remove(key, delta.before[key])
+            except OSError as error:
+                troubles[key] = Trouble(f"router: {error.strerror}")
+        for key, item in delta.put.items():
+            try:
+                self._put(key, item, delta.before.get(key))
+            except OSError as error:
+                troubles[key] = Trouble(f"router: {error.strerror} {error.filename or ''}".rstrip())
+            except NftError as error:
+                troubles[key] = Trouble(f"router: nft: {error}")
+        return troubles
+
+    def _find(self, short: str, space: RouterSpace) -> RouterItem:
+        """Return what there is of a router; one that was not finished tells its id only in short."""
+        links = {link.name: link for link in space.links.all()}
+        given = space.routes.addresses()
+        lo = links.get("lo")
+        alias = owner.words(lo.alias) if lo else []
+        names = {link.index: link.name for link in links.values()}
+        legs = [self._leg(link, given.get(link.index, frozenset())) for link in links.values() if _is_leg(link)]
+        self._table.refresh([leg.name for leg in legs])
+        legs = [self._leg(link, given.get(link.index, frozenset())) for link in links.values() if _is_leg(link)]
+        is_whole = len(alias) == 3 and int(alias[2]) == space.generation()
+        return RouterItem(
+            router_id=alias[0] if alias else short,
+            legs=frozenset(legs),
+            ways=frozenset((route.cidr, route.gateway, names.get(route.index, "")) for route in space.routes.all()),
+            digest=alias[1] if is_whole else "",
+            set_up=space.is_set_up(),
+        )
+
+    def _leg(self, far: Link, given: frozenset[str]) -> LegItem:
+        near = self._table.by_name.get(far.name)
+        alias = owner.words(near.alias) if near else []
+        return LegItem(
+            name=far.name,
+            port_id=alias[2] if len(alias) == 3 else "",
+            bridge=self._table.name_of(near.master) if near else "",
+            mac=far.mac,
+            mtu=far.mtu if near and near.mtu == far.mtu else 0,
+            addresses=frozenset(text for text in given if not _is_link_local(text)),
+            up=far.up and near is not None and near.up,
+        )
+
+    def _put(self, key: str, item: RouterItem, before: RouterItem | None) -> None:
+        short = owner.short(item.router_id)
+        old = {leg.name: leg for leg in before.legs} if before else {}
+        for name in old.keys() - {leg.name for leg in item.legs}:
+            self._table.retire(name)
+        with self._spaces.inside(short, make=True) as space:
+            if space is None:
+                raise OSError(errno.ENOENT, "its namespace is missing")
+            if before is None or not before.set_up:
+                space.set_up()
+            fresh: dict[LegItem, set[str]] = {}
+            for leg in sorted(item.legs, key=lambda leg: leg.name):
+                if old.get(leg.name) != leg:
+                    fresh[leg] = self._put_leg(space, item.router_id, leg)
+            links = {link.name: link for link in space.links.all()}
+            _put_ways(space, item, links)
+            if before is None or before.digest != item.digest or before.router_id != item.router_id:
+                self._translate(space, key, item)
+            for leg, new in fresh.items():
+                space.announce(leg.name, leg.mac, sorted(address.partition("/")[0] for address in new))
+        self._table.refresh([leg.name for leg in item.legs])
+
+    def _put_leg(self, space: RouterSpace, router_id: str, leg: LegItem) -> set[str]:
+        """Make a leg as it is to be; return the addresses that are new on it."""
+        ours = self._table.kernel
+        bridge = self._table.find(leg.bridge)
+        if bridge is None:
+            raise OSError(errno.ENODEV, f"bridge {leg.bridge} is missing")
+        far = space.links.find(leg.name)
+        if far is None or self._table.find(leg.name) is None:
+            ours.remove(leg.name)
+            space.links.remove(leg.name)
+            ours.add_veth(
+                leg.name, master=bridge.index, mtu=leg.mtu, peer=leg.name, peer_mac=leg.mac, peer_netns=space.netns
+            )
+        else:
+            space.links.change(leg.name, mac=leg.mac, mtu=leg.mtu)
+        far = space.links.find(leg.name)
+        if far is None:
+            raise OSError(errno.ENODEV, f"link {leg.name} is missing")
+        space.links.change(leg.name, up=True)
+        space.be_quick(leg.name)
+        there = space.routes.addresses(far.index).get(far.index, frozenset())
+        for address in sorted(there - leg.addresses):
+            if not _is_link_local(address):
+                space.routes.remove_address(far.index, address)
+        new = leg.addresses - there
+        for address in sorted(new):
+            space.links.add_address(leg.name, address)
+        ours.change(
+            leg.name, up=True, mtu=leg.mtu, master=bridge.index, alias=owner.alias(router_id, "leg", leg.port_id)
+        )
+        return set(new)
+
+    def _translate(self, space: RouterSpace, key: str, item: RouterItem) -> None:
+        """Put what a router translates in force; connections that are somebody else's now are forgotten."""
+        space.run_nft(router_rules.text(item.translation))
+        known = self._translations.get(key)
+        gone = known.affected(item.translation) if known else None
+        if gone is None or gone:
+            space.forget_connections(gone)
+        self._translations[key] = item.translation
+        space.links.change("lo", alias=owner.alias(item.router_id, item.digest, str(space.generation())))
+
+    def _remove(self, key: str, item: RouterItem) -> None:
+        for leg in item.legs:
+            self._table.retire(leg.name)
+        self._spaces.remove(owner.short(item.router_id))
+        self._translations.pop(key, None)
+
+
+def _item(router: Router) -> RouterItem:
+    """Return what is wanted of a router.
+
+    Raises:
+        ValueError: an address in it is none.
+    """
+    names = {leg.port_id: owner.leg_link(leg.port_id) for leg in router.legs}
+    floating: dict[str, list[str]] = {}
+    for item in router.floating:
+        floating.setdefault(item.port_id, []).append(f"{addresses.address(item.address, 'floating')}/32")
+    translation = router_rules.translation(router, names)
+    return RouterItem(
+        router_id=router.router_id,
+        legs=frozenset(_leg_item(leg, floating.get(leg.port_id, ())) for leg in router.legs),
+        ways=frozenset(
+            (
+                str(addresses.network(way.destination, "destination")),
+                str(addresses.address(way.nexthop, "nexthop")),
+                names.get(way.port_id, ""),
+            )
+            for way in router.ways
+        ),
+        digest=hashlib.sha256(repr(translation).encode()).hexdigest()[:16],
+        translation=translation,
+    )
+
+
+def _leg_item(leg: Leg, floating: Collection[str]) -> LegItem:
+    for number, text in enumerate(leg.addresses):
+        addresses.network(text, f"addresses[{number}]")
+    return LegItem(
+        name=owner.leg_link(leg.port_id),
+        port_id=leg.port_id,
+        bridge=owner.bridge_name(leg.network_id),
+        mac=addresses.mac(leg.mac, "mac"),
+        mtu=leg.mtu,
+        addresses=frozenset((*leg.addresses, *floating)),
+    )
+
+
+def _put_ways(space: RouterSpace, item: RouterItem, links: Mapping[str, Link]) -> None:
+    """Give a router its routes, and take from it what others of ours there are."""
+    wanted = {Route(cidr, links[name].index, gateway) for cidr, gateway, name in item.ways if name in links}
+    there = set(space.routes.all())
+    for route in there - wanted:
+        if not any(route.cidr == other.cidr for other in wanted):
+            space.routes.remove(route)
+    for route in wanted - there:
+        space.routes.put(route, instead=True)
+
+
+def _is_leg(link: Link) -> bool:
+    return link.kind == "veth" and link.name.startswith("pl")
+
+
+def _is_link_local(text: str) -> bool:
+    return ipaddress.ip_interface(text).ip.is_link_local

@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The nftables rules of a router's namespace: address translation, for IPv4 alone. Pure.
+
+What goes between the networks inside is not tracked: a router holds no state of it, so that any host's can take its
+packets, and costs it nothing. A packet that comes from outside has the mark `FROM_OUTSIDE`.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from portico.agent import addresses
+from portico.hoststate import Router
+from portico.hoststate.l3 import Forward, Leg
+
+TABLE = "inet portico"
+FROM_OUTSIDE = 1
+NUMBERS = {"tcp": 6, "udp": 17, "udplite": 136, "dccp": 33, "sctp": 132}
+"""Protocols whose ports can be forwarded, by the names that the API has for them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Translation:
+    """What a router translates: rules are the same exactly if this is.
+
+    `outside` are gateways' links with the address that senders inside get there ("" for none), `own` the address that a
+    router has outside, `fixed` what each floating address stands for. `ports` maps an address, a protocol's number and
+    a port to an address and a port; `ranges` the same of all ports of a range to those of the same number.
+    """
+
+    inside: tuple[str, ...] = ()
+    outside: tuple[tuple[str, str], ...] = ()
+    own: str = ""
+    fixed: tuple[tuple[str, str], ...] = ()
+    ports: tuple[tuple[str, int, int, str, int], ...] = ()
+    ranges: tuple[tuple[str, int, int, int, str], ...] = ()
+    announces: bool = False
+
+    def affected(self, after: Translation) -> frozenset[str] | None:
+        """Return the addresses whose connections are others' once `after` is in force; None for those of all."""
+        if self.own and (self.own, self.outside) != (after.own, after.outside):
+            return None
+        gone = {*self.fixed} - {*after.fixed}
+        found = {address for pair in gone for address in pair}
+        found |= {item[0] for item in {*self.ports} - {*after.ports}}
+        return frozenset(found | {item[0] for item in {*self.ranges} - {*after.ranges}})
+
+
+def translation(router: Router, names: Mapping[str, str]) -> Translation:
+    """Return what a router translates; `names` are its links by the ids of their ports.
+
+    Raises:
+        ValueError: an address, a range or a protocol is none.
+    """
+    gateways = [leg for leg in router.legs if leg.outside]
+    prefixes = any(leg.prefixes for leg in router.legs)
+    if not (router.floating or router.forwards or any(leg.snat for leg in gateways)):
+        return Translation(announces=prefixes)
+    ports, ranges = _forwards(router.forwards)
+    fixed = [(_ipv4(item.address), _ipv4(item.fixed)) for item in router.floating if item.fixed]
+    inside = (str(net) for leg in router.legs if not leg.outside for net in _networks(leg))
+    return Translation(
+        inside=tuple(sorted(set(inside))),
+        outside=tuple(sorted((names[leg.port_id], _ipv4(leg.snat) if leg.snat else "") for leg in gateways)),
+        own=next((str(address) for leg in gateways for address in _own(leg)), ""),
+        fixed=tuple(sorted(fixed)),
+        ports=tuple(sorted(ports)),
+        ranges=tuple(sorted(ranges)),
+        announces=prefixes,
+    )
+
+
+def _networks(leg: Leg) -> Iterator[ipaddress.IPv4Network]:
+    for number, text in enumerate(leg.addresses):
+        net = addresses.network(text, f"addresses[{number}]")
+        if isinstance(net, ipaddress.IPv4Network):
+            yield net
+
+
+def _own(leg: Leg) -> Iterator[ipaddress.IPv4Address]:
+    for text in leg.addresses:
+        interface = ipaddress.ip_interface(text)
+        if isinstance(interface, ipaddress.IPv4Interface):
+            yield interface.ip
+
+
+def _ipv4(text: str) -> str:
+    found = addresses.address(text, "address")
+    if found.version != 4:
+        raise ValueError(f"address {text!a} is translated, and not of IPv4")
+    return str(found)
+
+
+def _forwards(
+    forwards: Iterable[Forward],
+) -> tuple[set[tuple[str, int, int, str, int]], set[tuple[str, int, int, int, str]]]:
+    ports, ranges = set(), set()
+    for item in forwards:
+        if item.protocol not in NUMBERS:
+            raise ValueError(f"forwards: protocol {item.protocol!a} has no ports that can be forwarded")
+        number, address, fixed = NUMBERS[item.protocol], _ipv4(item.address), _ipv4(item.fixed)
+        (first, last), (start, end) = item.external, item.internal
+        if (first, last) == (start, end) and first != last:
+            ranges.add((address, number, first, last, fixed))
+            continue
+        step = 1 if last - first == end - start else 0
+        ports |= {(address, number, port, fixed, start + step * (port - first)) for port in range(first, last + 1)}
+    return ports, ranges
+
+
+def text(wanted: Translation) -> str:
+    """Return the commands that put a translation in force in the place of whatever the table has, at once."""
+    head = f"add table {TABLE}\ndelete table {TABLE}\n"
+    if not wanted.outside:
+        return head + (_block(_local()) if wanted.announces else "")
+    return head + _block([*_maps(wanted), *_chains(wanted), *(_local() if wanted.announces else ())])
+
+
+def _block(parts: Sequence[str]) -> str:
+    return f"table {TABLE} {{\n" + "\n".join(parts) + "\n}\n"
+
+
+def _local() -> list[str]:
+    """The server that announces prefixes shall not answer DHCP: each network has one that knows its ports."""
+    return ["chain local { type filter hook input priority 0; policy accept; udp dport 547 drop; }"]
+
+
+def _maps(wanted: Translation) -> Iterator[str]:
+    yield _container("set inside", "type ipv4_addr; flags interval; auto-merge;", wanted.inside)
+    whole = [f"{address} : {fixed}" for address, fixed in wanted.fixed]
+    yield _container("map floating", "type ipv4_addr : ipv4_addr;", whole)
+    back = [
+        f"{fixed} : {address}"
+        for address, fixed in {fixed: (address, fixed) for address, fixed in wanted.fixed}.values()
+    ]
+    yield _container("map fixed", "type ipv4_addr : ipv4_addr;", back)
+    key = "type ipv4_addr . inet_proto . inet_service"
+    single = [f"{address} . {number} . {port} : {fixed} . {to}" for address, number, port, fixed, to in wanted.ports]
+    yield _container("map ports", f"{key} : ipv4_addr . inet_service;", single)
+    ranges = [
+        f"{address} . {number} . {first}-{last} : {fixed}" for address, number, first, last, fixed in wanted.ranges
+    ]
+    yield _container("map ranges", f"{key} : ipv4_addr; flags interval;", ranges)
+
+
+def _container(name: str, kind: str, elements: Iterable[str]) -> str:
+    listed = ", ".join(elements)
+    return f"{name} {{ {kind} {f'elements = {{ {listed} }};' if listed else ''} }}"
+
+
+def _chains(wanted: Translation) -> Iterator[str]:
+    links = ", ".join(f'"{name}"' for name, _ in wanted.outside)
+    target = "ip daddr . meta l4proto . th dport"
+    yield f"""chain untracked {{
+	type filter hook prerouting priority raw; policy accept;
+	iifname {{ {links} }} meta mark set {FROM_OUTSIDE}
+	meta nfproto ipv6 notrack
+	ip saddr @inside ip daddr @inside notrack
+}}
+chain to {{
+	type nat hook prerouting priority dstnat; policy accept;
+	dnat ip addr . port to {target} map @ports
+	dnat ip to {target} map @ranges
+	dnat ip to ip daddr map @floating
+}}
+chain from {{
+	type nat hook postrouting priority srcnat; policy accept;
+	oifname {{ {links} }} snat ip to ip saddr map @fixed"""
+    if wanted.own:
+        # Who is inside and asks an address outside that stands for somebody inside hears from that address.
+        yield f"	ct status dnat meta mark != {FROM_OUTSIDE} snat ip to ip saddr map @fixed"
+        yield f"	ct status dnat meta mark != {FROM_OUTSIDE} snat ip to {wanted.own}"
+    for name, address in wanted.outside:
+        if address:
+            yield f'	oifname "{name}" meta mark != {FROM_OUTSIDE} snat ip to {address}'
+    yield "}"

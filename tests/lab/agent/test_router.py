@@ -1,0 +1,269 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Routers on a real kernel: who reaches whom across them, with which addresses, and what survives what."""
+
+from __future__ import annotations
+
+import re
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import msgspec
+import pytest
+
+from portico.agent import owner
+from portico.hoststate import Bridge, Guard, Router, Source, Vif
+from portico.hoststate.l3 import Floating, Forward, Leg, Prefix, Way
+from portico.testing.lab import Lab, Process, wait_until
+from portico.testing.rig import ANY, Rig, Workload, flow, group
+
+pytestmark = pytest.mark.lab
+
+ALL = group(1, *ANY, *(rule.__class__("ingress", rule.ethertype) for rule in ANY))
+OUTSIDE = "eeeeeeee-0000-4000-8000-000000000001"
+OUTER = "203.0.113"
+
+
+def network_id(tenant: int, place: int) -> str:
+    return f"{tenant}{place}aaaaaa-0000-4000-8000-000000000000"
+
+
+def port_id(tenant: int, place: int, number: int) -> str:
+    return f"{tenant}{place}bb{number:04x}-0000-4000-8000-000000000000"
+
+
+def vif(tenant: int, place: int, number: int, network: str = "") -> Vif:
+    """Return a port with the addresses 10.PLACE.0.NUMBER and 2001:db8:PLACE::NUMBER, in each tenant the same."""
+    name = port_id(tenant, place, number)
+    mac = f"02:00:00:{tenant:02x}:{place:02x}:{number:02x}"
+    v4 = f"10.{place}.0.{number}" if not network else f"{OUTER}.{number}"
+    guard = Guard((Source(mac, f"{v4}/32"), Source(mac, f"2001:db8:{place}::{number:x}/128")), (ALL.group_id,))
+    return Vif(name, network or network_id(tenant, place), mac, 1450, owner.host_link(name), guard=guard)
+
+
+def inside(tenant: int, place: int) -> Leg:
+    return Leg(
+        port_id=port_id(tenant, place, 0xF000),
+        network_id=network_id(tenant, place),
+        mac=f"02:00:00:ff:{tenant:02x}:{place:02x}",
+        mtu=1450,
+        addresses=(f"10.{place}.0.1/24", f"2001:db8:{place}::1/64"),
+        prefixes=(Prefix(f"2001:db8:{place}::/64", "slaac"),) if tenant == 1 else (),
+    )
+
+
+def gateway(tenant: int) -> Leg:
+    address = f"{OUTER}.{tenant}"
+    name, mac = f"{tenant}0gggggg-00", f"02:00:00:ee:{tenant:02x}:01"
+    return Leg(name, OUTSIDE, mac, 1450, (f"{address}/24",), outside=True, snat=address)
+
+
+def router(tenant: int, *floating: Floating, forwards: tuple[Forward, ...] = (), snat: bool = True) -> Router:
+    out = gateway(tenant) if snat else msgspec.structs.replace(gateway(tenant), snat="")
+    legs = (inside(tenant, 1), inside(tenant, 2), out)
+    ways = (Way("10.99.0.0/16", "10.2.0.5", legs[1].port_id), Way("0.0.0.0/0", f"{OUTER}.254", legs[2].port_id))
+    return Router(f"{tenant}rrrrrrr-0000-4000-8000-000000000000", legs, ways, floating, forwards)
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """Two tenants with equal addresses, a router each, and somebody outside."""
+
+    rig: Rig
+    blue: Workload
+    green: Workload
+    twin: Workload
+    outer: Workload
+
+
+def plug(rig: Rig, name: str, port: Vif) -> Workload:
+    assert port.guard is not None
+    v4, v6 = (source.cidr.partition("/")[0] for source in port.guard.sources)
+    workload = rig.plug(name, port, f"{v4}/24", f"{v6}/64")
+    if not v4.startswith(OUTER):
+        run = workload.run
+        run("ip", "route", "add", "default", "via", v4.rpartition(".")[0] + ".1")
+        run("ip", "route", "add", "default", "via", v6.rpartition(":")[0] + ":1")
+    return workload
+
+
+@pytest.fixture
+def site() -> Iterator[Site]:
+    with Lab() as lab:
+        rig = Rig(lab.host("one"))
+        bridges = [Bridge(network_id(tenant, place), 1450) for tenant in (1, 2) for place in (1, 2)]
+        ports = vif(1, 1, 5), vif(1, 2, 5), vif(2, 2, 5), vif(3, 3, 254, OUTSIDE)
+        rig.want(ALL, *bridges, Bridge(OUTSIDE, 1450), *ports, router(1), router(2))
+        rig.start()
+        names = ("blue", "green", "twin", "outer")
+        yield Site(rig, *(plug(rig, name, port) for name, port in zip(names, ports, strict=True)))
+
+
+def peers(workload: Workload, protocol: str, number: int) -> None:
+    """Start a server that tells each client its address."""
+    code = f"""
+import socket
+kind = socket.SOCK_STREAM if {protocol!r} == "tcp" else socket.SOCK_DGRAM
+s = socket.socket(socket.AF_INET6, kind)
+s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+s.bind(("::", {number}))
+if kind == socket.SOCK_STREAM:
+    s.listen()
+print("serving", flush=True)
+while True:
+    if kind == socket.SOCK_STREAM:
+        c, where = s.accept()
+        c.sendall(where[0].encode())
+        c.close()
+    else:
+        _, where = s.recvfrom(100)
+        s.sendto(where[0].encode(), where)
+"""
+    workload.python(code).wait_for_text("serving", 10)
+
+
+ASK = """
+import socket, sys
+s = socket.socket(socket.AF_INET6 if ":" in sys.argv[2] else socket.AF_INET,
+                  socket.SOCK_STREAM if sys.argv[1] == "tcp" else socket.SOCK_DGRAM)
+s.settimeout(float(sys.argv[4]))
+s.connect((sys.argv[2], int(sys.argv[3])))
+s.sendall(b"?")
+print(s.recv(100).decode().removeprefix("::ffff:"))
+"""
+
+
+def seen_as(workload: Workload, address: str, number: int, protocol: str = "tcp", patience_s: float = 3) -> str:
+    """Return the address that a server there says a workload has; "" if there is no answer."""
+    found = workload.run("python3", "-c", ASK, protocol, address, str(number), str(patience_s), check=False)
+    return found.out.strip() if found.ok else ""
+
+
+def missing(process: Process) -> list[int]:
+    """Stop a flow and return which of its packets were not answered, but those that were still on their way."""
+    process.send_signal(signal.SIGINT)
+    process.wait(5)
+    answered = {int(number) for number in re.findall(r"icmp_seq=(\d+) ttl", process.output)}
+    return sorted({*range(1, max(answered))} - answered)
+
+
+def test_networks_are_joined_and_tenants_are_not(site: Site) -> None:
+    peers(site.green, "tcp", 80)
+    peers(site.outer, "tcp", 80)
+    assert seen_as(site.blue, "10.2.0.5", 80) == "10.1.0.5"
+    assert seen_as(site.blue, "2001:db8:2::5", 80) == "2001:db8:1::5"
+    assert seen_as(site.twin, "10.2.0.1", 80, patience_s=0.3) == ""  # its own router, and no server there
+    # each tenant has the address of its router for what is outside, and outside nobody knows the way in
+    assert seen_as(site.blue, f"{OUTER}.254", 80) == f"{OUTER}.1"
+    assert seen_as(site.twin, f"{OUTER}.254", 80) == f"{OUTER}.2"
+    assert not site.outer.pings("10.1.0.5", 1)
+    # an extra route leads to what is behind a port, whose addresses its port security has to allow
+    site.green.run("ip", "addr", "add", "10.99.0.7/32", "dev", "lo")
+    capture = site.green.sniff()
+    assert not site.blue.pings("10.99.0.7", 1)
+    wait_until("the packet behind the next hop", lambda: "0a630007" in capture.output, 10, lambda: capture.output)
+    # the bigger packet hears how small it has to be, from the router
+    site.blue.run("ip", "link", "set", "eth0", "mtu", "1400")
+    assert site.blue.pings("10.1.0.1", 1)
+
+
+def test_floating_addresses_and_forwarded_ports(site: Site) -> None:
+    for workload in (site.green, site.outer):
+        peers(workload, "tcp", 80)
+        peers(workload, "udp", 80)
+    out = gateway(1).port_id
+    floating = Floating(f"{OUTER}.9", out, "10.2.0.5"), Floating(f"{OUTER}.10", out)
+    forwards = (
+        Forward(f"{OUTER}.10", "tcp", (8080, 8080), "10.2.0.5", (80, 80)),
+        Forward(f"{OUTER}.10", "udp", (79, 81), "10.2.0.5", (79, 81)),
+        Forward(f"{OUTER}.10", "tcp", (9000, 9002), "10.2.0.5", (78, 80)),
+    )
+    site.rig.want(router(1, *floating, forwards=forwards))
+    # in: the client keeps its address; out: the floating address, not the router's
+    assert seen_as(site.outer, f"{OUTER}.9", 80) == f"{OUTER}.254"
+    assert seen_as(site.green, f"{OUTER}.254", 80) == f"{OUTER}.9"
+    assert seen_as(site.blue, f"{OUTER}.254", 80) == f"{OUTER}.1"
+    assert site.outer.pings(f"{OUTER}.9", 1)
+    for protocol, number in (("tcp", 8080), ("udp", 80), ("tcp", 9002)):
+        assert seen_as(site.outer, f"{OUTER}.10", number, protocol) == f"{OUTER}.254", (protocol, number)
+    assert seen_as(site.outer, f"{OUTER}.10", 8081, patience_s=0.3) == ""
+    # from inside, a neighbour of the server's and the server itself, and from another tenant
+    assert seen_as(site.blue, f"{OUTER}.9", 80) == f"{OUTER}.1"
+    assert seen_as(site.blue, f"{OUTER}.10", 8080) == f"{OUTER}.1"
+    assert seen_as(site.green, f"{OUTER}.9", 80) == f"{OUTER}.9"
+    assert seen_as(site.twin, f"{OUTER}.9", 80) == f"{OUTER}.2"
+    # one that goes to another port takes its connections along
+    running = flow(site.outer, f"{OUTER}.9")
+    site.rig.want(router(1, Floating(f"{OUTER}.9", out, "10.1.0.5")))
+    capture = site.blue.sniff()
+    wait_until("the flow at its new end", lambda: f"{0x0A010005:08x}" in capture.output, 10, lambda: running.output)
+    missing(running)
+    site.rig.want(router(1))
+    assert not site.outer.pings(f"{OUTER}.9", 1)
+    site.rig.want(router(1, snat=False))
+    assert seen_as(site.blue, f"{OUTER}.254", 80, patience_s=0.3) == ""
+
+
+def test_a_restart_and_a_killed_agent_lose_no_packet_and_edits_are_mended(site: Site) -> None:
+    rig, host = site.rig, site.rig.host
+    out = gateway(1).port_id
+    peers(site.green, "tcp", 80)
+    rig.want(router(1, Floating(f"{OUTER}.9", out, "10.2.0.5")))
+    running = [flow(site.blue, "10.2.0.5"), flow(site.blue, "2001:db8:2::5"), flow(site.outer, f"{OUTER}.9")]
+    rig.pause()
+    rig.start()
+    rig.want(router(2, snat=False))  # another one's change is no matter
+    assert [missing(process) for process in running] == [[], [], []]
+    name = owner.router_netns("portico", router(1).router_id)
+    inner = ["ip", "netns", "exec", name]
+
+    def state() -> str:
+        shown = "ip -br address; ip route; ip -6 route; nft list ruleset; sysctl net.ipv4.ip_forward"
+        return re.sub(r"@if\d+|pref \w+", "", host.run([*inner, "sh", "-c", shown]).out)
+
+    before = state()
+    rig.pause()
+    for edit in (
+        "nft flush table inet portico",
+        "ip route flush proto 80",
+        "ip address flush scope global",
+        "sysctl -qw net.ipv4.ip_forward=0",
+        f"ip link del {owner.leg_link(inside(1, 2).port_id)}",
+    ):
+        host.run([*inner, *edit.split()])
+    assert state() != before
+    rig.start()
+    wait_until("the router as it was", lambda: state() == before, 10, lambda: f"{state()}\n{before}")
+    assert seen_as(site.outer, f"{OUTER}.9", 80) == f"{OUTER}.254"
+    host.run(["ip", "netns", "del", name])  # what announces prefixes keeps it, without a name
+    rig.pause()
+    rig.start()
+    wait_until("the router anew", lambda: name in host.run(["ip", "netns"]).out and state() == before, 10)
+    rig.want(gone=[router(1)])
+    assert not site.blue.pings("10.2.0.5", 1)
+    assert name not in host.run(["ip", "netns"]).out
+
+
+def test_hosts_learn_of_the_router_and_a_killed_announcer_comes_back(site: Site) -> None:
+    site.green.run("ip", "-6", "route", "del", "default")
+    site.green.run("sysctl", "-qw", "net.ipv6.conf.eth0.accept_ra=2")
+    site.green.run("ip", "link", "set", "eth0", "down")
+    site.green.run("ip", "link", "set", "eth0", "up")
+
+    def learnt() -> bool:
+        return "proto ra" in site.green.run("ip", "-6", "route", "show", "default").out
+
+    wait_until("a default route by an advertisement", learnt, 15)
+    host = site.rig.host
+    pid = host.path(f"/run/portico/router/portico/{owner.short(router(1).router_id)}/pid")
+    first = pid.read_text()
+    host.run(["kill", "-9", first.strip()])
+    began = time.monotonic()
+    wait_until("another announcer", lambda: pid.exists() and pid.read_text() not in ("", first), 10)
+    assert time.monotonic() - began < 2
+    site.rig.pause()
+    host.run([sys.executable, "-m", "portico.cli", "agent", "--purge"])
+    assert "router" not in host.run(["ip", "netns"]).out
+    assert not pid.parent.exists()

@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What routers translate, and whose connections a change leaves behind."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from portico.agent import announce, dnsmasq, router_rules
+from portico.agent.router_rules import Translation, translation
+from portico.hoststate import Router
+from portico.hoststate.l3 import Floating, Forward, Leg, Prefix
+
+NAMES = {"in": "plin", "out": "plout"}
+INSIDE = Leg("in", "a", "02:00:00:00:00:01", 1450, ("10.0.0.1/24", "2001:db8::1/64"))
+OUTSIDE = Leg("out", "e", "02:00:00:00:00:02", 1450, ("203.0.113.5/24",), outside=True, snat="203.0.113.5")
+FORWARD = Forward("203.0.113.10", "tcp", (8000, 8002), "10.0.0.7", (80, 82))
+
+
+def router(*legs: Leg, floating: tuple[Floating, ...] = (), forwards: tuple[Forward, ...] = ()) -> Router:
+    return Router("r", legs or (INSIDE, OUTSIDE), (), floating, forwards)
+
+
+def test_a_router_without_a_way_out_has_no_rules_and_tracks_nothing() -> None:
+    assert translation(router(INSIDE), NAMES) == Translation()
+    plain = msgspec.structs.replace(OUTSIDE, snat="")
+    assert translation(router(INSIDE, plain), NAMES) == Translation()
+    assert "chain" not in router_rules.text(Translation())
+    announcing = msgspec.structs.replace(INSIDE, prefixes=(Prefix("2001:db8::/64", "slaac"),))
+    assert "547" in router_rules.text(translation(router(announcing), NAMES))
+
+
+def test_ranges_lead_port_by_port_and_equal_ones_as_they_are() -> None:
+    found = translation(router(forwards=(FORWARD,)), NAMES)
+    assert [(port, to) for _, _, port, _, to in found.ports] == [(8000, 80), (8001, 81), (8002, 82)]
+    same = msgspec.structs.replace(FORWARD, internal=(8000, 8002))
+    found = translation(router(forwards=(same,)), NAMES)
+    assert (found.ports, found.ranges) == ((), (("203.0.113.10", 6, 8000, 8002, "10.0.0.7"),))
+    one = msgspec.structs.replace(FORWARD, internal=(80, 80))
+    assert {to for *_, to in translation(router(forwards=(one,)), NAMES).ports} == {80}
+
+
+@pytest.mark.parametrize(
+    ("forward", "word"),
+    [
+        (msgspec.structs.replace(FORWARD, protocol="icmp"), "icmp"),
+        (msgspec.structs.replace(FORWARD, fixed="::1"), "::1"),
+    ],
+)
+def test_what_cannot_be_translated_is_named(forward: Forward, word: str) -> None:
+    with pytest.raises(ValueError, match=word):
+        translation(router(forwards=(forward,)), NAMES)
+
+
+def test_only_connections_of_what_has_gone_are_forgotten() -> None:
+    nine = translation(router(floating=(Floating("203.0.113.9", "out", "10.0.0.9"),)), NAMES)
+    moved = translation(router(floating=(Floating("203.0.113.9", "out", "10.0.0.8"),)), NAMES)
+    none = translation(router(), NAMES)
+    assert none.affected(nine) == frozenset()
+    assert nine.affected(moved) == frozenset({"203.0.113.9", "10.0.0.9"})
+    assert translation(router(forwards=(FORWARD,)), NAMES).affected(nine) == frozenset({"203.0.113.10"})
+    assert nine.affected(translation(router(INSIDE), NAMES)) is None
+
+
+def test_an_address_is_announced_with_a_right_checksum() -> None:
+    request = announce.frame("02:00:00:00:00:01", "192.0.2.1")
+    assert (request[:6], request[12:14], request[28:32], request[38:42]) == (
+        b"\xff" * 6,
+        b"\x08\x06",
+        *[b"\xc0\0\2\1"] * 2,
+    )
+    advert = announce.frame("02:00:00:00:00:01", "2001:db8::1")
+    packet = advert[14:]
+    pseudo = packet[8:40] + len(packet[40:]).to_bytes(4, "big") + b"\0\0\0\x3a"
+    words = pseudo + packet[40:]
+    total = sum(int.from_bytes(words[at : at + 2], "big") for at in range(0, len(words), 2))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    assert (total, packet[7], packet[40]) == (0xFFFF, 255, 136)
+
+
+def test_announcements_are_made_of_the_prefixes_of_each_leg() -> None:
+    prefixes = Prefix("2001:db8::/64", "slaac"), Prefix("2001:db8:1::/64", "dhcpv6-stateful")
+    text = dnsmasq.announcement(
+        router(msgspec.structs.replace(INSIDE, prefixes=prefixes)), run_dir="/run/x", user="nobody"
+    )
+    assert dnsmasq.router_of(text) == "r"
+    assert "interface=plin" in text and "ra-param=plin,mtu:1450,60,1800" in text
+    assert "2001:db8::,ra-only,64" in text and "2001:db8:1::,static,64" in text and "enable-ra" in text
+    wrong = msgspec.structs.replace(INSIDE, prefixes=(Prefix("nonsense", "slaac"),))
+    with pytest.raises(ValueError, match="nonsense"):
+        dnsmasq.announcement(router(wrong), run_dir="/run/x", user="nobody")
