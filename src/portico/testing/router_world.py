@@ -23,7 +23,10 @@ OUTSIDE = 4
 
 @dataclass(frozen=True, slots=True)
 class PutRouter:
-    """Make or change a router; `networks` None removes it. `floating` are ports that have a floating IP by it."""
+    """Make or change a router; `networks` None removes it.
+
+    `floating` are ports that have a floating IP by it, `published` those whose port 80 is that of a host, too.
+    """
 
     number: int
     networks: tuple[int, ...] | None
@@ -31,6 +34,7 @@ class PutRouter:
     snat: bool = True
     admin_up: bool = True
     floating: tuple[int, ...] = ()
+    published: tuple[int, ...] = ()
 
 
 def l3_id(kind: str, number: int) -> str:
@@ -40,6 +44,9 @@ def l3_id(kind: str, number: int) -> str:
 
 class RouterWorld(World):
     """A world in which networks can be joined by routers."""
+
+    outside_type = "flat"
+    """The type of the network that gateways are on."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -59,7 +66,7 @@ class RouterWorld(World):
         return changed
 
     def _put(self, resource: str, row: Row, changed: Changed) -> None:
-        super()._put(resource, _placed(resource, row), changed)
+        super()._put(resource, _placed(resource, row, self.outside_type), changed)
 
     def _settle_routers(self, changed: Changed) -> None:
         rows = dict(_rows(self._wished, self.rows))
@@ -76,10 +83,10 @@ def _is_floating(row: Row) -> bool:
     return bool(row["device_owner"] == FLOATING_OWNER)
 
 
-def _placed(resource: str, row: Row) -> Row:
+def _placed(resource: str, row: Row, outside_type: str) -> Row:
     """Return a row as it is where pairs of networks have the same subnets, and the one outside is everywhere."""
     if resource == "network" and row["id"] == object_id("network", OUTSIDE):
-        return row | {"provider:network_type": "flat", "router:external": True}
+        return row | {"provider:network_type": outside_type, "router:external": True}
     if resource not in ("subnet", "port") or row.get("device_owner", "").startswith("network:r"):
         return row
     number = int(row["network_id"][-12:])
@@ -123,11 +130,11 @@ def _rows(
         if gateway is not None:
             address = str(ip_network(gateway["cidr"])[100 + number])
             yield _port("gateway", number, GATEWAY_OWNER, router_id, OUTSIDE, gateway["id"], address)
-            for port in wish.floating:
+            for port in (*wish.floating, *wish.published):
                 found = _floating(router_id, port, inside, gateway, rows)
                 if found is not None and port not in given:
                     given.add(port)
-                    yield found
+                    yield from _published(*found) if port in wish.published else (found,)
         yield ("router", router_id), _router(router_id, wish, gateway is not None)
 
 
@@ -180,3 +187,22 @@ def _floating(
         "port_id": row["id"],
         "fixed_ip_address": fixed,
     }
+
+
+def _published(key: tuple[str, str], row: Row) -> Iterator[tuple[tuple[str, str], Row]]:
+    """Yield a floating IP that stands for nobody as a whole, and its port that leads to what it stood for."""
+    yield key, {**row, "port_id": None, "fixed_ip_address": None}
+    forwarding_id = f"5{key[1][1:]}"
+    yield (
+        ("port_forwarding", forwarding_id),
+        {
+            "id": forwarding_id,
+            "floatingip_id": row["id"],
+            "protocol": "tcp",
+            "external_port": 8000,
+            "internal_port": 80,
+            "internal_port_id": row["port_id"],
+            "internal_ip_address": row["fixed_ip_address"],
+            "portico:host_addresses": ["0.0.0.0"],  # noqa: S104 (a word of the API)
+        },
+    )

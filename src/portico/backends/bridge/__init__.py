@@ -8,14 +8,14 @@ from typing import Any
 
 from portico import planning
 from portico.admission import refuse_undeclared
-from portico.backends.bridge import plan
+from portico.backends.bridge import plan, uplink
 from portico.contract import Binding, Capabilities, Change, Dirty, Hosts, ObjectStatus
 from portico.errors import Unsupported
 from portico.model.snapshot import Port, Snapshot
 
 CAPABILITIES = Capabilities(
     name="bridge",
-    network_types=("local",),
+    network_types=("local", "host"),
     features=frozenset(
         {
             "no-address", "port-security-off", "address-pairs", "security-groups", "stateless-groups",
@@ -28,7 +28,7 @@ CAPABILITIES = Capabilities(
 
 
 class BridgeBackend:
-    """Networks of type `local`, realised by each host's agent.
+    """Networks of type `local`, and external ones of type `host`, realised by each host's agent.
 
     `dns_domain` is that of networks which name none.
     """
@@ -42,15 +42,17 @@ class BridgeBackend:
         """Return what a Linux bridge realises."""
         return CAPABILITIES
 
-    def admit(self, _want: Snapshot, change: Change) -> None:
+    def admit(self, want: Snapshot, change: Change) -> None:
         """Refuse what a Linux bridge on one host cannot be."""
         refuse_undeclared(CAPABILITIES, change)
+        uplink.admit(want, change)
         after: Mapping[str, Any] = change.after
         if change.resource == "network":
             for name in ("provider:physical_network", "provider:segmentation_id"):
                 if after.get(name) is not None:
                     raise Unsupported(
-                        f"Invalid input for operation: {name} '{after[name]}' cannot be specified for a local network.",
+                        f"Invalid input for operation: {name} '{after[name]}' cannot be specified for a network on "
+                        "a Linux bridge.",
                         type="InvalidInput",
                     )
         if change.resource == "port" and after["binding:vnic_type"] != "normal":

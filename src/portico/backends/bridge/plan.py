@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 
 from portico import planning, planning_routers
+from portico.backends.bridge import uplink
 from portico.contract import Dirty
 from portico.hoststate import Bridge, HostObject, Member
 from portico.model.snapshot import DHCP_OWNER, Port, Snapshot
@@ -41,6 +42,7 @@ def host_objects(want: Snapshot, host: str, dns_domain: str = "") -> list[HostOb
             objects.append(planning.vif(want, port.on(host)))
     routers = sorted(planning_routers.routers_of_host(want, host))
     objects.extend(planning_routers.router(want, host, router_id) for router_id in routers)
+    objects.extend(uplink.host_objects(want, host))
     return objects
 
 
@@ -55,7 +57,11 @@ def _near(want: Snapshot, host: str) -> dict[str, list[str]]:
 
 def changes(want: Snapshot, dirty: Dirty, memory: planning.Memory) -> dict[str, planning.Part | None]:
     """Return what changes on which host; None stands for "everything on it: call `host_objects`"."""
-    return planning.changes(want, dirty, memory, planning.Ways(_hosts_near, _about, _is_shared))
+    parts = planning.changes(want, dirty, memory, planning.Ways(_hosts_near, _about, _is_shared))
+    for host, part in uplink.changes(want, dirty, memory):
+        if host not in parts or parts[host] is not None:
+            planning.add_part(parts, host, part)
+    return parts
 
 
 def _hosts_near(want: Snapshot, port: Port) -> set[str]:
