@@ -56,6 +56,7 @@ NEEDS: tuple[tuple[str, str, str, Test], ...] = (
     ("port", "propagate_uplink_status", "steady-link", _is("propagate_uplink_status", False)),
     ("port", "binding:profile", "tap", _plugged("tap")),
     ("port", "binding:profile", "veth", _plugged("veth")),
+    ("router", "id", "routers", lambda _: True),
     ("security_group", "stateful", "stateless-groups", _is("stateful", False)),
     ("security_group_rule", "remote_group_id", "remote-groups", _has("remote_group_id")),
     ("security_group_rule", "remote_address_group_id", "remote-address-groups", _has("remote_address_group_id")),

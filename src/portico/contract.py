@@ -54,6 +54,7 @@ FEATURES = frozenset(
         "tap",
         "veth",
         "admin-state",  # admin_state_up=false cuts the port off
+        "routers",  # networks that routers join, gateways and floating IPs
         "routed-segments",  # networks of several segments, with subnets of their own
         "steady-link",  # propagate_uplink_status=false: a port's link stays up although nothing passes
         "vlan-transparent",

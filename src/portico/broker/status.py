@@ -7,14 +7,14 @@ from collections.abc import Iterable
 
 from portico.contract import ObjectStatus
 from portico.hoststate import Report, Status
-from portico.model.snapshot import BINDING_FAILED, DHCP_OWNER
+from portico.model.snapshot import BINDING_FAILED, DHCP_OWNER, ROUTER_OWNERS
 from portico.store.store import Store
 from portico.store.transaction import Transaction
 
 # An agent's word for a VIF -> a port's status as Neutron writes it.
 _STATES = {"active": "ACTIVE", "waiting": "DOWN", "error": "ERROR"}
 # A kind of host objects -> the resource whose id is in their keys and whose row tells their status.
-_ABOUT = {"vif": "port", "lease": "port", "outlet": "port", "bridge": "network"}
+_ABOUT = {"vif": "port", "lease": "port", "outlet": "port", "bridge": "network", "router": "router"}
 # Under this name the table of reasons keeps what is wrong with a port's lease.
 _LEASE = "lease"
 # Under this one, a state and a reason: why a port that another service realises is not plugged into it on its host.
@@ -142,8 +142,30 @@ def _write_outlet(tx: Transaction, host: str, port_id: str, item: Status) -> Non
         _write(tx, _with_outlet(tx, ObjectStatus("port", port_id, "ACTIVE")), row)
 
 
-# Kinds of host objects whose troubles are kept beside their port's own status.
-_KEPT = {"lease": _write_lease, "outlet": _write_outlet}
+def _write_router(tx: Transaction, host: str, router_id: str, item: Status) -> None:
+    """Write the status of a router, and of its ports and floating IPs, which are as it is.
+
+    A host that has it no longer has nothing against it.
+    """
+    row = tx.get("router", router_id)
+    if row is None:
+        return
+    told = ObjectStatus("router", router_id, _STATES.get(item.state, "ACTIVE"), item.reason)
+    before = row["status"], reason(tx, "router", router_id)
+    _write_shared(tx, host, told, row)
+    after = tx.get("router", router_id)
+    now = reason(tx, "router", router_id)
+    if after is None or (after["status"], now) == before:
+        return
+    for port in tx.find("port", device_id=router_id):
+        if port["device_owner"] in ROUTER_OWNERS:
+            _write(tx, ObjectStatus("port", port["id"], after["status"], now), port)
+    for floating in tx.find("floatingip", router_id=router_id) if "floatingip" in tx.registry.resources else ():
+        _write(tx, ObjectStatus("floatingip", floating["id"], after["status"], now), floating)
+
+
+# Kinds of host objects whose troubles are kept beside their port's own status, or that have more to them.
+_KEPT = {"lease": _write_lease, "outlet": _write_outlet, "router": _write_router}
 
 
 def _with_outlet(tx: Transaction, item: ObjectStatus) -> ObjectStatus:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from portico.contract import Change
+from portico.testing.router_world import l3_id
 from portico.testing.world import (
     PutPort,
     PutRule,
@@ -46,6 +47,7 @@ _ASKING: dict[str, tuple[tuple[str, str, dict[str, Any]], ...]] = {
         ("network", "admin_state_up", {"admin_state_up": False}),
     ),
     "routed-segments": (("subnet", "segment_id", {"segment_id": object_id("subnet", 4)}),),
+    "routers": (("router", "id", {}),),
     "steady-link": (("port", "propagate_uplink_status", {"propagate_uplink_status": False}),),
     "vlan-transparent": (("network", "vlan_transparent", {"vlan_transparent": True}),),
 }
@@ -83,6 +85,8 @@ def _plain(resource: str) -> dict[str, Any]:
             return subnet_row(PutSubnet(0, 6, enable_dhcp=False))
         case "port":
             return port_row(PutPort(0, 0, host="")) | {"fixed_ips": _ADDRESS}
+        case "router":
+            return {"id": l3_id("router", 0), "admin_state_up": True}
         case "security_group":
             return {"id": _GROUP, "stateful": True}
         case _:

@@ -21,7 +21,7 @@ from portico.rules.context import Context, Limits
 from portico.store.store import Store
 
 Row = dict[str, Any]
-QUOTED = ("network", "subnet", "port", "security_group", "security_group_rule")
+QUOTED = ("network", "subnet", "port", "router", "security_group", "security_group_rule")
 
 
 class Frail(BridgeBackend):

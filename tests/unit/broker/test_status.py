@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import sqlalchemy as sa
 
 from portico.broker.status import reason, write_report, write_statuses
 from portico.contract import Binding, ObjectStatus
 from portico.hoststate import Report, Status
+from portico.rules import TABLE
 from portico.store import journal
 
 from .conftest import Desk, Row
@@ -25,6 +26,11 @@ def tell(desk: Desk, host: str, key: str, state: Literal["active", "waiting", "e
 def newest(desk: Desk) -> int:
     with desk.store.read() as tx:
         return journal.newest(tx)
+
+
+def changes(desk: Desk) -> int:
+    with desk.store.read() as tx:
+        return len(journal.since(tx, 0))
 
 
 def seen(desk: Desk, resource: str, object_id: str) -> tuple[str, str]:
@@ -207,3 +213,26 @@ def test_likely_news_are_written_in_one_transaction_and_take_no_revision_if_they
     assert told == [before + 1]
     assert seen(desk, "port", server["id"]) == ("ERROR", "host host-a: no dnsmasq")
     assert newest(desk) == before + 1
+
+
+def test_a_router_that_a_host_cannot_have_shows_with_its_ports_until_no_host_is_against_it(desk: Desk) -> None:
+    network, _ = served_network(desk)
+    router = desk.create("router", name="edge")
+    key = f"router/{router['id']}"
+    with desk.store.write() as tx:
+        (subnet,) = tx.find("subnet", network_id=network["id"])
+        add = TABLE["router"].actions["add_router_interface"]
+        answer: Any = add(tx, desk.context, router, {"subnet_id": subnet["id"]})
+    port_id = answer["port_id"]
+    tell(desk, HOST, key, "active")
+    assert seen(desk, "router", router["id"]) == seen(desk, "port", port_id) == ("ACTIVE", "")
+    tell(desk, HOST, key, "error", "router: Permission denied")
+    tell(desk, OTHER, key, "active")
+    trouble = ("ERROR", "host host-a: router: Permission denied")
+    assert seen(desk, "router", router["id"]) == seen(desk, "port", port_id) == trouble
+    before = changes(desk)
+    tell(desk, HOST, key, "error", "router: Permission denied")
+    assert changes(desk) == before
+    tell(desk, HOST, key, "gone")
+    assert seen(desk, "router", router["id"]) == seen(desk, "port", port_id) == ("ACTIVE", "")
+    tell(desk, HOST, "router/no-more", "error", "gone meanwhile")

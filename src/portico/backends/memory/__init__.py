@@ -10,7 +10,11 @@ from portico.backends.memory import plan
 from portico.backends.memory.fabric import Fabric, Piece
 from portico.contract import FEATURES, Binding, Capabilities, Change, Dirty, ObjectStatus
 from portico.errors import PorticoError
-from portico.model.snapshot import DHCP_OWNER, Port, Snapshot
+from portico.model.l3 import FLOATING_OWNER
+from portico.model.snapshot import DHCP_OWNER, ROUTER_OWNERS, Port, Snapshot
+
+# No workload has them, and no host.
+_OF_NETWORKS = ROUTER_OWNERS | {DHCP_OWNER, FLOATING_OWNER}
 
 CAPABILITIES = Capabilities(name="memory", network_types=("local",), features=FEATURES)
 
@@ -63,7 +67,7 @@ class MemoryBackend:
     def _statuses(self, want: Snapshot, wanted: dict[str, Piece], troubles: dict[str, str]) -> Iterator[ObjectStatus]:
         for port in want.ports.values():
             key = f"endpoint/{port.id}"
-            if port.device_owner == DHCP_OWNER:
+            if port.device_owner in _OF_NETWORKS:
                 continue
             if key not in wanted:
                 yield ObjectStatus("port", port.id, "DOWN", "bound to no host")
