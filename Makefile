@@ -20,7 +20,7 @@ COMPILE := CUSTOM_COMPILE_COMMAND="make locks" $(BIN)/pip-compile --quiet --gene
 # The targets of `test` need what those before them made, and would measure each other.
 .NOTPARALLEL:
 .PHONY: help venv packages lint types imports unit unit-postgresql lab test-stock-kernel compat conformance-venv conformance-fast clients fuzz \
-	neutron-venv remote conformance test demo bench locks format clean
+	neutron-venv remote conformance test demo bench picture locks format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' Makefile
@@ -79,7 +79,7 @@ lab: venv ## tests in network namespaces of their own; needs root
 test-stock-kernel: packages venv ## the agent's lab tests under Debian's kernel, in QEMU: slow
 	$(BIN)/python scripts/stock_kernel.py -- -q tests/lab/agent
 
-compat: venv ## other people's clients against Portico
+compat: packages venv ## other people's clients against Portico
 	$(PYTEST) tests/compat
 
 fuzz: packages venv ## ten times as many requests as `compat` makes from the OpenAPI document, on both databases
@@ -89,7 +89,7 @@ fuzz: packages venv ## ten times as many requests as `compat` makes from the Ope
 conformance-fast: venv conformance-venv ## a part of `make conformance` that needs less than three minutes
 	$(PYTEST) tests/conformance
 
-clients: venv conformance-venv ## `compat` and `conformance-fast` side by side: both wait for servers most of the time
+clients: packages venv conformance-venv ## `compat` and `conformance-fast` side by side: both wait for servers most of the time
 	$(PYTEST) $(PARALLEL) tests/conformance tests/compat
 
 conformance: packages venv conformance-venv remote ## OpenStack's API tests against Portico, with a real Keystone
@@ -106,6 +106,9 @@ demo: packages venv ## containers and a VM on Portico networks, a BGP speaker be
 
 bench: packages venv conformance-venv ## the figures of docs/performance.md
 	$(BIN)/python -m bench
+
+picture: packages venv ## take the picture in docs/ui.md anew
+	PORTICO_UI_PICTURE=docs/img/ui.png $(PYTEST) tests/compat/test_ui.py -k picture
 
 locks: venv ## write the lock files anew
 	$(COMPILE) --upgrade -o requirements.lock pyproject.toml

@@ -4,7 +4,7 @@
 set -euo pipefail
 
 wanted=(
-    bird2 busybox-static conntrack cpio dnsmasq-base docker-compose docker.io ethtool frr gobgpd iperf3 iproute2 iptables
+    bird2 busybox-static chromium conntrack cpio dnsmasq-base docker-compose docker.io ethtool frr gobgpd iperf3 iproute2 iptables
     iputils-arping iputils-ping kmod libnftables1 linux-image-amd64 ndisc6 nftables openssl postgresql procps
     qemu-system-x86 systemd tcpdump
 )

@@ -18,7 +18,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from portico import __version__
-from portico.api import action, backend, bgp_agents, collection, fault, identity, port_binding, stream
+from portico.api import action, backend, bgp_agents, collection, fault, identity, port_binding, stream, ui
 from portico.api.collection import Service
 from portico.api.health import Health
 from portico.api.message import as_json, as_lines, body_of, integer_of, origin_of
@@ -337,6 +337,7 @@ def routes(api: Api) -> list[Route]:
         route("/portico/v1/hosts/{host}/wanted", {"GET": api.host_wanted}),
         route("/portico/v1/hosts/{host}/status", {"PUT": api.host_status}),
         route("/portico/v1/ports/{id}/status", {"GET": api.port_status}),
+        *ui.routes(api),
     ]
 
 

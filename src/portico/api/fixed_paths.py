@@ -28,7 +28,14 @@ def _operation(
 
 def fixed_paths(answers: Answers) -> dict[str, Any]:
     """Return the paths; `answers` makes the responses of an operation from status, body and error statuses."""
-    return {**_discovery(answers), **_bindings(answers), **_speakers(answers), **_quotas(answers), **_own(answers)}
+    return {
+        **_discovery(answers),
+        **_bindings(answers),
+        **_speakers(answers),
+        **_quotas(answers),
+        **_own(answers),
+        **_followed(answers),
+    }
 
 
 def _discovery(answers: Answers) -> dict[str, Any]:
@@ -204,9 +211,6 @@ def _own(answers: Answers) -> dict[str, Any]:
     )
     name = {"type": "string", "pattern": "^[a-z][a-z-]*$"}
     backends, backend = schema.record({"backends": schema.array(one)}), schema.record({"backend": one})
-    lines = {
-        "200": {"description": "Lines of JSON, as long as the client reads.", "content": {"application/x-ndjson": {}}}
-    }
     return {
         "/healthz": {"get": _operation("health", "Tell whether the API serves.", group, answers(200, health, (503,)))},
         "/readyz": {"get": _operation("ready", "Tell whether it is ready.", group, answers(200, health, (503,)))},
@@ -226,6 +230,31 @@ def _own(answers: Answers) -> dict[str, Any]:
                 _parameter("timeout_s", "How many seconds to wait at most.", "query", {**count, "maximum": 60}),
             ],
             "get": _operation("port_status", "Show a port's status and why.", group, answers(200, status, (400, 404))),
+        },
+    }  # fmt: skip
+
+
+def _followed(answers: Answers) -> dict[str, Any]:
+    """Return what clients and agents follow: the topology, the journal, a host's wanted state."""
+    group = "portico"
+    count = {"type": "integer", "minimum": 0}
+    told = schema.record(
+        {
+            "revision": count,
+            "complete": {"type": "boolean"},
+            **dict.fromkeys(("networks", "subnets", "ports", "routers", "floatingips"), schema.array(_OBJECT)),
+            "gone": schema.array(_TEXT),
+            "reasons": {"type": "object", "additionalProperties": _TEXT},
+        },
+        ["revision", "complete", "networks", "subnets", "ports", "gone", "reasons"],
+    )
+    lines = {
+        "200": {"description": "Lines of JSON, as long as the client reads.", "content": {"application/x-ndjson": {}}}
+    }
+    return {
+        "/portico/v1/topology": {
+            "parameters": [_parameter("since", "Only what has changed after this revision.", "query", count)],
+            "get": _operation("topology", "Show all objects, or changes.", group, answers(200, told, (400,))),
         },
         "/portico/v1/watch": {
             "parameters": [_parameter("since", "The last revision already seen.", "query", count)],

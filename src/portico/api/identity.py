@@ -19,8 +19,9 @@ from portico.settings_check import is_loopback_name
 from portico.telemetry.current import WHO
 
 MAX_PROJECT_ID = 255
-# What anybody may read: where the API is, and whether it is well.
-OPEN = ("/", "/healthz", "/readyz")
+# What anybody may read: where the API is, whether it is well, and the page's files, which hold no data.
+OPEN = ("/", "/healthz", "/readyz", "/ui")
+OPEN_BELOW = "/ui/"
 
 
 def is_local(scope: Scope) -> bool:
@@ -53,7 +54,7 @@ class Authenticate:
             if self._authenticator is None or is_local(scope):
                 project = project_of(Headers(scope=scope)) or self._default_project
                 scope[WHO] = Who(project, roles=ADMIN_ROLES, is_admin=True)
-            elif scope["path"] not in OPEN:
+            elif scope["path"] not in OPEN and not scope["path"].startswith(OPEN_BELOW):
                 given = _credentials(scope)
                 who = self._authenticator.known(given) or await self._authenticator.find(given)
                 scope[WHO] = who

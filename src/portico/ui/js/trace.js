@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+// Asks the API whether a packet passes, and shows where it goes and what stops it.
+
+import { get, request } from "./api.js";
+import { byId, el, glyph } from "./dom.js";
+import { addresses } from "./model.js";
+
+const PATH = "/portico/v1/trace";
+const VERDICTS = {
+  pass: { word: "passes", state: "ACTIVE" },
+  drop: { word: "dropped", state: "ERROR" },
+  missing: { word: "missing", state: "DOWN" },
+};
+
+/** Whether this server can trace. */
+export async function canTrace() {
+  const { paths } = await get("/openapi.json");
+  return PATH in paths;
+}
+
+export class Trace {
+  /** `onPath(hops, passes)` draws a way; `onSelect(key)` goes to an object. */
+  constructor(topology, { onPath, onSelect }) {
+    Object.assign(this, { topology, onPath, onSelect });
+    byId("trace-form").addEventListener("submit", (event) => {
+      event.preventDefault();
+      this.run();
+    });
+    byId("trace-protocol").addEventListener("change", (event) => {
+      byId("trace-port").disabled = event.target.value === "icmp";
+    });
+    for (const id of ["trace-source", "trace-destination"]) {
+      byId(id).addEventListener("focus", () => this.offer());
+    }
+  }
+
+  /** Offer ports by their names, as far as there are any. */
+  offer() {
+    const named = [...this.topology.port.values()].filter((port) => !(port.device_owner ?? "").startsWith("network:"));
+    byId("trace-ports").replaceChildren(...named.map((port) =>
+      el("option", { value: port.name || addresses(port)[0] || port.id }, addresses(port).join(", "))));
+  }
+
+  /** The id of the port that a person means by a name, an address or an id; null if there is none or more. */
+  portOf(text) {
+    const means = (port) => port.id === text || port.name === text || addresses(port).includes(text);
+    const found = [...this.topology.port.values()].filter(means);
+    return found.length === 1 ? found[0].id : null;
+  }
+
+  async run() {
+    const [source, destination] = ["trace-source", "trace-destination"].map((id) => byId(id).value.trim());
+    const from = this.portOf(source);
+    if (!from) {
+      this.say(`${source}: is the name, address or id of no port, or of several.`);
+      return;
+    }
+    const protocol = byId("trace-protocol").value;
+    const body = { source: from, destination: this.portOf(destination) ?? destination, protocol };
+    if (protocol !== "icmp") body.port = Number(byId("trace-port").value);
+    this.say("Asking…");
+    try {
+      this.show(await (await request(PATH, { method: "POST", body })).json());
+    } catch (error) {
+      this.say(error.message);
+    }
+  }
+
+  say(words) {
+    this.onPath([], true);
+    byId("trace-result").replaceChildren(el("p", {}, words));
+  }
+
+  show({ passes, reason, hops }) {
+    this.onPath(hops.map((hop) => hop.object), passes);
+    const state = passes ? "ACTIVE" : "ERROR";
+    byId("trace-result").replaceChildren(
+      el("div", { class: `why ${passes ? "ok" : "bad"}` }, glyph(state),
+        el("div", {}, el("h3", {}, passes ? "The packet passes" : "The packet does not pass"), reason && el("p", {}, reason))),
+      el("ol", { class: "hops" }, ...hops.map((hop) => this.hop(hop))),
+    );
+  }
+
+  hop({ object: name, what, verdict, why }) {
+    const { word, state } = VERDICTS[verdict] ?? VERDICTS.missing;
+    const object = this.topology.find(name);
+    const kind = name.split("/")[0];
+    const title = object ? this.topology.title(kind, object) : name.split("/").slice(1).join("/");
+    const label = object ? el("a", { href: `#${name}`, onclick: (event) => {
+      event.preventDefault();
+      this.onSelect(name);
+    } }, title) : el("strong", {}, title);
+    return el("li", {}, glyph(state), el("div", {},
+      el("p", {}, label, el("span", { class: "muted" }, ` ${what}`)),
+      el("p", { class: "muted" }, why ? `${word}: ${why}` : word)));
+  }
+}
