@@ -6,7 +6,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping
 
-from bench import containers, databases, kernel, routed
+from bench import containers, databases, kernel, routed, ui
 from bench.figure import Figure, table
 
 BENCHES: Mapping[str, Callable[[], list[Figure]]] = {
@@ -14,6 +14,7 @@ BENCHES: Mapping[str, Callable[[], list[Figure]]] = {
     "kernel": kernel.measure,
     "containers": containers.measure,
     "routed": routed.measure,
+    "ui": ui.measure,
 }
 
 

@@ -7,14 +7,14 @@ import contextlib
 import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from bench.load import Connect, exchange, request
-from portico.testing.lab import Lab, LabHost, Process
+from portico.testing.lab import Lab, LabHost
 
 PORTICO = str(Path(sys.executable).with_name("portico"))
 API_SOCKET = "/run/portico/api.sock"
@@ -68,7 +68,7 @@ class Site(Target):
         self._settings = settings
         start = time.perf_counter()
         self.up = host.spawn([PORTICO, "up"], log="up", env=settings)
-        _await(self.connect, self.up)
+        wait_for(self.connect, self.up.tail)
         self.started_s = time.perf_counter() - start
 
     def another_api(self) -> Connect:
@@ -78,7 +78,7 @@ class Site(Target):
         env = {**self._settings, **{f"PORTICO_{name}": value for name, value in places.items()}}
         process = self.host.spawn([PORTICO, "api"], log="api-2", env=env)
         connect = connector(self.host.path(f"{folder}/api.sock"))
-        _await(connect, process)
+        wait_for(connect, process.tail)
         return connect
 
     def memory_mb(self) -> float:
@@ -89,7 +89,12 @@ class Site(Target):
         return sum(ours) * 1024 / 1e6  # ps(1) counts in KiB
 
 
-def _await(connect: Connect, process: Process) -> None:
+def wait_for(connect: Connect, log: Callable[[], str]) -> None:
+    """Wait until an API answers.
+
+    Raises:
+        RuntimeError: it does not; with what its log says.
+    """
     for _ in range(2000):
         with contextlib.suppress(OSError):
             connection = connect()
@@ -98,7 +103,7 @@ def _await(connect: Connect, process: Process) -> None:
             if status == 200:
                 return
         time.sleep(0.005)
-    raise RuntimeError(f"Portico does not answer: {process.tail()}")
+    raise RuntimeError(f"Portico does not answer: {log()}")
 
 
 def connector(path: Path) -> Connect:
