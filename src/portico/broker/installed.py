@@ -7,9 +7,7 @@ A backend from another package is named by an entry point of the group `portico.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from importlib.metadata import entry_points
 
-from portico.backends import neutron
 from portico.backends.bridge import BridgeBackend
 from portico.backends.routed import RoutedBackend
 from portico.contract import Backend, Hosts
@@ -17,6 +15,8 @@ from portico.errors import SettingsError
 from portico.settings_neutron import NeutronSettings
 
 GROUP = "portico.backends"
+REMOTE = "neutron"
+"""The one that has a remote. It is loaded only if the settings name it."""
 
 # What makes a backend: it gets where hosts' wanted state goes, and the DNS domain of networks that name none.
 Factory = Callable[[Hosts, str], Backend]
@@ -30,14 +30,18 @@ def find(name: str, remote: NeutronSettings | None = None) -> Factory:
     Raises:
         SettingsError: no installed package has it.
     """
-    if name == neutron.NAME:
+    if name == REMOTE:
+        from portico.backends import neutron
+
         return lambda hosts, _dns_domain: neutron.make(hosts, remote or NeutronSettings())
     if name in IN_TREE:
         return IN_TREE[name]
+    from importlib.metadata import entry_points
+
     installed = entry_points(group=GROUP)
     for entry in installed:
         if entry.name == name:
             factory: Factory = entry.load()
             return factory
-    known = ", ".join(sorted({*IN_TREE, neutron.NAME, *(entry.name for entry in installed)}))
+    known = ", ".join(sorted({*IN_TREE, REMOTE, *(entry.name for entry in installed)}))
     raise SettingsError(f"backends: '{name}' is no installed backend; known are: {known}")

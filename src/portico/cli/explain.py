@@ -15,6 +15,7 @@ import msgspec
 from portico.cli import output
 from portico.cli.context import Context
 from portico.cli.find import find
+from portico.cli.place import place_of
 from portico.errors import Conflict, PorticoError, Unavailable
 from portico.model.load import load
 from portico.settings import Settings
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Generator
 
     from portico.agent.explain import Row
-    from portico.agent.runtime import Place
     from portico.client import Client
     from portico.hoststate import Update
 
@@ -88,11 +88,3 @@ def _rows(settings: Settings, wanted: Update, port_id: str) -> list[Row]:
     except FileNotFoundError as error:
         netns = settings.agent.netns
         raise Unavailable(f"this host has no network namespace {netns!r}: no agent has run here") from error
-
-
-def place_of(settings: Settings) -> Place:
-    """Return where the agent of these settings works."""
-    from portico.agent.runtime import Place
-
-    agent = settings.agent
-    return Place(agent.netns, settings.state_dir, settings.run_dir, agent.reconcile_s, agent.idle_bridge_s)

@@ -10,7 +10,7 @@ import sys
 from portico.cli import overrides
 from portico.cli.children import PARENT_VARIABLE, die_with_parent
 from portico.cli.context import Context, access_of
-from portico.cli.explain import place_of
+from portico.cli.place import place_of
 from portico.errors import PorticoError
 from portico.settings import Settings
 

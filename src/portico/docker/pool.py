@@ -8,7 +8,7 @@ that dies in between leaves nothing behind. Two networks with the same prefix ar
 
 from __future__ import annotations
 
-import secrets
+import os
 import threading
 import time
 from collections.abc import Collection
@@ -42,7 +42,7 @@ class PoolId(msgspec.Struct, frozen=True):
 
 def new_id(cidr: IpNetwork, ip_range: IpNetwork | None) -> PoolId:
     """Return the id of a new pool."""
-    return PoolId(cidr, secrets.token_hex(8), ip_range)
+    return PoolId(cidr, os.urandom(8).hex(), ip_range)
 
 
 def parse_id(text: str) -> PoolId:

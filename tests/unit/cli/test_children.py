@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from portico.cli.children import Child
 
 # Writes a line when it starts, and lives until it is told to end.
@@ -86,3 +88,10 @@ def test_a_child_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
         wait_until(lambda: len(pids(file)) == 1)
         parent.kill()
     wait_until(lambda: not is_alive(pids(file)[0]))
+
+
+@pytest.mark.parametrize("process", ["agent", "docker"])
+def test_children_do_without_the_model_and_the_database(process: str) -> None:
+    program = f"import sys, portico.cli.main, portico.cli.serve, portico.{process}.main; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    assert not {"asyncio", "importlib.metadata", "portico.model.load", "sqlalchemy", "yaml"} & {*done.stdout.split()}

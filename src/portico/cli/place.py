@@ -1,0 +1,19 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where the agent of this host works, by the settings. Loads little: each of Portico's processes has it in memory."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from portico.settings import Settings
+
+if TYPE_CHECKING:
+    from portico.agent.runtime import Place
+
+
+def place_of(settings: Settings) -> Place:
+    """Return where the agent of these settings works."""
+    from portico.agent.runtime import Place
+
+    agent = settings.agent
+    return Place(agent.netns, settings.state_dir, settings.run_dir, agent.reconcile_s, agent.idle_bridge_s)
