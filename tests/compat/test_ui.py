@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import bcrypt
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from bench.browser import chromium
@@ -259,3 +261,35 @@ def test_a_thousand_ports_are_shown(open_page: Open, world: World) -> None:
     expect(page.get_by_role("treeitem", name=re.compile("^app-999"))).to_have_attribute("aria-posinset", "1000")
     world.delete("ports", world.http.get("/v2.0/ports?name=app-7").json()["ports"][0])
     expect(page.get_by_role("treeitem", name=re.compile("^big"))).to_contain_text("999 ports")
+
+
+def test_a_password_is_asked_for_by_the_browser(browser: Browser, tmp_path: Path) -> None:
+    lines = [f"{name}:{bcrypt.hashpw(name.encode(), bcrypt.gensalt(4)).decode()}\n" for name in ("root", "alice")]
+    (tmp_path / "users").write_text("".join(lines))
+    options = ["--auth", "http_basic", "--http-basic-file", str(tmp_path / "users"), "--http-basic-admins", "root"]
+    with api(tmp_path, *options) as url:
+        for name, state in (("root", "Live"), ("alice", "Read every 5 s")):
+            page = browser.new_page(http_credentials={"username": name, "password": name})
+            page.goto(f"{url}/ui/")
+            expect(page.locator("#connection")).to_have_text(state)
+            expect(page.get_by_text("Nothing here yet")).to_be_visible()
+            page.close()
+
+
+def test_a_token_is_asked_for_by_the_page(browser: Browser, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        nobody = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    (tmp_path / "password").write_text("secret")
+    options = ["--auth", "keystone", "--keystone-auth-url", nobody, "--keystone-username", "portico"]
+    with api(tmp_path, *options, "--keystone-password-file", str(tmp_path / "password")) as url:
+        page = browser.new_page()
+        page.goto(f"{url}/ui/")
+        token = page.get_by_label("Token of Keystone")
+        expect(token).to_be_focused()
+        token.fill("a-token-of-mine")
+        with page.expect_request("**/portico/v1/topology") as asked:
+            token.press("Enter")
+        assert asked.value.headers["x-auth-token"] == "a-token-of-mine"
+        # Nobody answers at Keystone's address: not the token is at fault, but the connection.
+        expect(page.locator("#connection")).to_have_text("Connection lost")
+        page.close()

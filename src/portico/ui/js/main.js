@@ -128,7 +128,7 @@ function connect() {
       pill.dataset.state = state;
       pill.title = why;
       pill.querySelector("span").textContent = texts[state];
-      say(state === "live" ? "" : `${texts[state]}${why ? `: ${why}` : ""}`);
+      say(["lost", "refused"].includes(state) ? `${texts[state]}${why ? `: ${why}` : ""}` : "");
     },
     onRefused: askForToken,
   }).follow();
