@@ -12,6 +12,7 @@ from typing import Any
 
 from portico.broker import admit
 from portico.broker.choice import Choice, services_of
+from portico.broker.commits import Commits
 from portico.broker.degrade import Marks
 from portico.broker.hosts import HostStates
 from portico.broker.lane import FULL_SYNC_S, RETRY_S, Lane, Timer
@@ -70,7 +71,7 @@ class Broker:
         hosts.expect(self.lanes)
         for lane in self.lanes.values():
             lane.recovered = self._wake.set
-        store.on_commit(lambda _revision: self._wake.set())
+        self._commits = Commits(store, self._wake.set)
 
     def start(self) -> None:
         """Begin to follow the store."""
@@ -233,6 +234,8 @@ class Broker:
         return more
 
     def _load(self) -> bool:
+        # What was taken of the commits until now is part of what is read now.
+        self._commits.is_behind = False
         with self._store.read() as tx:
             revision = journal.newest(tx)
             rows = {(name, row["id"]): row for name in self._resources for row in tx.list(name, Query())}
@@ -243,6 +246,16 @@ class Broker:
         return False
 
     def _follow(self) -> bool:
+        ours = self._commits.after(self._revision)
+        if ours is None:
+            return self._read_journal()
+        if ours:
+            times = Counter(key for written in ours for key in written.keys)
+            rows = {key: row for written in ours for key, row in written.objects.items() if key[0] in self._resources}
+            self._take_in(ours[-1].revision, rows, times)
+        return False
+
+    def _read_journal(self) -> bool:
         with self._store.read() as tx:
             entries, more = journal.part(tx, self.revision)
             changed = self._changed_ids(entries)
@@ -250,17 +263,20 @@ class Broker:
             for resource, ids in changed.items():
                 found = {row["id"]: row for row in tx.get_many(resource, sorted(ids))}
                 rows |= {(resource, object_id): found.get(object_id) for object_id in ids}
-        if not entries:
-            return False
+        self._commits.is_behind = more
+        if entries:
+            self._take_in(entries[-1].revision, rows, Counter((entry.resource, entry.id) for entry in entries))
+        return more
+
+    def _take_in(self, revision: int, rows: Mapping[Key, Mapping[str, Any] | None], times: Mapping[Key, int]) -> None:
+        """Offer the lanes what has become of objects; `times` says how often each has changed, its status too."""
         before = {key: self._parts.value(key) for key, row in rows.items() if _is_down(key[0], row)}
         parts = self._parts.change(rows)
-        times = Counter((entry.resource, entry.id) for entry in entries)
         # What changed once, and not its binding, was DOWN before: its host has been asked, and what it says is to come.
         anew = {key for key, was in before.items() if times[key] > 1 or not _same_binding(was, self._parts.value(key))}
-        self._revision = entries[-1].revision
+        self._revision = revision
         for name, part in parts.items():
-            self._offer(name, self.revision, part, [key[1] for key in part if key in anew])
-        return more
+            self._offer(name, revision, part, [key[1] for key in part if key in anew])
 
     def _offer(
         self,

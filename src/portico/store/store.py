@@ -18,7 +18,7 @@ from portico.errors import SettingsError, Unavailable
 from portico.model.resource import Registry
 from portico.store import postgresql, sqlite
 from portico.store.tables import Tables
-from portico.store.transaction import Edit, Transaction, WriteNeeded
+from portico.store.transaction import Edit, Transaction, WriteNeeded, Written
 
 if TYPE_CHECKING:
     from portico.store.pipeline import Statement
@@ -48,6 +48,7 @@ class Store:
         self._writer = threading.Lock()
         self._listeners: list[Callable[[int], None]] = []
         self._timers: list[Callable[[str, float, float], None]] = []
+        self._takers: list[Callable[[Written], None]] = []
         self._auditor: Callable[[int, Sequence[Edit]], None] | None = None
         self._other_servers: postgresql.Listener | None = None
         self._next_revision = (
@@ -72,6 +73,18 @@ class Store:
         if not self.is_embedded and self._other_servers is None:
             self._other_servers = postgresql.Listener(self.engine, self.server, self._tell)
             self._other_servers.start()
+
+    def on_write(self, taker: Callable[[Written], None]) -> None:
+        """Call `taker` with what was written after each commit of this process, in the revisions' order.
+
+        It is called in the committing thread while other writers wait; it must be quick.
+        """
+        self._takers.append(taker)
+
+    @property
+    def is_followed(self) -> bool:
+        """Whether transactions have to keep what they write."""
+        return bool(self._takers)
 
     def on_transaction(self, timer: Callable[[str, float, float], None]) -> None:
         """Call `timer(kind, waited_s, took_s)` after each transaction, "read" or "write", committed or not.
@@ -127,6 +140,8 @@ class Store:
                 # Before the next writer's turn, for the order of the lines is to be that of the revisions.
                 if self._auditor is not None and transaction.edits:
                     self._auditor(transaction.revision, transaction.edits)
+                for taker in self._takers:
+                    taker(transaction.written())
         except Unavailable:
             self._tell(0)  # the answer alone may be lost, and the commit be there
             raise

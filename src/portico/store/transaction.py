@@ -24,6 +24,8 @@ Row = dict[str, Any]
 _Select = sa.Select[*tuple[Any, ...]]
 # A statement and its parameters' values.
 Read = tuple[_Select, Mapping[str, Any]]
+# A resource and an object's id.
+_Key = tuple[str, str]
 _Question = tuple[_Select, frozenset[tuple[str, Any]]]
 
 # What changes with every write and tells nothing.
@@ -45,6 +47,21 @@ class Edit(msgspec.Struct, frozen=True):
     verb: str
     before: Row
     after: Row
+
+
+class Written(msgspec.Struct, frozen=True):
+    """What one commit changed.
+
+    Args:
+        keys: which objects, as often as each was changed.
+        objects: those that clients' requests changed, as they are now; None for one that is gone.
+        is_whole: whether these are all of them, and not some in the database alone.
+    """
+
+    revision: int
+    keys: tuple[_Key, ...]
+    objects: Mapping[_Key, Row | None]
+    is_whole: bool
 
 
 def timestamp(moment: float | None = None) -> str:
@@ -77,7 +94,7 @@ class Transaction:
         self.turn_s = 0.0
         self._waiting: list[Statement] = []
         # Objects as they were read, so that nothing is asked twice.
-        self._known: dict[tuple[str, str], Row] = {}
+        self._known: dict[_Key, Row] = {}
         # What was found to be visible, by which question: no request takes its own right to see something away.
         self._seen: set[tuple[_Select, str]] = set()
         self._reasons: dict[tuple[str, str], str] = {}
@@ -88,6 +105,8 @@ class Transaction:
         self.changes: list[dict[str, Any]] = []
         self.edits: list[Edit] = []
         self._keeps_edits = store.is_audited
+        # Objects as they were written, if somebody follows.
+        self._written: dict[_Key, Row | None] | None = {} if store.is_followed else None
 
     @property
     def revision(self) -> int:
@@ -228,7 +247,9 @@ class Transaction:
                 row[name] = value
         complete = {column.name: row.get(column.name) for column in table.columns}
         # A copy: callers add to what they get.
-        self.later(select.insert(table), dict(complete))
+        values = dict(complete)
+        self.later(select.insert(table), values)
+        self._keep(resource, row["id"], values)
         if row.get("tags"):
             self._write_tags(resource, row["id"], row["tags"])
         self._count(resource, row.get("project_id") or "", 1)
@@ -259,7 +280,22 @@ class Transaction:
         table = self.tables.of[resource]
         key = row[select.key_column(table).name]
         self._known.pop((resource, key), None)
+        self._keep(resource, key, {**row, **values}, values)
         self.later(select.update_by_id(table), {**values, "row_key": key})
+
+    def _keep(self, resource: str, key: str, row: Row | None, values: Mapping[str, Any] | None = None) -> None:
+        """Keep what becomes of an object; of `values` alone if something else of it was written before."""
+        if self._written is not None:
+            before = self._written.get((resource, key))
+            self._written[resource, key] = {**before, **values} if before and values else row
+
+    def written(self) -> Written:
+        """Return what this transaction changed, for whoever follows."""
+        kept = self._written or {}
+        keys = tuple((item["resource"], item["id"]) for item in self.changes)
+        changed = {key for key, item in zip(keys, self.changes, strict=True) if item["change"] != "status"}
+        objects = {key: kept[key] for key in changed if key in kept}
+        return Written(self.revision, keys, objects, is_whole=len(objects) == len(changed))
 
     def delete(self, resource: str, row: Row) -> None:
         """Remove the object `row`, and what the models of other packages say goes along with it.
@@ -271,6 +307,7 @@ class Transaction:
         for other, attribute in self.tables.referrers.get(resource, ()):
             self._release(resource, row, other, attribute)
         self._known.pop((resource, row["id"]), None)
+        self._keep(resource, row["id"], None)
         self.later(select.delete_by_id(table), {"key": row["id"]})
         if row.get("tags"):
             self._write_tags(resource, row["id"], ())

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -15,7 +15,8 @@ from portico.model.resource import Registry
 from portico.policy.policy import Policy
 from portico.rules import TABLE
 from portico.rules.context import Context, Limits
-from portico.store.transaction import Transaction
+from portico.store.store import Store
+from portico.store.transaction import Transaction, Written
 
 Row = dict[str, Any]
 Create = Callable[..., Row]
@@ -49,6 +50,24 @@ class Willing:
 
     def offered(self, _project_id: str) -> tuple[str, ...]:
         return ("bridge",)
+
+
+@pytest.fixture
+def store(store: Store) -> Iterator[Store]:
+    """A store of which who follows is told what rules write as the database has it."""
+    differ: list[tuple[int, str, Row | None, Row | None]] = []
+
+    def compare(written: Written) -> None:
+        assert written.is_whole
+        with store.read() as tx:
+            for (resource, object_id), told in written.objects.items():
+                found = tx.get(resource, object_id)
+                if told != found:
+                    differ.append((written.revision, resource, told, found))
+
+    store.on_write(compare)
+    yield store
+    assert differ == []
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from portico.store import journal
 from portico.store.store import Store
-from portico.store.transaction import Edit
+from portico.store.transaction import Edit, Row, Written
 
 
 class Refused(Exception):
@@ -48,6 +48,54 @@ def test_nobody_is_told_of_a_transaction_without_a_change(store: Store) -> None:
     with store.write() as tx:
         tx.find("network")
     assert not any(told)  # 0: some may have been missed
+
+
+def test_what_is_written_is_told_in_order_with_the_objects_as_they_are_then(store: Store) -> None:
+    told: list[Written] = []
+    store.on_write(told.append)
+
+    def work(number: int) -> None:
+        for step in range(10):
+            name = f"n{number}-{step}"
+            with store.write() as tx:
+                row = tx.insert("network", {"id": name, "project_id": "red"})
+                first = tx.update("network", row, {"name": "a"})
+                # Of what was read before the first change, only what the second one names counts.
+                tx.update("network", row, {"description": "b"})
+                tx.update("network", first, {"status": "ACTIVE"}, touch=False)
+            with store.write() as tx:
+                if step % 2:
+                    tx.delete("network", row)
+                tx.find("network", name="z")
+
+    threads = [threading.Thread(target=work, args=[number]) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [written.revision for written in told] == list(range(1, 81))
+    assert all(written.is_whole for written in told)
+    now: dict[tuple[str, str], Row | None] = {}
+    for written in told:
+        assert set(written.objects) == set(written.keys)
+        now |= written.objects
+    with store.read() as tx:
+        kept = {("network", row["id"]): row for row in tx.find("network")}
+    assert {key: row for key, row in now.items() if row is not None} == kept
+    assert len(now) == 2 * len(kept) == 40
+
+
+def test_what_the_database_alone_knows_is_not_told_as_if_it_were_whole(store: Store) -> None:
+    told: list[Written] = []
+    store.on_write(told.append)
+    with store.write() as tx:
+        tx.record("network", "n", "red", "update")
+    with store.write() as tx:
+        tx.record("network", "n", "red", "status")
+    assert [(written.keys, dict(written.objects), written.is_whole) for written in told] == [
+        ((("network", "n"),), {}, False),
+        ((("network", "n"),), {}, True),
+    ]
 
 
 def test_a_reader_sees_one_state_however_long_it_reads(store: Store) -> None:

@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What has been committed since the broker looked: of this process what it wrote, of others only that there is some."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+from portico.store.store import Store
+from portico.store.transaction import Written
+
+# Older ones than so many are dropped, and then read from the journal.
+MOST = 200
+
+
+class Commits:
+    """Keeps what it is told, by threads that commit or listen, until the broker's thread takes it.
+
+    `is_behind`: the journal is to be read, until it has no more.
+    """
+
+    def __init__(self, store: Store, wake: Callable[[], None]) -> None:
+        self.is_behind = True
+        self._told: deque[Written | int] = deque(maxlen=MOST)
+        self._wake = wake
+        store.on_write(self._told.append)
+        store.on_commit(self._hear)
+
+    def _hear(self, revision: int) -> None:
+        # Of a commit of this process, what it wrote has been told before.
+        self._told.append(revision)
+        self._wake()
+
+    def after(self, revision: int) -> list[Written] | None:
+        """Return the commits since `revision` if all are of this process; None: the journal has to be read."""
+        ours: list[Written] = []
+        for told in [self._told.popleft() for _ in range(len(self._told))]:
+            number = told if isinstance(told, int) else told.revision
+            if isinstance(told, Written) and told.is_whole and number == revision + 1:
+                ours.append(told)
+                revision = number
+            elif number > revision or not number:
+                self.is_behind = True
+        return None if self.is_behind else ours

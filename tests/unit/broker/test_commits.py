@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The broker takes from this process what this process wrote, and all else from the journal."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from portico.broker import commits
+from portico.errors import Unavailable
+from portico.model.resource import Registry
+from portico.store import journal, schema
+from portico.store.store import Store
+from portico.testing.lab import wait_until
+from portico.testing.postgresql import PostgresqlServer
+
+from .conftest import Desk
+
+HOST = "host-a"
+
+
+@pytest.fixture(scope="module")
+def servers(registry: Registry) -> Iterator[tuple[Desk, Desk]]:
+    """Two servers on one database, the first of which hears of the other's commits."""
+    with PostgresqlServer() as server, contextlib.ExitStack() as stack:
+        stores = [stack.enter_context(contextlib.closing(Store(server.url(), registry))) for _ in range(2)]
+        schema.ensure(stores[0])
+        yield Desk(stores[0]), Desk(stores[1])
+
+
+def bind(desk: Desk) -> str:
+    """Make a network with a port on the host, and return what the host is told of it."""
+    network = desk.create("network", name="blue")
+    port = desk.create("port", network_id=network["id"], **{"binding:host_id": HOST})
+    return f"vif/{port['id']}"
+
+
+def reads_of_a_step(desk: Desk) -> int:
+    kinds: list[str] = []
+    desk.store.on_transaction(lambda kind, _waited, _took: kinds.append(kind))
+    desk.broker.step(everything=False)
+    return kinds.count("read")
+
+
+def test_what_this_process_wrote_is_not_read_again(desk: Desk) -> None:
+    desk.broker.step(everything=True)
+    feed = desk.follow(HOST)
+    key = bind(desk)
+    assert reads_of_a_step(desk) == 0
+    assert key in feed.objects
+    with desk.store.read() as tx:
+        assert desk.broker.revision == tx.find("network")[0]["revision_number"] + 1
+
+
+def test_a_write_without_a_change_leaves_no_gap(desk: Desk) -> None:
+    desk.broker.step(everything=True)
+    with desk.store.write():
+        pass
+    bind(desk)
+    assert reads_of_a_step(desk) == 0
+
+
+@pytest.mark.parametrize("why", ["a lost answer", "too many"])
+def test_what_may_have_been_missed_is_read(desk: Desk, why: str) -> None:
+    desk.broker.step(everything=True)
+    feed = desk.follow(HOST)
+    key = bind(desk)
+    if why == "too many":
+        for _ in range(commits.MOST):
+            with desk.store.write():
+                pass
+    else:
+        with pytest.raises(Unavailable), desk.store.write():
+            raise Unavailable("the server hung up")
+    assert reads_of_a_step(desk) == 1
+    assert key in feed.objects
+
+
+@settings(max_examples=15, deadline=None)
+@given(steps=st.lists(st.sampled_from(["ours", "theirs", "no change of theirs", "step"]), max_size=10))
+def test_whoever_wrote_following_comes_to_what_loading_gives(servers: tuple[Desk, Desk], steps: list[str]) -> None:
+    ours, theirs = servers
+    ours.broker.step(everything=True)
+    feed = ours.follow(HOST)
+    made: list[str] = []
+    for step in steps:
+        match step:
+            case "ours" | "theirs":
+                made.append(bind(ours if step == "ours" else theirs))
+            case "step":
+                ours.broker.step(everything=False)
+            case _:
+                with theirs.store.write():
+                    pass
+    with theirs.store.read() as tx:
+        newest = journal.newest_entry(tx)
+
+    def has_followed() -> bool:
+        ours.broker.step(everything=False)
+        return ours.broker.revision >= newest
+
+    wait_until("the server to hear of all", has_followed, 10)
+    assert set(made) <= feed.objects.keys()
+    theirs.broker.step(everything=True)
+    assert feed.objects == theirs.follow(HOST).objects
+    feed.end()
