@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Mapping
+from collections.abc import KeysView, Mapping
 from graphlib import TopologicalSorter
 from pathlib import Path
 from types import ModuleType
@@ -38,9 +38,12 @@ RESOURCES = {
     "availability_zone": "availability_zones",
     "bgp_peer": "bgp-peers",
     "bgp_speaker": "bgp-speakers",
+    "floatingip": "floatingips",
+    "floatingip_pool": "floatingip_pools",
     "network": "networks",
     "network_ip_availability": "network_ip_availabilities",
     "port": "ports",
+    "port_forwarding": "port_forwardings",
     "router": "routers",
     "security_group": "security_groups",
     "security_group_rule": "security_group_rules",
@@ -60,6 +63,8 @@ SHIMS = frozenset(
         "empty-string-filtering",
         "extraroute-atomic",
         "filter-validation",
+        "floating-ip-port-forwarding-detail",
+        "floatingip-autodelete-internal",
         "ip-substring-filtering",
         "network-cascade-delete",
         "pagination",
@@ -112,7 +117,7 @@ def plain(value: Any) -> Any:
         return value.__name__
     if isinstance(value, Mapping):
         return {key: plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
+    if isinstance(value, list | tuple | KeysView):
         return [plain(item) for item in value]
     return value
 
@@ -132,11 +137,18 @@ def in_order() -> list[ModuleType]:
     return [modules[alias] for alias in TopologicalSorter(graph).static_order() if alias in modules]
 
 
+def attributes_of(module: ModuleType) -> dict[str, Mapping[str, Any]]:
+    """Return the attributes that an extension contributes, by plural, also of resources that are parts of others."""
+    parts = getattr(module, "SUB_RESOURCE_ATTRIBUTE_MAP", None) or {}
+    found = {plural: part["parameters"] for plural, part in parts.items() if "parameters" in part}
+    return {**(module.RESOURCE_ATTRIBUTE_MAP or {}), **found}
+
+
 def resource_document(plural: str, modules: list[ModuleType]) -> dict[str, Any]:
     """Return the attributes of one resource, by extension in the order in which these apply."""
     document: dict[str, Any] = {}
     for module in modules:
-        attributes = (module.RESOURCE_ATTRIBUTE_MAP or {}).get(plural)
+        attributes = attributes_of(module).get(plural)
         if attributes:
             alias = CORE if module.ALIAS in CORE_ALIASES else module.ALIAS
             document[alias] = {name: plain(spec) for name, spec in attributes.items()}
@@ -155,7 +167,7 @@ def extension_document(modules: list[ModuleType]) -> dict[str, Any]:
         }
         for module in sorted(modules, key=lambda module: module.ALIAS)
         if module.ALIAS not in CORE_ALIASES
-        and (module.ALIAS in SHIMS or plurals & set(module.RESOURCE_ATTRIBUTE_MAP or ()))
+        and (module.ALIAS in SHIMS or plurals & attributes_of(module).keys())
     }
 
 

@@ -116,6 +116,7 @@ class QuotaSettings(msgspec.Struct, frozen=True, kw_only=True):
     security_group: Annotated[int, Meta(ge=-1, description="security groups")] = -1
     security_group_rule: Annotated[int, Meta(ge=-1, description="security group rules")] = -1
     rbac_policy: Annotated[int, Meta(ge=-1, description="RBAC policies")] = 100
+    floatingip: Annotated[int, Meta(ge=-1, description="floating IPs")] = -1
     router: Annotated[int, Meta(ge=-1, description="routers")] = -1
     router_route: Annotated[int, Meta(ge=-1, description="routes of one router besides those to its subnets")] = 30
 

@@ -190,6 +190,9 @@ class Api:
     async def service_providers(self, request: Request) -> Response:
         return await self._listed(action.list_service_providers, request)
 
+    async def floatingip_pools(self, request: Request) -> Response:
+        return await self._listed(action.list_floatingip_pools, request)
+
     async def ip_availabilities(self, request: Request) -> Response:
         return await self._listed(action.list_ip_availability, request)
 
@@ -328,6 +331,7 @@ def routes(api: Api) -> list[Route]:
         route("/v2.0/quotas/{project_id}/{what}", {"GET": api.quota_detail}),
         route("/v2.0/availability_zones", {"GET": api.zones}),
         route("/v2.0/service-providers", {"GET": api.service_providers}),
+        route("/v2.0/floatingip_pools", {"GET": api.floatingip_pools}),
         route("/v2.0/network-ip-availabilities", {"GET": api.ip_availabilities}),
         route("/v2.0/network-ip-availabilities/{id}", {"GET": api.ip_availability}),
         route("/openapi.json", {"GET": api.openapi}),

@@ -87,6 +87,7 @@ _RULES: Mapping[str, Callable[[Any], Schema]] = {
     "dict_or_nodata": lambda specs: nullable(_dictionary(specs)),
     "dns_domain_name": _text,
     "dns_host_name": _text,
+    "fip_dns_host_name": _text,
     "fixed_ips": lambda _: array(
         {"type": "object", "properties": {"subnet_id": UUID, "ip_address": ADDRESS}, "minProperties": 1}
     ),
@@ -110,6 +111,7 @@ _RULES: Mapping[str, Callable[[Any], Schema]] = {
     "not_empty_name_string": lambda max_len: {**_text(max_len), "minLength": 1},
     "not_empty_string": lambda max_len: {**_text(max_len), "minLength": 1},
     "oneline_not_empty_string": lambda max_len: {**_text(max_len), "minLength": 1},
+    "port_range": lambda _: {"type": ["string", "integer", "null"], "pattern": "^[0-9]{1,5}(:[0-9]{1,5})?$"},
     "range": _within,
     "regex": lambda pattern: {"type": "string", "pattern": f"^(?:{pattern})"},
     "string": _text,
@@ -137,6 +139,7 @@ _CONVERTED: Mapping[str, Schema] = {
     "convert_to_int": {"type": "integer"},
     "convert_to_int_if_not_none": {"type": ["integer", "null"]},
     "convert_protocol": {"type": ["string", "integer", "null"], "minimum": 0, "maximum": 255},
+    "convert_to_protocol": {"type": ["string", "null"]},
     "convert_validate_port_value": {"type": ["integer", "null"], "minimum": 0, "maximum": 65535},
     "convert_to_ranges": array({"anyOf": [*ADDRESS["anyOf"], *RANGE["anyOf"]]}),
     "convert_ip_prefix_to_cidr": {"anyOf": [*ADDRESS["anyOf"], *RANGE["anyOf"], {"type": "null"}]},

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 # What has the id of another object is found by that one's name: resource, collection of the other.
 NAMED_BY = {"network_ip_availability": "networks"}
+# What stands for a name where objects have none.
+NAMES = {"floatingip": "floating_ip_address"}
 UUID = re.compile(r"[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}")
 
 
@@ -28,7 +30,7 @@ def find(client: Client, resource: Resource, word: str, where: str = "") -> dict
     if resource.name in NAMED_BY and not UUID.fullmatch(word):
         word = str(_named(client, NAMED_BY[resource.name], word)["id"])
     where = where or resource.collection
-    if resource.key != "id" or "name" not in resource.attributes:
+    if resource.key != "id" or not _name_of(resource):
         return client.show(where, word)
     if UUID.fullmatch(word):
         try:
@@ -36,11 +38,17 @@ def find(client: Client, resource: Resource, word: str, where: str = "") -> dict
         except NotFound:
             # A name may look like an id.
             pass
-    return _named(client, where, word)
+    return _named(client, where, word, _name_of(resource))
 
 
-def _named(client: Client, collection: str, word: str) -> dict[str, Any]:
-    found = client.list(collection, name=word)
+def _name_of(resource: Resource) -> str:
+    """Return the attribute by which people know an object, or ""."""
+    name = NAMES.get(resource.name, "name")
+    return name if name in resource.attributes else ""
+
+
+def _named(client: Client, collection: str, word: str, name: str = "name") -> dict[str, Any]:
+    found = client.list(collection, **{name: word})
     words = singular(collection.rpartition("/")[2].replace("-", "_")).replace("_", " ")
     if not found:
         raise NotFound(f"no {words} has the name or id {word!r}")
@@ -55,6 +63,6 @@ def find_id(client: Client, resource: Resource, word: str, where: str = "") -> s
 
     An id is not looked up: the API does that.
     """
-    if UUID.fullmatch(word) or resource.key != "id" or "name" not in resource.attributes:
+    if UUID.fullmatch(word) or resource.key != "id" or not _name_of(resource):
         return word
     return str(find(client, resource, word, where)["id"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from typing import Any, Literal, NamedTuple
 
 import msgspec
@@ -39,14 +39,15 @@ class Option(NamedTuple):
         return f"attribute {self.attribute.name}"
 
 
-def option_of(registry: Registry, attribute: Attribute) -> Option:
-    """Return how an attribute is given on the command line."""
+def option_of(registry: Registry, attribute: Attribute, others: Container[str] = ()) -> Option:
+    """Return how an attribute is given on the command line, where `others` are given, too."""
     target = registry.resources.get(attribute.references)
     validators = {name for name, _ in attribute.validate}
     kind: Kind = "text"
     name = attribute.name
     if target:
-        kind, name = "reference", name.removesuffix("_id")
+        kind, short = "reference", name.removesuffix("_id")
+        name = name if short in others else short
     elif "type:uuid_list" in validators and (target := registry.resources.get(singular(name))):
         kind, name = "references", singular(name)
     elif attribute.column == "boolean" or _converter(attribute).startswith("convert_to_boolean"):

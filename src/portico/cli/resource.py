@@ -30,6 +30,12 @@ COLUMNS = {
     "subnetpool": ("id", "name", "prefixes", "default_prefixlen"),
     "address_group": ("id", "name", "addresses", "description"),
     "address_scope": ("id", "name", "ip_version", "shared"),
+    "floatingip": ("id", "floating_ip_address", "fixed_ip_address", "port_id", "router_id", "status"),
+    "floatingip_pool": ("subnet_id", "subnet_name", "network_id", "cidr"),
+    "port_forwarding": (
+        *("id", "protocol", "external_port_range", "internal_ip_address", "internal_port_range", "internal_port_id"),
+        *("description", "portico:host_addresses"),
+    ),
     "port": ("id", "name", "status", "mac_address", "fixed_ips", "device_owner", "binding:host_id"),
     "security_group_rule": (
         *("id", "security_group_id", "direction", "ethertype", "protocol", "port_range_min", "port_range_max"),
@@ -82,7 +88,8 @@ class Collection:
 
     def options(self, keep: Callable[[Any], bool]) -> list[Option]:
         """Return the options of the attributes that `keep` accepts."""
-        return [option_of(self.registry, a) for a in self.resource.attributes.values() if keep(a)]
+        attributes = self.resource.attributes
+        return [option_of(self.registry, a, attributes) for a in attributes.values() if keep(a)]
 
     def body(self, options: list[Option], arguments: argparse.Namespace, context: Context) -> dict[str, Any]:
         """Return what was given, as the API expects it."""

@@ -22,6 +22,7 @@ _IP_VERSIONS = ("IPv4", "IPv6")
 SHAREABLE = ("network", "subnetpool", "security_group", "address_scope", "address_group")
 MAX_PORT = 65535
 MAX_PROTOCOL = 255
+_WITH_TABLES = frozenset({"dccp", "icmp", "ipv6-icmp", "sctp", "tcp", "udp"})
 
 # https://www.iana.org/assignments/protocol-numbers, the names that Neutron knows
 PROTOCOLS = {
@@ -197,6 +198,19 @@ def convert_validate_port_value(value: Any) -> int | None:
     return number
 
 
+def convert_to_protocol(value: Any) -> Any:
+    """Return a protocol as it was given: one of the names that iptables knows, or text of a number from 0 to 255."""
+    if value is None or (isinstance(value, str) and value.lower() in _WITH_TABLES):
+        return value
+    try:
+        number = convert_to_int(value) if isinstance(value, str) else -1
+    except BadRequest:
+        number = -1
+    if not 0 <= number <= MAX_PROTOCOL:
+        raise _invalid(f"IP protocol '{show(value)}' is not supported: neither a known name nor a number from 0 to 255")
+    return value
+
+
 def convert_ip_prefix_to_cidr(value: Any) -> str | None:
     """Return an address or a range with its prefix length; empty is None."""
     if not value:
@@ -249,6 +263,7 @@ CONVERTERS: Mapping[str, Callable[[Any], Any]] = {
         convert_ethertype_to_case_insensitive,
         convert_protocol,
         convert_validate_port_value,
+        convert_to_protocol,
         convert_ip_prefix_to_cidr,
         convert_to_ranges,
         convert_valid_object_type,

@@ -271,6 +271,19 @@ def dns_name(value: Any, max_len: int) -> str | None:
     return None
 
 
+def floating_dns_name(value: Any, max_len: int) -> str | None:
+    """A name as `dns_name` has it, relative and short enough for a domain behind it."""
+    if reason := v.string(value, None):
+        return reason
+    if value.endswith("."):
+        return f"'{show(value)}' is a FQDN. It should be a relative domain name"
+    if reason := dns_name(value, max_len):
+        return reason
+    if len(value) > max_len - 3:
+        return f"'{show(value)}' is too long: with a domain name it would exceed {max_len} characters"
+    return None
+
+
 def _name_fault(name: str, max_len: int) -> str | None:
     if len(name) > max_len:
         return f"'{show(name)}' exceeds the {max_len} character FQDN limit"
@@ -333,6 +346,7 @@ _BY_NAME: dict[str, v.Validator] = {
     "dict_or_none": v.or_none(dictionary),
     "dns_domain_name": dns_domain,
     "dns_host_name": dns_name,
+    "fip_dns_host_name": floating_dns_name,
     "fixed_ips": fixed_ips,
     "hostroutes": hostroutes,
     "integer": v.integer,
@@ -357,6 +371,7 @@ _BY_NAME: dict[str, v.Validator] = {
     "not_empty_string_or_none": v.or_none(v.not_empty_string),
     "oneline_not_empty_string": v.oneline_not_empty_string,
     "oneline_not_empty_string_or_none": v.or_none(v.oneline_not_empty_string),
+    "port_range": v.port_range,
     "range": v.within,
     "range_or_none": v.or_none(v.within),
     "regex": v.regex,

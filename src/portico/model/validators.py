@@ -170,6 +170,24 @@ def within(value: Any, bounds: list[int | None]) -> str | None:
     return None
 
 
+def port_range(value: Any, bounds: list[int]) -> str | None:
+    """A port, or the first and last of several with a colon between them; None passes."""
+    if value is None:
+        return None
+    low, high = bounds
+    try:
+        ports = [int(part) for part in str(value).split(":")]
+    except ValueError:
+        ports = []
+    if not 1 <= len(ports) <= 2:
+        return f"'{show(value)}' is no port and no port range: two integers separated by a colon"
+    if odd := [port for port in ports if not low <= port <= high]:
+        return f"Invalid port: {show(odd[0])}, the port must be in the range [{low}, {high}]"
+    if ports[0] > ports[-1]:
+        return f"'{show(value)}': First port in a port range must be lower than the second port"
+    return None
+
+
 def non_negative(value: Any, _: Any) -> str | None:
     """An integer from 0."""
     try:

@@ -15,6 +15,8 @@ _TEXTS = {
         "DefaultSecurityGroupRuleNotFound",
         "Default Security Group rule {id} does not exist.",
     ),
+    "floatingip": ("FloatingIPNotFound", "Floating IP {id} could not be found"),
+    "port_forwarding": ("PortForwardingNotFound", "Port Forwarding {id} could not be found."),
     "security_group": ("SecurityGroupNotFound", "Security group {id} does not exist."),
     "security_group_rule": ("SecurityGroupRuleNotFound", "Security group rule {id} does not exist."),
     "subnetpool": ("SubnetPoolNotFound", "Subnet pool {id} could not be found."),

@@ -14,6 +14,7 @@ from portico.rules import (
     agent,
     availability_zone,
     bgp_speaker,
+    floatingip,
     mtu,
     port,
     quota,
@@ -72,6 +73,7 @@ def update(tx: Transaction, context: Context, row: Row, changes: Row) -> Row:
         segment.follow(tx, {**row, **changes})
     if changes.get("router:external") is False:
         router_port.refuse_internal(tx, row["id"])
+        floatingip.delete_unused(tx, context, row["id"])
     for name, action in _SHARED_BY.items():
         if name in changes:
             (sharing.share if changes[name] else sharing.unshare)(tx, "network", row, action)
@@ -147,6 +149,7 @@ def present(tx: Transaction, context: Context, rows: list[Row]) -> list[Row]:
 
 def delete(tx: Transaction, context: Context, row: Row) -> None:
     """Remove a network, its subnets and the DHCP server's port; any other port is in the way."""
+    floatingip.delete_unused(tx, context, row["id"])
     ports = tx.find("port", network_id=row["id"])
     if named := _ports_in_the_way(ports):
         raise Conflict(

@@ -15,7 +15,7 @@ from portico.model import dhcp_option
 from portico.model.address import host_name, read_interface
 from portico.model.show import show
 from portico.model.snapshot import BINDING_FAILED, UNBOUND
-from portico.rules import binding, fixed_ip, lookup, mac, quota, router_port, security_group
+from portico.rules import binding, fixed_ip, floating_use, lookup, mac, quota, router_port, security_group
 from portico.rules.context import Context, Row
 from portico.store import allocate, select
 from portico.store.transaction import Read, Transaction
@@ -260,8 +260,10 @@ def _link_groups(tx: Transaction, port_id: str, before: Sequence[str], after: Se
 def update(tx: Transaction, context: Context, row: Row, changes: Row) -> Row:
     """Change a port as a request for it asks."""
     router_port.refuse_update(tx, context, row, changes)
+    floating_use.refuse_update(tx, row, changes)
     changed = change(tx, context, row, changes)
     router_port.check_addresses(tx, changed)
+    floating_use.follow_addresses(tx, row, changed)
     return changed
 
 
@@ -370,6 +372,7 @@ def _split(wanted: Sequence[Row], row: Row, moved_subnets: set[str]) -> tuple[li
 def delete(tx: Transaction, context: Context, row: Row) -> None:
     """Remove a port and give back what it held; a DHCP server that is still needed gets another one."""
     router_port.refuse_delete(tx, row)
+    floating_use.leave(tx, context, row)
     remove(tx, row)
     binding.settle_dhcp(tx, context, row, None)
 

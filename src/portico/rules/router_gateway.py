@@ -11,7 +11,7 @@ from ipaddress import ip_address
 
 from portico.errors import BadRequest
 from portico.model.l3 import GATEWAY_OWNER
-from portico.rules import extra_route, fixed_ip, lookup, port, router_port, service_port
+from portico.rules import extra_route, fixed_ip, floating_use, lookup, port, router_port, service_port
 from portico.rules.context import Context, Row
 from portico.rules.router_port import bad_router
 from portico.store.transaction import Transaction
@@ -160,6 +160,8 @@ def _fits(row: Row, wanted: Sequence[Row]) -> bool:
 
 def _detach(tx: Transaction, router: Row, gateway: Row) -> Row:
     """Remove a gateway's port and forget it in the router's row."""
+    if [item["network_id"] for item in router["external_gateways"]].count(gateway["network_id"]) == 1:
+        floating_use.refuse_gateway_loss(tx, router, gateway["network_id"])
     if row := tx.get("port", gateway["port_id"]):
         port.remove(tx, row)
     return _store(tx, router, [item for item in router["external_gateways"] if item["port_id"] != gateway["port_id"]])

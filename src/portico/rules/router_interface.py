@@ -8,7 +8,7 @@ from ipaddress import ip_address
 
 from portico.errors import BadRequest, Conflict, NotFound
 from portico.model.l3 import INTERFACE_OWNER
-from portico.rules import extra_route, fixed_ip, lookup, pools, port, router_port, service_port
+from portico.rules import extra_route, fixed_ip, floating_use, lookup, pools, port, router_port, service_port
 from portico.rules.context import Context, Row
 from portico.rules.router_port import bad_router
 from portico.store.sharing import SHARED
@@ -43,6 +43,7 @@ def remove(tx: Transaction, context: Context, row: Row, body: Row) -> Row:
     found, subnets = _meant(tx, context, row, body)
     for subnet in subnets:
         extra_route.refuse_loss(row, subnet)
+        floating_use.refuse_interface_loss(tx, row, subnet)
     gone = {item["id"] for item in subnets}
     rest = [item for item in found["fixed_ips"] if item["subnet_id"] not in gone]
     if rest:

@@ -310,9 +310,10 @@ def test_versions_and_collections_lead_a_client_to_where_things_are(api: Asker, 
     assert version["links"] == [{"rel": "self", "href": "http://portico.test/v2.0/"}]
     for path in ("/v2.0", "/v2.0/"):
         links = {item["name"]: item["links"][0]["href"] for item in api.get(path)["resources"]}
-        assert links.keys() == registry.resources.keys()
+        whole = {name: resource for name, resource in registry.resources.items() if resource.parent is None}
+        assert links.keys() == whole.keys()
         named = {item["name"]: item["collection"] for item in api.get(path)["resources"]}
-        assert named == {name: resource.plural for name, resource in registry.resources.items()}
+        assert named == {name: resource.plural for name, resource in whole.items()}
     for name, link in links.items():
         assert api.ask("GET", link.removeprefix("http://portico.test")).status == 200, name
     assert api.get("/healthz")["status"] == "ok"

@@ -18,6 +18,7 @@ from portico.model.resource import Registry
 UUID = "0d6d6f6e-97f4-4c1e-a6f4-0a4d8b0d3c11"
 ARGUMENTS: dict[str, Any] = {
     "type:values": [1, 2],
+    "type:port_range": [1, 5],
     "type:range": [0, 5],
     "type:range_or_none": [0, 5],
     "type:regex": "a",

@@ -20,7 +20,8 @@ def test_every_resource_of_the_registry_has_its_verbs_as_commands(portico: Porti
             word = "set" if verb == "update" else verb
             done = portico(resource.name.replace("_", "-"), word, "--help")
             assert f"usage: portico {resource.name.replace('_', '-')} {word}" in done.out, done.err
-        assert portico(resource.name, "list", "-f", "json").json is not None
+        if resource.parent is None:
+            assert portico(resource.name, "list", "-f", "json").json is not None
 
 
 def test_create_takes_the_name_without_an_option_and_show_takes_name_or_id(portico: Portico) -> None:

@@ -117,6 +117,7 @@ DHCP_OPTIONS = [
 # The argument that each rule is tried with; None where it is not here.
 ARGUMENTS: dict[str, Any] = {
     "type:values": ["thread", 4, 6, None, "router"],
+    "type:port_range": [1, 65535],
     "type:range": [-1, 300],
     "type:range_or_none": [0, None],
     "type:regex": "[a-z]+$",
@@ -127,6 +128,7 @@ ARGUMENTS: dict[str, Any] = {
     "type:list_of_dict_or_nodata": {},
     "type:dns_host_name": 255,
     "type:dns_domain_name": 255,
+    "type:fip_dns_host_name": 255,
     **dict.fromkeys(("type:string", "type:name_string", "type:not_empty_string", "type:string_or_none"), 255),
 }
 

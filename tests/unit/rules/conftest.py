@@ -102,8 +102,10 @@ def create() -> Create:
     def make(tx: Transaction, context: Context, resource: str, **body: Any) -> Row:
         rule = TABLE[resource].create
         assert rule is not None
-        prepared = check.prepare_post(tx.registry.resources[resource], body)
-        return rule(tx, context, {"project_id": context.project_id, **prepared})
+        found = tx.registry.resources[resource]
+        # Whose part it is stands in the path.
+        inside = {found.parent_key: body.pop(found.parent_key)} if found.parent is not None else {}
+        return rule(tx, context, {"project_id": context.project_id, **check.prepare_post(found, body), **inside})
 
     return make
 

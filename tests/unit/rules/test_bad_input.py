@@ -82,7 +82,9 @@ def bodies(resource: Resource, verb: str, ids: dict[str, str]) -> st.SearchStrat
         if not (attribute.allow_post if verb == "create" else attribute.allow_put):
             continue
         odd.append(attribute.name)
-        if attribute.references in ids:
+        if attribute.name in ids:
+            sensible[attribute.name] = st.just(ids[attribute.name])
+        elif attribute.references in ids:
             sensible[attribute.name] = st.just(ids[attribute.references])
         elif attribute.name in SENSIBLE:
             sensible[attribute.name] = SENSIBLE[attribute.name]
@@ -126,11 +128,34 @@ def ids(lasting_store: Store, context: Context) -> dict[str, str]:
         make(tx, "rbac_policy", object_type="network", object_id=made["network"], action="access_as_shared",
              target_tenant="blue")  # fmt: skip
         make(tx, "router", name="r", admin_state_up=True)
+        made |= floating(tx, context, made)
         own = {"portico:bfd": False, "portico:hosts": []}
         make(tx, "bgp_peer", name="tor", peer_ip="192.0.2.1", remote_as=65001, auth_type="md5", password="x", **own)
         own = {"portico:mode": "full-mesh", "portico:reflectors": [], "portico:communities": []}
         make(tx, "bgp_speaker", name="s", local_as=65000, ip_version=4, **own)
     return made
+
+
+def floating(tx: Transaction, context: Context, made: dict[str, str]) -> dict[str, str]:
+    """Make a floating IP on an external network, and a forwarding from it to the port by way of the router."""
+
+    def make(resource: str, **body: Any) -> Row:
+        rule = TABLE[resource].create
+        assert rule is not None
+        return rule(tx, context, {"project_id": "red", **body})
+
+    port, router = tx.get("port", made["port"]), tx.get("router", made["router"])
+    assert port is not None and router is not None
+    outside = make("network", name="out", dns_domain="", port_security_enabled=True, **{"router:external": True})["id"]
+    make("subnet", network_id=outside, cidr="198.51.100.0/24", name="", enable_dhcp=True)
+    acts = TABLE["router"].actions
+    acts["add_router_interface"](tx, context, router, {"subnet_id": made["subnet"]})
+    acts["add_external_gateways"](tx, context, router, {"external_gateways": [{"network_id": outside}]})
+    address = make("floatingip", floating_network_id=outside)["id"]
+    here = {"internal_port_id": port["id"], "internal_ip_address": port["fixed_ips"][0]["ip_address"]}
+    there = {"floatingip_id": address, "protocol": "tcp", "external_port": 80, "internal_port": 80}
+    forwarding = make("port_forwarding", **there, **here)
+    return {"floatingip": address, "port_forwarding": forwarding["id"], "floating_network_id": outside}
 
 
 CREATED = sorted(name for name, rules in TABLE.items() if rules.create is not None)
@@ -152,7 +177,9 @@ def test_no_body_of_a_create_is_a_fault_of_the_server(
     data: st.DataObject,
 ) -> None:  # fmt: skip
     body = data.draw(bodies(registry.resources[name], "create", ids))
-    attempt(lasting_store, lambda tx: create(tx, context, name, **body))
+    parent = registry.resources[name].parent
+    inside = {registry.resources[name].parent_key: ids[parent.name]} if parent else {}
+    attempt(lasting_store, lambda tx: create(tx, context, name, **body, **inside))
 
 
 @pytest.mark.parametrize("name", UPDATED)

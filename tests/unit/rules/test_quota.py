@@ -55,6 +55,9 @@ def test_every_resource_with_a_quota_in_the_settings_is_held_to_it(
             "router": {},
             "security_group_rule": {"security_group_id": group["id"], "direction": "ingress", "protocol": "tcp"},
         }
+        outside = create(tx, context, "network", **{"router:external": True})
+        create(tx, context, "subnet", network_id=outside["id"], ip_version=4, cidr="198.51.100.0/24")
+        bodies["floatingip"] = {"floating_network_id": outside["id"]}
         bodies["rbac_policy"] = {
             "object_type": "network", "object_id": network["id"], "action": "access_as_shared", "target_tenant": "blue",
         }  # fmt: skip

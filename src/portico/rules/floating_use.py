@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What floating IPs and port forwardings are to ports and routers, and what these may not do because of them."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+
+from portico.errors import BadRequest, Conflict, NotFound
+from portico.model.l3 import FLOATING_OWNER, INTERFACE_OWNER
+from portico.rules import lookup
+from portico.rules.context import Context, Row
+from portico.store.transaction import Transaction
+
+ACTIVE, DOWN = "ACTIVE", "DOWN"
+# What says of a floating IP's own port whose it is, where, and which address.
+_KEPT = ("device_id", "device_owner", "binding:host_id", "fixed_ips")
+
+
+def forwardings_of(tx: Transaction, floatingip_id: str) -> list[Row]:
+    """Return the port forwardings of a floating IP."""
+    return tx.find("port_forwarding", floatingip_id=floatingip_id)
+
+
+def ipv4(port: Row) -> list[Row]:
+    """Return those of a port's fixed_ips that are of IPv4."""
+    return [item for item in port["fixed_ips"] if ip_address(item["ip_address"]).version == 4]
+
+
+def router_for(tx: Transaction, port: Row, fixed: Row, network_id: str, *, prefer: str | None = None) -> str:
+    """Return the router between one of a port's fixed_ips and an external network.
+
+    Of several it is the one to `prefer`, or that has the subnet's gateway address, to which the port's packets go.
+
+    Raises:
+        NotFound: there is none.
+    """
+    found: dict[str, str] = {}
+    for interface in tx.find("port", network_id=port["network_id"], device_owner=INTERFACE_OWNER):
+        for item in interface["fixed_ips"]:
+            if item["subnet_id"] == fixed["subnet_id"]:
+                found[interface["device_id"]] = item["ip_address"]
+    beyond = {
+        str(row["id"])
+        for row in tx.get_many("router", sorted(found))
+        if any(item["network_id"] == network_id for item in row["external_gateways"] or ())
+    }
+    subnet = lookup.get(tx, "subnet", fixed["subnet_id"])
+    if not beyond:
+        raise NotFound(
+            f"External network {network_id} is not reachable from subnet {subnet['id']}.  Therefore, cannot associate "
+            f"Port {port['id']} with a Floating IP.",
+            type="ExternalGatewayForFloatingIPNotFound",
+        )
+    return min(beyond, key=lambda one: (one != prefer, found[one] != subnet["gateway_ip"], one))
+
+
+def status_by(tx: Transaction, router_id: str | None) -> str:
+    """Return the status of a floating IP that a router has, or none has."""
+    router = tx.get("router", router_id) if router_id else None
+    return ACTIVE if router is not None and router["status"] == ACTIVE else DOWN
+
+
+def leave(tx: Transaction, context: Context, port: Row) -> None:
+    """Have nothing lead to a port any more that is about to go.
+
+    Raises:
+        Conflict: it is a floating IP's own, or one that is not who asks' leads to it.
+    """
+    _refuse_own(tx, port)
+    for row in tx.find("floatingip", port_id=port["id"]):
+        if lookup.seen(tx, context, "floatingip", row["id"]) is None:
+            raise Conflict(
+                f"Unable to complete the operation on port {port['id']} because the port still has an associated "
+                "floating IP, which is another project's.",
+                type="FipAssociated",
+            )
+        free = {"port_id": None, "fixed_ip_address": None, "router_id": None, "status": DOWN}
+        tx.update("floatingip", row, free)
+    for row in tx.find("port_forwarding", internal_port_id=port["id"]):
+        remove_forwarding(tx, row)
+
+
+def follow_addresses(tx: Transaction, before: Row, port: Row) -> None:
+    """Drop port forwardings to addresses that a port has no more.
+
+    Raises:
+        BadRequest: a floating IP stands for such an address.
+    """
+    if before["fixed_ips"] == port["fixed_ips"]:
+        return
+    kept = {item["ip_address"] for item in port["fixed_ips"]}
+    for row in tx.find("floatingip", port_id=port["id"]):
+        if row["fixed_ip_address"] not in kept:
+            raise BadRequest(
+                f"Bad port request: Cannot update the fixed_ips of the port {port['id']}, because its original "
+                f"fixed_ip {row['fixed_ip_address']} has been associated to a floating ip "
+                f"({row['floating_ip_address']}).",
+                type="BadRequest",
+            )
+    for row in tx.find("port_forwarding", internal_port_id=port["id"]):
+        if row["internal_ip_address"] not in kept:
+            remove_forwarding(tx, row)
+
+
+def remove_forwarding(tx: Transaction, row: Row) -> None:
+    """Remove a port forwarding; the last one takes the router from the floating IP."""
+    tx.delete("port_forwarding", row)
+    floating = lookup.get(tx, "floatingip", row["floatingip_id"])
+    last = not forwardings_of(tx, floating["id"])
+    tx.update("floatingip", floating, {"router_id": None, "status": DOWN} if last else {})
+
+
+def refuse_interface_loss(tx: Transaction, router: Row, subnet: Row) -> None:
+    """Refuse to take a router off a subnet whose addresses its floating IPs lead to.
+
+    Raises:
+        Conflict: names one.
+    """
+    for row in tx.find("floatingip", router_id=router["id"]):
+        ports = [row["port_id"], *(item["internal_port_id"] for item in forwardings_of(tx, row["id"]))]
+        used = {row["fixed_ip_address"], *(item["internal_ip_address"] for item in forwardings_of(tx, row["id"]))}
+        for port in tx.get_many("port", [item for item in ports if item]):
+            if any(item["subnet_id"] == subnet["id"] and item["ip_address"] in used for item in port["fixed_ips"]):
+                raise Conflict(
+                    f"Router interface for subnet {subnet['id']} on router {router['id']} cannot be deleted, as it is "
+                    f"required by one or more floating IPs: {row['floating_ip_address']} leads to port {port['id']}.",
+                    type="RouterInterfaceInUseByFloatingIP",
+                )
+
+
+def refuse_gateway_loss(tx: Transaction, router: Row, network_id: str) -> None:
+    """Refuse to take from a router its last gateway on a network whose floating IPs it has.
+
+    Raises:
+        Conflict: names one.
+    """
+    for row in tx.find("floatingip", router_id=router["id"], floating_network_id=network_id):
+        raise Conflict(
+            f"Gateway cannot be updated for router {router['id']}, since a gateway to external network {network_id} is "
+            f"required by one or more floating IPs: {row['floating_ip_address']}.",
+            type="RouterExternalGatewayInUseByFloatingIp",
+        )
+
+
+def refuse_update(tx: Transaction, port: Row, changes: Row) -> None:
+    """Refuse to take a floating IP's own port from it, or the address.
+
+    Raises:
+        Conflict: names the attribute.
+    """
+    names = [name for name in _KEPT if name in changes and (changes[name] or "") != (port[name] or "")]
+    if names and _is_own(tx, port):
+        raise Conflict(
+            f"Unable to complete operation on port {port['id']} for network {port['network_id']}. Port already has an "
+            f"attached device {port['device_id']}: {names[0]} of a floating IP's port stays.",
+            type="PortInUse",
+        )
+
+
+def owners_on(tx: Transaction, network_id: str) -> set[str]:
+    """Return the projects that have floating IPs of a network."""
+    return {str(row["project_id"]) for row in tx.find("floatingip", floating_network_id=network_id)}
+
+
+def _refuse_own(tx: Transaction, port: Row) -> None:
+    if _is_own(tx, port):
+        raise Conflict(
+            f"Port {port['id']} cannot be deleted directly via the port API: has device owner {port['device_owner']}.",
+            type="ServicePortInUse",
+        )
+
+
+def _is_own(tx: Transaction, port: Row) -> bool:
+    return port["device_owner"] == FLOATING_OWNER and tx.get("floatingip", str(port["device_id"])) is not None

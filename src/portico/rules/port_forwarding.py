@@ -1,0 +1,207 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Port forwardings of floating IPs. Errors are those of Neutron's port forwarding service."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from ipaddress import ip_address
+
+from portico.errors import BadRequest, Conflict, NotFound
+from portico.rules import floating_use, lookup
+from portico.rules.context import Context, Row
+from portico.rules.floatingip import already_associated
+from portico.store.query import Filter, Query
+from portico.store.transaction import Transaction
+
+Ports = tuple[int, int]  # first and last
+
+
+def create(tx: Transaction, context: Context, body: Row) -> Row:
+    """Make a port forwarding.
+
+    Raises:
+        BadRequest: ports clash with those of another one, or the port has no such address.
+        Conflict: the floating IP leads to a port, or the port has a floating IP of its own.
+        NotFound: there is no such port.
+    """
+    floating = lookup.get(tx, "floatingip", body["floatingip_id"])
+    row = {**body, "id": str(uuid.uuid4()), "project_id": floating["project_id"], **_sides(body, {})}
+    row["portico:host_addresses"] = _published(body.get("portico:host_addresses"))
+    found = lookup.visible(tx, context, "port", row["internal_port_id"])
+    _refuse_clash(tx, row, found)
+    _refuse_floating(tx, floating, row, found)
+    router_id = _router_of(tx, floating, row, found)
+    made = tx.insert("port_forwarding", row)
+    here = {"router_id": router_id, "status": floating_use.status_by(tx, router_id)}
+    tx.update("floatingip", floating, here if floating["router_id"] is None else {})
+    return made
+
+
+def update(tx: Transaction, context: Context, row: Row, changes: Row) -> Row:
+    """Change a port forwarding; see `create` for what is refused."""
+    floating = lookup.get(tx, "floatingip", row["floatingip_id"])
+    after = {**row, **changes, **_sides(changes, row)}
+    after["portico:host_addresses"] = _published(after["portico:host_addresses"])
+    moves = after["internal_port_id"] != row["internal_port_id"]
+    port_id = after["internal_port_id"]
+    found = lookup.visible(tx, context, "port", port_id) if moves else lookup.get(tx, "port", port_id)
+    if moves and "internal_ip_address" not in changes:
+        after["internal_ip_address"] = next((item["ip_address"] for item in floating_use.ipv4(found)), None)
+    _refuse_clash(tx, after, found)
+    if moves:
+        _refuse_floating(tx, floating, after, found)
+    _router_of(tx, floating, after, found)
+    different = {name: value for name, value in after.items() if row.get(name) != value}
+    changed = tx.update("port_forwarding", row, different)
+    tx.update("floatingip", floating, {})
+    return changed
+
+
+def delete(tx: Transaction, context: Context, row: Row) -> None:
+    """Remove a port forwarding."""
+    floating_use.remove_forwarding(tx, row)
+
+
+def _sides(given: Row, row: Row) -> Row:
+    """Return external and internal ports, each as a port and as a range, by a request and what there was.
+
+    Raises:
+        BadRequest: one is missing or told twice, or they are not one for one or many for one.
+    """
+    sides = {side: _side(side, given, row) for side in ("external", "internal")}
+    (first, last), inside = sides["external"], sides["internal"]
+    if inside[0] != inside[1] and inside[1] - inside[0] != last - first:
+        raise _bad(
+            "Invalid ranges of internal and/or external ports. The relation between internal and external ports must "
+            f"be N-N or 1-N: internal {_text(inside)}, external {_text((first, last))}"
+        )
+    single = {f"{side}_port": ports[0] if ports[0] == ports[1] else None for side, ports in sides.items()}
+    return single | {f"{side}_port_range": _text(ports) for side, ports in sides.items()}
+
+
+def _side(side: str, given: Row, row: Row) -> Ports:
+    port, spread = f"{side}_port", f"{side}_port_range"
+    told = {_ports(given[name]) for name in (port, spread) if given.get(name) is not None}
+    if len(told) > 1:
+        raise _bad(f"{port} {given[port]} and {spread} {given[spread]} are not the same: one of them is enough")
+    if not told and not row:
+        raise _bad(f"{port} or {spread} must be given")
+    return told.pop() if told else _ports(row[spread])
+
+
+def _ports(value: int | str) -> Ports:
+    first, _, last = str(value).partition(":")
+    return int(first), int(last or first)
+
+
+def _text(ports: Ports) -> str:
+    return f"{ports[0]}:{ports[1]}"
+
+
+def _published(addresses: Sequence[str] | None) -> list[str]:
+    """Return addresses of a host as they are kept."""
+    found = [ip_address(item) for item in addresses or ()]
+    if odd := [item for item in found if item.is_multicast]:
+        raise _bad(f"portico:host_addresses {odd[0]} is a multicast address: no host has it for its own")
+    return list(dict.fromkeys(str(item) for item in found))
+
+
+def _refuse_clash(tx: Transaction, row: Row, found: Row) -> None:
+    """Refuse ports that another forwarding of the floating IP, to the same address, or on the same host has.
+
+    Raises:
+        BadRequest: names both.
+    """
+    same = {"protocol": row["protocol"]}
+    to_port = {"internal_port_id": found["id"], "internal_ip_address": row["internal_ip_address"]}
+    for name, others in (
+        ("internal_port_range", tx.find("port_forwarding", **to_port, **same)),
+        ("external_port_range", tx.find("port_forwarding", floatingip_id=row["floatingip_id"], **same)),
+    ):
+        for other in _overlapping(row, others, name):
+            raise _clash(row, other, name, name)
+    if row["portico:host_addresses"]:
+        _refuse_host_clash(tx, row, found)
+
+
+def _refuse_host_clash(tx: Transaction, row: Row, found: Row) -> None:
+    port = row["external_port"]
+    with_ports = (Filter("external_port", (port, None)),) if port is not None else ()
+    published = tx.list("port_forwarding", Query(filters=(Filter("protocol", (row["protocol"],)), *with_ports)))
+    for other in _overlapping(row, published, "external_port_range"):
+        there = lookup.get(tx, "port", other["internal_port_id"])
+        is_here = there["binding:host_id"] == found["binding:host_id"]
+        if is_here and _share_address(row["portico:host_addresses"], other["portico:host_addresses"] or ()):
+            raise _clash(row, other, "portico:host_addresses", "external_port_range")
+
+
+def _overlapping(row: Row, others: Iterable[Row], name: str) -> Iterator[Row]:
+    first, last = _ports(row[name])
+    for other in others:
+        low, high = _ports(other[name])
+        if other["id"] != row["id"] and low <= last and first <= high:
+            yield other
+
+
+def _share_address(some: Iterable[str], others: Iterable[str]) -> bool:
+    """Tell whether two lists of a host's addresses have one in common; the unspecified one is all of its version."""
+    pairs = ((ip_address(one), ip_address(other)) for one in some for other in others)
+    return any(
+        one == other or (one.version == other.version and (one.is_unspecified or other.is_unspecified))
+        for one, other in pairs
+    )
+
+
+def _clash(row: Row, other: Row, name: str, ports: str) -> BadRequest:
+    return _bad(
+        f"There is a port collision with the {name}. The following ranges collide: {other[ports]} and {row[ports]} "
+        f"(port forwarding {other['id']} of floating IP {other['floatingip_id']}, protocol {row['protocol']})"
+    )
+
+
+def _refuse_floating(tx: Transaction, floating: Row, row: Row, found: Row) -> None:
+    if floating["port_id"]:
+        raise already_associated(floating, found["id"], row["internal_ip_address"])
+    for other in tx.find("floatingip", port_id=found["id"]):
+        raise Conflict(
+            f"Cannot create port forwarding to floating IP {floating['floating_ip_address']} ({floating['id']}) with "
+            f"port {found['id']} using fixed IP {row['internal_ip_address']}, as that port already has a binding "
+            f"floating IP: {other['floating_ip_address']}.",
+            type="PortHasBindingFloatingIP",
+        )
+
+
+def _router_of(tx: Transaction, floating: Row, row: Row, found: Row) -> str:
+    """Return the router that has the floating IP and reaches the port.
+
+    Raises:
+        BadRequest: the port has no such IPv4 address, or there is no such router.
+    """
+    fixed_ips = floating_use.ipv4(found)
+    if not fixed_ips:
+        raise _bad(f"Requested internal port {found['id']} must allocate an IPv4 address at least")
+    fixed = next((item for item in fixed_ips if item["ip_address"] == row["internal_ip_address"]), None)
+    if fixed is None:
+        raise _bad(
+            f"Requested internal IP address {row['internal_ip_address']} is not suitable for internal neutron port "
+            f"{found['id']}, as its fixed_ips are {', '.join(item['ip_address'] for item in fixed_ips)}"
+        )
+    network_id, present = floating["floating_network_id"], floating["router_id"]
+    try:
+        router_id = floating_use.router_for(tx, found, fixed, network_id, prefer=present)
+    except NotFound as error:
+        raise _bad(
+            f"External network {network_id} is not reachable from subnet {fixed['subnet_id']}. Cannot set Port "
+            f"forwarding for port {found['id']} with Floating IP {floating['id']}"
+        ) from error
+    if present not in (None, router_id):
+        raise _bad(
+            f"The Floating IP {floating['id']} had been set on router {present}, the internal Neutron port "
+            f"{found['id']} can not reach it"
+        )
+    return router_id
+
+
+def _bad(rule: str) -> BadRequest:
+    return BadRequest(f"Bad port_forwarding request: {rule}.", type="BadRequest")
