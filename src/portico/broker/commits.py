@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable
 
 from portico.store.store import Store
-from portico.store.transaction import Written
+from portico.store.written import Written
 
 # Older ones than so many are dropped, and then read from the journal.
 MOST = 200

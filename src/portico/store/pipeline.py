@@ -20,7 +20,8 @@ from psycopg import abc, pq
 from psycopg.adapt import PyFormat, Transformer
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 
-Row = dict[str, Any]
+from portico.store.written import Row
+
 # A statement that is kept by whoever built it, and the values of its parameters; several of them do it several times.
 Statement = tuple[sa.Executable, Mapping[str, Any] | Sequence[Mapping[str, Any]]]
 

@@ -20,7 +20,8 @@ import sqlalchemy as sa
 if TYPE_CHECKING:
     import psycopg
 
-    from portico.store.pipeline import Row, Statement
+    from portico.store.pipeline import Statement
+    from portico.store.written import Row
 
 LOG = logging.getLogger(__name__)
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 if TYPE_CHECKING:
-    from portico.store.pipeline import Row, Statement
+    from portico.store.pipeline import Statement
+    from portico.store.written import Row
 
 # How long a transaction waits for another process's write lock before the caller gets 503.
 LOCK_TIMEOUT_S = 10

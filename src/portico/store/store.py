@@ -18,7 +18,8 @@ from portico.errors import SettingsError, Unavailable
 from portico.model.resource import Registry
 from portico.store import postgresql, sqlite
 from portico.store.tables import Tables
-from portico.store.transaction import Edit, Transaction, WriteNeeded, Written
+from portico.store.transaction import Edit, Transaction, WriteNeeded
+from portico.store.written import Written
 
 if TYPE_CHECKING:
     from portico.store.pipeline import Statement

@@ -15,17 +15,15 @@ from portico.errors import Conflict
 from portico.model.resource import Attribute
 from portico.store import select
 from portico.store.query import Query
+from portico.store.written import Key, Row, Written
 
 if TYPE_CHECKING:
     from portico.store.pipeline import Statement
     from portico.store.store import Store
 
-Row = dict[str, Any]
 _Select = sa.Select[*tuple[Any, ...]]
 # A statement and its parameters' values.
 Read = tuple[_Select, Mapping[str, Any]]
-# A resource and an object's id.
-_Key = tuple[str, str]
 _Question = tuple[_Select, frozenset[tuple[str, Any]]]
 
 # What changes with every write and tells nothing.
@@ -47,21 +45,6 @@ class Edit(msgspec.Struct, frozen=True):
     verb: str
     before: Row
     after: Row
-
-
-class Written(msgspec.Struct, frozen=True):
-    """What one commit changed.
-
-    Args:
-        keys: which objects, as often as each was changed.
-        objects: those that clients' requests changed, as they are now; None for one that is gone.
-        is_whole: whether these are all of them, and not some in the database alone.
-    """
-
-    revision: int
-    keys: tuple[_Key, ...]
-    objects: Mapping[_Key, Row | None]
-    is_whole: bool
 
 
 def timestamp(moment: float | None = None) -> str:
@@ -94,7 +77,7 @@ class Transaction:
         self.turn_s = 0.0
         self._waiting: list[Statement] = []
         # Objects as they were read, so that nothing is asked twice.
-        self._known: dict[_Key, Row] = {}
+        self._known: dict[Key, Row] = {}
         # What was found to be visible, by which question: no request takes its own right to see something away.
         self._seen: set[tuple[_Select, str]] = set()
         self._reasons: dict[tuple[str, str], str] = {}
@@ -106,7 +89,7 @@ class Transaction:
         self.edits: list[Edit] = []
         self._keeps_edits = store.is_audited
         # Objects as they were written, if somebody follows.
-        self._written: dict[_Key, Row | None] | None = {} if store.is_followed else None
+        self._written: dict[Key, Row | None] | None = {} if store.is_followed else None
 
     @property
     def revision(self) -> int:

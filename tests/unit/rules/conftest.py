@@ -16,7 +16,8 @@ from portico.policy.policy import Policy
 from portico.rules import TABLE
 from portico.rules.context import Context, Limits
 from portico.store.store import Store
-from portico.store.transaction import Transaction, Written
+from portico.store.transaction import Transaction
+from portico.store.written import Written
 
 Row = dict[str, Any]
 Create = Callable[..., Row]

@@ -9,7 +9,8 @@ import sqlalchemy as sa
 
 from portico.store import journal
 from portico.store.store import Store
-from portico.store.transaction import Edit, Row, Written
+from portico.store.transaction import Edit
+from portico.store.written import Row, Written
 
 
 class Refused(Exception):

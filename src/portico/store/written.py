@@ -1,0 +1,28 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a transaction wrote, for whoever follows in the same process."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+Row = dict[str, Any]
+# A resource and an object's id.
+Key = tuple[str, str]
+
+
+class Written(msgspec.Struct, frozen=True):
+    """What one commit changed.
+
+    Args:
+        keys: which objects, as often as each was changed.
+        objects: those that clients' requests changed, as they are now; None for one that is gone.
+        is_whole: whether these are all of them, and not some in the database alone.
+    """
+
+    revision: int
+    keys: tuple[Key, ...]
+    objects: Mapping[Key, Row | None]
+    is_whole: bool
