@@ -88,6 +88,19 @@ class DockerSettings(msgspec.Struct, frozen=True, kw_only=True):
         "fd70:6f72:7469::/48"
     )
     ipv6_prefix_length: Annotated[int, Meta(ge=48, le=125, description="size of each such IPv6 subnet")] = 64
+    gateways: Annotated[
+        bool, Meta(description="whether networks that are not --internal get a router with a gateway outside")
+    ] = True
+    external_network: Annotated[
+        str,
+        Meta(description="external network, by id or name, of those routers; empty: one behind the host itself"),
+    ] = ""
+    external_subnet: Annotated[
+        str, Meta(description="IPv4 subnet of the network behind the host, where the plugin has to make it")
+    ] = "100.64.0.0/16"
+    external_ipv6_subnet: Annotated[
+        str, Meta(description="IPv6 subnet of the same; empty: none, and containers reach nothing outside by IPv6")
+    ] = "fd70:6f72:7468::/64"
 
 
 class NetworkSettings(msgspec.Struct, frozen=True, kw_only=True):

@@ -160,6 +160,11 @@ def _ipv6_pool(value: str) -> None:
     ipaddress.IPv6Network(value)
 
 
+def _ipv6_pool_or_empty(value: str) -> None:
+    if value:
+        _ipv6_pool(value)
+
+
 CHECKS: Mapping[str, Callable[[Any], None]] = {
     "host": _matches(HOST, "must be 1 to 255 characters without space or slash"),
     "state_dir": _absolute,
@@ -190,6 +195,8 @@ CHECKS: Mapping[str, Callable[[Any], None]] = {
     "docker.engine_socket": _engine_socket,
     "docker.ipv4_pool": _ipv4_pool,
     "docker.ipv6_pool": _ipv6_pool,
+    "docker.external_subnet": _ipv4_pool,
+    "docker.external_ipv6_subnet": _ipv6_pool_or_empty,
     "neutron.auth_url": _keystone_url,
     "neutron.endpoint": _keystone_url,
     "neutron.ca_file": _absolute_or_empty,

@@ -228,7 +228,7 @@ class Endpoints:
     def join(self, call: wire.Endpoint) -> wire.Answer:
         """Return the link of an endpoint as soon as the engine can have it, and the routes of a routed network.
 
-        Others have no gateway: they end at themselves. DisableGatewayService keeps the engine's own second link away.
+        Others have the gateways that a router holds. DisableGatewayService keeps the engine's own second link away.
 
         A running container gets its link at once, so the port must carry traffic by then. One that is about to start
         has no namespace yet, and 100 ms before it does: there the link itself is enough.
@@ -241,12 +241,16 @@ class Endpoints:
         name = port["binding:vif_details"].get("link_name")
         if name is None:
             raise Conflict(f"Port {port['id']}: {self._status(port, 'timeout_s=0')['reason']}")
-        routes = self._routes(call, port) if route.is_routed(port) else {}
+        routes = self._routes(call, port) if route.is_routed(port) else self._gateways(call, port)
         is_starting = not Path(call.sandbox_key).exists()
         if not (self._surroundings.link_is_made(name, port["mac_address"]) and is_starting):
             self._wait_until_active(port)
         self._surroundings.later(lambda: self._write(call.endpoint_id))
         return {"InterfaceName": {"SrcName": name, "DstPrefix": "eth"}, "DisableGatewayService": True, **routes}
+
+    def _gateways(self, call: wire.Endpoint, port: Object) -> wire.Answer:
+        """Return the gateways of an L2 network that a router holds, of the IP versions that the port has."""
+        return route.by_router(port, self._records.get(call.network_id).routed_gateways)
 
     def _routes(self, call: wire.Endpoint, port: Object) -> wire.Answer:
         record = self._records.get(call.network_id)

@@ -10,9 +10,10 @@ from ipaddress import ip_address, ip_interface, ip_network
 
 import msgspec
 
-from portico.docker import group, option, use, wire
+from portico.docker import group, option, outside, use, wire
 from portico.docker.api import Api, Object, delete_if_there, exactly, find
 from portico.docker.option import NetworkOptions
+from portico.docker.outside import Outside
 from portico.docker.pool import IpAddress, IpNetwork, Pending, PendingPools
 from portico.docker.record import PLUGGED, RESERVED, DockerNetwork, Records, anchor
 from portico.errors import BadRequest, Conflict, NotFound, PorticoError
@@ -39,9 +40,10 @@ class Pool(msgspec.Struct, frozen=True):
 class Networks:
     """Answers the calls of the network driver that concern networks."""
 
-    def __init__(self, api: Api, host: str, pending: PendingPools, records: Records) -> None:
+    def __init__(self, api: Api, host: str, pending: PendingPools, records: Records, outside: Outside) -> None:
         self._api = api
         self._host = host
+        self._outside = outside
         self._pending = pending
         self._records = records
 
@@ -101,10 +103,20 @@ class Networks:
                 # The default group goes by addresses, and these have none: it would keep containers from each other.
                 made = group.make(self._api, self._host, record.id, group.ANYTHING)
                 record = msgspec.structs.replace(record, security_groups=(made,), group=made)
-            return self._anchor(record, self._make_subnets(record, pools), pools)
+            subnets = self._make_subnets(record, pools)
+            if record.default_route and not record.routed:
+                record = self._with_router(record, network, subnets)
+            if options.default_route and not (record.router or record.routed):
+                raise _no_gateway(network)
+            return self._anchor(record, subnets, pools)
         except PorticoError:
             self._undo(record)
             raise
+
+    def _with_router(self, record: DockerNetwork, network: Object, subnets: Sequence[Object]) -> DockerNetwork:
+        router = self._outside.connect(network, subnets)
+        held = tuple(subnet["gateway_ip"] for subnet in subnets if router and subnet["gateway_ip"])
+        return msgspec.structs.replace(record, router=router, routed_gateways=held)
 
     def _make_subnets(self, record: DockerNetwork, pools: Sequence[Pool]) -> list[Object]:
         if not pools:
@@ -115,6 +127,8 @@ class Networks:
 
     def _undo(self, record: DockerNetwork) -> None:
         try:
+            ports = self._api.list("ports", network_id=record.network_id, device_owner=outside.INTERFACE_OWNER)
+            outside.remove_routers(self._api, self._host, ports)
             delete_if_there(self._api, "networks", record.network_id)
             if record.group:
                 delete_if_there(self._api, "security_groups", record.group)
@@ -147,6 +161,11 @@ class Networks:
             there = [item for item in there if options.subnet in (item["id"], item["name"])]
         subnets = [_existing_subnet(network, there, pool, self._pending) for pool in pools]
         record = _with_routes(msgspec.structs.replace(draft, network_id=network["id"]), network, options)
+        if record.default_route and not record.routed:
+            router, held = outside.find_router(self._api, record.network_id, record.gateways)
+            record = msgspec.structs.replace(record, router=router, routed_gateways=held)
+        if options.default_route and not (record.router or record.routed):
+            raise _no_gateway(network)
         return self._anchor(record, subnets, pools)
 
     def _existing_network(self, options: NetworkOptions, pools: Sequence[Pool]) -> Object:
@@ -198,12 +217,16 @@ def remove(api: Api, host: str, record: DockerNetwork, revision: int | None = No
     if record.owned:
         ours += [port for port in plugged if use.of(port) == use.NOBODYS and port["binding:host_id"] in ("", host)]
         known = {record.anchor_id, *(port["id"] for port in ours if use.adopted(port) is None)}
+        legs = _legs(api, host, ports)
+        known |= {port["id"] for port in legs}
         others = [port["id"] for port in ports if port["id"] not in known and port["device_owner"] != DHCP_OWNER]
         if others:
             named = ", ".join(others[:5]) + (f" and {len(others) - 5} more" if len(others) > 5 else "")
             raise Conflict(f"Network {record.network_id} of Docker network {record.id} is in use by port {named}.")
     for port in ours:
         use.end(api, port, port["revision_number"])
+    if record.owned:
+        outside.remove_routers(api, host, legs)
     delete_if_there(api, "ports", record.anchor_id, revision)
     if record.owned:
         delete_if_there(api, "networks", record.network_id)
@@ -217,13 +240,24 @@ def _with_routes(record: DockerNetwork, network: Object, options: NetworkOptions
     routed = network["portico:backend"] == ROUTED
     if options.default_route and options.internal:
         raise BadRequest(f"-o {option.DEFAULT_ROUTE}=true: an --internal network carries no default route.")
-    if options.default_route and not routed:
-        raise BadRequest(
-            f"-o {option.DEFAULT_ROUTE}=true: a network on backend {network['portico:backend']} has no gateway for a "
-            "default route."
-        )
     carries = options.default_route is not False and not options.internal
     return msgspec.structs.replace(record, routed=routed, default_route=carries)
+
+
+def _no_gateway(network: Object) -> BadRequest:
+    return BadRequest(
+        f"-o {option.DEFAULT_ROUTE}=true: network '{network['name'] or network['id']}' has no router with the subnet's "
+        "gateway address."
+    )
+
+
+def _legs(api: Api, host: str, ports: Sequence[Object]) -> list[Object]:
+    """Return those of a network's ports that are interfaces of routers which the plugin made for it."""
+    legs = [port for port in ports if port["device_owner"] == outside.INTERFACE_OWNER]
+    if not legs:
+        return []
+    own = {router["id"] for router in api.list("routers", description=group.made_by(host), fields="id")}
+    return [port for port in legs if port["device_id"] in own]
 
 
 def _subnet(network_id: str, pool: Pool) -> Object:

@@ -16,6 +16,7 @@ from portico.docker.api import Api, Pulse, in_time
 from portico.docker.endpoint import Endpoints, Surroundings
 from portico.docker.ipam import GLOBAL_SPACE, LOCAL_SPACE, Ipam
 from portico.docker.network import Networks
+from portico.docker.outside import Outside
 from portico.docker.pool import PendingPools
 from portico.docker.record import Records
 from portico.docker.reservation import Reservations
@@ -54,7 +55,8 @@ class Plugin:
         self._reservations = Reservations(api, settings.host, surroundings.held, surroundings.link_is_here)
         self._network_made = network_made
         ipam = Ipam(api, settings.docker, self._pending, records, self._reservations, surroundings.later)
-        networks = Networks(api, settings.host, self._pending, records)
+        outside = Outside(api, settings.host, settings.docker)
+        networks = Networks(api, settings.host, self._pending, records, outside)
         endpoints = Endpoints(api, settings.host, records, self._reservations, surroundings)
         self._networks = networks
         self._routes: Mapping[str, Route] = {

@@ -36,7 +36,8 @@ class DockerNetwork(msgspec.Struct, frozen=True):
     maps a PoolID's nonce to the subnet. `security_groups` (ids) None: the default group of the project. `gateways` are
     the addresses that Docker takes for its gateways. `dual`: its endpoints have an IPv4 and an IPv6 address each;
     `unaddressed`: they have none. `group` is the security group that was made for it and goes with it. `routed`: it has
-    no L2, each address is routed by itself; `default_route`: it may carry a container's.
+    no L2, each address is routed by itself; `default_route`: it may carry a container's. `router` has those of the
+    gateways that are `routed_gateways`; it was made for the network, and goes with it, if that is `owned`.
     """
 
     id: str
@@ -52,6 +53,8 @@ class DockerNetwork(msgspec.Struct, frozen=True):
     group: str = ""
     routed: bool = False
     default_route: bool = True
+    router: str = ""
+    routed_gateways: tuple[str, ...] = ()
 
 
 class Kept(msgspec.Struct, frozen=True):
@@ -68,6 +71,8 @@ class Kept(msgspec.Struct, frozen=True):
     group: str = ""
     routed: bool = False
     default_route: bool = True
+    router: str = ""
+    routed_gateways: tuple[str, ...] = ()
 
 
 def pool_tag(nonce: str) -> str:

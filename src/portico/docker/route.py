@@ -17,11 +17,18 @@ from portico.docker.api import Object
 
 # moby, libnetwork/types/types.go
 _NEXT_HOP, _CONNECTED = 0, 1
+_GATEWAYS = {4: "Gateway", 6: "GatewayIPv6"}
 
 
 def is_routed(port: Object) -> bool:
     """Tell whether a port's network has no L2."""
     return bool(port["binding:vif_details"].get("connectivity") == "l3")
+
+
+def by_router(port: Object, gateways: Iterable[str]) -> wire.Answer:
+    """Return the gateways for a container's link on an L2 network: of each IP version that the port has, if any."""
+    versions = {ip_address(item["ip_address"]).version for item in port["fixed_ips"]}
+    return {_GATEWAYS[version]: it for it in gateways if (version := ip_address(it).version) in versions}
 
 
 def to_join(port: Object, cidrs: Iterable[str], *, default_route: bool) -> wire.Answer:
@@ -44,6 +51,5 @@ def to_join(port: Object, cidrs: Iterable[str], *, default_route: bool) -> wire.
         for net in nets
         if net.version in hops
     ]
-    names = {4: "Gateway", 6: "GatewayIPv6"}
-    gateways = {names[version]: hop for version, hop in hops.items()} if default_route else {}
+    gateways = {_GATEWAYS[version]: hop for version, hop in hops.items()} if default_route else {}
     return {**gateways, "StaticRoutes": routes}

@@ -13,6 +13,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import msgspec
 
@@ -23,6 +24,7 @@ from portico.docker.engine import Inventory
 from portico.docker.group import made_by
 from portico.docker.held import Held
 from portico.docker.network import remove
+from portico.docker.outside import remove_router
 from portico.docker.record import ANCHOR, ENDPOINT, PLUGGED, RESERVED, Records, host_of, read
 from portico.errors import NotFound, PorticoError, PreconditionFailed
 
@@ -126,6 +128,10 @@ class Sweeper:
 
     def _halves(self, ports: list[Object], anchors: list[Object]) -> Iterator[Leftover]:
         """Yield what was made for a Docker network or an endpoint that did not come to be."""
+        with_router = {read(port).router for port in anchors}
+        for router in self._api.list("routers", description=made_by(self._host)):
+            if router["id"] not in with_router:
+                yield Leftover("routers", router["id"], partial(self._remove_router, router))
         with_anchor = {port["network_id"] for port in anchors}
         used = {read(port).group if port in anchors else use.of(port).group for port in ports}
         for collection, in_use in (("networks", with_anchor), ("security_groups", used)):
@@ -134,6 +140,9 @@ class Sweeper:
                 if item["id"] not in in_use:
                     seen = (collection, item["id"], item["revision_number"])
                     yield Leftover(*seen[:2], lambda seen=seen: delete_if_there(self._api, *seen))  # type: ignore[misc]
+
+    def _remove_router(self, router: Object) -> None:
+        remove_router(self._api, router, router["revision_number"])
 
     def name(self) -> None:
         """Give Portico's objects the names of Docker networks and containers, which drivers are not told.

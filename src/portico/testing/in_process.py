@@ -77,12 +77,15 @@ class InProcessApi:
         verbs.delete(self.service, resource, self._context, id, revision, parent_id)
 
     def request(self, method: str, target: str, body: object = None, timeout_s: float | None = None) -> Any:
-        """Send a bulk create, or ask for a port's status; nothing here takes long enough for `timeout_s`."""
+        """Send a bulk create or an action, or ask for a port's status; nothing here takes as long as `timeout_s`."""
         del timeout_s
         path = target.partition("?")[0].strip("/").split("/")
         if method == "POST":
             resource, parent_id = self._begin(method, "/".join([*path[1:-1], path[-1].replace("-", "_")]))
             return verbs.create(self.service, resource, self._context, body, parent_id)
+        if method == "PUT":
+            resource, _ = self._begin(method, "/".join(path[1:-2]))
+            return verbs.act(self.service, resource, self._context, path[-2], path[-1], body)
         self.requests += 1
         self.before(method, target)
         if path[-1] == "status":

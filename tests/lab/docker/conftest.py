@@ -11,7 +11,9 @@ from portico.testing.lab import Lab
 
 @pytest.fixture(scope="module")
 def module_site() -> Iterator[DockerSite]:
-    with Lab() as lab, DockerSite(lab.host("one"), environment={"PORTICO_HOST": "not-the-host-name"}) as site:
+    # With routers: test_published.
+    environment = {"PORTICO_HOST": "not-the-host-name", "PORTICO_DOCKER_GATEWAYS": "false"}
+    with Lab() as lab, DockerSite(lab.host("one"), environment=environment) as site:
         yield site
 
 

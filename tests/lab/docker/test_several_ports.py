@@ -35,7 +35,7 @@ def module_site() -> Iterator[DockerSite]:
         outside.run(["ip", "route", "add", "10.1.0.0/24", "via", str(UNDERLAY_V4[1])])
         outside.run(["ip", "route", "add", "2001:db8:1::/64", "via", str(UNDERLAY_V6[1])])
         outside.spawn(["sh", "-c", SERVE])
-        with DockerSite(host, environment={"PORTICO_HOST": HOST}) as site:
+        with DockerSite(host, environment={"PORTICO_HOST": HOST, "PORTICO_DOCKER_GATEWAYS": "false"}) as site:
             yield site
 
 

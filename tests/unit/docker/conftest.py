@@ -14,7 +14,10 @@ from portico.testing.in_process import InProcessApi
 def module_settings(tmp_path_factory: pytest.TempPathFactory) -> settings.Settings:
     state = tmp_path_factory.mktemp("state")
     return settings.load(
-        overrides={"state_dir": str(state), "host": "a-host-of-another-name"}, environment={}, file=_empty(state)
+        # With routers: test_outside.
+        overrides={"state_dir": str(state), "host": "a-host-of-another-name", "docker.gateways": False},
+        environment={},
+        file=_empty(state),
     )
 
 

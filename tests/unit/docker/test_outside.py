@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Docker networks with a way out: their routers, what Join says, and what is left after whatever happens."""
+
+from __future__ import annotations
+
+import contextlib
+
+import pytest
+
+from portico import settings
+from portico.docker import outside
+from portico.docker.engine import Inventory
+from portico.docker.sweep import Sweeper
+from portico.errors import Unavailable
+from portico.testing.docker_calls import CallFailed, EngineCalls, EngineEndpoint
+from portico.testing.in_process import InProcessApi
+
+HOST = "h"
+
+
+@pytest.fixture
+def config(tmp_path: object) -> settings.Settings:
+    return settings.load(overrides={"state_dir": str(tmp_path), "host": HOST}, environment={})
+
+
+@pytest.fixture
+def api(config: settings.Settings) -> InProcessApi:
+    return InProcessApi(config)
+
+
+@pytest.fixture
+def engine(api: InProcessApi, config: settings.Settings) -> EngineCalls:
+    return EngineCalls(api, config)
+
+
+def join(engine: EngineCalls, endpoint: EngineEndpoint) -> dict[str, object]:
+    return engine.call("NetworkDriver.Join", NetworkID=endpoint.network.id, EndpointID=endpoint.id, SandboxKey="/s")
+
+
+def left(api: InProcessApi) -> dict[str, int]:
+    found = {kind: len(api.list(kind)) for kind in ("networks", "routers", "ports", "subnets")}
+    return {kind: count for kind, count in found.items() if count}
+
+
+def sweeper(api: InProcessApi, engine: EngineCalls) -> Sweeper:
+    def inventory() -> Inventory:
+        return Inventory(networks=dict.fromkeys(engine.networks, "n"), endpoints={}, by_mac={})
+
+    return Sweeper(api, HOST, engine.records, inventory, lambda _link: True, engine.held, idle_s=0)
+
+
+def test_a_network_has_a_router_with_its_gateways_and_one_outside(api: InProcessApi, engine: EngineCalls) -> None:
+    network = engine.create_network("10.1.0.0/24", version6=["fd00:1::/64"])
+    [router] = api.list("routers")
+    [external] = api.list("networks", **{"router:external": True})
+    assert router["external_gateway_info"]["network_id"] == external["id"]
+    assert external["provider:network_type"] == "host"
+    assert {item["cidr"] for item in api.list("subnets", network_id=external["id"])} == {
+        "100.64.0.0/16", "fd70:6f72:7468::/64",
+    }  # fmt: skip
+    answer = join(engine, engine.connect(network))
+    assert (answer["Gateway"], answer["GatewayIPv6"]) == ("10.1.0.1", "fd00:1::1")
+    assert answer["DisableGatewayService"] is True and "StaticRoutes" not in answer
+    engine.restart_plugin()
+    before = api.requests
+    assert join(engine, engine.connect(network))["Gateway"] == "10.1.0.1", "after a restart, too"
+    other = engine.create_network("10.2.0.0/24")
+    assert len(api.list("routers")) == 2 and len(api.list("networks", **{"router:external": True})) == 1
+    assert api.requests > before
+    for endpoint in list(engine.endpoints.values()):
+        engine.disconnect(endpoint)
+    engine.remove_network(network)
+    assert len(api.list("routers")) == 1
+    engine.remove_network(other)
+    assert left(api) == {}
+
+
+def test_an_internal_network_and_one_without_gateway_stay_so_at_no_cost(api: InProcessApi, engine: EngineCalls) -> None:
+    plain = engine.create_network("10.1.0.0/24", internal=True)
+    without = engine.create_network("10.2.0.0/24", options={"portico.gateway": "false"})
+    assert api.list("routers") == []
+    for network in (plain, without):
+        endpoint = engine.connect(network)
+        before = api.requests
+        assert not {"Gateway", "GatewayIPv6"} & join(engine, endpoint).keys()
+        assert api.requests - before <= 2
+    with pytest.raises(CallFailed, match="an --internal network carries no default route"):
+        engine.create_network("10.3.0.0/24", internal=True, options={"portico.gateway": "true"})
+
+
+def test_on_an_existing_network_its_own_router_is_the_gateway(api: InProcessApi, engine: EngineCalls) -> None:
+    network = api.create("networks", {"name": "theirs"})
+    subnet = api.create("subnets", {"network_id": network["id"], "cidr": "10.4.0.0/24", "ip_version": 4})
+    options = {"portico.network": "theirs"}
+    with pytest.raises(CallFailed, match="network 'theirs' has no router with the subnet's gateway address"):
+        engine.create_network("10.4.0.0/24", options={**options, "portico.gateway": "true"}, ipam_options=options)
+    alone = engine.create_network("10.4.0.0/24", options=options, ipam_options=options)
+    assert "Gateway" not in join(engine, engine.connect(alone))
+    router = api.create("routers", {"name": "theirs"})
+    api.request("PUT", f"/v2.0/routers/{router['id']}/add_router_interface", {"subnet_id": subnet["id"]})
+    joined = engine.create_network("10.4.0.0/24", options=options, ipam_options=options)
+    endpoint = engine.connect(joined)
+    assert join(engine, endpoint)["Gateway"] == "10.4.0.1"
+    engine.disconnect(endpoint)
+    engine.remove_network(joined)
+    assert [item["id"] for item in api.list("routers")] == [router["id"]], "it is not Docker's"
+
+
+def test_a_network_of_the_operators_is_taken_and_a_wrong_one_told(
+    api: InProcessApi, config: settings.Settings, tmp_path: object
+) -> None:
+    wan = api.create("networks", {"name": "wan", "router:external": True})
+    api.create("subnets", {"network_id": wan["id"], "cidr": "203.0.113.0/24", "ip_version": 4})
+    overrides = {"state_dir": str(config.state_dir), "host": HOST, "docker.external_network": "wan"}
+    engine = EngineCalls(api, settings.load(overrides=overrides, environment={}))
+    network = engine.create_network("10.1.0.0/24")
+    assert api.list("routers")[0]["external_gateway_info"]["network_id"] == wan["id"]
+    engine.remove_network(network)
+    assert [item["id"] for item in api.list("networks")] == [wan["id"]]
+    api.update("networks", wan["id"], {"router:external": False})
+    with pytest.raises(CallFailed, match=r"docker.external_network 'wan': there are 1 networks"):
+        engine.create_network("10.1.0.0/24")
+    assert [item["id"] for item in api.list("networks")] == [wan["id"]]
+
+
+class Break:
+    """Refuses one request, or ends the process there."""
+
+    def __init__(self, number: int, *, fatal: bool) -> None:
+        self.left = number
+        self._fatal = fatal
+
+    def __call__(self, method: str, path: str) -> None:
+        self.left -= 1
+        if self.left == 0:
+            raise SystemExit if self._fatal else Unavailable(f"{method} {path}")
+
+
+def test_nothing_is_left_wherever_it_breaks_off(api: InProcessApi, engine: EngineCalls) -> None:
+    number = left = 0
+    while left <= 0:
+        number += 1
+        api.before = broken = Break(number, fatal=number % 2 == 0)
+        with contextlib.suppress(CallFailed, SystemExit):
+            engine.remove_network(engine.create_network("10.1.0.0/24"))
+        api.before, left = lambda _method, _path: None, broken.left
+        engine.restart_plugin()
+        engine.networks.clear()
+        found = sweeper(api, engine)
+        for _ in range(4):
+            found.round()
+        assert not api.list("routers") and not api.list("ports"), number
+        assert {item["name"] for item in api.list("networks")} <= {outside.NAME}
+    assert number > 10
+
+
+def test_a_router_that_others_use_stays_and_says_so(api: InProcessApi, engine: EngineCalls) -> None:
+    network = engine.create_network("10.1.0.0/24")
+    [port] = [port for port in api.list("ports") if port["device_owner"] == outside.INTERFACE_OWNER]
+    another = api.create("routers", {"name": "another"})
+    leg = api.create("ports", {"network_id": port["network_id"]})
+    api.request("PUT", f"/v2.0/routers/{another['id']}/add_router_interface", {"port_id": leg["id"]})
+    with pytest.raises(CallFailed, match=f"is in use by port {leg['id']}"):
+        engine.remove_network(network)
+    assert len(api.list("routers")) == 2
