@@ -207,6 +207,18 @@ class Links:
                 raise
 
 
+def name_of(body: bytes) -> str:
+    """Read only the name in a link message; it comes first."""
+    return next(
+        netlink.string(value) for kind, value in netlink.each_attribute(body, _IFINFO.size) if kind == _IFLA_IFNAME
+    )
+
+
+def index_of(body: bytes) -> int:
+    """Read only the index in a link message."""
+    return int(_IFINFO.unpack_from(body)[2])
+
+
 def parse(body: bytes) -> Link:
     """Read one link message."""
     _, _, index, flags, _ = _IFINFO.unpack_from(body)

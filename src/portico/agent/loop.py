@@ -201,11 +201,11 @@ class Loop:
         for driver in self._drivers:
             plans[driver], unplanned = driver.plan(self._wanted, every)
             _note(troubles, unplanned)
-        for driver in reversed(self._drivers):
+        for driver in reversed([driver for driver in self._drivers if actual[driver]]):
             delta = difference(plans[driver], actual[driver], every - troubles.keys())
             if delta.gone:
                 _note(troubles, driver.apply(Delta(gone=delta.gone, before=delta.before)))
-        for driver in self._drivers:
+        for driver in [driver for driver in self._drivers if plans[driver]]:
             delta = difference(plans[driver], actual[driver], every - troubles.keys())
             if delta.put:
                 _note(troubles, driver.apply(Delta(put=delta.put, before=delta.before)))

@@ -241,6 +241,7 @@ class Runtime:
 
     def _follow(self, loop: Loop, poll: select.poll, notice: Callable[[], None]) -> None:
         """Let the loop work until asked to stop: on what is wanted, on what `notice` finds, and when it is time."""
+        counted = -1, 0
         while True:
             wait_s = loop.next_s()
             poll.poll(None if wait_s is None else wait_s * 1000)
@@ -253,7 +254,9 @@ class Runtime:
                 log.exception("a pass has failed; everything is looked at again in %.0f s", AGAIN_S)
                 loop.suspect(delay_s=AGAIN_S)
             self._measures = loop.measures()
-            self._counts = dict(Counter(key.partition("/")[0] for key in loop.wanted.objects))
+            if (state := (loop.revision, len(loop.wanted.objects))) != counted:
+                counted = state
+                self._counts = dict(Counter(key.partition("/")[0] for key in loop.wanted.objects))
 
     def _take_tasks(self, loop: Loop) -> bool:
         """Do what other threads have asked for; False when asked to stop."""
@@ -281,7 +284,14 @@ def notice_links(loop: Loop, table: LinkTable, events: netlink.Socket) -> None:
     if limited := {index for kind, body in arrived if (index := redirect.changed_at(kind, body))}:
         subjects = [owner.words(link.alias) for link in table.by_name.values() if link.index in limited]
         loop.suspect(f"vif/{subject[0]}" for subject in subjects if subject)
-    seen = {found.name: (kind, found) for kind, found in _links(arrived)}
+    # Of each link only what was said last: while it is made it speaks at every step.
+    last: dict[int, tuple[int, bytes]] = {}
+    for kind, body in _about_links(arrived):
+        index = links.index_of(body)
+        last.pop(index, None)
+        last[index] = kind, body
+    parsed = [(kind, links.parse(body)) for kind, body in last.values()]
+    seen = {found.name: (kind, found) for kind, found in parsed}
     for name, (kind, found) in seen.items():
         known = table.by_name.get(name)
         if known is None or (kind == links.RTM_NEWLINK and found == known):
@@ -312,7 +322,7 @@ def notice_taps(loop: Loop, taps: TapDriver, events: netlink.Socket) -> None:
         loop.suspect()
         return
     loop.suspect(key for kind, body in arrived if (key := taps.joined.get(redirect.lost_at(kind, body))))
-    names = {found.name for _, found in _links(arrived)}
+    names = {links.name_of(body) for _, body in _about_links(arrived)}
     if names:
         loop.suspect(f"vif/{vif.port_id}" for vif in loop.wanted.of(Vif) if vif.plug == "tap" and vif.tap_name in names)
         uplinks = loop.wanted.of(Uplink)
@@ -329,7 +339,5 @@ def drain(events: netlink.Socket) -> bool:
         return True
 
 
-def _links(events: Iterable[tuple[int, bytes]]) -> Iterable[tuple[int, links.Link]]:
-    for kind, body in events:
-        if kind in (links.RTM_NEWLINK, links.RTM_DELLINK) and body[0] == 0:
-            yield kind, links.parse(body)
+def _about_links(events: Iterable[tuple[int, bytes]]) -> Iterable[tuple[int, bytes]]:
+    return ((kind, body) for kind, body in events if kind in (links.RTM_NEWLINK, links.RTM_DELLINK) and body[0] == 0)
