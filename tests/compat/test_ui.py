@@ -125,6 +125,23 @@ def test_panel_shows_wanted_actual_and_the_last_error(open_page: Open, rows: dic
     expect(panel.locator("pre")).to_contain_text(rows["vm"]["mac_address"])
 
 
+def test_a_floating_ip_is_tied_to_its_port_by_its_router(open_page: Open, world: World, rows: dict[str, Row]) -> None:
+    page, floating = open_page(), rows["floating"]
+    forwarding = {"protocol": "tcp", "external_port": 8080, "internal_port": 80, "internal_port_id": rows["api"]["id"]}
+    spare = world.create("floatingips", floating_network_id=rows["outside"]["id"])
+    address = {**forwarding, "internal_ip_address": rows["api"]["fixed_ips"][0]["ip_address"]}
+    path = f"/v2.0/floatingips/{spare['id']}/port_forwardings"
+    assert world.http.post(path, json={"port_forwarding": address}).status_code == 201
+    item(page, floating["floating_ip_address"]).click()
+    expect(page.get_by_role("row", name=f"Leads to {floating['fixed_ip_address']}")).to_contain_text("active")
+    expect(page.locator("#diagram .tie")).to_have_attribute("d", re.compile("M[^M]*C[^M]*C[^M]*"))
+    item(page, spare["floating_ip_address"]).click()
+    expect(page.get_by_role("row", name="tcp 8080")).to_contain_text(f"{address['internal_ip_address']}:80")
+    world.http.delete(f"{path}/{world.http.get(path).json()['port_forwardings'][0]['id']}")
+    world.delete("floatingips", spare)
+    expect(page.get_by_text("It is gone")).to_be_visible()
+
+
 def test_what_changes_is_seen_without_a_reload(open_page: Open, world: World, rows: dict[str, Row]) -> None:
     page = open_page()
     made = world.port(rows["shop"], "late")
@@ -222,7 +239,8 @@ def test_a_lost_connection_is_told_and_taken_up_again(
 
 def test_a_packet_s_way_is_drawn_with_what_stops_it(open_page: Open, rows: dict[str, Row]) -> None:
     page = open_page()
-    keys = [f"port/{rows['web']['id']}", f"network/{rows['blue']['id']}", f"port/{rows['vm']['id']}"]
+    keys = [f"port/{rows['web']['id']}", f"network/{rows['blue']['id']}", f"router/{rows['edge']['id']}"]
+    keys += [f"network/{rows['shop']['id']}", f"port/{rows['web-shop']['id']}"]
     page.evaluate(
         """async (keys) => {
             const { Diagram } = await import("/ui/js/diagram.js");
@@ -235,8 +253,9 @@ def test_a_packet_s_way_is_drawn_with_what_stops_it(open_page: Open, rows: dict[
         }""",
         keys,
     )
-    way = page.locator("#diagram .way.stopped")
-    assert re.fullmatch(r"M[\d.,]+L[\d.,]+M[\d. ]+l16 16m0 -16l-16 16", way.get_attribute("d") or "")
+    way = page.locator("#diagram .stopped .way").get_attribute("d") or ""
+    # Out of one card, along two links, and into another one, where a cross ends it.
+    assert re.fullmatch(r"M[^M]*C[^M]*C[^M]*M[\d. ]+l16 16m0 -16l-16 16", way)
 
 
 def test_the_picture_of_the_documentation_is_of_this_page(

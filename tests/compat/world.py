@@ -81,7 +81,7 @@ class World:
         assert answer.status_code == 200, answer.text
 
     def fill(self) -> dict[str, Row]:
-        """Make two backends' networks with ports in every state, and a router; returns all by name."""
+        """Make two backends' networks with ports in every state, a router and a floating IP; returns all by name."""
         self.report("h1")
         self.report("h2")
         blue, shop = self.network("blue", "10.1.0.0/24"), self.network("shop", "10.2.0.0/24")
@@ -97,4 +97,6 @@ class World:
         edge = self.create("routers", name="edge", external_gateway_info={"network_id": outside["id"]})
         for network in (blue, shop):
             self.join(edge, network)
-        return found | {row["name"]: row for row in (*up, down, off, broken, outside, edge)}
+        floating = self.create("floatingips", floating_network_id=outside["id"], port_id=up[0]["id"])
+        named = {row["name"]: row for row in (*up, down, off, broken, outside, edge)}
+        return {**found, **named, "floating": floating}

@@ -3,6 +3,7 @@
 
 import { layout } from "./layout.js";
 import { related, ties } from "./related.js";
+import { wayOf } from "./way.js";
 import { plural, STATES, stateOf } from "./words.js";
 
 const { d3 } = window;
@@ -44,6 +45,7 @@ export class Diagram {
       if (hit && !d3.event.defaultPrevented) onSelect(hit.getAttribute("data-key"));
     });
     this.states = new Map();
+    this.traced = { hops: [], passes: true };
     const style = getComputedStyle(element);
     this.fonts = { strong: `600 14px ${style.fontFamily}`, small: `12px ${style.fontFamily}`, plain: `13px ${style.fontFamily}` };
     this.isMoved = false; // until then all of it is in view, whatever comes and goes
@@ -243,35 +245,27 @@ export class Diagram {
     this.view.selectAll(".card").classed("found", (card) =>
       words.length > 0 && topology.matches("network", card.network, words));
     this.view.selectAll(".router").classed("found", (item) => words.length > 0 && topology.matches("router", item.router, words));
-    this.polylines(".ties", selected ? ties(topology, selected.kind, selected.object).map((keys) => ({ keys })) : [], "tie");
+    const tied = selected ? ties(topology, selected.kind, selected.object) : [];
+    this.lines(".ties", "tie", tied.map((keys) => wayOf(this.plan.places, keys, true)));
   }
 
-  /** Draw the way of a packet: `hops` are keys, the last one is where it ends; a drop ends in a cross. */
+  /** Draw the way of a packet: `hops` are keys, the last one is where it ends. */
   trace(hops, passes) {
-    this.traced = hops.length > 0 ? { hops, passes } : null;
+    this.traced = { hops, passes };
     this.way();
   }
 
   way() {
-    this.polylines(".trace", this.traced ? [{ keys: this.traced.hops, passes: this.traced.passes }] : [], "way");
+    const { hops, passes } = this.traced;
+    this.lines(".trace", "way", [wayOf(this.plan.places, hops, passes)]);
+    this.view.select(".trace").classed("stopped", !passes);
   }
 
-  polylines(layer, items, name) {
-    const lines = this.view.select(layer).selectAll(`path.${name}`).data(items);
-    lines.enter().append("path");
+  lines(layer, name, paths) {
+    const lines = this.view.select(layer).selectAll(`path.${name}`).data(paths.filter(Boolean));
+    lines.enter().append("path").attr("class", name);
     lines.exit().remove();
-    // Between others a network is no place but their surroundings.
-    const isPlace = (each, at, all) => at === 0 || at === all.length - 1 || !each.startsWith("network/");
-    const points = ({ keys }) => keys.filter(isPlace).map((each) => this.plan.places.get(each)).filter(Boolean);
-    const line = d3.svg.line().x((place) => place.x).y((place) => place.y);
-    lines.attr("class", (item) => `${name} ${item.passes === false ? "stopped" : ""}`);
-    lines.attr("d", (item) => {
-      const found = points(item);
-      if (found.length < 2) return null;
-      const end = found.at(-1);
-      const cross = `M${end.x - 8} ${end.y - 8}l16 16m0 -16l-16 16`;
-      return line(found) + (item.passes === false ? cross : "");
-    });
+    lines.attr("d", (path) => path);
   }
 }
 

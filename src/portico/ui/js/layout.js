@@ -17,6 +17,7 @@ const PAD = 12;
 const GAP = 24;
 const LANE_HEAD = 38;
 const ROUTER = { width: 208, height: 60 };
+const LINK = 0.7; // right of the middle, where no lane has its title
 const BETWEEN = 56; // room for links between rows
 
 export function layout(topology, width) {
@@ -74,16 +75,17 @@ function size(topology, network) {
 
 function place(plan, topology, network, card) {
   const name = key("network", network.id);
+  const around = box(card, LINK);
   const items = card.items.map(({ kind, object }, at) => {
     const [x, y] = card.columns
       ? [PAD + ((at % card.columns) + 0.5) * CELL, HEAD + (Math.floor(at / card.columns) + 0.5) * CELL]
       : [PAD + 6, HEAD + (at + 0.5) * LINE];
     const item = { key: key(kind, object.id), kind, object, x, y, isLine: card.columns === 0 };
-    plan.places.set(item.key, { x: card.x + x, y: card.y + y });
+    plan.places.set(item.key, { x: card.x + x, y: card.y + y, isLine: item.isLine, card: around });
     return item;
   });
   plan.cards.push({ ...card, key: name, network, items });
-  plan.places.set(name, { x: card.x + card.width / 2, y: card.y, ...box(card) });
+  plan.places.set(name, { x: around.link, y: card.y, isCard: true, ...around });
 }
 
 function routers(plan, topology, top) {
@@ -92,14 +94,15 @@ function routers(plan, topology, top) {
     if (x > GAP + PAD && x + ROUTER.width > plan.width - GAP) [x, y] = [GAP + PAD, y + ROUTER.height + GAP];
     const name = key("router", router.id);
     plan.routers.push({ key: name, router, x, y, ...ROUTER });
-    plan.places.set(name, { x: x + ROUTER.width / 2, y: y + ROUTER.height / 2, ...box({ x, y, ...ROUTER }) });
+    plan.places.set(name, { x: x + ROUTER.width / 2, y: y + ROUTER.height / 2, ...box({ x, y, ...ROUTER }, 0.5) });
     x += ROUTER.width + GAP;
   }
   return y + ROUTER.height;
 }
 
-function box({ x, y, width, height }) {
-  return { top: y, bottom: y + height, left: x, right: x + width };
+/** The edges of something, and at which part of its width links end. */
+function box({ x, y, width, height }, part) {
+  return { top: y, bottom: y + height, left: x, link: x + part * width };
 }
 
 function links(plan, topology) {
@@ -120,8 +123,7 @@ function links(plan, topology) {
 
 function link(name, from, to, here, there, object) {
   const isUp = there.bottom < here.top;
-  const source = { x: here.x, y: isUp ? here.top : here.bottom };
-  // Right of the middle, where no lane has its title.
-  const target = { x: there.left + (there.right - there.left) * 0.7, y: isUp ? there.bottom : there.top };
+  const source = { x: here.link, y: isUp ? here.top : here.bottom };
+  const target = { x: there.link, y: isUp ? there.bottom : there.top };
   return { key: name, ends: [from, to], source, target, object };
 }

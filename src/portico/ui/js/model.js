@@ -6,7 +6,8 @@ import { KINDS, ownerWord, plural, shortId, stateOf, worst } from "./words.js";
 const TOLD = ["network", "subnet", "port", "router", "floatingip"];
 const INTERFACE = /^network:router_(interface|centralized_snat)|^network:ha_router/;
 const GATEWAY = "network:router_gateway";
-const RECORD = "docker:network"; // by such a port the Docker plugin remembers a network; no packet ever uses it
+// Ports that no packet uses: by one the Docker plugin remembers a network, the other holds a floating IP's address.
+const RECORDS = ["docker:network", "network:floatingip"];
 const COLLATOR = new Intl.Collator("en", { numeric: true });
 
 export const key = (kind, id) => `${kind}/${id}`;
@@ -60,7 +61,7 @@ export class Topology {
     this.floatingOfPort = group(this.floatingip.values(), (each) => each.port_id);
     for (const port of this.port.values()) {
       const owner = port.device_owner ?? "";
-      if (owner === RECORD) continue;
+      if (RECORDS.includes(owner)) continue;
       const isService = owner.startsWith("network:");
       add(isService ? this.servicesOf : this.portsOf, port.network_id, port);
       if (INTERFACE.test(owner) || owner === GATEWAY) add(this.interfacesOf, port.device_id, port);
@@ -123,7 +124,7 @@ export class Topology {
     switch (kind) {
       case "network":
         return [(this.subnetsOf.get(object.id) ?? []).map((each) => each.cidr).join(", ") || "no subnet",
-          plural(this.portsOf.get(object.id)?.length ?? 0, "port")].join(" · ");
+          ...this.contents(object)].join(" · ");
       case "port":
         return addresses(object).join(", ") || "no address";
       case "router":
@@ -135,6 +136,13 @@ export class Topology {
       default:
         return "";
     }
+  }
+
+  contents(network) {
+    const ports = this.portsOf.get(network.id)?.length ?? 0;
+    const floating = this.floatingOf.get(network.id)?.length ?? 0;
+    return [ports > 0 || !network["router:external"] ? plural(ports, "port") : "",
+      floating > 0 ? plural(floating, "floating IP") : ""].filter(Boolean);
   }
 
   /** Ids of the networks that a router joins, without those that are only its way out. */

@@ -49,14 +49,16 @@ export function related(topology, kind, object) {
   }
 }
 
-/** Pairs of keys between which the diagram draws a tie while the object is selected. */
+/** Chains of keys along which the diagram draws a tie while the object is selected. */
 export function ties(topology, kind, object) {
-  if (kind === "floatingip") return object.port_id ? [[key(kind, object.id), key("port", object.port_id)]] : [];
+  if (kind === "floatingip") return object.port_id ? [chain(object)] : [];
   const workload = kind === "workload" ? object : kind === "port" ? topology.workload.get(object.device_id) : null;
   const floating = kind === "port" ? topology.floatingOfPort.get(object.id) ?? [] : [];
   const [first, ...others] = workload?.ports ?? [];
-  return [
-    ...others.map((port) => [key("port", first.id), key("port", port.id)]),
-    ...floating.map((each) => [key("floatingip", each.id), key("port", object.id)]),
-  ];
+  return [...others.map((port) => [key("port", first.id), key("port", port.id)]), ...floating.map(chain)];
+}
+
+/** From a floating IP by its router to its port. */
+function chain({ id, router_id: router, port_id: port }) {
+  return [key("floatingip", id), ...(router ? [key("router", router)] : []), key("port", port)];
 }
