@@ -13,11 +13,12 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from ipaddress import ip_address
 
-from portico.agent import kernel, netlink, owner
+from portico.agent import kernel, netlink, owner, router_rules
 from portico.agent.announce import announce
 from portico.agent.drivers.conntrack import Conntrack
 from portico.agent.drivers.libnftables import Nft
 from portico.agent.links import Links
+from portico.agent.router_rules import Translation
 from portico.agent.routes import Routes
 from portico.agent.switches import Switches
 
@@ -84,15 +85,15 @@ class RouterSpace:
             [answer] = netfilter.ask(_GET_GENERATION, _NFGEN.pack(socket.AF_UNSPEC, 0, 0))
         return int.from_bytes(netlink.attributes(answer, _NFGEN.size)[1], "big")
 
-    def run_nft(self, commands: str) -> None:
-        """Run nft commands as one transaction.
+    def translate(self, wanted: Translation) -> None:
+        """Put a translation in force in the place of whatever is, at once.
 
         Raises:
-            NftError: they were refused, whole.
+            NftError: it was refused, whole.
         """
         nft = Nft()
         try:
-            nft.run(commands)
+            nft.run(router_rules.text(wanted))
         finally:
             nft.close()
 

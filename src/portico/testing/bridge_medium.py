@@ -13,13 +13,14 @@ from portico.agent.drivers.link import BridgeDriver, CarrierDriver, LinkTable, P
 from portico.agent.drivers.nft import FilterDriver
 from portico.agent.drivers.route import RouteDriver, SpaceDriver
 from portico.agent.drivers.routed_dhcp import RoutedDhcpDriver
+from portico.agent.drivers.router import RouterDriver
 from portico.agent.drivers.tap import TapDriver
 from portico.agent.loop import Loop
 from portico.backends.bridge import BridgeBackend
 from portico.broker.hosts import HostStates
 from portico.contract import Backend, ObjectStatus
 from portico.hoststate import ROUTED, Status, Update
-from portico.testing import nft_eval
+from portico.testing import fakerouters, nft_eval
 from portico.testing.fakekernel import (
     DESCRIPTOR,
     HOST,
@@ -34,6 +35,7 @@ from portico.testing.fakekernel import (
     Process,
     tables,
 )
+from portico.testing.fakerouters import FakeRouterSpaces
 from portico.testing.fakeroutes import side
 from portico.testing.fakeservers import FakeOwnServers, FakeServers, given
 from portico.testing.faults import Faults
@@ -73,6 +75,7 @@ class FakeHost:
                 LimitDriver(table, FakeShapers(self.kernel), FakeRedirects(self.kernel)),
                 FilterDriver(FakeNft(self.kernel), FakeNetfilter(self.kernel), conntrack),
                 CarrierDriver(table),
+                RouterDriver(table, FakeRouterSpaces(self.kernel)),
                 RouteDriver(table, here, there, OURS),
                 DhcpDriver(table, FakeServers(self.kernel)),
                 RoutedDhcpDriver(table, here, FakeOwnServers(self.kernel)),
@@ -136,7 +139,8 @@ class FakeHostsMedium:
 
     def delivers(self, packet: Packet) -> bool:
         """See Medium."""
-        return any(delivers(host.kernel, packet) for host in self.hosts.values())
+        kernels = [host.kernel for host in self.hosts.values()]
+        return any(delivers(kernel, packet) or fakerouters.delivers(kernel, packet) for kernel in kernels)
 
     def plant(self) -> Set[str]:
         """See Medium."""
@@ -222,14 +226,18 @@ def dump(kernel: FakeKernel) -> dict[str, object]:
             if link.kind == "tun" and link.index not in kernel.redirects:
                 continue  # a tap that nobody uses is its hypervisor's business
             master, target = (kernel.by_index(index) for index in (link.master, kernel.redirects.get(link.index, 0)))
-            alias = " ".join(zones.get(int(word), word) if word.isdecimal() else word for word in link.alias.split())
+            words = link.alias.split()[:2] if link.name == "lo" else link.alias.split()  # a router's tells a generation
+            alias = " ".join(zones.get(int(word), word) if word.isdecimal() else word for word in words)
             up = link.up and (place != HOST or target is not None)  # else it is up to the consumer
-            plain = replace(link, index=0, master=0, alias=alias, up=up)
+            mtu = link.mtu if link.kind != "ifb" else 0  # what waits there is as large as it came
+            plain = replace(link, index=0, master=0, alias=alias, up=up, mtu=mtu)
             addresses = frozenset(kernel.addresses.get(link.index, ()))
-            found[f"{place}/{link.name}"] = (plain, master and master[1].name, target and target[1].name, addresses)
+            joins = (master and master[1].name, target and target[1].name, addresses, kernel.shapes.get(link.index))
+            found[f"{place}/{link.name}"] = (plain, *joins)
     if kernel.namespaces[OURS]:
         for (family, _), table in kernel.nft.tables.items():
             found[f"nft/{family}"] = _dump_table(table, zones)
+    found |= fakerouters.dump(kernel)
     for short in FakeServers(kernel).known():
         found[f"dhcp/{short}"] = _dump_server(FakeServers(kernel), kernel.files, kernel.processes.get(short), short)
     if kernel.own_files:

@@ -20,6 +20,7 @@ from portico.agent.drivers.libnftables import Nft, NftError
 from portico.agent.links import BRIDGE_SETTINGS, Link, Links
 from portico.agent.netlink import NetlinkError
 from portico.agent.redirect import Redirects
+from portico.agent.router_rules import Translation
 from portico.agent.routes import Route
 from portico.agent.shaper import Shape, Shapers
 from portico.agent.verdict import Connection, Judge
@@ -61,6 +62,8 @@ class FakeKernel:
         self.own_processes: dict[str, Process] = {}
         """Of the DHCP server in the agent's namespace."""
         self.nft = NftState()
+        self.translations: dict[str, tuple[Translation, int]] = {}
+        """Of routers' namespaces, with the generation of their rules."""
         self.indexes = itertools.count(1)
         self.numbers = itertools.count(DESCRIPTOR + 1)
         """Of descriptors and processes."""
@@ -220,7 +223,7 @@ class FakeLinks(Links):
 
 
 class FakeRedirects(Redirects):
-    """The redirections in the host's namespace of a `FakeKernel`."""
+    """The redirections of a `FakeKernel`, whose links have indexes of their own in every namespace."""
 
     def __init__(self, kernel: FakeKernel) -> None:
         self._kernel = kernel

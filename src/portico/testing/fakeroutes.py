@@ -52,6 +52,12 @@ class FakeRoutes(Routes):
         if self._routes.get(route.cidr) == route and self._kernel.write("remove route", route.cidr):
             del self._routes[route.cidr]
 
+    def remove_address(self, index: int, address: str) -> None:
+        """See Routes."""
+        found = self._kernel.by_index(index)
+        if found is not None and self._kernel.write("remove address", found[1].name, found[1].alias):
+            self._kernel.addresses[index].discard(address)
+
     def addresses(self, index: int = 0) -> Mapping[int, frozenset[str]]:
         """See Routes."""
         found = {link: frozenset(texts) for link, texts in self._kernel.addresses.items() if texts}

@@ -5,19 +5,21 @@ It judges the first packet of a connection; answers follow from statefulness. It
 each other (ARP, neighbour discovery, DHCP, router advertisements, multicast listener reports): `Packet` is ordinary
 traffic. Sources: Neutron's API reference (security groups, port security, allowed address pairs), RFC 4291 appendix A.
 
-Decided by Portico where Neutron's drivers differ: a remote group's addresses count on the packet's own network only,
-for addresses of different networks may overlap; a guarded port without addresses is held to its MAC address only if its
-network has no subnets, else it sends from none but its link-local address. All routed networks are one space: there is
-no L2 in it, a packet goes where its destination is led, and remote groups count everywhere in it.
+Decided by Portico where Neutron's drivers differ: a remote group's addresses count on the packet's own network and on
+those that a router joins to it, for addresses of different networks may overlap; a guarded port without addresses is
+held to its MAC address only if its network has no subnets, else it sends from none but its link-local address. All
+routed networks are one space: there is no L2 in it, a packet goes where its destination is led, and remote groups count
+everywhere in it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv6Address, ip_address, ip_network
 
 from portico.model.snapshot import DHCP_OWNER, IpAddress, IpNetwork, Port, SecurityGroupRule, Snapshot
+from portico.testing import router_oracle
 
 TCP, UDP, SCTP, DCCP, UDP_LITE = 6, 17, 132, 33, 136
 PORTED = frozenset({TCP, UDP, SCTP, DCCP, UDP_LITE})
@@ -28,7 +30,7 @@ ROUTED = "routed"
 
 @dataclass(frozen=True, slots=True)
 class Packet:
-    """The first packet of a connection between two ports, addressed to the receiver's MAC address, or the next hop's.
+    """The first packet of a connection between two ports, addressed to the receiver's MAC address, or a router's.
 
     `low` and `high` are source and destination port, or ICMP type and code, or 0.
     """
@@ -59,6 +61,8 @@ def verdict(want: Snapshot, packet: Packet) -> Verdict:
     sender, receiver = want.ports.get(packet.sender), want.ports.get(packet.receiver)
     if sender is None or receiver is None or sender is receiver:
         return Verdict(delivered=False, reason="it takes two ports")
+    if sender.network_id != receiver.network_id and not _are_routed(want, sender, receiver):
+        return _across(want, sender, receiver, packet)
     for question in (_link, _way, _source, _egress, _ingress):
         reason = question(want, sender, receiver, packet)
         if reason:
@@ -66,9 +70,24 @@ def verdict(want: Snapshot, packet: Packet) -> Verdict:
     return Verdict(delivered=True)
 
 
+def _across(want: Snapshot, sender: Port, receiver: Port, packet: Packet) -> Verdict:
+    """Judge a packet between two networks, which is addressed to a router."""
+    for question in (_link, _source, _egress):
+        reason = question(want, sender, receiver, packet)
+        if reason:
+            return Verdict(delivered=False, reason=reason)
+    reason = "not on the same network, nor joined by a router"
+    for found in router_oracle.crossings(want, sender, receiver, packet.source, packet.destination):
+        arrived = replace(packet, source=found.source, destination=found.destination)
+        reason = _ingress(want, sender, receiver, arrived)
+        if not reason:
+            return Verdict(delivered=True)
+    return Verdict(delivered=False, reason=reason)
+
+
 def _link(want: Snapshot, sender: Port, receiver: Port, _packet: Packet) -> str:
     network = want.networks.get(sender.network_id)
-    if network is None or (sender.network_id != receiver.network_id and not _are_routed(want, sender, receiver)):
+    if network is None:
         return "not on the same network"
     if not sender.host or not receiver.host:
         return "a port is bound to no host"
@@ -180,11 +199,15 @@ def _fits_remote(want: Snapshot, rule: SecurityGroupRule, network_id: str, remot
 
 
 def members(want: Snapshot, group_id: str, network_id: str) -> Iterator[IpNetwork | frozenset[IpAddress]]:
-    """Yield what belongs to a group on a network: its ports' addresses and address pairs, bound or not."""
+    """Yield what belongs to a group on a network: addresses and address pairs of its ports there, bound or not.
+
+    Those on networks that a router joins to it are there, too.
+    """
     network = want.networks.get(network_id)
     is_routed = network is not None and network.network_type == ROUTED
+    near = router_oracle.joined(want, network_id)
     for port in want.ports.values():
-        is_near = port.network_id == network_id or (is_routed and _are_routed(want, port))
+        is_near = port.network_id in near or (is_routed and _are_routed(want, port))
         if is_near and group_id in port.group_ids:
             yield frozenset(item.address for item in port.fixed_ips)
             yield from (pair.cidr for pair in port.pairs)
@@ -208,6 +231,21 @@ def probes(want: Snapshot) -> Iterator[Packet]:
             if sender is not receiver:
                 for mac, source in dict.fromkeys(_sources(sender, receiver)):
                     yield from _packets(sender, receiver, mac, source)
+
+
+def router_probes(want: Snapshot) -> Iterator[Packet]:
+    """Yield packets that tell worlds with routers apart: to addresses of other networks, and to floating ones."""
+    ports = [port for port in want.ports.values() if port.host and port.device_owner != DHCP_OWNER]
+    for sender in ports:
+        for receiver in (port for port in ports if port.network_id != sender.network_id):
+            floating = [item.address for item in want.floating_ips.values() if item.port_id == receiver.id]
+            for destination in (*(item.address for item in receiver.fixed_ips), *floating):
+                for source in (
+                    item.address for item in sender.fixed_ips if item.address.version == destination.version
+                ):
+                    icmp = ICMP if source.version == 4 else ICMPV6
+                    for what in ((TCP, 40000, 80), (UDP, 40000, 8000), (icmp, 8 if icmp == ICMP else 128, 0)):
+                        yield Packet(sender.id, receiver.id, sender.mac, source, destination, *what)
 
 
 def _sources(sender: Port, receiver: Port) -> Iterator[tuple[str, IpAddress]]:

@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
-from portico.testing.backend_suite import BackendSuite
 from portico.testing.bridge_medium import FakeHostsMedium
 from portico.testing.medium import Medium
+from portico.testing.router_suite import RouterSuite
 
 
-class TestBridge(BackendSuite):
+class TestBridge(RouterSuite):
     def medium(self) -> Medium:
         return FakeHostsMedium()

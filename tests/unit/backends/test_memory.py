@@ -9,10 +9,10 @@ from portico.backends.memory import MemoryBackend
 from portico.backends.memory.fabric import Endpoint, Fabric, Frame, Piece, Segment
 from portico.contract import Backend, ObjectStatus
 from portico.errors import KernelError
-from portico.testing.backend_suite import BackendSuite
 from portico.testing.faults import Faults, Outcome
 from portico.testing.medium import Medium
 from portico.testing.oracle import Packet
+from portico.testing.router_suite import RouterSuite
 
 
 class FabricMedium:
@@ -54,6 +54,6 @@ class FabricMedium:
         return outcome is Outcome.DONE
 
 
-class TestMemory(BackendSuite):
+class TestMemory(RouterSuite):
     def medium(self) -> Medium:
         return FabricMedium()

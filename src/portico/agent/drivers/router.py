@@ -200,7 +200,7 @@ class RouterDriver:
 
     def _translate(self, space: RouterSpace, key: str, item: RouterItem) -> None:
         """Put what a router translates in force; connections that are somebody else's now are forgotten."""
-        space.run_nft(router_rules.text(item.translation))
+        space.translate(item.translation)
         known = self._translations.get(key)
         gone = known.affected(item.translation) if known else None
         if gone is None or gone:

@@ -3,13 +3,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from ipaddress import IPv6Address, ip_network
+from collections.abc import Callable, Iterator
+from ipaddress import IPv6Address, ip_address, ip_interface, ip_network
 
 import msgspec
+from msgspec import structs
 
 from portico.errors import KernelError
-from portico.hoststate import Rule, Source
+from portico.hoststate import Router, Rule, Source
+from portico.hoststate.l3 import Leg
 from portico.model.snapshot import IpAddress
 
 PORTED = frozenset({6, 17, 33, 132, 136})
@@ -24,7 +26,10 @@ class Segment(msgspec.Struct, frozen=True):
 
 
 class Endpoint(msgspec.Struct, frozen=True):
-    """The end of a port. `sources` None: port security is off. `rules` name no groups, only CIDRs of their members."""
+    """The end of a port, which answers for `addresses`.
+
+    `sources` None: port security is off. `rules` name no groups, only CIDRs of their members.
+    """
 
     owner: str
     network_id: str
@@ -32,6 +37,7 @@ class Endpoint(msgspec.Struct, frozen=True):
     up: bool
     sources: tuple[Source, ...] | None
     rules: tuple[Rule, ...]
+    addresses: tuple[IpAddress, ...] = ()
 
 
 class Frame(msgspec.Struct, frozen=True):
@@ -45,11 +51,21 @@ class Frame(msgspec.Struct, frozen=True):
     high: int
 
 
-Piece = Segment | Endpoint
+class Junction(msgspec.Struct, frozen=True):
+    """A router on a host. Not more than what its host would be told."""
+
+    owner: str
+    host: str
+    router: Router
+
+
+Piece = Segment | Endpoint | Junction
 
 
 class Fabric:
-    """Pieces by key: `segment/<network id>`, `endpoint/<port id>`. An endpoint needs its segment.
+    """Pieces by key: `segment/<network id>`, `endpoint/<port id>`, `router/<router id>/<host>`.
+
+    An endpoint needs its segment.
 
     Args:
         gate: asked with the key before each write; it raises, or says whether the write has an effect.
@@ -76,21 +92,61 @@ class Fabric:
             del self.pieces[key]
 
     def delivers(self, sender_id: str, receiver_id: str, frame: Frame) -> bool:
-        """Return whether a frame that opens a connection gets from one port to another."""
+        """Return whether a frame that opens a connection gets from one port to another, or by a router to it."""
         sender = self.pieces.get(f"endpoint/{sender_id}")
         receiver = self.pieces.get(f"endpoint/{receiver_id}")
         if not isinstance(sender, Endpoint) or not isinstance(receiver, Endpoint) or not (sender.up and receiver.up):
             return False
-        if (sender.network_id, sender.host) != (receiver.network_id, receiver.host):
-            return False
-        if f"segment/{sender.network_id}" not in self.pieces:
+        if sender.host != receiver.host or f"segment/{sender.network_id}" not in self.pieces:
             return False
         if sender.sources is not None:
             if not any(_is_from(source, frame) for source in sender.sources):
                 return False
             if not any(_admits(rule, "egress", frame, frame.destination) for rule in sender.rules):
                 return False
-        return receiver.sources is None or any(_admits(rule, "ingress", frame, frame.source) for rule in receiver.rules)
+        arrived = [frame]
+        if sender.network_id != receiver.network_id:
+            arrived = list(self._routed(sender, receiver, frame))
+        return any(
+            receiver.sources is None or any(_admits(rule, "ingress", item, item.source) for rule in receiver.rules)
+            for item in arrived
+        )
+
+    def _routed(self, sender: Endpoint, receiver: Endpoint, frame: Frame) -> Iterator[Frame]:
+        """Yield what routers make of a frame that they send on to the receiver."""
+        for piece in self.pieces.values():
+            if isinstance(piece, Junction) and piece.host == sender.host:
+                for leg in piece.router.legs:
+                    found = route(piece.router, leg, frame) if leg.network_id == sender.network_id else None
+                    if found is not None and found[0].network_id == receiver.network_id and _has(receiver, found[1]):
+                        yield found[1]
+
+
+def _has(receiver: Endpoint, frame: Frame) -> bool:
+    """Tell whether a port answers for the address that a frame is for."""
+    return frame.destination in receiver.addresses
+
+
+def route(router: Router, entered: Leg, frame: Frame) -> tuple[Leg, Frame] | None:
+    """Return by which leg a router sends a frame on, and as what; None: it does not."""
+    if frame.source.is_link_local or frame.destination.is_link_local:
+        return None
+    floating = {item.address: item.fixed for item in router.floating if item.fixed}
+    final = ip_address(floating.get(str(frame.destination), str(frame.destination)))
+    left = next((leg for leg in router.legs if any(final in ip_interface(it).network for it in leg.addresses)), None)
+    if left is None or any(final == ip_interface(it).ip for it in left.addresses):
+        return None
+    is_inward = final != frame.destination and not entered.outside
+    source = str(frame.source)
+    if frame.source.version == 4 and (left.outside or is_inward):
+        outside = {fixed: address for address, fixed in floating.items()}
+        if source in outside:
+            source = outside[source]
+        elif is_inward and not left.outside:
+            source = next(str(ip_interface(leg.addresses[0]).ip) for leg in router.legs if leg.outside)
+        elif left.snat and not entered.outside:
+            source = left.snat
+    return left, structs.replace(frame, source=ip_address(source), destination=final)
 
 
 def _is_from(source: Source, frame: Frame) -> bool:

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from portico.backends.memory.fabric import Endpoint, Piece, Segment, link_local
+from portico import planning_routers
+from portico.backends.memory.fabric import Endpoint, Junction, Piece, Segment, link_local
 from portico.hoststate import Rule, Source
 from portico.model.snapshot import DHCP_OWNER, Port, SecurityGroupRule, Snapshot
 
@@ -18,6 +19,10 @@ def pieces(want: Snapshot, owner: str) -> dict[str, Piece]:
         found[f"segment/{port.network_id}"] = Segment(owner, want.networks[port.network_id].mtu)
     for port in ports:
         found[f"endpoint/{port.id}"] = _endpoint(want, port, owner)
+    for router_id in sorted(want.routers):
+        for host in sorted(planning_routers.hosts_of_router(want, router_id)):
+            router = planning_routers.router(want, host, router_id)
+            found[f"router/{router_id}/{host}"] = Junction(owner, host, router)
     return found
 
 
@@ -29,6 +34,7 @@ def _endpoint(want: Snapshot, port: Port, owner: str) -> Endpoint:
         up=port.admin_state_up and want.networks[port.network_id].admin_state_up,
         sources=tuple(_sources(want, port)) if port.port_security else None,
         rules=tuple(_rules(want, port)),
+        addresses=tuple(item.address for item in port.fixed_ips),
     )
 
 
@@ -68,4 +74,5 @@ def _remotes(want: Snapshot, rule: SecurityGroupRule, network_id: str) -> Iterat
         yield str(rule.remote_cidr) if rule.remote_cidr else None
         return
     members = want.members_of_group.get(rule.remote_group_id, ())
-    yield from sorted(cidr for network, cidr in members if network == network_id)
+    near = planning_routers.joined(want, network_id)
+    yield from sorted({cidr for network, cidr in members if network in near})

@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The namespaces of routers on a `FakeKernel`, and what they do with packets."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from ipaddress import ip_address, ip_interface
+
+from portico.agent import owner
+from portico.agent.links import Link
+from portico.agent.router_rules import Translation
+from portico.agent.router_space import RouterSpace, RouterSpaces
+from portico.model.snapshot import IpAddress
+from portico.testing import nft_eval
+from portico.testing.fakekernel import OURS, FakeKernel, FakeLinks, tables
+from portico.testing.fakeroutes import FakeRoutes
+from portico.testing.oracle import Packet
+
+PREFIX = owner.router_netns_prefix(OURS)
+_FORWARDING = "ipv4/ip_forward"
+
+
+class FakeRouterSpace(RouterSpace):
+    """A router's namespace."""
+
+    def __init__(self, kernel: FakeKernel, place: str, netns: int) -> None:
+        self.netns = netns
+        self._kernel = kernel
+        self._place = place
+        self.links = FakeLinks(kernel, place)
+        self.routes = FakeRoutes(kernel, place)
+
+    def is_set_up(self) -> bool:
+        """See RouterSpace."""
+        return self._kernel.switches[self._place].get(_FORWARDING) == "1"
+
+    def set_up(self) -> None:
+        """See RouterSpace."""
+        if self._kernel.write("sysctl", self._place):
+            self._kernel.switches[self._place][_FORWARDING] = "1"
+        self.links.change("lo", up=True)
+
+    def be_quick(self, link: str) -> None:
+        """See RouterSpace; everybody answers here."""
+
+    def generation(self) -> int:
+        """See RouterSpace."""
+        return self._kernel.translations.get(self._place, (Translation(), 1))[1]
+
+    def translate(self, wanted: Translation) -> None:
+        """See RouterSpace."""
+        if self._kernel.write("translate", self._place):
+            self._kernel.translations[self._place] = (wanted, self.generation() + 1)
+
+    def forget_connections(self, addresses: Collection[str] | None) -> None:
+        """See RouterSpace; nothing is tracked here."""
+
+    def announce(self, link: str, mac: str, addresses: Collection[str]) -> None:
+        """See RouterSpace; nobody has anything else in mind."""
+
+
+class FakeRouterSpaces(RouterSpaces):
+    """The namespaces of all routers."""
+
+    def __init__(self, kernel: FakeKernel) -> None:
+        self._kernel = kernel
+
+    def known(self) -> list[str]:
+        """See RouterSpaces."""
+        return [name.removeprefix(PREFIX) for name in self._kernel.namespaces if name.startswith(PREFIX)]
+
+    @contextmanager
+    def inside(self, short: str, *, make: bool = False) -> Iterator[RouterSpace | None]:
+        """See RouterSpaces."""
+        place, kernel = PREFIX + short, self._kernel
+        if make and place not in kernel.namespaces and kernel.write("add namespace", place):
+            kernel.namespaces[place] = {
+                "lo": Link(next(kernel.indexes), "lo", "", "", "00:00:00:00:00:00", 65536, 0, up=False)
+            }
+            kernel.routes[place] = {}
+        if place not in kernel.namespaces:
+            if make:
+                raise FileNotFoundError(errno.ENOENT, "no such namespace", place)
+            yield None
+            return
+        descriptor = next(kernel.numbers)
+        kernel.descriptors[descriptor] = place
+        try:
+            yield FakeRouterSpace(kernel, place, descriptor)
+        finally:
+            del kernel.descriptors[descriptor]
+
+    def remove(self, short: str) -> None:
+        """See RouterSpaces."""
+        place, kernel = PREFIX + short, self._kernel
+        if place in kernel.namespaces and kernel.write("remove namespace", place):
+            for name in list(kernel.namespaces[place]):
+                FakeLinks(kernel, place).lose(name)
+            del kernel.namespaces[place], kernel.routes[place]
+            kernel.switches.pop(place, None)
+            kernel.translations.pop(place, None)
+
+
+def dump(kernel: FakeKernel) -> dict[str, object]:
+    """Return what routers have besides links and their addresses."""
+    found: dict[str, object] = {}
+    for place in (name for name in kernel.namespaces if name.startswith(PREFIX)):
+        names = {link.index: link.name for link in kernel.namespaces[place].values()}
+        routes = {(cidr, route.gateway, names.get(route.index)) for cidr, route in kernel.routes[place].items()}
+        translation = kernel.translations.get(place, (Translation(), 0))[0]
+        found[f"{place}/router"] = (routes, translation, kernel.switches[place].get(_FORWARDING))
+    return found
+
+
+def delivers(kernel: FakeKernel, packet: Packet) -> bool:
+    """Return whether one of a host's routers delivers a packet that is addressed to it."""
+    ours = kernel.namespaces[OURS]
+    near, far = (ours.get(owner.port_link(port_id)) for port_id in (packet.sender, packet.receiver))
+    if near is None or far is None or not (near.up and far.up and near.master and far.master):
+        return False
+    legs = [link for link in ours.values() if link.name.startswith("pl") and link.up and link.master == near.master]
+    return any(
+        _passes(kernel, near, leg, packet)
+        and (arrived := _routed(kernel, leg, packet)) is not None
+        and arrived[0].master == far.master
+        and _passes(kernel, arrived[0], far, arrived[1])
+        for leg in legs
+    )
+
+
+def _passes(kernel: FakeKernel, one: Link, other: Link, packet: Packet) -> bool:
+    """Return whether the rules let a packet pass from one link of a bridge to another."""
+    seen, table = nft_eval.Seen(one.name, other.name, packet), tables(kernel)
+    return bool(table.chains) and nft_eval.passes(table, "prerouting", seen) and nft_eval.passes(table, "forward", seen)
+
+
+def _routed(kernel: FakeKernel, leg: Link, packet: Packet) -> tuple[Link, Packet] | None:
+    """Return by which of our ends a router sends a packet on that has come to `leg`, and as what."""
+    far = kernel.by_index(kernel.peers.get(leg.index, 0))
+    if far is None or kernel.switches[far[0]].get(_FORWARDING) != "1" or packet.source.is_link_local:
+        return None
+    place = far[0]
+    rules = kernel.translations.get(place, (Translation(), 0))[0]
+    outside = {name for name, _ in rules.outside}
+    destination = packet.destination
+    if str(destination) in dict(rules.fixed):
+        destination = ip_address(dict(rules.fixed)[str(destination)])
+    out = _connected(kernel, place, destination)
+    if out is None or not out.up or destination in _own(kernel, out):
+        return None
+    is_inward = leg.name not in outside and destination != packet.destination
+    source = packet.source
+    if source.version == 4 and (out.name in outside or is_inward):
+        source = _source(rules, out.name, source, from_outside=leg.name in outside, is_inward=is_inward)
+    near = kernel.by_index(kernel.peers.get(out.index, 0))
+    if near is None or near[0] != OURS or not near[1].up:
+        return None
+    return near[1], replace(packet, mac=out.mac, source=source, destination=destination)
+
+
+def _source(rules: Translation, out: str, source: IpAddress, *, from_outside: bool, is_inward: bool) -> IpAddress:
+    floating = {fixed: address for address, fixed in rules.fixed}
+    if str(source) in floating:
+        return ip_address(floating[str(source)])
+    if is_inward:
+        return ip_address(rules.own)
+    snat = dict(rules.outside).get(out, "")
+    return ip_address(snat) if snat and not from_outside else source
+
+
+def _connected(kernel: FakeKernel, place: str, destination: IpAddress) -> Link | None:
+    for link in kernel.namespaces[place].values():
+        nets = (ip_interface(text).network for text in kernel.addresses.get(link.index, ()))
+        if any(destination in net and net.prefixlen < net.max_prefixlen for net in nets):
+            return link
+    return None
+
+
+def _own(kernel: FakeKernel, link: Link) -> set[IpAddress]:
+    return {ip_interface(text).ip for text in kernel.addresses.get(link.index, ())}

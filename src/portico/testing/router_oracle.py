@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What routers do with a packet, given what is wanted; the part of the oracle that tells it. Pure.
+
+Written from Neutron's semantics alone: a router forwards between its subnets; its floating IPs stand for fixed
+addresses both ways; what it sends out by a gateway has the gateway's address for its source, if enable_snat is set, and
+so has what comes from inside to a floating IP whose port is inside too. IPv6 is never translated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+
+from portico.model.l3 import GATEWAY_OWNER, INTERFACE_OWNER, FloatingIp, Router
+from portico.model.snapshot import IpAddress, Port, Snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class Crossing:
+    """A packet as a router sends it on."""
+
+    source: IpAddress
+    destination: IpAddress
+
+
+def joined(want: Snapshot, network_id: str) -> set[str]:
+    """Return the networks that have an interface of a router in common with a network, and itself."""
+    found = {network_id}
+    for router in want.routers.values():
+        networks = {port.network_id for port in _ports(want, router, INTERFACE_OWNER)}
+        if router.admin_state_up and network_id in networks:
+            found |= networks
+    return found
+
+
+def crossings(
+    want: Snapshot, sender: Port, receiver: Port, source: IpAddress, destination: IpAddress
+) -> Iterator[Crossing]:
+    """Yield what becomes of a packet that one of the routers on the sender's network leads to the receiver."""
+    if source.is_link_local or destination.is_link_local or sender.host != receiver.host:
+        return
+    for router in want.routers.values():
+        if router.admin_state_up:
+            found = _cross(want, router, sender, receiver, source, destination)
+            if found is not None:
+                yield found
+
+
+def _cross(
+    want: Snapshot, router: Router, sender: Port, receiver: Port, source: IpAddress, destination: IpAddress
+) -> Crossing | None:
+    ports = list(_on(want, router, sender.host))
+    entered = [port for port in ports if port.network_id == sender.network_id]
+    if not entered:
+        return None
+    floating = list(_floating(want, router, ports, sender.host))
+    fixed = next((item.fixed_address for item in floating if item.address == destination), None)
+    final = fixed or destination
+    left = next((port for port in ports if _is_near(want, port, final)), None)
+    if left is None or left.network_id != receiver.network_id:
+        return None
+    if final not in {item.address for item in receiver.fixed_ips}:
+        return None
+    from_inside = any(port.device_owner == INTERFACE_OWNER for port in entered)
+    is_outward = left.device_owner == GATEWAY_OWNER
+    if isinstance(source, IPv4Address) and (is_outward or (fixed is not None and from_inside)):
+        source = _source(router, left if is_outward else None, ports, floating, source, from_inside=from_inside)
+    return Crossing(source, final)
+
+
+def _source(
+    router: Router,
+    gateway: Port | None,
+    ports: list[Port],
+    floating: list[FloatingIp],
+    source: IpAddress,
+    *,
+    from_inside: bool,
+) -> IpAddress:
+    """Return what a source is outside, by way of `gateway`; None: back inside, for who asked for a floating IP."""
+    for item in floating:
+        if item.fixed_address == source:
+            return item.address
+    if gateway is None:
+        return next(ip.address for port in ports if port.device_owner == GATEWAY_OWNER for ip in port.fixed_ips)
+    translates = any(item.enable_snat for item in router.gateways if item.network_id == gateway.network_id)
+    return gateway.fixed_ips[0].address if translates and from_inside else source
+
+
+def _on(want: Snapshot, router: Router, host: str) -> Iterator[Port]:
+    """Yield a router's ports on a host: a network that is one on all hosts has its gateway on the first of them."""
+    inside = list(_ports(want, router, INTERFACE_OWNER))
+    networks = {port.network_id for port in inside}
+    hosts = {host for host, there in want.networks_of_host.items() if not networks.isdisjoint(there)}
+    if host not in hosts:
+        return
+    yield from inside
+    for port in _ports(want, router, GATEWAY_OWNER):
+        if want.networks[port.network_id].network_type == "local" or host == min(hosts):
+            yield port
+
+
+def _ports(want: Snapshot, router: Router, owner: str) -> Iterator[Port]:
+    for port in want.ports.values():
+        if port.device_owner == owner and port.device_id == router.id:
+            yield port
+
+
+def _floating(want: Snapshot, router: Router, ports: list[Port], host: str) -> Iterator[FloatingIp]:
+    """Yield the floating IPs of a router that are at work on a host: those whose port is there."""
+    outside = {port.network_id for port in ports if port.device_owner == GATEWAY_OWNER}
+    for item in want.floating_ips.values():
+        port = want.ports.get(item.port_id)
+        if item.router_id == router.id and item.network_id in outside and port is not None and port.host == host:
+            yield item
+
+
+def _is_near(want: Snapshot, port: Port, address: IpAddress) -> bool:
+    return any(address in want.subnets[item.subnet_id].cidr for item in port.fixed_ips)

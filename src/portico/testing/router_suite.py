@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The promises of backends that declare "routers"; beside `BackendSuite`:
+
+class TestMine(RouterSuite, BackendSuite):
+    ...
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import islice
+
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from portico.contract import Dirty
+from portico.model.snapshot import Snapshot
+from portico.testing import strategies
+from portico.testing.backend_suite import BackendSuite, differences, sync
+from portico.testing.faults import Crash
+from portico.testing.medium import Medium
+from portico.testing.oracle import router_probes, verdict
+from portico.testing.router_world import PutRouter, RouterWorld
+from portico.testing.world import Drop, Edit, PutGroup, PutNetwork, PutPort, PutRule, PutSubnet
+
+FEW = settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+MOST = 150
+"""How many packets are tried at most, of those that are delivered and of those that are not."""
+
+Edits = Sequence[Edit | PutRouter]
+
+
+def joined_world(*more: Edit | PutRouter) -> RouterWorld:
+    """Return a world with two tenants whose networks have equal addresses, a router each, and somebody outside."""
+    world = RouterWorld()
+    for number in range(5):
+        world.apply(PutNetwork(number), PutSubnet(number, 4), *([PutSubnet(number, 6)] if number < 4 else []))
+    world.apply(PutGroup(0), PutGroup(1), *(PutRule(v, 0, "egress", ethertype=f"IPv{v}") for v in (4, 6)))
+    world.apply(PutRule(0, 0, remote_group=0), PutRule(1, 1, protocol="tcp", port_min=80, port_max=80))
+    world.apply(PutPort(0, 0, groups=(0,)), PutPort(1, 2, groups=(0,)), PutPort(2, 1, groups=(0,)))
+    world.apply(PutPort(3, 3, groups=(0, 1)), PutPort(4, 4, port_security=False))
+    world.apply(PutRouter(0, (0, 2), outside=True, floating=(1,)), PutRouter(1, (1, 3), outside=True), *more)
+    return world
+
+
+def change(world: RouterWorld, want: Snapshot, edits: Edits) -> Dirty:
+    """Make edits in a world, bring `want` up to date, and return the hint that the broker would give."""
+    changed = world.apply(*edits)
+    world.update(want, changed)
+    return Dirty(ids={resource: frozenset(ids) for resource, ids in changed.items()})
+
+
+def disagreements(medium: Medium, want: Snapshot) -> list[str]:
+    """Return where medium and oracle differ on packets that routers have to do with."""
+    found = []
+    told = [(packet, verdict(want, packet)) for packet in router_probes(want)]
+    for delivered in (True, False):
+        packets = [(packet, said) for packet, said in told if said.delivered == delivered]
+        for packet, said in islice(packets, 0, None, len(packets) // MOST + 1):
+            if medium.delivers(packet) != delivered:
+                found.append(f"{packet}: {said.reason or 'nothing forbids it'}")
+    return found
+
+
+class RouterSuite(BackendSuite):
+    """What a backend with routers must keep."""
+
+    @FEW
+    @given(strategies.router_worlds())
+    @example(joined_world())
+    @example(joined_world(PutRouter(0, (0, 2), outside=True, snat=False), PutRouter(1, None)))
+    def test_reachability_across_routers_equals_the_oracle(self, world: RouterWorld) -> None:
+        medium = self.medium()
+        sync(medium, medium.make(), world.snapshot())
+        assert disagreements(medium, world.snapshot()) == []
+
+    def test_routers_join_what_they_are_to_and_nothing_else(self) -> None:
+        medium, want = self.medium(), joined_world().snapshot()
+        told = [verdict(want, packet).delivered for packet in router_probes(want)]
+        assert {True, False} == {*told}
+        sync(medium, medium.make(), want)
+        assert disagreements(medium, want) == []
+
+    @FEW
+    @given(
+        strategies.router_worlds(),
+        st.lists(st.lists(strategies.edits() | strategies.routers(), max_size=2), max_size=3),
+    )
+    def test_hints_about_routers_equal_everything(self, world: RouterWorld, batches: list[Edits]) -> None:
+        medium = self.medium()
+        backend = medium.make()
+        want = world.snapshot()
+        sync(medium, backend, want)
+        for batch in batches:
+            sync(medium, backend, want, change(world, want, batch))
+        fresh = self.medium()
+        sync(fresh, fresh.make(), world.snapshot())
+        assert differences(medium.peek(), fresh.peek()) == {}
+
+    def test_routers_are_found_again_and_swept(self) -> None:
+        medium, world = self.medium(), joined_world()
+        sync(medium, medium.make(), world.snapshot())
+        before, writes = dict(medium.peek()), medium.faults.writes
+        sync(medium, medium.make(), world.snapshot())
+        assert dict(medium.peek()) == before
+        world.apply(PutRouter(0, None), PutRouter(1, (3,)), Drop("port", 0))
+        sync(medium, medium.make(), world.snapshot())
+        assert medium.faults.writes > writes
+        fresh = self.medium()
+        sync(fresh, fresh.make(), world.snapshot())
+        assert differences(medium.peek(), fresh.peek()) == {}
+
+    def test_routers_converge_after_a_fault_at_each_step(self) -> None:
+        edits = (PutRouter(0, (0,), outside=True, floating=(0,)), PutRouter(1, (1, 3), outside=True, snat=False))
+        medium, world = self.medium(), joined_world(*edits)
+        sync(medium, medium.make(), world.snapshot())
+        expected = medium.peek()
+        number, struck = 0, True
+        while struck:
+            number += self.fault_stride
+            medium = self.medium()
+            backend, world = medium.make(), joined_world()
+            want = world.snapshot()
+            sync(medium, backend, want)
+            dirty = change(world, want, edits)
+            medium.faults.arm(number, deadly=bool(number % 2))
+            try:
+                sync(medium, backend, want, dirty)
+            except Crash:
+                backend = medium.make()
+            struck = medium.faults.disarm()
+            sync(medium, backend, want)
+            assert differences(medium.peek(), expected) == {}, f"fault at write {number}"
+        assert number > 1
