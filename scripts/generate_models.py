@@ -35,6 +35,7 @@ RESOURCES = {
     "address_group": "address_groups",
     "address_scope": "address_scopes",
     "agent": "agents",
+    "auto_allocated_topology": "auto_allocated_topologies",
     "availability_zone": "availability_zones",
     "bgp_peer": "bgp-peers",
     "bgp_speaker": "bgp-speakers",

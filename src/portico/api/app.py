@@ -18,7 +18,18 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from portico import __version__
-from portico.api import action, backend, bgp_agents, collection, fault, identity, port_binding, stream, ui
+from portico.api import (
+    action,
+    auto_allocated,
+    backend,
+    bgp_agents,
+    collection,
+    fault,
+    identity,
+    port_binding,
+    stream,
+    ui,
+)
 from portico.api.collection import Service
 from portico.api.health import Health
 from portico.api.message import as_json, as_lines, body_of, integer_of, origin_of
@@ -319,6 +330,7 @@ def routes(api: Api) -> list[Route]:
         route("/", {"GET": api.versions}),
         route("/v2.0", {"GET": api.version}),
         route("/v2.0/", {"GET": api.version}),
+        *auto_allocated.routes(api),
         *found,
         route("/v2.0/extensions", {"GET": api.extensions}),
         route("/v2.0/extensions/{alias}", {"GET": api.extension}),

@@ -32,6 +32,7 @@ def fixed_paths(answers: Answers) -> dict[str, Any]:
         **_discovery(answers),
         **_bindings(answers),
         **_speakers(answers),
+        **_automatic(answers),
         **_quotas(answers),
         **_own(answers),
         **_followed(answers),
@@ -148,6 +149,26 @@ def _speakers(answers: Answers) -> dict[str, Any]:
         "/v2.0/bgp-speakers/{id}/bgp-dragents": {
             "parameters": [_parameter("id", "The speaker.", content=schema.UUID)],
             "get": _operation("agents_of", "List a speaker's agents.", group, answers(200, agents, (403, 404))),
+        },
+    }
+
+
+def _automatic(answers: Answers) -> dict[str, Any]:
+    """Return where a project has the network that it gets when it asks for just any."""
+    word = "auto_allocated_topology"
+    shown = schema.record({word: {"$ref": "#/components/schemas/AutoAllocatedTopology"}}, [word])
+    fields = _parameter("fields", "`dry-run`: tell only whether it could be made.", "query",
+                        schema.array({"enum": ["dry-run", "id", "project_id"]}))  # fmt: skip
+    project = _parameter("project_id", "The project; `None` is that of who asks.",
+                         content={"type": "string", "pattern": "^([0-9a-f]{1,32}|None)$"})  # fmt: skip
+    faults, group = (400, 403, 409, 503), "auto_allocated_topologies"
+    return {
+        "/v2.0/auto-allocated-topology/{project_id}": {
+            "parameters": [project],
+            "get": _operation(
+                f"show_{word}", "Show, or make, a network.", group, answers(200, shown, faults), [fields]
+            ),
+            "delete": _operation(f"delete_{word}", "Remove the network.", group, answers(204, None, faults)),
         },
     }
 

@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 from portico import __version__
 from portico.api import schema
 from portico.api.fixed_paths import fixed_paths
-from portico.model.resource import OWNER, OWNER_ALIAS, Action, Registry, Resource
+from portico.model.resource import OWNER, OWNER_ALIAS, VERBS, Action, Registry, Resource
 
 MAX_BULK = 1000
 
@@ -36,8 +37,8 @@ _IF_MATCH = {
     "description": "The revision that the object must have.",
     "schema": {"type": "string", "pattern": "^revision_number=[0-9]{1,18}$"},
 }
-# Resources whose paths differ from those of a collection; `fixed_paths` has theirs.
-_APART = frozenset({"quota"})
+# Verbs of resources whose paths differ from those of a collection; `fixed_paths` has theirs.
+_APART = {"auto_allocated_topology": ("show", "delete"), "quota": VERBS}
 
 
 def document(registry: Registry) -> dict[str, Any]:
@@ -46,8 +47,9 @@ def document(registry: Registry) -> dict[str, Any]:
     schemas: dict[str, Any] = {"NeutronError": _error_schema()}
     for resource in registry.resources.values():
         schemas |= _schemas(resource)
-        if resource.name not in _APART:
-            paths |= _collection(resource)
+        usual = [verb for verb in resource.verbs if verb not in _APART.get(resource.name, ())]
+        if usual:
+            paths |= _collection(replace(resource, verbs=tuple(usual)))
     return {
         "openapi": "3.1.0",
         "info": {

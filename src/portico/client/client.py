@@ -81,10 +81,12 @@ class Client:
         in the other methods. A filter that is a list asks for any of its values.
         """
         answer = self.get_json(_path(collection), **filters)
-        found: list[Object] = answer[_key(collection)]
-        while link := _next_page(answer, _key(collection)):
+        # The plural is not always the collection's word.
+        plural = next(name for name in answer if not name.endswith("_links"))
+        found: list[Object] = answer[plural]
+        while link := _next_page(answer, plural):
             answer = self.request("GET", link)
-            found += answer[_key(collection)]
+            found += answer[plural]
         return found
 
     def show(self, collection: str, id: str, **query: object) -> Object:  # noqa: A002 (the wire's word)

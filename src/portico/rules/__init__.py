@@ -104,6 +104,8 @@ TABLE: Mapping[str, Rules] = {
         },
     ),
     "block": Rules(),
+    # What is there is listed; the rest is `api.auto_allocated`'s.
+    "auto_allocated_topology": Rules(),
     "agent": Rules(update=agent.update, delete=agent.delete, present=agent.present),
 }
 

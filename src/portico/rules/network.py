@@ -49,6 +49,7 @@ def create(tx: Transaction, context: Context, body: Row) -> Row:
         "provider:network_type": network_type,
         "availability_zone_hints": body.get("availability_zone_hints") or [],
     }
+    row["is_default"] = _is_default(tx, row)
     mtu.check(row, row["mtu"], [])
     context.broker.admit("network", None, row)
     made = tx.insert("network", row)
@@ -74,10 +75,28 @@ def update(tx: Transaction, context: Context, row: Row, changes: Row) -> Row:
     if changes.get("router:external") is False:
         router_port.refuse_internal(tx, row["id"])
         floatingip.delete_unused(tx, context, row["id"])
+    if changes.keys() & {"is_default", "router:external"}:
+        changes["is_default"] = _is_default(tx, {**row, **changes})
     for name, action in _SHARED_BY.items():
         if name in changes:
             (sharing.share if changes[name] else sharing.unshare)(tx, "network", row, action)
     return tx.update("network", row, changes)
+
+
+def _is_default(tx: Transaction, row: Row) -> bool:
+    """Return whether a network, as it would be, is the default external one; of others it means nothing.
+
+    Raises:
+        Conflict: another one is.
+    """
+    if not (row.get("is_default") and row.get("router:external")):
+        return False
+    for other in tx.find("network", is_default=True):
+        if other["id"] != row["id"]:
+            raise Conflict(
+                f"A default external network already exists: {other['id']}.", type="DefaultExternalNetworkExists"
+            )
+    return True
 
 
 def _choose(tx: Transaction, context: Context, row: Row, given: Row) -> tuple[str, str]:
@@ -164,4 +183,6 @@ def delete(tx: Transaction, context: Context, row: Row) -> None:
     segment.detach(tx, row)
     bgp_speaker.forget(tx, "networks", row["id"])
     sharing.forget(tx, "network", row["id"])
+    for item in tx.find("auto_allocated_topology", id=row["id"]):
+        tx.delete("auto_allocated_topology", item)
     tx.delete("network", row)

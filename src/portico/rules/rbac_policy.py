@@ -65,6 +65,14 @@ def delete(tx: Transaction, context: Context, row: Row) -> None:
 
 
 def _refuse_loss(tx: Transaction, policy: Row, target: str | None) -> None:
+    if policy["action"] == EXTERNAL and policy["target_tenant"] == EVERYBODY != target:
+        network = tx.get("network", policy["object_id"])
+        if network is not None and network["is_default"]:
+            raise Conflict(
+                f"RBAC policy on object {policy['object_id']} cannot be removed because other objects depend on it.\n"
+                "Details: Default external networks must be shared to everyone.",
+                type="RbacPolicyInUse",
+            )
     if lost := sharing.losers(tx, policy, target):
         raise Conflict(
             f"RBAC policy on object {policy['object_id']} cannot be removed because other objects depend on it.\n"
@@ -101,6 +109,7 @@ def _tell(tx: Transaction, policy: Row) -> None:
         policies = tx.find("rbac_policy", object_type=kind, object_id=object_id, action=EXTERNAL)
         if not policies:
             router_port.refuse_internal(tx, object_id)
+            changes["is_default"] = False
         changes["router:external"] = bool(policies)
     tx.update(kind, row, changes)
 

@@ -48,6 +48,8 @@ def delete(tx: Transaction, context: Context, row: Row) -> None:
     if ports := router_port.of_router(tx, row["id"], INTERFACE_OWNER):
         named = ", ".join(item["id"] for item in ports[:5]) + (f" and {len(ports) - 5} more" if len(ports) > 5 else "")
         raise Conflict(f"Router {row['id']} has ports still attached: {named}", type="RouterInUse")
+    for item in tx.find("auto_allocated_topology", router_id=row["id"]):
+        tx.delete("auto_allocated_topology", item)
     tx.delete("router", router_gateway.remove_all(tx, row))
 
 

@@ -43,7 +43,8 @@ def test_every_verb_of_every_resource_is_described(registry: Registry, described
         if resource.name == "quota":
             continue
         for verb, method in methods.items():
-            suffix = "" if verb in ("list", "create") else "/{id}"
+            key = "project_id" if resource.name == "auto_allocated_topology" else "id"
+            suffix = "" if verb in ("list", "create") else f"/{{{key}}}"
             present = method in described["paths"].get(resource.path + suffix, {})
             assert present == (verb in resource.verbs), (resource.name, verb)
 

@@ -32,6 +32,7 @@ def test_the_core_collections_have_neutron_s_paths(registry: Registry) -> None:
         "/v2.0/address-groups",
         "/v2.0/address-scopes",
         "/v2.0/agents",
+        "/v2.0/auto-allocated-topology",
         "/v2.0/availability_zones",
         "/v2.0/bgp-peers",
         "/v2.0/blocks",

@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The commands of docs/routers.md as they stand there."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+from .conftest import Portico
+
+DOCUMENT = Path(__file__).parents[3] / "docs/routers.md"
+BLOCK = re.compile(r"^```(sh|console)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def lines(language: str) -> list[list[str]]:
+    found = [text for kind, text in BLOCK.findall(DOCUMENT.read_text()) if kind == language]
+    return [shlex.split(line.removeprefix("# ")) for text in found for line in text.splitlines()]
+
+
+def test_what_the_page_on_routers_has_people_type_works(portico: Portico) -> None:
+    for word, *words in lines("sh"):
+        assert word == "portico"
+        done = portico(*words)
+        assert done.code == 0, (words, done.err)
+    assert portico("router", "list", "-f", "value").out == ""
+
+
+def test_the_operator_s_commands_provide_for_automatic_topologies(portico: Portico) -> None:
+    assert portico("network", "create", "public", "--router-external").code == 0
+    for word, *words in lines("console"):
+        assert word == "portico"
+        done = portico(*words)
+        assert done.code == 0, (words, done.err)
+    made = portico("auto-allocated-topology", "show", "red", "-f", "json").json
+    assert portico("network", "show", made["id"], "-f", "value", "-c", "name").out == "auto_allocated_network\n"
+    assert portico("auto-allocated-topology", "delete", "red").code == 0
+    assert portico("network", "delete", "public").code == 0
+    assert portico("subnetpool", "delete", "v4").code == 0
