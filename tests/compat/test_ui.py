@@ -174,6 +174,9 @@ def test_search_finds_by_name_address_host_and_state(open_page: Open, rows: dict
     expect(page.locator("#status")).to_have_text("Nothing found")
     search.press("Escape")
     expect(item(page, "api")).to_be_visible()
+    page.get_by_role("button", name="1 switched off").click()
+    expect(item(page, "probe")).to_be_visible()
+    expect(item(page, "api")).to_have_count(0)
 
 
 def test_everything_can_be_reached_with_the_keyboard(open_page: Open) -> None:
@@ -199,6 +202,11 @@ def test_everything_can_be_reached_with_the_keyboard(open_page: Open) -> None:
     expect(focused).to_have_attribute("aria-selected", "true")
     page.keyboard.press("/")
     expect(page.get_by_role("searchbox")).to_be_focused()
+    page.keyboard.press("Shift+Tab")
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")
+    expect(focused).to_have_attribute("aria-selected", "true")
+    expect(page.get_by_role("heading", name="vm")).to_be_visible()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

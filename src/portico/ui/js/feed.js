@@ -7,6 +7,7 @@ import { KINDS } from "./words.js";
 const SILENCE_MS = 15_000; // the server says something each 5 s
 const POLL_MS = 5_000;
 const BACKENDS_MS = 10_000;
+const SHORTEST_PAUSE_MS = 500;
 const LONGEST_PAUSE_MS = 10_000;
 
 const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
@@ -20,6 +21,7 @@ export class Feed {
     Object.assign(this, { topology, onChange, onState, onRefused });
     this.pulling = null;
     this.isStale = false;
+    this.isIn = false; // whether the last request was answered: one that is refused would have the browser ask again
     this.failure = null;
     this.ending = new AbortController();
     this.told = 0;
@@ -27,29 +29,37 @@ export class Feed {
 
   /** Follow until the page is left. */
   async follow() {
-    setInterval(() => this.readBackends(), BACKENDS_MS);
-    for (let pause = 500; ; pause = Math.min(2 * pause, LONGEST_PAUSE_MS)) {
+    setInterval(() => this.isIn && this.readBackends(), BACKENDS_MS);
+    for (let pause = SHORTEST_PAUSE_MS; ; ) {
       try {
+        this.failure = null;
         await this.pull(0);
+        this.isIn = true;
         this.readBackends();
-        pause = 500;
+        pause = SHORTEST_PAUSE_MS;
         await this.watch();
-        this.onState("lost", "the server ended the watch");
+        throw new Error("the server ended the watch");
       } catch (error) {
-        if (error instanceof Refused && error.status === 401) {
-          this.onState("refused", "signed out");
-          await this.onRefused(error);
-          continue;
-        }
-        const why = this.failure ?? error;
-        this.onState("lost", why.name === "AbortError" ? "the server went silent" : why.message);
+        this.isIn = false;
+        if (await this.isAnswered(this.failure ?? error)) continue;
       }
       await sleep(pause);
+      pause = Math.min(2 * pause, LONGEST_PAUSE_MS);
     }
   }
 
+  /** Tell what has gone wrong; whether somebody has signed in since. */
+  async isAnswered(error) {
+    if (!(error instanceof Refused && error.status === 401)) {
+      this.onState("lost", error.name === "AbortError" ? "the server went silent" : error.message);
+      return false;
+    }
+    this.onState("refused", "signed out");
+    await this.onRefused(error);
+    return true;
+  }
+
   async watch() {
-    this.failure = null;
     this.ending = new AbortController();
     try {
       for await (const some of lines(`/portico/v1/watch?since=${this.topology.revision}`, SILENCE_MS, this.ending)) {

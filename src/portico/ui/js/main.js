@@ -21,11 +21,13 @@ let words = [];
 let selected = "";
 let told = 0;
 let isDue = false;
+let isFirst = true;
 let offered = null;
 
 const say = (text) => (byId("status").textContent = text);
 const announce = (text) => (byId("announcement").textContent = text);
-const nameInHash = () => decodeURI(location.hash.slice(1));
+/** The object that the address names; "" if it names none. */
+const nameInHash = () => (location.hash.includes("/") ? decodeURI(location.hash.slice(1)) : "");
 
 function select(name) {
   if (name !== nameInHash()) history.pushState(null, "", `#${name}`);
@@ -59,8 +61,9 @@ function draw(since) {
     outline.draw(topology, words);
     diagram.draw(topology, words);
     counts();
-    if (selected) mark();
-    if (selected && !outline.selected) outline.select(selected);
+    if (selected && isFirst) show(selected);
+    else if (selected) mark();
+    isFirst = false;
     panel.refresh();
     byId("empty").hidden = topology.networks.length > 0;
     document.body.dataset.revision = topology.revision;
@@ -164,7 +167,7 @@ function listen() {
       search.focus();
     } else if (event.key === "Escape" && search.value && isTyping) searchFor("");
   });
-  addEventListener("hashchange", () => show(nameInHash()));
+  addEventListener("hashchange", () => (nameInHash() || !location.hash) && show(nameInHash()));
   addEventListener("resize", () => draw(0));
   byId("sign-in").addEventListener("submit", (event) => {
     event.preventDefault();

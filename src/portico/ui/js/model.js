@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What there is, as the API told it, and what follows from it: which port is whose, and where things meet.
 
-import { KINDS, ownerWord, plural, shortId, stateOf, worst } from "./words.js";
+import { KINDS, ownerWord, plural, shortId, STATES, stateOf, worst } from "./words.js";
 
 const TOLD = ["network", "subnet", "port", "router", "floatingip"];
 const INTERFACE = /^network:router_(interface|centralized_snat)|^network:ha_router/;
@@ -166,7 +166,8 @@ export class Topology {
   }
 
   textOf(kind, object) {
-    const parts = [kind, this.title(kind, object), object.id, this.state(kind, object), this.summary(kind, object)];
+    const state = STATES[this.state(kind, object)].word;
+    const parts = [kind, this.title(kind, object), object.id, state, this.summary(kind, object)];
     if (kind === "port") {
       const host = object["binding:host_id"];
       parts.push(object.mac_address, object.device_id, ownerWord(object.device_owner ?? ""), host);
