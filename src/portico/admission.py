@@ -12,6 +12,7 @@ from typing import Any
 
 from portico.contract import Capabilities, Change
 from portico.errors import Unsupported
+from portico.model.qos import RULE_TYPES
 
 Row = Mapping[str, Any]
 Test = Callable[[Row], bool]
@@ -40,6 +41,11 @@ def _profile(row: Row) -> Row:
     return profile
 
 
+def _rules(kind: str) -> Test:
+    """Needed as soon as a policy has a rule of a type."""
+    return lambda row: any(rule["type"] == kind for rule in row["rules"])
+
+
 # (resource, attribute, feature, when it is needed)
 NEEDS: tuple[tuple[str, str, str, Test], ...] = (
     ("network", "admin_state_up", "admin-state", _is("admin_state_up", False)),
@@ -56,6 +62,7 @@ NEEDS: tuple[tuple[str, str, str, Test], ...] = (
     ("port", "propagate_uplink_status", "steady-link", _is("propagate_uplink_status", False)),
     ("port", "binding:profile", "tap", _plugged("tap")),
     ("port", "binding:profile", "veth", _plugged("veth")),
+    *(("policy", "rules", f"qos-{kind.replace('_', '-')}", _rules(kind)) for kind in RULE_TYPES),
     ("router", "id", "routers", lambda _: True),
     ("security_group", "stateful", "stateless-groups", _is("stateful", False)),
     ("security_group_rule", "remote_group_id", "remote-groups", _has("remote_group_id")),

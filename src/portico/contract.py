@@ -54,6 +54,10 @@ FEATURES = frozenset(
         "tap",
         "veth",
         "admin-state",  # admin_state_up=false cuts the port off
+        "qos-bandwidth-limit",
+        "qos-dscp-marking",
+        "qos-minimum-bandwidth",
+        "qos-packet-rate-limit",
         "routers",  # networks that routers join, gateways and floating IPs
         "routed-segments",  # networks of several segments, with subnets of their own
         "steady-link",  # propagate_uplink_status=false: a port's link stays up although nothing passes

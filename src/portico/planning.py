@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import msgspec
 
-from portico import planning_routers
+from portico import planning_qos, planning_routers
 from portico.contract import Dirty
 from portico.hoststate import (
     Dhcp,
@@ -112,6 +112,7 @@ def vif(want: Snapshot, port: Port) -> Vif:
         admin_up=port.admin_state_up and network.admin_state_up,
         steady=port.steady,
         guard=guard(want, port) if port.port_security else None,
+        qos=planning_qos.qos(want, port),
     )
 
 
@@ -282,7 +283,7 @@ def _hosts_to_replan(want: Snapshot, dirty: Dirty, memory: Memory, ports: Collec
 
     A rule's change is also its group's. `ports` are changed ones, as they were and are.
     """
-    hosts: set[str] = set()
+    hosts = planning_qos.hosts_of(want, dirty.ids.get("policy", ()))
     networks = set(dirty.ids.get("network", ()))
     networks |= {
         known[item].network_id

@@ -27,6 +27,7 @@ from portico.api import (
     fault,
     identity,
     port_binding,
+    qos,
     stream,
     ui,
 )
@@ -338,6 +339,7 @@ def routes(api: Api) -> list[Route]:
         route("/v2.0/ports/{id}/bindings/{host}", dict.fromkeys(("GET", "PUT", "DELETE"), api.binding)),
         route("/v2.0/ports/{id}/bindings/{host}/activate", {"PUT": api.activate_binding}),
         *bgp_agents.routes(api),
+        *qos.routes(api),
         route("/v2.0/quotas", {"GET": api.quotas}),
         route("/v2.0/quotas/{project_id}", quota),
         route("/v2.0/quotas/{project_id}/{what}", {"GET": api.quota_detail}),

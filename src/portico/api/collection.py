@@ -141,6 +141,8 @@ def create(service: Service, resource: Resource, context: Context, body: object,
         context.policy.require(tx, context, "create", resource.name, item, _given(resource, item))
         return make(tx, context, item)
 
+    if resource.parent is not None:
+        context.policy.refuse_whatever(context, "create", resource.name)
     with service.store.write() as tx:
         _find_parent(tx, context, resource, parent_id)
         rows = _each(where, wanted, lambda item: permitted(tx, item))

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from portico.api import schema
+from portico.model.qos import RULE_TYPES
 
 Answers = Callable[[int, dict[str, Any] | None, Iterable[int]], dict[str, Any]]
 
@@ -28,15 +29,17 @@ def _operation(
 
 def fixed_paths(answers: Answers) -> dict[str, Any]:
     """Return the paths; `answers` makes the responses of an operation from status, body and error statuses."""
-    return {
-        **_discovery(answers),
-        **_bindings(answers),
-        **_speakers(answers),
-        **_automatic(answers),
-        **_quotas(answers),
-        **_own(answers),
-        **_followed(answers),
-    }
+    parts: Sequence[Callable[[Answers], dict[str, Any]]] = (
+        _discovery,
+        _bindings,
+        _speakers,
+        _rule_aliases,
+        _automatic,
+        _quotas,
+        _own,
+        _followed,
+    )
+    return {path: item for part in parts for path, item in part(answers).items()}
 
 
 def _discovery(answers: Answers) -> dict[str, Any]:
@@ -151,6 +154,26 @@ def _speakers(answers: Answers) -> dict[str, Any]:
             "get": _operation("agents_of", "List a speaker's agents.", group, answers(200, agents, (403, 404))),
         },
     }
+
+
+def _rule_aliases(answers: Answers) -> dict[str, Any]:
+    """Return where rules of QoS policies are told by their id alone."""
+    faults = (400, 403, 404, 409, 413, 503)
+    found: dict[str, Any] = {}
+    for kind in RULE_TYPES:
+        word, model = f"alias_{kind}_rule", f"#/components/schemas/{kind.title().replace('_', '')}Rule"
+        shown = schema.record({word: {"$ref": model}}, [word])
+        change = schema.record({word: {"$ref": f"{model}Update"}}, [word])
+        found[f"/v2.0/qos/{word.replace('_', '-')}s/{{id}}"] = {
+            "parameters": [_parameter("id", "The rule.", content=schema.UUID)],
+            "get": _operation(f"show_{word}", "Show a rule.", "policies", answers(200, shown, (400, 403, 404))),
+            "put": {
+                **_operation(f"update_{word}", "Change a rule.", "policies", answers(200, shown, faults)),
+                "requestBody": {"required": True, "content": {"application/json": {"schema": change}}},
+            },
+            "delete": _operation(f"delete_{word}", "Remove a rule.", "policies", answers(204, None, faults)),
+        }
+    return found
 
 
 def _automatic(answers: Answers) -> dict[str, Any]:

@@ -45,6 +45,8 @@ COMMANDS = {
     "lab": Entry("portico.cli.lab", "make hosts in namespaces of this machine, to try things"),
 }
 RESOURCE = "portico.cli.resource"
+RENAMED = {"policy": "qos_policy"}
+"""The words of resources whose own is another command's."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -74,16 +76,17 @@ def _run(words: list[str]) -> int:
         overrides["api_url"] = arguments.url
     word = arguments.command.replace("-", "_")
     entry = COMMANDS.get(word)
-    if entry is None and word not in resource_words():
-        _unknown(top, arguments.command)
     if word == "agent" and arguments.words and not arguments.words[0].startswith("-"):
         # `portico agent` runs the agent; `portico agent list` is about all agents.
         entry = None
+    collections = {} if entry else _collection_words()
+    if entry is None and word not in collections:
+        _unknown(top, arguments.command)
     command = cast(Command, importlib.import_module(entry.module if entry else RESOURCE))
     parser = argparse.ArgumentParser(
         prog=f"portico {arguments.command}", description=entry.help if entry else None, allow_abbrev=False
     )
-    parser.set_defaults(command=word)
+    parser.set_defaults(command=collections.get(word, word))
     command.add_arguments(parser)
     with Context(arguments.config, overrides) as context:
         return command.run(parser.parse_args(arguments.words), context)
@@ -112,7 +115,7 @@ def _top_parser() -> argparse.ArgumentParser:
 def _commands_help() -> str:
     lines = ["commands:", *(f"  {word:<12} {entry.help}" for word, entry in COMMANDS.items())]
     lines += ["", "collections (list, show, create, set, delete; `portico port --help` for each):"]
-    lines += [f"  {word.replace('_', '-')}" for word in sorted(resource_words())]
+    lines += [f"  {word.replace('_', '-')}" for word in sorted(_collection_words())]
     return "\n".join(lines)
 
 
@@ -128,6 +131,11 @@ def resource_words() -> set[str]:
     return words
 
 
+def _collection_words() -> dict[str, str]:
+    """Return the words by which people name collections, each with its resource."""
+    return {RENAMED.get(name, name): name for name in resource_words()}
+
+
 def _pair(parser: argparse.ArgumentParser, text: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not equals:
@@ -136,6 +144,6 @@ def _pair(parser: argparse.ArgumentParser, text: str) -> tuple[str, str]:
 
 
 def _unknown(parser: argparse.ArgumentParser, word: str) -> NoReturn:
-    words = [*COMMANDS, *(w.replace("_", "-") for w in resource_words())]
+    words = [*COMMANDS, *(w.replace("_", "-") for w in _collection_words())]
     close = difflib.get_close_matches(word, words, 1)
     parser.error(f"no command {word!r}" + (f"; did you mean {close[0]!r}?" if close else ""))

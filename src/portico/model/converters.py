@@ -19,7 +19,7 @@ from portico.model.show import show
 _TRUE = frozenset({"1", "t", "true", "on", "y", "yes"})
 _FALSE = frozenset({"0", "f", "false", "off", "n", "no"})
 _IP_VERSIONS = ("IPv4", "IPv6")
-SHAREABLE = ("network", "subnetpool", "security_group", "address_scope", "address_group")
+SHAREABLE = ("network", "subnetpool", "security_group", "address_scope", "address_group", "qos_policy")
 MAX_PORT = 65535
 MAX_PROTOCOL = 255
 _WITH_TABLES = frozenset({"dccp", "icmp", "ipv6-icmp", "sctp", "tcp", "udp"})

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from portico.model.address import IpAddress, IpNetwork, Row
 from portico.model.l3 import ROUTER_OWNERS, FloatingIp, Gateway, PortForwarding, Router
+from portico.model.qos import QosPolicy
 from portico.model.speaker import BgpPeer, BgpSpeaker
 from portico.model.values import (
     BINDING_FAILED,
@@ -91,6 +92,7 @@ class Snapshot:
         self.peers: dict[str, BgpPeer] = {}
         self.hosts: dict[str, Host] = {}
         self.blocks: dict[str, Block] = {}
+        self.policies: dict[str, QosPolicy] = {}
         self.routers: dict[str, Router] = {}
         self.floating_ips: dict[str, FloatingIp] = {}
         self.forwardings: dict[str, PortForwarding] = {}
@@ -106,6 +108,7 @@ class Snapshot:
             "agent": self.hosts,
             "block": self.blocks,
             "router": self.routers,
+            "policy": self.policies,
         }
         self.subnets_of_network: defaultdict[str, set[str]] = defaultdict(set)
         self.ports_of_network: defaultdict[str, set[str]] = defaultdict(set)

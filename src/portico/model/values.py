@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from portico.model import l3, speaker
+from portico.model import l3, qos, speaker
 from portico.model.address import IpAddress, IpNetwork, Row
 from portico.model.converters import PROTOCOLS
 
@@ -45,6 +45,7 @@ class Network(msgspec.Struct, frozen=True):
     dns_domain: str
     backend: str = ""
     external: bool = False
+    qos_policy_id: str = ""
 
 
 class Subnet(msgspec.Struct, frozen=True):
@@ -106,6 +107,7 @@ class Port(msgspec.Struct, frozen=True):
     dhcp_options: tuple[tuple[str, str, int], ...]
     standbys: tuple[Standby, ...] = ()
     steady: bool = False
+    qos_policy_id: str = ""
 
     @property
     def hosts(self) -> tuple[str, ...]:
@@ -198,6 +200,7 @@ Value = (
     | Host
     | Block
     | l3.Value
+    | qos.Value
     | ServiceObject
 )
 
@@ -219,6 +222,7 @@ def _network(row: Row) -> Network:
         dns_domain=row.get("dns_domain") or "",
         backend=row.get("portico:backend") or "",
         external=bool(row.get("router:external")),
+        qos_policy_id=row.get("qos_policy_id") or "",
     )
 
 
@@ -270,6 +274,7 @@ def _port(row: Row) -> Port:
             if item["vif_type"] != UNBOUND
         ),
         steady=row.get("propagate_uplink_status") is False,
+        qos_policy_id=row.get("qos_policy_id") or "",
     )
 
 
@@ -335,6 +340,7 @@ READERS: Mapping[str, Callable[[Row], Value]] = {
     "agent": _host,
     "block": _block,
     **l3.READERS,
+    **qos.READERS,
 }
 RESOURCES = tuple(READERS)
 

@@ -82,7 +82,7 @@ class Policy:
         /,
     ) -> None:
         """See `portico.rules.context.Policy`."""
-        name = f"{action}_{self._words[resource]}" if action in ("create", "update", "delete") else action
+        name = self._name(action, resource)
         parents = self._parents(tx, context, resource, row) if action == "create" else {}
         if not self._holds(tx, context, name, resource, row, parents):
             if resource in _NOT_FOUND and action != "create":
@@ -92,6 +92,15 @@ class Policy:
             asked = _names(given, attribute)
             if asked and not self._holds(tx, context, f"{name}:{attribute}", resource, row, parents):
                 raise _disallowed(f"{name}:{attribute}")
+
+    def refuse_whatever(self, context: Context, action: str, resource: str, /) -> None:
+        """See `portico.rules.context.Policy`."""
+        name = self._name(action, resource)
+        if self._reduced(name, _key(context)) is False:
+            raise _disallowed(name)
+
+    def _name(self, action: str, resource: str) -> str:
+        return f"{action}_{self._words[resource]}" if action in ("create", "update", "delete") else action
 
     def allows(self, context: Context, name: str, /) -> bool:
         """See `portico.rules.context.Policy`."""

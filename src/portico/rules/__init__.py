@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from portico.model.qos import RULE_TYPES
 from portico.model.resource import Registry, Resource
 from portico.rules import (
     address_group,
@@ -22,6 +23,8 @@ from portico.rules import (
     network,
     port,
     port_forwarding,
+    qos_policy,
+    qos_rule,
     rbac_policy,
     router,
     router_gateway,
@@ -70,6 +73,8 @@ TABLE: Mapping[str, Rules] = {
         actions={"add_addresses": address_group.add_addresses, "remove_addresses": address_group.remove_addresses},
     ),
     "address_scope": Rules(address_scope.create, address_scope.update, address_scope.delete, address_scope.present),
+    "policy": Rules(qos_policy.create, qos_policy.update, qos_policy.delete, qos_policy.present),
+    **{f"{kind}_rule": qos_rule.of(kind) for kind in RULE_TYPES},
     "segment": Rules(segment.create, segment.update, segment.delete),
     "default_security_group_rule": Rules(default_security_group_rule.create, delete=default_security_group_rule.delete),
     "router": Rules(

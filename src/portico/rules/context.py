@@ -99,6 +99,13 @@ class Policy(Protocol):
             Forbidden: names the rule.
         """
 
+    def refuse_whatever(self, context: Context, action: str, resource: str, /) -> None:
+        """Refuse what who asks may do with no object at all, so that no answer depends on what there is.
+
+        Raises:
+            Forbidden: names the rule.
+        """
+
     def allows(self, context: Context, name: str, /) -> bool:
         """Return whether who asks may do what the rule `name` is about, which no object has a say in."""
 
@@ -120,6 +127,9 @@ class Everything:
         return [()] * len(rows)
 
     def require(self, *_asked: object) -> None:
+        """See Policy."""
+
+    def refuse_whatever(self, *_asked: object) -> None:
         """See Policy."""
 
     def allows(self, *_asked: object) -> bool:

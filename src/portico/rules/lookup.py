@@ -15,6 +15,11 @@ _TEXTS = {
         "DefaultSecurityGroupRuleNotFound",
         "Default Security Group rule {id} does not exist.",
     ),
+    "policy": ("QosPolicyNotFound", "QoS policy {id} could not be found."),
+    **dict.fromkeys(
+        ("bandwidth_limit_rule", "dscp_marking_rule", "minimum_bandwidth_rule", "packet_rate_limit_rule"),
+        ("QosRuleNotFound", "QoS rule {id} could not be found."),
+    ),
     "floatingip": ("FloatingIPNotFound", "Floating IP {id} could not be found"),
     "port_forwarding": ("PortForwardingNotFound", "Port Forwarding {id} could not be found."),
     "security_group": ("SecurityGroupNotFound", "Security group {id} does not exist."),

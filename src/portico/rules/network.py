@@ -17,6 +17,7 @@ from portico.rules import (
     floatingip,
     mtu,
     port,
+    qos_policy,
     quota,
     router_port,
     segment,
@@ -48,10 +49,12 @@ def create(tx: Transaction, context: Context, body: Row) -> Row:
         "portico:backend": backend,
         "provider:network_type": network_type,
         "availability_zone_hints": body.get("availability_zone_hints") or [],
+        "qos_policy_id": body.get("qos_policy_id") or qos_policy.default_of(tx, body["project_id"]),
     }
     row["is_default"] = _is_default(tx, row)
     mtu.check(row, row["mtu"], [])
     context.broker.admit("network", None, row)
+    qos_policy.check_network(tx, context, None, row)
     made = tx.insert("network", row)
     segment.attach(tx, made)
     for name, action in _SHARED_BY.items():
@@ -70,6 +73,8 @@ def update(tx: Transaction, context: Context, row: Row, changes: Row) -> Row:
     if moves:
         _move(tx, context, row, changes)
     context.broker.admit("network", row, {**row, **changes})
+    if moves or "qos_policy_id" in changes:
+        qos_policy.check_network(tx, context, row, {**row, **changes})
     if moves:
         segment.follow(tx, {**row, **changes})
     if changes.get("router:external") is False:

@@ -8,16 +8,14 @@ from collections.abc import Iterator, Sequence
 from ipaddress import ip_network
 from typing import Any
 
-import sqlalchemy as sa
-
 from portico.errors import BadRequest, Conflict
 from portico.model import dhcp_option
 from portico.model.address import host_name, read_interface
 from portico.model.show import show
 from portico.model.snapshot import BINDING_FAILED, UNBOUND
-from portico.rules import binding, fixed_ip, floating_use, lookup, mac, quota, router_port, security_group
+from portico.rules import binding, fixed_ip, floating_use, lookup, mac, qos_policy, quota, router_port, security_group
 from portico.rules.context import Context, Row
-from portico.store import allocate, select
+from portico.store import allocate
 from portico.store.transaction import Read, Transaction
 
 # How often a random MAC address may turn out to be taken before the port is refused.
@@ -60,9 +58,10 @@ def create(tx: Transaction, context: Context, body: Row) -> Row:
     row["ip_allocation"] = fixed_ip.allocation(row["fixed_ips"])
     binding.check_profile(row["binding:profile"])
     context.broker.admit("port", None, row, parent)
+    qos_policy.check_port(tx, context, None, row, parent)
     if row["binding:host_id"]:
         row |= binding.bind(tx, context, None, row)
-    _link_groups(tx, row["id"], (), row["security_groups"])
+    security_group.link(tx, row["id"], (), row["security_groups"])
     row = tx.insert("port", row)
     binding.settle_dhcp(tx, context, None, row)
     return row
@@ -246,17 +245,6 @@ def _check_security(row: Row, given: Row) -> None:
         )
 
 
-def _link_groups(tx: Transaction, port_id: str, before: Sequence[str], after: Sequence[str]) -> None:
-    """Keep the table of which groups filter which port."""
-    table = tx.tables.port_group
-    gone = set(before) - set(after)
-    if gone:
-        tx.connection.execute(sa.delete(table).where(table.c.port_id == port_id, table.c.group_id.in_(gone)))
-    added = [group for group in after if group not in before]
-    if added:
-        tx.later(select.insert(table), [{"port_id": port_id, "group_id": group} for group in added])
-
-
 def update(tx: Transaction, context: Context, row: Row, changes: Row) -> Row:
     """Change a port as a request for it asks."""
     router_port.refuse_update(tx, context, row, changes)
@@ -286,12 +274,14 @@ def change(tx: Transaction, context: Context, row: Row, changes: Row) -> Row:
         after["allowed_address_pairs"] = _pairs(after, changes["allowed_address_pairs"] or [])
     _check_security(after, changes)
     binding.check_profile(after["binding:profile"])
-    context.broker.admit("port", row, after, lookup.get(tx, "network", row["network_id"]))
+    network = lookup.get(tx, "network", row["network_id"])
+    context.broker.admit("port", row, after, network)
+    qos_policy.check_port(tx, context, row, after, network)
     if binding.must_bind(row, after, changes):
         after |= binding.bind(tx, context, row, after)
     if row["inactive_bindings"]:
         after["inactive_bindings"] = binding.others(after)
-    _link_groups(tx, row["id"], row["security_groups"], after["security_groups"])
+    security_group.link(tx, row["id"], row["security_groups"], after["security_groups"])
     different = {name: value for name, value in after.items() if name not in row or row[name] != value}
     updated = tx.update("port", row, different)
     binding.settle_dhcp(tx, context, row, updated)
@@ -380,15 +370,17 @@ def delete(tx: Transaction, context: Context, row: Row) -> None:
 def remove(tx: Transaction, row: Row) -> None:
     """Drop a port's row, addresses and group links."""
     fixed_ip.release(tx, row, row["fixed_ips"])
-    _link_groups(tx, row["id"], row["security_groups"], ())
+    security_group.link(tx, row["id"], row["security_groups"], ())
     tx.delete("port", row)
 
 
 def present(tx: Transaction, context: Context, rows: list[Row]) -> list[Row]:
-    """Add dns_assignment: what the network's DNS server says, from name, addresses and domain."""
+    """Add dns_assignment, which is what the network's DNS server says, and the network's QoS policy."""
     networks = {row["id"]: row for row in tx.get_many("network", sorted({row["network_id"] for row in rows}))}
     for row in rows:
-        domain = _domain(row, networks[row["network_id"]], context)
+        network = networks[row["network_id"]]
+        domain = _domain(row, network, context)
+        row["qos_network_policy_id"] = network["qos_policy_id"]
         row["dns_assignment"] = [
             {"ip_address": ip, "hostname": host, "fqdn": f"{host}.{domain}."}
             for item in row["fixed_ips"]

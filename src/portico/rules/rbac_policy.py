@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from portico.errors import BadRequest, Conflict
 from portico.rules import lookup, quota, router_port, sharing
 from portico.rules.context import Context, Row
-from portico.store.sharing import EVERYBODY, EXTERNAL, SHARED
+from portico.store.sharing import EVERYBODY, EXTERNAL, SHARED, object_type, resource_of
 from portico.store.transaction import Transaction
 
 _ACTIONS = {"network": (SHARED, EXTERNAL)}
@@ -19,15 +19,16 @@ _ACTIONS = {"network": (SHARED, EXTERNAL)}
 def create(tx: Transaction, context: Context, body: Row) -> Row:
     """Make a policy about an object that who asks owns."""
     kind, action = body["object_type"], body["action"]
+    resource = resource_of(kind)
     valid = _ACTIONS.get(kind, (SHARED,))
-    if kind not in tx.tables.of:
+    if object_type(resource) != kind or resource not in tx.tables.of:
         raise _invalid(f"'{kind}' is not a valid RBAC object type")
     if action not in valid:
         raise BadRequest(
             f"Invalid action '{action}' for object type '{kind}'. Valid actions: {', '.join(valid)}",
             type="InvalidAction",
         )
-    owned = lookup.visible(tx, context, kind, body["object_id"])
+    owned = lookup.visible(tx, context, resource, body["object_id"])
     if owned["project_id"] != context.project_id and not context.is_admin:
         raise _invalid(f"Only admins can manipulate policies on {kind} objects which they do not own: {owned['id']}")
     _check_scope(tx, body, owned)
@@ -44,7 +45,7 @@ def create(tx: Transaction, context: Context, body: Row) -> Row:
 
 def update(tx: Transaction, context: Context, row: Row, changes: Row) -> Row:
     """Change whom a policy is for, unless the one it was for uses the object."""
-    owned = tx.get(row["object_type"], row["object_id"])
+    owned = tx.get(resource_of(row["object_type"]), row["object_id"])
     if owned is not None:
         _check_scope(tx, {**row, **changes}, owned)
     _refuse_loss(tx, row, changes.get("target_tenant", row["target_tenant"]))
@@ -101,7 +102,7 @@ def _check_scope(tx: Transaction, policy: Row, owned: Row) -> None:
 def _tell(tx: Transaction, policy: Row) -> None:
     """Give the object a new revision: what others see of it has changed. What makes a network external is one more."""
     kind, object_id = policy["object_type"], policy["object_id"]
-    row = tx.get(kind, object_id)
+    row = tx.get(resource_of(kind), object_id)
     if row is None:
         return
     changes = {}
@@ -111,7 +112,7 @@ def _tell(tx: Transaction, policy: Row) -> None:
             router_port.refuse_internal(tx, object_id)
             changes["is_default"] = False
         changes["router:external"] = bool(policies)
-    tx.update(kind, row, changes)
+    tx.update(resource_of(kind), row, changes)
 
 
 def _invalid(reason: str) -> BadRequest:

@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 
 import sqlalchemy as sa
 
 from portico.errors import Conflict
 from portico.rules import default_security_group_rule, quota, security_group_rule, sharing
 from portico.rules.context import Context, Row
+from portico.store import select
 from portico.store.initial import DEFAULT_RULES
 from portico.store.query import Query
 from portico.store.store import Store
@@ -154,3 +156,14 @@ def _refuse_in_use(tx: Transaction, row: Row, consequence: str) -> None:
         raise Conflict(
             f"Security Group {row['id']} in use by port {port_id}: {consequence}.", type="SecurityGroupInUse"
         )
+
+
+def link(tx: Transaction, port_id: str, before: Sequence[str], after: Sequence[str]) -> None:
+    """Keep the table of which groups filter which port."""
+    table = tx.tables.port_group
+    gone = set(before) - set(after)
+    if gone:
+        tx.connection.execute(sa.delete(table).where(table.c.port_id == port_id, table.c.group_id.in_(gone)))
+    added = [group for group in after if group not in before]
+    if added:
+        tx.later(select.insert(table), [{"port_id": port_id, "group_id": group} for group in added])

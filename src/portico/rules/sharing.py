@@ -13,7 +13,7 @@ from portico.model.snapshot import DHCP_OWNER
 from portico.rules import router_port
 from portico.rules.context import Context, Row
 from portico.store import select
-from portico.store.sharing import EVERYBODY, EXTERNAL, SHARED, shared_with
+from portico.store.sharing import EVERYBODY, EXTERNAL, SHARED, object_type, resource_of, shared_with
 from portico.store.transaction import Transaction
 
 # What uses an object that is shared: a resource and its attribute that holds the object's id.
@@ -23,7 +23,11 @@ _USES = {
     "security_group": (("security_group_rule", "remote_group_id"),),
     "address_scope": (("subnetpool", "address_scope_id"),),
     "address_group": (("security_group_rule", "remote_address_group_id"),),
+    "policy": (("network", "qos_policy_id"), ("port", "qos_policy_id")),
 }
+
+# Of these the owner is counted, too: Neutron refuses to take from everybody a QoS policy that anything has.
+_OWNERS_COUNT = frozenset({"policy"})
 
 
 def present(tx: Transaction, context: Context, resource: str, rows: list[Row]) -> None:
@@ -45,7 +49,7 @@ def share(tx: Transaction, resource: str, row: Row, action: str = SHARED) -> Non
             "rbac_policy",
             {
                 "id": str(uuid.uuid4()),
-                "object_type": resource,
+                "object_type": object_type(resource),
                 "object_id": row["id"],
                 "action": action,
                 "target_tenant": EVERYBODY,
@@ -71,20 +75,20 @@ def unshare(tx: Transaction, resource: str, row: Row, action: str = SHARED) -> N
 
 def forget(tx: Transaction, resource: str, object_id: str) -> None:
     """Remove all policies about an object that is being deleted."""
-    for policy in tx.find("rbac_policy", object_type=resource, object_id=object_id):
+    for policy in tx.find("rbac_policy", object_type=object_type(resource), object_id=object_id):
         tx.delete("rbac_policy", policy)
 
 
 def losers(tx: Transaction, policy: Row, target: str | None) -> Sequence[str]:
     """Return the projects that use an object and could not any more if `policy` went, or was for `target` instead."""
-    kind, object_id = policy["object_type"], policy["object_id"]
+    kind, object_id = resource_of(policy["object_type"]), policy["object_id"]
     owned = tx.get(kind, object_id)
     others = [
-        item["target_tenant"]
-        for item in tx.find("rbac_policy", object_type=kind, object_id=object_id, action=policy["action"])
-        if item["id"] != policy["id"]
+        item["target_tenant"] for item in _policies(tx, kind, object_id, policy["action"]) if item["id"] != policy["id"]
     ]
-    kept = {*others, *([target] if target else []), owned["project_id"] if owned else ""}
+    kept = {*others, *([target] if target else [])}
+    if owned and kind not in _OWNERS_COUNT:
+        kept.add(owned["project_id"])
     if EVERYBODY in kept:
         return ()
     external = policy["action"] == EXTERNAL
@@ -108,5 +112,7 @@ def _users(tx: Transaction, resource: str, object_id: str) -> set[str]:
     return found
 
 
-def _policies(tx: Transaction, resource: str, object_id: str, action: str, target: str) -> Sequence[Row]:
-    return tx.find("rbac_policy", object_type=resource, object_id=object_id, action=action, target_tenant=target)
+def _policies(tx: Transaction, resource: str, object_id: str, action: str, target: str = "") -> Sequence[Row]:
+    """Return the policies about an object, those for one target if that is given."""
+    asked = {"target_tenant": target} if target else {}
+    return tx.find("rbac_policy", object_type=object_type(resource), object_id=object_id, action=action, **asked)

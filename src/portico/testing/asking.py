@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from portico.contract import Change
+from portico.model.qos import RULE_TYPES
 from portico.testing.router_world import l3_id
 from portico.testing.world import (
     PutPort,
@@ -47,6 +48,7 @@ _ASKING: dict[str, tuple[tuple[str, str, dict[str, Any]], ...]] = {
         ("network", "admin_state_up", {"admin_state_up": False}),
     ),
     "routed-segments": (("subnet", "segment_id", {"segment_id": object_id("subnet", 4)}),),
+    **{f"qos-{kind.replace('_', '-')}": (("policy", "rules", {"rules": [{"type": kind}]}),) for kind in RULE_TYPES},
     "routers": (("router", "id", {}),),
     "steady-link": (("port", "propagate_uplink_status", {"propagate_uplink_status": False}),),
     "vlan-transparent": (("network", "vlan_transparent", {"vlan_transparent": True}),),

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from random import Random
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, Phase, example, given, settings
@@ -52,6 +53,13 @@ def example_world(*more: Edit) -> World:
     world.apply(PutPort(0, 0, groups=(0,)), PutPort(1, 0, groups=(0, 1), pairs=(0, 2)), PutPort(2, 1, groups=(0,)))
     world.apply(PutPort(3, 0, port_security=False), PutPort(4, 0, groups=(2,), plug="tap"), *more)
     return world
+
+
+def policy_row(policy_id: str, rate: int) -> dict[str, Any]:
+    """Return a QoS policy with a limit each way, and a mark."""
+    sent = {"type": "bandwidth_limit", "direction": "egress", "max_kbps": rate, "max_burst_kbps": 0}
+    received = {"type": "packet_rate_limit", "direction": "ingress", "max_kpps": rate, "max_burst_kpps": 1}
+    return {"id": policy_id, "rules": [sent, received, {"type": "dscp_marking", "dscp_mark": 10}]}
 
 
 def overlapping_world() -> World:
@@ -272,6 +280,28 @@ class BackendSuite:
                     backend.admit(Snapshot(), request.change)
                 assert request.attribute in caught.value.message
                 assert feature in caught.value.message
+
+    def test_a_changed_policy_reaches_the_ports_that_have_it(self) -> None:
+        medium = self.medium()
+        backend = medium.make()
+        if {f"qos-{kind}" for kind in ("bandwidth-limit", "packet-rate-limit")} - backend.describe().features:
+            return
+        world = self.prepared()
+        ports, networks = world.rows["port"].values(), [*world.rows["network"].values()]
+        next(port for port in ports if port["device_owner"] != DHCP_OWNER)["qos_policy_id"] = "own"
+        for number, network in enumerate(networks):
+            network["qos_policy_id"] = "whole" if number else ""
+        world.rows["policy"] |= {"own": policy_row("own", 1000), "whole": policy_row("whole", 2000)}
+        sync(medium, backend, world.snapshot())
+        before = dict(medium.peek())
+        assert differences(before, self.fresh(world)) == {}
+        for policy_id in ("own", "whole"):
+            world.rows["policy"][policy_id] = policy_row(policy_id, 3000)
+            sync(medium, backend, world.snapshot(), Dirty(ids={"policy": frozenset({policy_id})}))
+            after = dict(medium.peek())
+            assert differences(before, after) != {}
+            assert differences(after, self.fresh(world)) == {}
+            before = after
 
     def test_the_declared_mtu_is_the_limit(self) -> None:
         backend = self.medium().make()

@@ -40,8 +40,8 @@ from portico.testing.fakeroutes import side
 from portico.testing.fakeservers import FakeOwnServers, FakeServers, given
 from portico.testing.faults import Faults
 from portico.testing.nft_state import Container, Key, Table
-from portico.testing.oracle import Packet
 from portico.testing.world import HOSTS, object_id
+from portico.trace.packet import Packet
 
 STATES = {"active": "ACTIVE", "waiting": "DOWN", "error": "ERROR"}
 PATIENCE_S = 20.0

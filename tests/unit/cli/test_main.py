@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from portico import __version__, settings
-from portico.cli.main import COMMANDS, main, resource_words
+from portico.cli.main import COMMANDS, RENAMED, main, resource_words
 from portico.model.load import load
 
 PORTICO = (sys.executable, "-m", "portico.cli")
@@ -36,7 +36,7 @@ def test_help_is_quick_because_it_loads_nothing_that_it_does_not_need() -> None:
 
 def test_help_names_every_command_and_every_collection() -> None:
     text = run("--help").stdout
-    words = [*COMMANDS, *(word.replace("_", "-") for word in resource_words())]
+    words = [*COMMANDS, *(RENAMED.get(word, word).replace("_", "-") for word in resource_words())]
     assert [word for word in words if f"\n  {word}" not in text] == []
 
 

@@ -44,6 +44,12 @@ def test_the_core_collections_have_neutron_s_paths(registry: Registry) -> None:
         "/v2.0/network-ip-availabilities",
         "/v2.0/networks",
         "/v2.0/ports",
+        "/v2.0/qos/policies",
+        "/v2.0/qos/policies/{qos_policy_id}/bandwidth_limit_rules",
+        "/v2.0/qos/policies/{qos_policy_id}/dscp_marking_rules",
+        "/v2.0/qos/policies/{qos_policy_id}/minimum_bandwidth_rules",
+        "/v2.0/qos/policies/{qos_policy_id}/packet_rate_limit_rules",
+        "/v2.0/qos/rule-types",
         "/v2.0/quotas",
         "/v2.0/rbac-policies",
         "/v2.0/routers",
@@ -60,7 +66,7 @@ def test_the_core_collections_have_neutron_s_paths(registry: Registry) -> None:
 def test_attributes_of_extensions_that_are_not_advertised_do_not_exist(registry: Registry) -> None:
     advertised = {extension.alias for extension in registry.extensions} | {"core"}
     assert "l2_adjacency" not in registry.resources["network"].attributes
-    assert "qos_policy_id" not in registry.resources["port"].attributes
+    assert "device_profile" not in registry.resources["port"].attributes
     for resource in registry.resources.values():
         for attribute in resource.attributes.values():
             assert attribute.extension in advertised

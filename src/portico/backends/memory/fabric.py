@@ -10,7 +10,7 @@ import msgspec
 from msgspec import structs
 
 from portico.errors import KernelError
-from portico.hoststate import Router, Rule, Source
+from portico.hoststate import Qos, Router, Rule, Source
 from portico.hoststate.l3 import Leg
 from portico.model.snapshot import IpAddress
 
@@ -38,6 +38,7 @@ class Endpoint(msgspec.Struct, frozen=True):
     sources: tuple[Source, ...] | None
     rules: tuple[Rule, ...]
     addresses: tuple[IpAddress, ...] = ()
+    qos: Qos | None = None
 
 
 class Frame(msgspec.Struct, frozen=True):

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from portico import planning_routers
+from portico import planning_qos, planning_routers
 from portico.backends.memory.fabric import Endpoint, Junction, Piece, Segment, link_local
 from portico.hoststate import Rule, Source
 from portico.model.snapshot import DHCP_OWNER, Port, SecurityGroupRule, Snapshot
@@ -35,6 +35,7 @@ def _endpoint(want: Snapshot, port: Port, owner: str) -> Endpoint:
         sources=tuple(_sources(want, port)) if port.port_security else None,
         rules=tuple(_rules(want, port)),
         addresses=tuple(item.address for item in port.fixed_ips),
+        qos=planning_qos.qos(want, port),
     )
 
 

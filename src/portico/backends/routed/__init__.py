@@ -22,7 +22,7 @@ CAPABILITIES = Capabilities(
         {
             "port-security-off", "address-pairs", "security-groups", "stateless-groups", "remote-groups",
             "remote-address-groups", "dhcp", "router-advertisements", "dhcp-options", "tap", "veth",
-            "admin-state", "steady-link",
+            "admin-state", "steady-link", "qos-bandwidth-limit", "qos-dscp-marking", "qos-packet-rate-limit",
         }
     ),
     host_needs=("routed",),
