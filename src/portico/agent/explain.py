@@ -17,20 +17,23 @@ import msgspec
 from portico.agent import filter_text, kernel, links, netlink, owner
 from portico.agent import fragment as parts
 from portico.agent.delta import Driver, Wanted
+from portico.agent.drivers.advertise import AdvertDriver
 from portico.agent.drivers.conntrack import Conntrack
 from portico.agent.drivers.dhcp import DhcpDriver
 from portico.agent.drivers.limit import LimitDriver
 from portico.agent.drivers.link import BridgeDriver, CarrierDriver, LinkTable, PairDriver
 from portico.agent.drivers.route import RouteDriver, Side, SpaceDriver
 from portico.agent.drivers.routed_dhcp import RoutedDhcpDriver
+from portico.agent.drivers.router import RouterDriver
 from portico.agent.drivers.tap import TapDriver
 from portico.agent.redirect import Redirects
+from portico.agent.router_space import RouterSpaces
 from portico.agent.routes import Routes
 from portico.agent.runtime import Place
-from portico.agent.servers import OwnServers, Servers
+from portico.agent.servers import OwnServers, RouterServers, Servers
 from portico.agent.shaper import Shapers
 from portico.agent.switches import Switches
-from portico.hoststate import ROUTED, HostObject, Vif
+from portico.hoststate import ROUTED, HostObject, Router, Vif
 
 ABSENT = "-"
 
@@ -58,14 +61,14 @@ def explain(place: Place, objects: Collection[HostObject], port_id: str) -> list
     try:
         with netlink.Socket(netlink.ROUTE) as host_route, netlink.Socket(netlink.ROUTE) as other:
             host = Side(links.Links(host_route), Routes(other), Switches(host_netns))
-            drivers = partial(_drivers, place, host, Redirects(host_route), host_netns)
+            drivers = partial(_drivers, place, host, Redirects(host_route), host_netns, own_netns)
             return kernel.within(own_netns, lambda: _rows(drivers, host.links, objects, port_id))
     finally:
         os.close(host_netns)
         os.close(own_netns)
 
 
-def _drivers(place: Place, host: Side, redirects: Redirects, host_netns: int) -> dict[str, Driver]:
+def _drivers(place: Place, host: Side, redirects: Redirects, host_netns: int, own_netns: int) -> dict[str, Driver]:
     """Return what looks, by aspect, in the agent's order; called in our namespace."""
     table = LinkTable(links.Links(netlink.Socket(netlink.ROUTE)))
     ours = Side(table.kernel, Routes(netlink.Socket(netlink.ROUTE)), Switches())
@@ -77,6 +80,8 @@ def _drivers(place: Place, host: Side, redirects: Redirects, host_netns: int) ->
         "link": PairDriver(table, host.links, host_netns, place.netns),
         "limit": LimitDriver(table, Shapers(route), Redirects(route)),
         "carrier": CarrierDriver(table),
+        "router": RouterDriver(table, RouterSpaces(place.netns, own_netns)),
+        "advertisements": AdvertDriver(RouterServers(place.netns, run_dir=place.run_dir)),
         "route": RouteDriver(table, ours, host, place.netns),
         "dhcp": DhcpDriver(table, servers, only_look=True),
         "routed dhcp": RoutedDhcpDriver(
@@ -99,6 +104,7 @@ def _rows(
         keys.add(f"space/{ROUTED}")
     elif isinstance(vif, Vif):
         keys |= {f"bridge/{vif.network_id}", f"dhcp/{vif.network_id}"}
+        keys |= {item.key for item in wanted.of(Router) if vif.network_id in {leg.network_id for leg in item.legs}}
     rows: list[Row] = []
     for name, driver in drivers.items():
         planned, troubles = driver.plan(wanted, keys)
@@ -128,7 +134,14 @@ def _fields(item: Any) -> Mapping[str, str]:
     if not dataclasses.is_dataclass(item):
         return {"": "up"}
     shown = [field.name for field in dataclasses.fields(item) if field.compare]
-    return {name: str(getattr(item, name)) for name in shown}
+    return {name: _text(getattr(item, name)) for name in shown}
+
+
+def _text(value: Any) -> str:
+    """Return a value for people to read; parts that have words for that are told one by one."""
+    if isinstance(value, tuple) and any(dataclasses.is_dataclass(part) for part in value):
+        return "; ".join(map(str, value))
+    return str(value)
 
 
 def _filter(wanted: Wanted, link: str, piece: parts.Fragment) -> Iterator[Row]:

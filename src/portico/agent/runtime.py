@@ -11,7 +11,7 @@ import select
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -217,13 +217,7 @@ class Runtime:
             *packages.drivers(),
             speaker,
         ]
-        loop = Loop(
-            drivers,
-            clock=time.monotonic,
-            report=self._report,
-            full_interval_s=self._place.full_interval_s,
-            linger_s=self._place.linger_s,
-        )
+        loop = self._loop(drivers)
         loop.learn_zones({item.network_id: item.zone for item in bridges.read(None).values()})
         poll, ending = select.poll(), (servers, routed_servers, adverts, speaker)
         for source in (own_events, rule_events, host_events, *ending, published, self._woken):
@@ -238,6 +232,15 @@ class Runtime:
 
         self._follow(loop, poll, notice)
         removal.finish(FINISH_WITHIN_S)
+
+    def _loop(self, drivers: Sequence[Driver]) -> Loop:
+        return Loop(
+            drivers,
+            clock=time.monotonic,
+            report=self._report,
+            full_interval_s=self._place.full_interval_s,
+            linger_s=self._place.linger_s,
+        )
 
     def _follow(self, loop: Loop, poll: select.poll, notice: Callable[[], None]) -> None:
         """Let the loop work until asked to stop: on what is wanted, on what `notice` finds, and when it is time."""

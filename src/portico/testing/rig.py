@@ -119,7 +119,7 @@ class Workload:
 
     def serve(self, protocol: str, address: str, number: int) -> None:
         """Start a server ("tcp" or "udp") that says back what it hears."""
-        self.python(_SERVE, protocol, address, str(number)).wait_for_text("serving", 5)
+        self.python(_SERVE, protocol, address, str(number)).wait_for_text("serving", 20)
 
     def reaches(self, protocol: str, address: str, number: int) -> bool:
         """Return whether a server there answers within 0.4 s."""
@@ -129,7 +129,7 @@ class Workload:
     def talk(self, address: str, number: int) -> Process:
         """Start a TCP client that says something every 20 ms; it writes "answered" or "silent" each time."""
         process = self.python(_TALK, address, str(number))
-        process.wait_for_text("answered", 5)
+        process.wait_for_text("answered", 20)
         return process
 
     def send(self, *frames: bytes) -> None:
@@ -139,7 +139,7 @@ class Workload:
     def sniff(self) -> Process:
         """Start to write every frame that arrives, in hexadecimal."""
         process = self.python(_SNIFF)
-        process.wait_for_text("sniffing", 5)
+        process.wait_for_text("sniffing", 20)
         return process
 
     def pings(self, address: str, count: int = 2) -> bool:
@@ -150,7 +150,7 @@ class Workload:
 def flow(workload: Workload, address: str) -> Process:
     """Start a ping every 10 ms."""
     process = workload.spawn("ping", "-i", "0.01", "-D", address)
-    process.wait_for_text("icmp_seq=20", 5)
+    process.wait_for_text("icmp_seq=20", 20)
     return process
 
 

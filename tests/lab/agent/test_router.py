@@ -6,7 +6,6 @@ from __future__ import annotations
 import re
 import signal
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -18,6 +17,8 @@ from portico.hoststate import Bridge, Guard, Router, Source, Vif
 from portico.hoststate.l3 import Floating, Forward, Leg, Prefix, Way
 from portico.testing.lab import Lab, Process, wait_until
 from portico.testing.rig import ANY, Rig, Workload, flow, group
+
+from .test_explain import differences
 
 pytestmark = pytest.mark.lab
 
@@ -50,7 +51,8 @@ def inside(tenant: int, place: int) -> Leg:
         mac=f"02:00:00:ff:{tenant:02x}:{place:02x}",
         mtu=1450,
         addresses=(f"10.{place}.0.1/24", f"2001:db8:{place}::1/64"),
-        prefixes=(Prefix(f"2001:db8:{place}::/64", "slaac"),) if tenant == 1 else (),
+        # what hosts would make up in it by themselves is not what their port security knows
+        prefixes=(Prefix(f"2001:db8:{place}::/64", "dhcpv6-stateful"),) if tenant == 1 else (),
     )
 
 
@@ -89,7 +91,7 @@ def plug(rig: Rig, name: str, port: Vif) -> Workload:
     return workload
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def site() -> Iterator[Site]:
     with Lab() as lab:
         rig = Rig(lab.host("one"))
@@ -98,7 +100,11 @@ def site() -> Iterator[Site]:
         rig.want(ALL, *bridges, Bridge(OUTSIDE, 1450), *ports, router(1), router(2))
         rig.start()
         names = ("blue", "green", "twin", "outer")
-        yield Site(rig, *(plug(rig, name, port) for name, port in zip(names, ports, strict=True)))
+        found = Site(rig, *(plug(rig, name, port) for name, port in zip(names, ports, strict=True)))
+        for workload in (found.green, found.outer):
+            peers(workload, "tcp", 80)
+            peers(workload, "udp", 80)
+        yield found
 
 
 def peers(workload: Workload, protocol: str, number: int) -> None:
@@ -121,7 +127,7 @@ while True:
         _, where = s.recvfrom(100)
         s.sendto(where[0].encode(), where)
 """
-    workload.python(code).wait_for_text("serving", 10)
+    workload.python(code).wait_for_text("serving", 20)
 
 
 ASK = """
@@ -150,8 +156,6 @@ def missing(process: Process) -> list[int]:
 
 
 def test_networks_are_joined_and_tenants_are_not(site: Site) -> None:
-    peers(site.green, "tcp", 80)
-    peers(site.outer, "tcp", 80)
     assert seen_as(site.blue, "10.2.0.5", 80) == "10.1.0.5"
     assert seen_as(site.blue, "2001:db8:2::5", 80) == "2001:db8:1::5"
     assert seen_as(site.twin, "10.2.0.1", 80, patience_s=0.3) == ""  # its own router, and no server there
@@ -170,9 +174,6 @@ def test_networks_are_joined_and_tenants_are_not(site: Site) -> None:
 
 
 def test_floating_addresses_and_forwarded_ports(site: Site) -> None:
-    for workload in (site.green, site.outer):
-        peers(workload, "tcp", 80)
-        peers(workload, "udp", 80)
     out = gateway(1).port_id
     floating = Floating(f"{OUTER}.9", out, "10.2.0.5"), Floating(f"{OUTER}.10", out)
     forwards = (
@@ -204,12 +205,12 @@ def test_floating_addresses_and_forwarded_ports(site: Site) -> None:
     assert not site.outer.pings(f"{OUTER}.9", 1)
     site.rig.want(router(1, snat=False))
     assert seen_as(site.blue, f"{OUTER}.254", 80, patience_s=0.3) == ""
+    site.rig.want(router(1))
 
 
 def test_a_restart_and_a_killed_agent_lose_no_packet_and_edits_are_mended(site: Site) -> None:
     rig, host = site.rig, site.rig.host
     out = gateway(1).port_id
-    peers(site.green, "tcp", 80)
     rig.want(router(1, Floating(f"{OUTER}.9", out, "10.2.0.5")))
     running = [flow(site.blue, "10.2.0.5"), flow(site.blue, "2001:db8:2::5"), flow(site.outer, f"{OUTER}.9")]
     rig.pause()
@@ -225,6 +226,7 @@ def test_a_restart_and_a_killed_agent_lose_no_packet_and_edits_are_mended(site: 
 
     before = state()
     rig.pause()
+    assert differences(rig, site.blue.vif.port_id) == []
     for edit in (
         "nft flush table inet portico",
         "ip route flush proto 80",
@@ -234,6 +236,8 @@ def test_a_restart_and_a_killed_agent_lose_no_packet_and_edits_are_mended(site: 
     ):
         host.run([*inner, *edit.split()])
     assert state() != before
+    told = {line.split(" | ")[0] for line in differences(rig, site.blue.vif.port_id)}
+    assert told == {f"router {word}" for word in ("legs", "ways", "digest", "set_up")}
     rig.start()
     wait_until("the router as it was", lambda: state() == before, 10, lambda: f"{state()}\n{before}")
     assert seen_as(site.outer, f"{OUTER}.9", 80) == f"{OUTER}.254"
@@ -244,6 +248,7 @@ def test_a_restart_and_a_killed_agent_lose_no_packet_and_edits_are_mended(site: 
     rig.want(gone=[router(1)])
     assert not site.blue.pings("10.2.0.5", 1)
     assert name not in host.run(["ip", "netns"]).out
+    rig.want(router(1))
 
 
 def test_hosts_learn_of_the_router_and_a_killed_announcer_comes_back(site: Site) -> None:
@@ -260,9 +265,8 @@ def test_hosts_learn_of_the_router_and_a_killed_announcer_comes_back(site: Site)
     pid = host.path(f"/run/portico/router/portico/{owner.short(router(1).router_id)}/pid")
     first = pid.read_text()
     host.run(["kill", "-9", first.strip()])
-    began = time.monotonic()
+    # in much less than the 30 s after which the agent looks by itself
     wait_until("another announcer", lambda: pid.exists() and pid.read_text() not in ("", first), 10)
-    assert time.monotonic() - began < 2
     site.rig.pause()
     host.run([sys.executable, "-m", "portico.cli", "agent", "--purge"])
     assert "router" not in host.run(["ip", "netns"]).out

@@ -11,7 +11,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import ipaddress
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,7 +24,7 @@ from portico.agent.router_rules import Translation
 from portico.agent.router_space import RouterSpace, RouterSpaces
 from portico.agent.routes import Route
 from portico.hoststate import Router
-from portico.hoststate.l3 import Leg
+from portico.hoststate.l3 import Leg, Way
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +36,13 @@ class LegItem:
     bridge: str
     mac: str
     mtu: int
-    addresses: frozenset[str]
+    addresses: tuple[str, ...]
     up: bool = True
+
+    def __str__(self) -> str:
+        """Return it for people to read."""
+        words = (self.name, f"in {self.bridge or 'no bridge'}", self.mac, f"mtu {self.mtu}", *self.addresses)
+        return " ".join((*words, "up" if self.up else "down"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +53,8 @@ class RouterItem:
     """
 
     router_id: str
-    legs: frozenset[LegItem]
-    ways: frozenset[tuple[str, str, str]]
+    legs: tuple[LegItem, ...]
+    ways: tuple[tuple[str, str, str], ...]
     digest: str
     set_up: bool = True
     translation: Translation = field(default=Translation(), compare=False)
@@ -88,9 +93,10 @@ class RouterDriver:
         else:
             shorts = [owner.short(key.partition("/")[2]) for key in keys if key.startswith("router/")]
         found = {}
+        bridges = {link.index: link.name for link in self._table.by_name.values() if link.kind == "bridge"}
         for short in shorts:
             with self._spaces.inside(short) as space:
-                item = self._find(short, space) if space is not None else None
+                item = None if space is None else self._find(short, space, bridges, fresh=keys is None)
             if item is not None:
                 found[f"router/{item.router_id}"] = item
         return {key: item for key, item in found.items() if keys is None or key in keys}
@@ -112,35 +118,39 @@ class RouterDriver:
                 troubles[key] = Trouble(f"router: nft: {error}")
         return troubles
 
-    def _find(self, short: str, space: RouterSpace) -> RouterItem:
-        """Return what there is of a router; one that was not finished tells its id only in short."""
+    def _find(self, short: str, space: RouterSpace, bridges: Mapping[int, str], *, fresh: bool) -> RouterItem:
+        """Return what there is of a router; one that was not finished tells its id only in short.
+
+        `bridges` are the names of bridges by index; `fresh`: the links of our namespace have just been read.
+        """
         links = {link.name: link for link in space.links.all()}
         given = space.routes.addresses()
         lo = links.get("lo")
         alias = owner.words(lo.alias) if lo else []
         names = {link.index: link.name for link in links.values()}
-        legs = [self._leg(link, given.get(link.index, frozenset())) for link in links.values() if _is_leg(link)]
-        self._table.refresh([leg.name for leg in legs])
-        legs = [self._leg(link, given.get(link.index, frozenset())) for link in links.values() if _is_leg(link)]
-        is_whole = len(alias) == 3 and int(alias[2]) == space.generation()
+        far = [link for link in links.values() if _is_leg(link)]
+        if not fresh:
+            self._table.refresh([link.name for link in far])
+        legs = [self._leg(link, given.get(link.index, frozenset()), bridges) for link in far]
+        is_whole = len(alias) == 3 and alias[2] == str(space.generation())
         return RouterItem(
             router_id=alias[0] if alias else short,
-            legs=frozenset(legs),
-            ways=frozenset((route.cidr, route.gateway, names.get(route.index, "")) for route in space.routes.all()),
+            legs=_in_order(legs),
+            ways=tuple(sorted((route.cidr, route.gateway, names.get(route.index, "")) for route in space.routes.all())),
             digest=alias[1] if is_whole else "",
             set_up=space.is_set_up(),
         )
 
-    def _leg(self, far: Link, given: frozenset[str]) -> LegItem:
+    def _leg(self, far: Link, given: frozenset[str], bridges: Mapping[int, str]) -> LegItem:
         near = self._table.by_name.get(far.name)
         alias = owner.words(near.alias) if near else []
         return LegItem(
             name=far.name,
             port_id=alias[2] if len(alias) == 3 else "",
-            bridge=self._table.name_of(near.master) if near else "",
+            bridge=bridges.get(near.master, "") if near else "",
             mac=far.mac,
             mtu=far.mtu if near and near.mtu == far.mtu else 0,
-            addresses=frozenset(text for text in given if not _is_link_local(text)),
+            addresses=tuple(sorted(text for text in given if not _is_link_local(text))),
             up=far.up and near is not None and near.up,
         )
 
@@ -187,16 +197,16 @@ class RouterDriver:
         space.links.change(leg.name, up=True)
         space.be_quick(leg.name)
         there = space.routes.addresses(far.index).get(far.index, frozenset())
-        for address in sorted(there - leg.addresses):
+        for address in sorted(there - {*leg.addresses}):
             if not _is_link_local(address):
                 space.routes.remove_address(far.index, address)
-        new = leg.addresses - there
+        new = {*leg.addresses} - there
         for address in sorted(new):
             space.links.add_address(leg.name, address)
         ours.change(
             leg.name, up=True, mtu=leg.mtu, master=bridge.index, alias=owner.alias(router_id, "leg", leg.port_id)
         )
-        return set(new)
+        return new
 
     def _translate(self, space: RouterSpace, key: str, item: RouterItem) -> None:
         """Put what a router translates in force; connections that are somebody else's now are forgotten."""
@@ -228,18 +238,20 @@ def _item(router: Router) -> RouterItem:
     translation = router_rules.translation(router, names)
     return RouterItem(
         router_id=router.router_id,
-        legs=frozenset(_leg_item(leg, floating.get(leg.port_id, ())) for leg in router.legs),
-        ways=frozenset(
-            (
-                str(addresses.network(way.destination, "destination")),
-                str(addresses.address(way.nexthop, "nexthop")),
-                names.get(way.port_id, ""),
-            )
-            for way in router.ways
-        ),
+        legs=_in_order(_leg_item(leg, floating.get(leg.port_id, ())) for leg in router.legs),
+        ways=tuple(sorted(_way(way, names) for way in router.ways)),
         digest=hashlib.sha256(repr(translation).encode()).hexdigest()[:16],
         translation=translation,
     )
+
+
+def _way(way: Way, names: Mapping[str, str]) -> tuple[str, str, str]:
+    destination = str(addresses.network(way.destination, "destination"))
+    return destination, str(addresses.address(way.nexthop, "nexthop")), names.get(way.port_id, "")
+
+
+def _in_order(legs: Iterable[LegItem]) -> tuple[LegItem, ...]:
+    return tuple(sorted(legs, key=lambda leg: leg.name))
 
 
 def _leg_item(leg: Leg, floating: Collection[str]) -> LegItem:
@@ -251,7 +263,7 @@ def _leg_item(leg: Leg, floating: Collection[str]) -> LegItem:
         bridge=owner.bridge_name(leg.network_id),
         mac=addresses.mac(leg.mac, "mac"),
         mtu=leg.mtu,
-        addresses=frozenset((*leg.addresses, *floating)),
+        addresses=tuple(sorted((*leg.addresses, *floating))),
     )
 
 
