@@ -11,6 +11,7 @@ from pathlib import Path
 
 import msgspec
 
+from portico import host_port
 from portico.docker import group, link, option, route, use, wire
 from portico.docker.api import ANSWER_WITHIN_S, Api, Object, exactly, find
 from portico.docker.held import Held
@@ -30,13 +31,15 @@ class Surroundings(msgspec.Struct, frozen=True):
     """What endpoints need of the process.
 
     `link_is_made` waits a moment for a link with a MAC address, `later` has a thing done soon, `link_is_here` tells
-    whether a link is in the namespace of the process, `held` are the ports that the process has in hand.
+    whether a link is in the namespace of the process, `held` are the ports that the process has in hand,
+    `obstacle` tells why a port of the host is not free.
     """
 
     link_is_made: Callable[[str, str], bool]
     later: Callable[[Callable[[], None]], None]
     link_is_here: Callable[[str], bool] = link.is_here
     held: Held = msgspec.field(default_factory=Held)
+    obstacle: Callable[[str, str, int], str] = host_port.obstacle
 
 
 class Endpoints:
@@ -107,10 +110,10 @@ class Endpoints:
         if groups is not None:
             body["security_groups"] = list(groups)
         port = self._api.create("ports", body)
-        if not _exposes(record, options):
+        if not (ports := _opened(record, options)):
             return port
         try:
-            opened = self._open(endpoint_id, options.exposed)
+            opened = self._open(endpoint_id, ports)
             how = use.Use(self._host, record.id, opened)
             wider = {"security_groups": [*port["security_groups"], opened], "binding:profile": use.profile(how)}
             return self._api.update("ports", port["id"], wider)
@@ -142,8 +145,8 @@ class Endpoints:
     ) -> Object:
         groups = group.resolve(self._api, options.security_groups)
         opened = ""
-        if _exposes(record, options):
-            opened = self._open(endpoint_id, options.exposed)
+        if ports_opened := _opened(record, options):
+            opened = self._open(endpoint_id, ports_opened)
             groups = (*(ports[0]["security_groups"] if groups is None else groups), opened)
         changes = self._plugged(endpoint_id, use.Use(self._host, record.id, opened))
         if groups is not None:
@@ -233,7 +236,7 @@ class Endpoints:
         A running container gets its link at once, so the port must carry traffic by then. One that is about to start
         has no namespace yet, and 100 ms before it does: there the link itself is enough.
         """
-        port = self._port(call.endpoint_id) or self._found_again(call)
+        port = self.port(call.endpoint_id) or self._found_again(call)
         if port["binding:vif_type"] == UNBOUND:
             # Another network service decides how it is reached: until then there is nothing to wait for but its status.
             self._wait_until_active(port)
@@ -352,7 +355,7 @@ class Endpoints:
     def _end_as_seen(self, endpoint_id: str) -> Object | None:
         with self._lock:
             ours = endpoint_id in self._ports  # and whatever it has become: nobody else may have it
-        port = self._port(endpoint_id)
+        port = self.port(endpoint_id)
         if port is not None:
             use.end(self._api, port, None if ours else port["revision_number"])
             self._surroundings.held.drop(port["id"])
@@ -362,7 +365,8 @@ class Endpoints:
                 self._unwritten.pop(endpoint_id, None)
         return port
 
-    def _port(self, endpoint_id: str) -> Object | None:
+    def port(self, endpoint_id: str) -> Object | None:
+        """Return the port of an endpoint; None if there is none."""
         with self._lock:
             known = self._ports.get(endpoint_id)
         if known is not None:
@@ -375,5 +379,12 @@ def _addresses(wanted: wire.Interface) -> list[str]:
     return [str(ip_interface(text).ip) for text in (wanted.address, wanted.address_ipv6) if text]
 
 
-def _exposes(record: DockerNetwork, options: EndpointOptions) -> bool:
-    return bool(options.exposed) and (record.expose if options.expose is None else options.expose)
+def _opened(record: DockerNetwork, options: EndpointOptions) -> tuple[ExposedPort, ...]:
+    """Return the ports that everybody is let in to: exposed ones where that was asked for, else published ones.
+
+    These only where nobody has chosen groups, which then decide.
+    """
+    if record.expose if options.expose is None else options.expose:
+        return options.exposed
+    chosen = options.expose is False or not (record.security_groups is None and options.security_groups is None)
+    return () if chosen or not record.router else options.published

@@ -15,8 +15,9 @@ from portico.docker.api import Api, Object, delete_if_there, exactly, find
 from portico.docker.option import NetworkOptions
 from portico.docker.outside import Outside
 from portico.docker.pool import IpAddress, IpNetwork, Pending, PendingPools
+from portico.docker.publish import remove_free
 from portico.docker.record import PLUGGED, RESERVED, DockerNetwork, Records, anchor
-from portico.errors import BadRequest, Conflict, NotFound, PorticoError
+from portico.errors import BadRequest, Conflict, NotFound, PorticoError, PreconditionFailed
 
 LOG = logging.getLogger(__name__)
 
@@ -225,6 +226,9 @@ def remove(api: Api, host: str, record: DockerNetwork, revision: int | None = No
             raise Conflict(f"Network {record.network_id} of Docker network {record.id} is in use by port {named}.")
     for port in ours:
         use.end(api, port, port["revision_number"])
+    if record.router:
+        with suppress(PreconditionFailed):  # another container is about to have one
+            remove_free(api, host)
     if record.owned:
         outside.remove_routers(api, host, legs)
     delete_if_there(api, "ports", record.anchor_id, revision)

@@ -33,6 +33,7 @@ ADDRESS_TYPE = "RequestAddressType"
 GATEWAY = "com.docker.network.gateway"
 
 PROTOCOLS = {6: "tcp", 17: "udp", 132: "sctp"}
+PUBLISHED_PROTOCOLS = ("tcp", "udp")
 
 
 class IpamOptions(msgspec.Struct, frozen=True):
@@ -67,13 +68,27 @@ class ExposedPort(msgspec.Struct, frozen=True, order=True):
     port: int
 
 
+class PortMap(msgspec.Struct, frozen=True):
+    """What `-p` says. `host_address` empty: all; `host_port` 0: any; up to `host_port_end`, if that is more: one."""
+
+    protocol: str
+    port: int
+    host_address: str
+    host_port: int
+    host_port_end: int
+
+
 class EndpointOptions(msgspec.Struct, frozen=True):
-    """What --driver-opt says. `expose` None and `security_groups` None: as the network has it."""
+    """What --driver-opt says. `expose` None and `security_groups` None: as the network has it.
+
+    `exposed` are the ports of `--expose` and `-p`, `published` the latter alone.
+    """
 
     port: str = ""
     security_groups: tuple[str, ...] | None = None
     expose: bool | None = None
     exposed: tuple[ExposedPort, ...] = ()
+    published: tuple[ExposedPort, ...] = ()
 
 
 def of_ipam(options: Mapping[str, Any] | None) -> IpamOptions:
@@ -114,9 +129,31 @@ def of_endpoint(options: Mapping[str, Any] | None) -> EndpointOptions:
     """
     everything = options or {}
     given = _checked(everything, OF_ENDPOINT, "--driver-opt")
-    ports = [*(everything.get(EXPOSED_PORTS) or ()), *(everything.get(PORT_MAP) or ())]
-    exposed = {ExposedPort(PROTOCOLS[item["Proto"]], item["Port"]) for item in ports if item["Proto"] in PROTOCOLS}
-    return EndpointOptions(given.get(PORT, ""), _words(given), _flag(given, EXPOSE), tuple(sorted(exposed)))
+    published = _ports(everything.get(PORT_MAP))
+    exposed = {*published, *_ports(everything.get(EXPOSED_PORTS))}
+    return EndpointOptions(
+        given.get(PORT, ""), _words(given), _flag(given, EXPOSE), tuple(sorted(exposed)), tuple(sorted(published))
+    )
+
+
+def port_map(options: Mapping[str, Any] | None) -> tuple[PortMap, ...]:
+    """Return what is to be published, of ProgramExternalConnectivity.
+
+    Raises:
+        BadRequest: of a protocol that is not realised.
+    """
+    found = []
+    for item in (options or {}).get(PORT_MAP) or ():
+        protocol = PROTOCOLS.get(item["Proto"], str(item["Proto"]))
+        if protocol not in PUBLISHED_PROTOCOLS:
+            raise BadRequest(f"Port {item['Port']}/{protocol} cannot be published: only tcp and udp can be.")
+        numbers = (int(item.get(name) or 0) for name in ("HostPort", "HostPortEnd"))
+        found.append(PortMap(protocol, item["Port"], str(item.get("HostIP") or ""), *numbers))
+    return tuple(found)
+
+
+def _ports(items: Collection[Mapping[str, Any]] | None) -> set[ExposedPort]:
+    return {ExposedPort(PROTOCOLS[item["Proto"]], item["Port"]) for item in items or () if item["Proto"] in PROTOCOLS}
 
 
 def _checked(options: Mapping[str, Any], known: Collection[str], flag: str) -> dict[str, str]:

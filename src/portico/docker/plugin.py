@@ -18,6 +18,7 @@ from portico.docker.ipam import GLOBAL_SPACE, LOCAL_SPACE, Ipam
 from portico.docker.network import Networks
 from portico.docker.outside import Outside
 from portico.docker.pool import PendingPools
+from portico.docker.publish import Published
 from portico.docker.record import Records
 from portico.docker.reservation import Reservations
 from portico.errors import BadRequest, PorticoError, Unavailable
@@ -58,6 +59,7 @@ class Plugin:
         outside = Outside(api, settings.host, settings.docker)
         networks = Networks(api, settings.host, self._pending, records, outside)
         endpoints = Endpoints(api, settings.host, records, self._reservations, surroundings)
+        published = Published(api, settings.host, records, endpoints.port, surroundings.obstacle)
         self._networks = networks
         self._routes: Mapping[str, Route] = {
             "/Plugin.Activate": Route(None, self._activate, needs_api=False),
@@ -75,8 +77,8 @@ class Plugin:
             "/NetworkDriver.Join": Route(wire.Endpoint, endpoints.join),
             "/NetworkDriver.Leave": Route(wire.Endpoint, endpoints.leave, needs_api=False),
             "/NetworkDriver.DeleteEndpoint": Route(wire.Endpoint, endpoints.delete, missed=endpoints.delete_later),
-            "/NetworkDriver.ProgramExternalConnectivity": Route(wire.Endpoint, _nothing, needs_api=False),
-            "/NetworkDriver.RevokeExternalConnectivity": Route(wire.Endpoint, _nothing, needs_api=False),
+            "/NetworkDriver.ProgramExternalConnectivity": Route(wire.External, published.program, needs_api=False),
+            "/NetworkDriver.RevokeExternalConnectivity": Route(wire.Endpoint, published.revoke, needs_api=False),
             "/NetworkDriver.DiscoverNew": Route(None, _nothing, needs_api=False),
             "/NetworkDriver.DiscoverDelete": Route(None, _nothing, needs_api=False),
         }

@@ -25,6 +25,7 @@ from portico.docker.group import made_by
 from portico.docker.held import Held
 from portico.docker.network import remove
 from portico.docker.outside import remove_router
+from portico.docker.publish import is_free
 from portico.docker.record import ANCHOR, ENDPOINT, PLUGGED, RESERVED, Records, host_of, read
 from portico.errors import NotFound, PorticoError, PreconditionFailed
 
@@ -132,6 +133,10 @@ class Sweeper:
         for router in self._api.list("routers", description=made_by(self._host)):
             if router["id"] not in with_router:
                 yield Leftover("routers", router["id"], partial(self._remove_router, router))
+        for item in self._api.list("floatingips", description=made_by(self._host)):
+            if is_free(item):
+                seen = ("floatingips", item["id"], item["revision_number"])
+                yield Leftover(*seen[:2], partial(delete_if_there, self._api, *seen))
         with_anchor = {port["network_id"] for port in anchors}
         used = {read(port).group if port in anchors else use.of(port).group for port in ports}
         for collection, in_use in (("networks", with_anchor), ("security_groups", used)):

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from portico.docker.api import Api, Object, delete_if_there
+from portico.docker.group import made_by
 from portico.docker.record import ADOPTED, PROFILE, part
 from portico.errors import NotFound
 
@@ -56,6 +57,15 @@ def adopted(port: Object) -> Object | None:
     return before
 
 
+def unpublish(api: Api, host: str, port_id: str) -> None:
+    """Remove the port forwardings that the plugin of a host made to a port, which stays."""
+    for floating in api.list("floatingips", description=made_by(host)):
+        if floating["router_id"]:
+            collection = f"floatingips/{floating['id']}/port_forwardings"
+            for item in api.list(collection, internal_port_id=port_id, fields="id"):
+                delete_if_there(api, collection, item["id"])
+
+
 def end(api: Api, port: Object, revision: int | None) -> None:
     """Delete a port, or give it back as it was before Docker used it; gone already is fine.
 
@@ -77,5 +87,6 @@ def end(api: Api, port: Object, revision: int | None) -> None:
             api.update("ports", port["id"], free, revision)
         except NotFound:
             return
+        unpublish(api, use.host, port["id"])
     if use.group:
         delete_if_there(api, "security_groups", use.group)

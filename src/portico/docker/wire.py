@@ -97,6 +97,14 @@ class CreateEndpoint(Call, frozen=True):
     options: Options | None = None
 
 
+class External(Call, frozen=True):
+    """Published ports of an endpoint (ProgramExternalConnectivity); `options` as in CreateEndpoint."""
+
+    network_id: str
+    endpoint_id: str
+    options: Options | None = None
+
+
 class Endpoint(Call, frozen=True):
     """What Join, Leave, DeleteEndpoint and EndpointOperInfo have in common; `sandbox_key` (Join) is a netns's path."""
 

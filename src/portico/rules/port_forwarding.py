@@ -120,9 +120,15 @@ def _refuse_clash(tx: Transaction, row: Row, found: Row) -> None:
         ("external_port_range", tx.find("port_forwarding", floatingip_id=row["floatingip_id"], **same)),
     ):
         for other in _overlapping(row, others, name):
-            raise _clash(row, other, name, name)
+            if name == "external_port_range" or not _both_published(row, other):
+                raise _clash(row, other, name, name)
     if row["portico:host_addresses"]:
         _refuse_host_clash(tx, row, found)
+
+
+def _both_published(row: Row, other: Row) -> bool:
+    """Tell whether both are for ports of a host: several of those may lead to one port, as with Docker."""
+    return bool(row["portico:host_addresses"] and other["portico:host_addresses"])
 
 
 def _refuse_host_clash(tx: Transaction, row: Row, found: Row) -> None:

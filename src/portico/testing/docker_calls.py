@@ -56,6 +56,8 @@ class EngineCalls:
         self._settings = settings
         self.links_are_made = False
         self.links_are_here = False
+        self.taken: set[tuple[str, int]] = set()
+        """Ports of the host that programs have, by protocol and number."""
         self.waiting: list[Callable[[], None]] = []
         self.after: Callable[[str], None] = lambda _name: None
         self.networks: dict[str, EngineNetwork] = {}
@@ -67,7 +69,10 @@ class EngineCalls:
         self.records = Records(self._api, self._settings.host)
         self.waiting.clear()
         surroundings = Surroundings(
-            lambda _link, _mac: self.links_are_made, self._later, link_is_here=lambda _link: self.links_are_here
+            lambda _link, _mac: self.links_are_made,
+            self._later,
+            link_is_here=lambda _link: self.links_are_here,
+            obstacle=lambda protocol, _, port: f"a program has {port}" if (protocol, port) in self.taken else "",
         )
         self.held = surroundings.held
         self.plugin = Plugin(self._api, self._settings, self.records, lambda: None, surroundings)

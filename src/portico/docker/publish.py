@@ -1,0 +1,232 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Published ports (`docker run -p`): port forwardings of a floating IP that the Docker network has for them.
+
+They are made in ProgramExternalConnectivity, which the engine sends to the one endpoint that carries a container's
+default route, and end with RevokeExternalConnectivity, or with the endpoint's port. Which ports of the host are free is
+found out here, on the host itself; that no other container of the host has them, the API sees to.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from ipaddress import ip_address
+
+import msgspec
+
+from portico import host_port
+from portico.docker import group, option, wire
+from portico.docker.api import Api, Object, delete_if_there
+from portico.docker.option import PortMap
+from portico.docker.record import DockerNetwork, Records
+from portico.errors import BadRequest, Conflict, NotFound, PorticoError
+
+# Ports of the host for containers that name none, as the kernel gives them to programs by default (ip-sysctl.rst).
+EPHEMERAL = range(32768, 61000)
+EPHEMERAL_TRIES = 32
+# By several floating IPs the same port may lead to several containers, each by other addresses of the host.
+MOST_FLOATING = 3
+
+EVERYWHERE = {4: "0.0.0.0", 6: "::"}  # noqa: S104 (words of the API, nothing is bound to them)
+
+# Tells why a port of the host (protocol, address, port) is not free; empty if it is.
+Obstacle = Callable[[str, str, int], str]
+
+
+class Wish(msgspec.Struct, frozen=True):
+    """A port of a container with the ports of the host, any of which will do, and the host's addresses."""
+
+    protocol: str
+    port: int
+    host_ports: range
+    addresses: tuple[str, ...]
+
+
+class Published:
+    """Answers the calls of the network driver that concern published ports. Thread-safe."""
+
+    def __init__(
+        self,
+        api: Api,
+        host: str,
+        records: Records,
+        port_of: Callable[[str], Object | None],
+        obstacle: Obstacle = host_port.obstacle,
+    ) -> None:
+        self._api = api
+        self._host = host
+        self._records = records
+        self._port_of = port_of
+        self._obstacle = obstacle
+        self._lock = threading.Lock()
+        # Of endpoints that this process knows: what was made for them, each with its floating IP.
+        self._made: dict[str, list[tuple[str, str]]] = {}
+
+    def program(self, call: wire.External) -> wire.Answer:
+        """Publish the ports that a container asks for; all or none.
+
+        Raises:
+            Conflict: a port of the host is not free.
+        """
+        wishes = list(_wishes(option.port_map(call.options)))
+        record = self._records.get(call.network_id) if wishes else None
+        if record is None or not record.router:
+            with self._lock:
+                self._made.setdefault(call.endpoint_id, [])
+            return {}
+        self.revoke(call)  # the engine asks again after it gave up
+        port = self._port_of(call.endpoint_id)
+        if port is None:
+            raise NotFound(f"Endpoint {call.endpoint_id} has no port.")
+        made: list[tuple[str, str]] = []
+        try:
+            for wish in wishes:
+                self._publish(record, port, wish, made)
+        except PorticoError:
+            with suppress(PorticoError):  # they go with the port
+                self._remove(made)
+            raise
+        with self._lock:
+            self._made[call.endpoint_id] = made
+        return {}
+
+    def revoke(self, call: wire.Endpoint | wire.External) -> wire.Answer:
+        """Publish nothing of an endpoint any more."""
+        with self._lock:
+            made = self._made.pop(call.endpoint_id, None)
+        if made is None:
+            made = self._look_up(call)
+        self._remove(made)
+        return {}
+
+    def _look_up(self, call: wire.Endpoint | wire.External) -> list[tuple[str, str]]:
+        """Return what a process before this one published for an endpoint."""
+        record = self._records.find(call.network_id)
+        port = self._port_of(call.endpoint_id) if record and record.router else None
+        if record is None or port is None:
+            return []
+        return [
+            (floating["id"], item["id"])
+            for floating in self._floating(record)
+            for item in self._api.list(
+                f"floatingips/{floating['id']}/port_forwardings", internal_port_id=port["id"], fields="id"
+            )
+        ]
+
+    def _remove(self, made: Sequence[tuple[str, str]]) -> None:
+        for floating_id, forwarding_id in made:
+            delete_if_there(self._api, f"floatingips/{floating_id}/port_forwardings", forwarding_id)
+
+    def _publish(self, record: DockerNetwork, port: Object, wish: Wish, made: list[tuple[str, str]]) -> None:
+        fixed = next((item["ip_address"] for item in port["fixed_ips"] if ":" not in item["ip_address"]), None)
+        if fixed is None:
+            raise BadRequest(
+                f"Port {wish.port}/{wish.protocol} cannot be published: the container has no IPv4 address."
+            )
+        why = f"no port of {wish.host_ports[0]} to {wish.host_ports[-1]} is free"
+        for number in _some(wish.host_ports):
+            found = (self._obstacle(wish.protocol, address, number) for address in wish.addresses)
+            if trouble := next((item for item in found if item), ""):
+                why = trouble
+                continue
+            body: Object = {
+                "protocol": wish.protocol,
+                "external_port": number,
+                "internal_port": wish.port,
+                "internal_port_id": port["id"],
+                "internal_ip_address": fixed,
+                "description": group.made_by(self._host),
+                "portico:host_addresses": list(wish.addresses),
+            }
+            try:
+                made.append(self._forward(record, body))
+            except Conflict as error:
+                why = error.message
+            else:
+                return
+        raise Conflict(f"Port {wish.port}/{wish.protocol} cannot be published: {why}.")
+
+    def _forward(self, record: DockerNetwork, body: Object) -> tuple[str, str]:
+        """Make a port forwarding, of the first floating IP whose port is free.
+
+        Raises:
+            Conflict: another container of the host has the port.
+        """
+        external = self._external(record)
+        known = self._floating(record) + self._free(external)
+        for _ in range(MOST_FLOATING):
+            for item in known:
+                try:
+                    made = self._api.create(f"floatingips/{item['id']}/port_forwardings", body)
+                except NotFound:
+                    continue  # it went with another network just now
+                except BadRequest as error:
+                    if "port collision with the external_port_range" in error.message:
+                        continue  # by another address of the host
+                    if "port collision with the portico:host_addresses" in error.message:
+                        raise Conflict(error.message.rstrip(".")) from error
+                    raise
+                return item["id"], str(made["id"])
+            wanted = {"floating_network_id": external, "description": group.made_by(self._host)}
+            known = [self._api.create("floatingips", wanted)]
+        raise Conflict(f"port {body['external_port']} is another container's whatever the floating IP")
+
+    def _external(self, record: DockerNetwork) -> str:
+        """Return the network that a Docker network's router has its gateway on."""
+        [router] = self._api.list("routers", id=record.router)
+        if router["external_gateway_info"] is None:
+            raise Conflict(f"router {record.router} of Docker network {record.id} has no gateway outside")
+        return str(router["external_gateway_info"]["network_id"])
+
+    def _floating(self, record: DockerNetwork) -> list[Object]:
+        """Return the floating IPs by which a Docker network's containers publish ports now."""
+        return self._api.list("floatingips", description=group.made_by(self._host), router_id=record.router)
+
+    def _free(self, external: str) -> list[Object]:
+        """Return those by which nobody does: any network may have them."""
+        ours = self._api.list("floatingips", description=group.made_by(self._host), floating_network_id=external)
+        return [item for item in ours if is_free(item)]
+
+
+def is_free(floating: Object) -> bool:
+    """Tell whether nothing is published by a floating IP."""
+    return not floating["router_id"]
+
+
+def remove_free(api: Api, host: str) -> None:
+    """Remove the floating IPs of this host's plugin by which nothing is published any more."""
+    for item in api.list("floatingips", description=group.made_by(host)):
+        if is_free(item):
+            with suppress(Conflict):  # another container has it by now
+                delete_if_there(api, "floatingips", item["id"], item["revision_number"])
+
+
+def _some(ports: range) -> Iterator[int]:
+    """Yield ports to try: all of those that were asked for, or some at random where it does not matter which."""
+    yield from ports if ports != EPHEMERAL else random.sample(ports, EPHEMERAL_TRIES)
+
+
+def _wishes(maps: Sequence[PortMap]) -> Iterator[Wish]:
+    """Yield what is to be published: what differs by the host's addresses alone in one.
+
+    Raises:
+        BadRequest: no host address can be published so.
+    """
+    wishes: dict[tuple[str, int, range], list[str]] = {}
+    for item in maps:
+        if item.host_address == "::1":
+            raise BadRequest(
+                f"Port {item.port}/{item.protocol} cannot be published on ::1: the kernel sends nothing from there to "
+                "other links; 127.0.0.1 can be had."
+            )
+        first, last = item.host_port, max(item.host_port, item.host_port_end)
+        ports = range(first, last + 1) if first else EPHEMERAL
+        wishes.setdefault((item.protocol, item.port, ports), []).extend(_addresses(item.host_address))
+    for (protocol, port, ports), addresses in wishes.items():
+        yield Wish(protocol, port, ports, tuple(dict.fromkeys(addresses)))
+
+
+def _addresses(text: str) -> Sequence[str]:
+    return [str(ip_address(text))] if text else [*EVERYWHERE.values()]

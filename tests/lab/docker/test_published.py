@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Docker networks with a way out, and published ports, by a real engine whose firewall drops what it does not know."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from portico.testing.docker_site import DockerSite
+from portico.testing.lab import Lab, wait_until
+from portico.testing.lab.docker import IMAGE
+
+pytestmark = pytest.mark.lab
+
+WAN, BEYOND = "198.51.100.1", "198.51.100.2"
+
+# A web server that tells whoever asks their own address.
+SERVE = (
+    "mkdir -p /tmp/www/cgi-bin && printf '#!/bin/sh\\necho; echo $REMOTE_ADDR\\n' > /tmp/www/cgi-bin/who && "
+    "chmod +x /tmp/www/cgi-bin/who && exec busybox httpd -f -p 80 -h /tmp/www"
+)
+WEB = ("sh", "-c", SERVE)
+
+
+@pytest.fixture
+def site() -> Iterator[DockerSite]:
+    with Lab() as lab:
+        host = lab.host("one")
+        run = host.run
+        run(["ip", "netns", "add", "beyond"])
+        run(["ip", "link", "add", "wan", "type", "veth", "peer", "name", "eth0", "netns", "beyond"])
+        for there, name, address in (([], "wan", WAN), (["-n", "beyond"], "eth0", BEYOND)):
+            run(["ip", *there, "link", "set", name, "up"])
+            run(["ip", *there, "addr", "add", f"{address}/24", "dev", name])
+        with DockerSite(host) as found:
+            yield found
+
+
+def ask(site: DockerSite, where: str, address: str, port: int) -> str:
+    """Return what the server there says of who asks: from a namespace, a container, or "" the host; "" if nothing."""
+    words = ["timeout", "1", "busybox", "wget", "-q", "-O", "-", f"http://{address}:{port}/cgi-bin/who"]
+    if where not in ("", "beyond"):
+        told = site.execute(where, *words, check=False).out
+    else:
+        told = site.host.run([*(["ip", "netns", "exec", where] if where else []), *words], check=False).out
+    return told.strip().strip("[]").removeprefix("::ffff:")
+
+
+def soon(site: DockerSite, where: str, address: str, port: int, told: str) -> None:
+    """Wait until the server there says `told` to who asks."""
+    wait_until(
+        f"{told!r} from {address}:{port} to {where or 'the host'}",
+        lambda: ask(site, where, address, port) == told,
+        15,
+        lambda: ask(site, where, address, port),
+    )
+
+
+def test_containers_reach_out_and_are_reached_by_published_ports(site: DockerSite) -> None:
+    run = site.host.run
+    assert "-P FORWARD DROP" in run(["iptables", "-S", "FORWARD"]).out, "the engine's own"
+    site.host.spawn(["ip", "netns", "exec", "beyond", "sh", "-c", SERVE], log="beyond")
+    site.create("blue", "--subnet", "10.1.0.0/24")
+    site.create("green", "--subnet", "10.2.0.0/24")
+    site.create("inner", "--internal", "--subnet", "10.3.0.0/24")
+    site.run("web", "blue", "-p", "8080:80", "-p", "127.0.0.1:9090:80", command=WEB)
+    site.run("other", "green")
+    soon(site, "web", BEYOND, 80, WAN)
+    soon(site, "beyond", WAN, 8080, BEYOND)
+    soon(site, "", WAN, 8080, WAN)
+    assert ask(site, "", "127.0.0.1", 8080) == ask(site, "", "127.0.0.1", 9090) == "100.64.0.1"
+    assert ask(site, "web", WAN, 8080) == ask(site, "other", WAN, 8080) == "100.64.0.1", "hairpin"
+    assert ask(site, "beyond", WAN, 9090) == "" and ask(site, "other", "10.1.0.2", 80) == ""
+    links = site.execute("web", "ip", "-o", "link").out
+    assert [line.split(":")[1].split("@")[0].strip() for line in links.splitlines()] == ["lo", "eth0"]
+    _the_gateway_moves(site)
+    _clashes_are_told(site)
+    site.kill("agent", "docker", "api")
+    assert ask(site, "beyond", WAN, 8080) == BEYOND, "it needs none of them"
+    site.start()
+    assert ask(site, "beyond", WAN, 8080) == BEYOND
+    site.clear()
+    site.wait_until_clean()
+    assert site.api.list("routers") == site.api.list("floatingips") == []
+    wait_until("nothing in the host's namespace", lambda: "px" not in run(["ip", "-br", "link"]).out, 10)
+    wait_until("no rules of ours", lambda: "inet portico" not in run(["nft", "list", "tables"]).out, 10)
+    assert "portico" not in run(["iptables", "-S", "DOCKER-USER"]).out
+
+
+def _the_gateway_moves(site: DockerSite) -> None:
+    """Move a container from an internal network to one with a gateway and back."""
+    site.run("mover", "inner", "-p", "8088:80", command=WEB)
+    assert "default" not in site.execute("mover", "ip", "route").out
+    assert ask(site, "mover", BEYOND, 80) == ask(site, "beyond", WAN, 8088) == ""
+    site.docker("network", "connect", "blue", "mover")
+    soon(site, "mover", BEYOND, 80, WAN)
+    soon(site, "beyond", WAN, 8088, BEYOND)
+    site.docker("network", "disconnect", "blue", "mover")
+    assert "default" not in site.execute("mover", "ip", "route").out
+    wait_until("published no more", lambda: ask(site, "beyond", WAN, 8088) == "", 10)
+
+
+def _clashes_are_told(site: DockerSite) -> None:
+    listen = "import socket, time; s = socket.create_server(('', 8090)); print('listens', flush=True); time.sleep(600)"
+    site.host.spawn([sys.executable, "-I", "-S", "-c", listen], log="listener").wait_for_text("listens", 10)
+    for port, why in ((8090, "a program on the host uses tcp port 8090"), (8080, "port forwarding")):
+        refused = site.docker("run", "--rm", "--network", "green", "-p", f"{port}:80", IMAGE, "true", check=False)
+        assert why in refused.err, refused.err
