@@ -15,8 +15,10 @@ from portico.model.snapshot import Snapshot
 from portico.testing import strategies
 from portico.testing.faults import Crash
 from portico.testing.medium import Medium
-from portico.testing.oracle import Packet, probes, verdict
+from portico.testing.probes import probes
 from portico.testing.world import Edit, World
+from portico.trace.packet import Packet
+from portico.trace.way import verdict
 
 PROBES = 40
 ALL = Dirty(everything=True)

@@ -23,7 +23,7 @@ from portico.hoststate import Group, HostObject, Report, Status, Update, key_of
 from portico.model.snapshot import Snapshot
 from portico.testing import agent_on_file, frames
 from portico.testing.lab import LabHost, Process
-from portico.testing.oracle import ICMP, ICMPV6, TCP, UDP, Packet
+from portico.trace.packet import ICMP, ICMPV6, TCP, UDP, Packet
 
 NAME = "host-a"
 FEED = "/run/update.json"

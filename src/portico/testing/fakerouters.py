@@ -17,7 +17,7 @@ from portico.model.snapshot import IpAddress
 from portico.testing import nft_eval
 from portico.testing.fakekernel import OURS, FakeKernel, FakeLinks, tables
 from portico.testing.fakeroutes import FakeRoutes
-from portico.testing.oracle import Packet
+from portico.trace.packet import Packet
 
 PREFIX = owner.router_netns_prefix(OURS)
 _FORWARDING = "ipv4/ip_forward"

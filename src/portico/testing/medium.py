@@ -8,7 +8,7 @@ from typing import Protocol
 
 from portico.contract import Backend, ObjectStatus
 from portico.testing.faults import Faults
-from portico.testing.oracle import Packet
+from portico.trace.packet import Packet
 
 
 class Medium(Protocol):

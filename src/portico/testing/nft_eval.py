@@ -14,7 +14,7 @@ from functools import lru_cache
 
 from portico.model.snapshot import IpAddress
 from portico.testing.nft_state import RANGES, Chain, Part, Table, parse_part
-from portico.testing.oracle import PORTED, Packet
+from portico.trace.packet import PORTED, Packet
 
 Value = str | int | IpAddress
 

@@ -19,8 +19,8 @@ from portico.model.snapshot import Snapshot
 from portico.settings_neutron import NeutronSettings
 from portico.testing.bridge_medium import delivers
 from portico.testing.faults import Faults, Outcome
-from portico.testing.oracle import Packet
 from portico.testing.remote_portico import KINDS, URL, InProcessRemote, RemotePortico
+from portico.trace.packet import Packet
 
 SETTINGS = NeutronSettings(endpoint=URL, send_profile=True, overhead=0)
 SIGNS = Signs(SETTINGS.tag)

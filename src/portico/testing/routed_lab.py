@@ -12,7 +12,7 @@ from portico.broker.hosts import HostStates
 from portico.contract import Backend
 from portico.model.snapshot import Snapshot
 from portico.testing.bridge_lab import LabSite, try_all
-from portico.testing.oracle import Packet
+from portico.trace.packet import Packet
 
 
 class RoutedSite(LabSite):

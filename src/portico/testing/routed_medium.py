@@ -15,8 +15,8 @@ from portico.testing import nft_eval
 from portico.testing.bridge_medium import FakeHostsMedium
 from portico.testing.fakekernel import HOST, OURS, FakeKernel, FakeLinks, tables
 from portico.testing.fakeroutes import led_over
-from portico.testing.oracle import Packet
 from portico.testing.world import HOSTS
+from portico.trace.packet import Packet
 
 
 class FakeRoutedMedium(FakeHostsMedium):

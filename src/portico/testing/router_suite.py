@@ -19,9 +19,10 @@ from portico.testing import strategies
 from portico.testing.backend_suite import BackendSuite, differences, sync
 from portico.testing.faults import Crash
 from portico.testing.medium import Medium
-from portico.testing.oracle import router_probes, verdict
+from portico.testing.probes import router_probes
 from portico.testing.router_world import PutRouter, RouterWorld
 from portico.testing.world import Drop, Edit, PutGroup, PutNetwork, PutPort, PutRule, PutSubnet
+from portico.trace.way import verdict
 
 FEW = settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
 MOST = 150

@@ -14,8 +14,10 @@ from portico.testing import strategies
 from portico.testing.backend_suite import change, example_world, overlapping_world
 from portico.testing.bridge_lab import NAME, LabSite
 from portico.testing.lab import Lab
-from portico.testing.oracle import VRRP, Packet, probes, verdict
+from portico.testing.probes import probes
 from portico.testing.world import Drop, Edit, PutAddressGroup, PutGroup, PutPort, PutRule, World
+from portico.trace.packet import VRRP, Packet
+from portico.trace.way import verdict
 
 pytestmark = pytest.mark.lab
 ALL = Dirty(everything=True)

@@ -28,4 +28,4 @@ def test_the_readme_has_the_fixed_sections(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_suite_is_run(name: str) -> None:
-    assert re.search(r"class Test\w+\(BackendSuite\)", (Path(__file__).parent / f"test_{name}.py").read_text())
+    assert re.search(r"class Test\w+\((Backend|Router)Suite\)", (Path(__file__).parent / f"test_{name}.py").read_text())

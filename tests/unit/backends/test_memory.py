@@ -11,8 +11,8 @@ from portico.contract import Backend, ObjectStatus
 from portico.errors import KernelError
 from portico.testing.faults import Faults, Outcome
 from portico.testing.medium import Medium
-from portico.testing.oracle import Packet
 from portico.testing.router_suite import RouterSuite
+from portico.trace.packet import Packet
 
 
 class FabricMedium:

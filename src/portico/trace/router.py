@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What routers do with a packet, given what is wanted; the part of the oracle that tells it. Pure.
+"""What routers do with a packet, given what is wanted. Pure.
 
 Written from Neutron's semantics alone: a router forwards between its subnets; its floating IPs stand for fixed
 addresses both ways; what it sends out by a gateway has the gateway's address for its source, if enable_snat is set, and
@@ -18,10 +18,15 @@ from portico.model.snapshot import IpAddress, Port, Snapshot
 
 @dataclass(frozen=True, slots=True)
 class Crossing:
-    """A packet as a router sends it on."""
+    """A packet as a router sends it on, from one of its ports out by another."""
 
     source: IpAddress
     destination: IpAddress
+    router_id: str
+    entered: str
+    left: str
+    words: str
+    why: str
 
 
 def joined(want: Snapshot, network_id: str) -> set[str]:
@@ -62,11 +67,35 @@ def _cross(
         return None
     if final not in {item.address for item in receiver.fixed_ips}:
         return None
+    return _crossing(want, router, ports, floating, (entered, left), (source, destination), final)
+
+
+def _crossing(
+    want: Snapshot,
+    router: Router,
+    ports: list[Port],
+    floating: list[FloatingIp],
+    passage: tuple[list[Port], Port],
+    addresses: tuple[IpAddress, IpAddress],
+    final: IpAddress,
+) -> Crossing:
+    (entered, left), (source, destination) = passage, addresses
     from_inside = any(port.device_owner == INTERFACE_OWNER for port in entered)
     is_outward = left.device_owner == GATEWAY_OWNER
-    if isinstance(source, IPv4Address) and (is_outward or (fixed is not None and from_inside)):
-        source = _source(router, left if is_outward else None, ports, floating, source, from_inside=from_inside)
-    return Crossing(source, final)
+    seen, why = source, f"{final} is on {_name(want, left.network_id)}"
+    if isinstance(source, IPv4Address) and (is_outward or (final != destination and from_inside)):
+        seen = _source(router, left if is_outward else None, ports, floating, source, from_inside=from_inside)
+    words = f"routes it from {_name(want, entered[0].network_id)} to {_name(want, left.network_id)}"
+    if final != destination:
+        words += f", destination {destination} becomes {final}"
+    if seen != source:
+        words += f", source {source} becomes {seen}"
+    return Crossing(seen, final, router.id, entered[0].id, left.id, words, why)
+
+
+def _name(want: Snapshot, network_id: str) -> str:
+    network = want.networks.get(network_id)
+    return f"network {(network.name if network else '') or network_id}"
 
 
 def _source(
