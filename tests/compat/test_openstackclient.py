@@ -336,6 +336,41 @@ def test_bgp_speakers_and_peers(openstack: Openstack) -> None:
     openstack("network delete outside")
 
 
+def test_floating_ips_and_port_forwardings(openstack: Openstack) -> None:
+    openstack("network create outside --external")
+    openstack("subnet create --network outside --subnet-range 198.51.100.0/24 outside4")
+    openstack("network create within")
+    openstack("subnet create --network within --subnet-range 192.0.2.0/24 within4")
+    openstack("router create beyond --external-gateway outside")
+    openstack("router add subnet beyond within4")
+    openstack("port create --network within --fixed-ip ip-address=192.0.2.7 web")
+    made = openstack("floating ip create outside --floating-ip-address 198.51.100.9 --port web --description d --tag t")
+    assert (made["name"], made["fixed_ip_address"], made["tags"]) == ("198.51.100.9", "192.0.2.7", ["t"])
+    openstack("floating ip unset --port 198.51.100.9")
+    openstack("floating ip set --description e --no-tag 198.51.100.9")
+    shown = openstack("floating ip show 198.51.100.9")
+    assert (shown["port_id"], shown["description"], shown["tags"], shown["status"]) == (None, "e", [], "DOWN")
+    pair = "--protocol tcp --internal-protocol-port 80 --external-protocol-port 8080"
+    made = openstack(
+        f"floating ip port forwarding create --internal-ip-address 192.0.2.7 --port web {pair} 198.51.100.9"
+    )
+    assert (made["external_port"], made["internal_port"]) == (8080, 80)
+    [listed] = openstack("floating ip port forwarding list 198.51.100.9")
+    assert (listed["ID"], listed["Internal IP Address"]) == (made["id"], "192.0.2.7")
+    openstack(f"floating ip port forwarding set 198.51.100.9 {made['id']} --external-protocol-port 9000:9009")
+    shown = openstack(f"floating ip port forwarding show 198.51.100.9 {made['id']}")
+    assert (shown["external_port_range"], shown["internal_port_range"]) == ("9000:9009", "80:80")
+    assert openstack("floating ip list --network outside --long")[0]["Floating IP Address"] == "198.51.100.9"
+    with pytest.raises(CommandFailed, match="in use by Port Forwarding"):
+        openstack("floating ip delete 198.51.100.9")
+    openstack(f"floating ip port forwarding delete 198.51.100.9 {made['id']}")
+    openstack("floating ip delete 198.51.100.9")
+    openstack("router remove subnet beyond within4")
+    openstack("router delete beyond")
+    openstack("port delete web")
+    openstack("network delete within outside")
+
+
 def test_routers(openstack: Openstack) -> None:
     openstack("network create public --external")
     openstack("subnet create --network public --subnet-range 203.0.113.0/24 public4")

@@ -345,6 +345,8 @@ def routes(api: Api) -> list[Route]:
         route("/v2.0/quotas/{project_id}/{what}", {"GET": api.quota_detail}),
         route("/v2.0/availability_zones", {"GET": api.zones}),
         route("/v2.0/service-providers", {"GET": api.service_providers}),
+        # Neutron's server has the first path, and its API reference the second.
+        route("/v2.0/floatingip-pools", {"GET": api.floatingip_pools}),
         route("/v2.0/floatingip_pools", {"GET": api.floatingip_pools}),
         route("/v2.0/network-ip-availabilities", {"GET": api.ip_availabilities}),
         route("/v2.0/network-ip-availabilities/{id}", {"GET": api.ip_availability}),

@@ -11,7 +11,7 @@ from portico.rules import lookup
 from portico.rules.context import Context, Row
 from portico.store.transaction import Transaction
 
-ACTIVE, DOWN = "ACTIVE", "DOWN"
+DOWN = "DOWN"
 # What says of a floating IP's own port whose it is, where, and which address.
 _KEPT = ("device_id", "device_owner", "binding:host_id", "fixed_ips")
 
@@ -54,10 +54,15 @@ def router_for(tx: Transaction, port: Row, fixed: Row, network_id: str, *, prefe
     return min(beyond, key=lambda one: (one != prefer, found[one] != subnet["gateway_ip"], one))
 
 
-def status_by(tx: Transaction, router_id: str | None) -> str:
-    """Return the status of a floating IP that a router has, or none has."""
+def status_by(tx: Transaction, floatingip_id: str, router_id: str | None) -> str:
+    """Return the status of a floating IP that a router has, or none has; why it is so is noted."""
+    tx.forget_reason("floatingip", floatingip_id)
     router = tx.get("router", router_id) if router_id else None
-    return ACTIVE if router is not None and router["status"] == ACTIVE else DOWN
+    if router is None:
+        return DOWN
+    if why := tx.reason("router", router["id"]):
+        tx.note_reason("floatingip", floatingip_id, why)
+    return str(router["status"])
 
 
 def leave(tx: Transaction, context: Context, port: Row) -> None:
@@ -74,8 +79,8 @@ def leave(tx: Transaction, context: Context, port: Row) -> None:
                 "floating IP, which is another project's.",
                 type="FipAssociated",
             )
-        free = {"port_id": None, "fixed_ip_address": None, "router_id": None, "status": DOWN}
-        tx.update("floatingip", row, free)
+        free = {"port_id": None, "fixed_ip_address": None, "router_id": None}
+        tx.update("floatingip", row, {**free, "status": status_by(tx, row["id"], None)})
     for row in tx.find("port_forwarding", internal_port_id=port["id"]):
         remove_forwarding(tx, row)
 
@@ -106,8 +111,10 @@ def remove_forwarding(tx: Transaction, row: Row) -> None:
     """Remove a port forwarding; the last one takes the router from the floating IP."""
     tx.delete("port_forwarding", row)
     floating = lookup.get(tx, "floatingip", row["floatingip_id"])
-    last = not forwardings_of(tx, floating["id"])
-    tx.update("floatingip", floating, {"router_id": None, "status": DOWN} if last else {})
+    changes: Row = {}
+    if not forwardings_of(tx, floating["id"]):
+        changes = {"router_id": None, "status": status_by(tx, floating["id"], None)}
+    tx.update("floatingip", floating, changes)
 
 
 def refuse_interface_loss(tx: Transaction, router: Row, subnet: Row) -> None:

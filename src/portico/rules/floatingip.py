@@ -85,8 +85,8 @@ def _association(tx: Transaction, context: Context, row: Row, given: Row) -> Row
         if given.get("fixed_ip_address"):
             raise _without_port()
         # A floating IP with port forwardings stays at the router that has them.
-        kept = {"router_id": row["router_id"], "status": row["status"]}
-        return {**_FREE, **(kept if _has_forwardings(tx, row) else {"status": floating_use.DOWN})}
+        router_id = row["router_id"] if _has_forwardings(tx, row) else None
+        return {**_FREE, "router_id": router_id, "status": floating_use.status_by(tx, row["id"], router_id)}
     if _has_forwardings(tx, row):
         raise _in_use(row)
     found = lookup.visible(tx, context, "port", given["port_id"])
@@ -96,7 +96,7 @@ def _association(tx: Transaction, context: Context, row: Row, given: Row) -> Row
     for other in tx.find("floatingip", port_id=found["id"], fixed_ip_address=address, floating_network_id=network_id):
         if other["id"] != row["id"]:
             raise already_associated(row, found["id"], address)
-    status = floating_use.status_by(tx, router_id)
+    status = floating_use.status_by(tx, row["id"], router_id)
     return {"port_id": found["id"], "fixed_ip_address": address, "router_id": router_id, "status": status}
 
 

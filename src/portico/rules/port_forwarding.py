@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from ipaddress import ip_address
 
-from portico.errors import BadRequest, Conflict, NotFound
+from portico.errors import BadRequest, Conflict, NotFound, Unsupported
 from portico.rules import floating_use, lookup
 from portico.rules.context import Context, Row
 from portico.rules.floatingip import already_associated
@@ -15,6 +15,8 @@ from portico.store.query import Filter, Query
 from portico.store.transaction import Transaction
 
 Ports = tuple[int, int]  # first and last
+# The provider:network_type of external networks that are behind the host itself: it reaches their floating IPs.
+BEHIND_HOST = "host"
 
 
 def create(tx: Transaction, context: Context, body: Row) -> Row:
@@ -29,12 +31,15 @@ def create(tx: Transaction, context: Context, body: Row) -> Row:
     row = {**body, "id": str(uuid.uuid4()), "project_id": floating["project_id"], **_sides(body, {})}
     row["portico:host_addresses"] = _published(body.get("portico:host_addresses"))
     found = lookup.visible(tx, context, "port", row["internal_port_id"])
+    _check_publishing(tx, floating, row)
     _refuse_clash(tx, row, found)
     _refuse_floating(tx, floating, row, found)
     router_id = _router_of(tx, floating, row, found)
     made = tx.insert("port_forwarding", row)
-    here = {"router_id": router_id, "status": floating_use.status_by(tx, router_id)}
-    tx.update("floatingip", floating, here if floating["router_id"] is None else {})
+    here: Row = {}
+    if floating["router_id"] is None:
+        here = {"router_id": router_id, "status": floating_use.status_by(tx, floating["id"], router_id)}
+    tx.update("floatingip", floating, here)
     return made
 
 
@@ -48,6 +53,7 @@ def update(tx: Transaction, context: Context, row: Row, changes: Row) -> Row:
     found = lookup.visible(tx, context, "port", port_id) if moves else lookup.get(tx, "port", port_id)
     if moves and "internal_ip_address" not in changes:
         after["internal_ip_address"] = next((item["ip_address"] for item in floating_use.ipv4(found)), None)
+    _check_publishing(tx, floating, after)
     _refuse_clash(tx, after, found)
     if moves:
         _refuse_floating(tx, floating, after, found)
@@ -105,6 +111,22 @@ def _published(addresses: Sequence[str] | None) -> list[str]:
     if odd := [item for item in found if item.is_multicast]:
         raise _bad(f"portico:host_addresses {odd[0]} is a multicast address: no host has it for its own")
     return list(dict.fromkeys(str(item) for item in found))
+
+
+def _check_publishing(tx: Transaction, floating: Row, row: Row) -> None:
+    """Refuse addresses of a host for a floating IP that hosts do not reach by themselves.
+
+    Raises:
+        Unsupported: names the network and its type.
+    """
+    network = lookup.get(tx, "network", floating["floating_network_id"])
+    if row["portico:host_addresses"] and network["provider:network_type"] != BEHIND_HOST:
+        raise Unsupported(
+            f"Invalid input for operation: port_forwarding {row['id']}: portico:host_addresses needs a floating IP of "
+            f"a network of provider:network_type '{BEHIND_HOST}', and network {network['id']} is of type "
+            f"'{network['provider:network_type']}'.",
+            type="InvalidInput",
+        )
 
 
 def _refuse_clash(tx: Transaction, row: Row, found: Row) -> None:

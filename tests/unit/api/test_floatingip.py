@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from portico.store.store import Store
+
 from .asker import Asker, addresses
 from .floating import GATEWAY, Site
 
@@ -46,6 +48,23 @@ def test_a_floating_ip_has_an_address_of_its_own_and_leads_where_it_is_told(site
     assert site.floating(floating_ip_address=made["floating_ip_address"])
 
 
+def test_it_fares_as_its_router_does(site: Site, store: Store) -> None:
+    port = site.api.port(site.inside)
+    with store.write() as tx:
+        router = tx.get("router", site.router["id"])
+        assert router is not None
+        tx.update("router", router, {"status": "ERROR"}, touch=False)
+        tx.note_reason("router", router["id"], "host1: no namespace")
+    made = site.floating(port_id=port["id"])
+    assert made["status"] == "ERROR"
+    with store.read() as tx:
+        assert tx.reason("floatingip", made["id"]) == "host1: no namespace"
+    site.api.delete("ports", port)
+    with store.read() as tx:
+        assert tx.reason("floatingip", made["id"]) == ""
+    assert site.now(made)["status"] == "DOWN"
+
+
 def test_an_update_that_says_nothing_has_it_lead_nowhere(site: Site) -> None:
     made = site.floating(port_id=site.api.port(site.inside)["id"])
     assert site.api.ask("PUT", f"floatingips/{made['id']}", {"floatingip": {}}).body["floatingip"]["port_id"] is None
@@ -68,7 +87,7 @@ def test_one_of_several_addresses_must_be_named(site: Site) -> None:
 def test_an_address_of_a_pool_or_just_this_one(site: Site) -> None:
     second = site.api.subnet(site.outside, "203.0.113.0/24", name="second")
     site.api.subnet(site.outside, "2001:db8::/64")
-    pools = {row["subnet_id"]: row for row in site.api.list("floatingip_pools")}
+    pools = {row["subnet_id"]: row for row in site.api.list("floatingip-pools")}
     assert {row["cidr"] for row in pools.values()} == {"198.51.100.0/24", "203.0.113.0/24"}
     assert pools[second["id"]] == {
         "subnet_id": second["id"],

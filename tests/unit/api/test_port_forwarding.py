@@ -25,7 +25,7 @@ BAD = (400, "BadRequest")
 @pytest.fixture(scope="module")
 def site(lasting_store: Store, make_api: MakeApi) -> Iterator[Site]:
     with Asker(make_app(make_api(lasting_store))) as api:
-        yield Site(api)
+        yield Site(api, "host")
 
 
 @pytest.fixture
@@ -196,6 +196,10 @@ def test_ports_of_a_host_are_published_once(site: Site, floating: Row, web: Row)
     made(site.forward(site.floating(), db, 8082, 8081, **again))  # as with Docker, several of a host's lead to one
     made(publish(site.api.port(site.inside, **{"binding:host_id": "elsewhere"}), 8080, "192.0.2.1"))
     assert publish(web, 9999, "224.0.0.1").error == BAD
+    behind = site.api.network("203.0.113.0/24", **{"router:external": True})
+    elsewhere = site.api.create("floatingips", floating_network_id=behind["id"])
+    answer = site.forward(elsewhere, web, 9999, 9999, **{"portico:host_addresses": ["192.0.2.1"]})
+    assert answer.error == (400, "InvalidInput") and behind["id"] in answer.message
     assert publish(web, 9999, "here").status == 400
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The commands of docs/routers.md as they stand there."""
+"""The commands of docs/routers.md and docs/floating-ips.md as they stand there."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from pathlib import Path
 
 from .conftest import Portico
 
-DOCUMENT = Path(__file__).parents[3] / "docs/routers.md"
+DOCS = Path(__file__).parents[3] / "docs"
 BLOCK = re.compile(r"^```(sh|console)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
-def lines(language: str) -> list[list[str]]:
-    found = [text for kind, text in BLOCK.findall(DOCUMENT.read_text()) if kind == language]
+def lines(language: str, page: str = "routers") -> list[list[str]]:
+    found = [text for kind, text in BLOCK.findall((DOCS / f"{page}.md").read_text()) if kind == language]
     return [shlex.split(line.removeprefix("# ")) for text in found for line in text.splitlines()]
 
 
@@ -24,6 +24,22 @@ def test_what_the_page_on_routers_has_people_type_works(portico: Portico) -> Non
         done = portico(*words)
         assert done.code == 0, (words, done.err)
     assert portico("router", "list", "-f", "value").out == ""
+
+
+def test_what_the_page_on_floating_ips_has_people_type_works(portico: Portico) -> None:
+    for word, *words in lines("sh", "floating-ips"):
+        assert word == "portico"
+        done = portico(*words)
+        assert done.code == 0, (words, done.err)
+    [second] = [row for row in portico("floatingip", "list", "-f", "json").json if row["port_forwardings"]]
+    for forwarding in second["port_forwardings"]:
+        done = portico("port-forwarding", "delete", forwarding["id"], "--floatingip", second["floating_ip_address"])
+        assert done.code == 0, done.err
+    assert portico("floatingip", "delete", "203.0.113.9", "203.0.113.10").code == 0
+    assert portico("router", "remove-router-interface", "r", "--subnet", "inner4").code == 0
+    assert portico("router", "delete", "r").code == 0
+    assert portico("port", "delete", "web", "db").code == 0
+    assert portico("network", "delete", "inner", "public").code == 0
 
 
 def test_the_operator_s_commands_provide_for_automatic_topologies(portico: Portico) -> None:

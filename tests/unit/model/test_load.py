@@ -38,7 +38,7 @@ def test_the_core_collections_have_neutron_s_paths(registry: Registry) -> None:
         "/v2.0/blocks",
         "/v2.0/bgp-speakers",
         "/v2.0/default-security-group-rules",
-        "/v2.0/floatingip_pools",
+        "/v2.0/floatingip-pools",
         "/v2.0/floatingips",
         "/v2.0/floatingips/{floatingip_id}/port_forwardings",
         "/v2.0/network-ip-availabilities",

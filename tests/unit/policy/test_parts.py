@@ -27,6 +27,46 @@ MODELS = {
 }
 
 
+def test_another_project_neither_sees_nor_has_forwardings_of_a_floating_ip(
+    red: Asker, blue: Asker, root: Asker
+) -> None:
+    outside = root.create("network", **{"router:external": True})
+    root.create("subnet", network_id=outside["id"], cidr="198.51.100.0/24", ip_version=4)
+    inside = red.create("network")
+    subnet = red.create("subnet", network_id=inside["id"], cidr="192.0.2.0/24", ip_version=4)
+    router = red.create("router", external_gateway_info={"network_id": outside["id"]})
+    about = red.service, red.resources["router"], red.context, router["id"], "add_router_interface"
+    collection.act(*about, {"subnet_id": subnet["id"]})
+    port = red.create("port", network_id=inside["id"])
+    floating = red.create("floatingip", floating_network_id=outside["id"])
+    body = {
+        "protocol": "tcp", "external_port": 80, "internal_port": 80, "internal_port_id": port["id"],
+        "internal_ip_address": port["fixed_ips"][0]["ip_address"],
+    }  # fmt: skip
+    kind = red.resources["port_forwarding"]
+
+    def make(asker: Asker, whose: str, **more: object) -> str:
+        wrapped = {kind.name: body | more}
+        return str(collection.create(asker.service, kind, asker.context, wrapped, whose)[kind.name]["id"])
+
+    made = make(red, floating["id"])
+    with pytest.raises(Forbidden, match="host_addresses"):
+        make(red, floating["id"], **{"external_port": 81, "portico:host_addresses": ["192.0.2.1"]})
+    assert floating["id"] not in [row["id"] for row in blue.list("floatingip")]
+    own = blue.create("floatingip", floating_network_id=outside["id"])
+    with pytest.raises(NotFound, match="Floating IP"):
+        make(blue, floating["id"])
+    with pytest.raises(NotFound, match="Port"):
+        make(blue, own["id"])
+    with pytest.raises(NotFound):
+        blue.update("floatingip", own["id"], port_id=port["id"])
+    for whose in (floating["id"], own["id"]):
+        with pytest.raises(NotFound):
+            collection.show(blue.service, kind, blue.context, made, (), whose)
+    with pytest.raises(Forbidden, match="floating_ip_address"):
+        blue.create("floatingip", floating_network_id=outside["id"], floating_ip_address="198.51.100.77")
+
+
 def test_only_the_parent_s_owner_has_its_parts(tmp_path: Path) -> None:
     for name, text in MODELS.items():
         (tmp_path / name).write_text(text)
