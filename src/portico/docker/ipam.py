@@ -14,7 +14,7 @@ from portico.docker.pool import IpAddress, IpNetwork, Pending, PendingPools, Poo
 from portico.docker.record import DockerNetwork, Records
 from portico.docker.reservation import Reservations
 from portico.errors import BadRequest, Conflict, NotFound
-from portico.settings import DockerSettings
+from portico.settings_docker import DockerSettings
 
 LOCAL_SPACE = "portico-local"
 GLOBAL_SPACE = "portico-global"

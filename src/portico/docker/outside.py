@@ -11,7 +11,7 @@ from ipaddress import ip_network
 from portico.docker import group
 from portico.docker.api import Api, Object, delete_if_there
 from portico.errors import BadRequest, Conflict, Forbidden, NotFound, PorticoError, PreconditionFailed, Unsupported
-from portico.settings import DockerSettings
+from portico.settings_docker import DockerSettings
 
 LOG = logging.getLogger(__name__)
 
