@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 Object = Mapping[str, Any]
 DOCKER_OWNER = "docker:"
 DOCKER_NETWORK = "docker:network"
+ROUTER_GATEWAY = "network:router_gateway"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,7 +36,12 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     networks = _chosen(client.list("networks"), arguments.networks)
     subnets = _by_network(client.list("subnets"))
     names = {network["id"] for network in networks}
-    ports = _by_network(_told(client, port) for port in client.list("ports") if port["network_id"] in names)
+    routers = {router["id"]: _title(router) for router in client.list("routers")}
+    ports = _by_network(
+        {**_told(client, port), "router": routers.get(port["device_id"], "")}
+        for port in client.list("ports")
+        if port["network_id"] in names
+    )
     found = [{**n, "subnets": subnets[n["id"]], "ports": ports[n["id"]]} for n in sorted(networks, key=_name)]
     if arguments.format == "tree":
         text = "".join(f"{line}\n" for network in found for line in tree(network))
@@ -118,6 +124,9 @@ def _port(port: Object) -> Iterator[str]:
     if port["status_reason"]:
         yield port["status_reason"]
     owner, device = port["device_owner"], port["device_id"]
+    if port["router"]:
+        yield f"{'gateway' if owner == ROUTER_GATEWAY else 'interface'} of router {port['router']}"
+        return
     host = port.get("binding:host_id") or ""
     if owner or device or host:
         where = f"on {host} as {port['binding:vif_type']}" if host else "not plugged"

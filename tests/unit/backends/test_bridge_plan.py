@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from portico.backends.bridge import BridgeBackend, plan
 from portico.broker.hosts import HostStates
 from portico.contract import Dirty
-from portico.hoststate import HostObject, Update, key_of
+from portico.hoststate import Dhcp, HostObject, Update, key_of
 from portico.testing import strategies
 from portico.testing.router_world import PutRouter, RouterWorld
 from portico.testing.world import (
@@ -124,3 +124,17 @@ def follow_changes(world: Any, batches: Sequence[Sequence[Edit | PutRouter]]) ->
         backend.sync(want, Dirty(ids={resource: frozenset(ids) for resource, ids in changed.items()}))
         hosts.publish(number)
         assert state == whole(world)
+
+
+def test_a_gateway_is_told_where_a_router_is_at_it() -> None:
+    """Network 2 has a gateway's address, and router 0 the first address of each subnet."""
+
+    def told(*edits: Edit | PutRouter) -> str | None:
+        found = whole(joined(PutPort(1, 2, plug="tap"), *edits))[HOSTS[0]]
+        (server,) = (item for item in found.values() if isinstance(item, Dhcp))
+        return server.subnets[0].gateway
+
+    assert told() is None
+    assert told(JOIN) == "198.18.1.1"
+    assert told(replace(JOIN, admin_up=False)) is None
+    assert told(PutRouter(1, (2,))) is None  # it is at another address

@@ -57,3 +57,13 @@ def test_the_tree_tells_how_hosts_get_ipv6_addresses(portico: Portico, network: 
 def test_a_network_that_does_not_exist_is_an_error(portico: Portico, network: str, words: tuple[str, ...]) -> None:
     done = portico("topology", *(network if word == "$network" else word for word in words))
     assert (done.code, done.out, done.err) == (1, "", "portico: no network has the name or id 'nobody'\n")
+
+
+def test_a_port_of_a_router_tells_which(portico: Portico, network: str) -> None:
+    portico("subnet", "create", "--name", "inner", "--network", network, "198.51.100.0/24")
+    portico("router", "create", "edge")
+    portico("router", "add-router-interface", "edge", "--subnet", "inner")
+    shown = portico("topology", network).out
+    portico("router", "remove-router-interface", "edge", "--subnet", "inner")
+    portico("router", "delete", "edge")
+    assert "198.51.100.1" in shown and "interface of router edge" in shown
