@@ -292,6 +292,8 @@ def _hosts_to_replan(want: Snapshot, dirty: Dirty, memory: Memory, ports: Collec
         if item in known
     }
     networks |= {port.network_id for port in ports if port.device_owner == DHCP_OWNER}
+    if pools := dirty.ids.get("subnetpool"):
+        networks |= {subnet.network_id for subnet in want.subnets.values() if subnet.pool_id in pools}
     for network_id in networks:
         hosts.update(want.hosts_of_network.get(network_id, ()))
     routers = {router_id for network_id in networks for router_id in want.routers_of_network.get(network_id, ())}

@@ -129,6 +129,8 @@ def _leg(want: Snapshot, port: Port) -> Leg:
     ]
     outside = port.device_owner == GATEWAY_OWNER
     first = next((str(address) for _, address in subnets if address.version == 4), "")
+    snat = first if outside and _translates(want, port) else ""
+    known, apart = _scopes(want, port, [subnet for subnet, _ in subnets], translates=bool(snat))
     return Leg(
         port_id=port.id,
         network_id=port.network_id,
@@ -136,9 +138,36 @@ def _leg(want: Snapshot, port: Port) -> Leg:
         mtu=network.mtu,
         addresses=tuple(f"{address}/{subnet.cidr.prefixlen}" for subnet, address in subnets),
         outside=outside,
-        snat=first if outside and _translates(want, port) else "",
+        snat=snat,
         prefixes=() if outside else tuple(_prefixes(subnet for subnet, _ in subnets)),
+        known=tuple(known),
+        apart=tuple(apart),
     )
+
+
+def _scopes(want: Snapshot, port: Port, near: list[Subnet], *, translates: bool) -> tuple[list[str], list[str]]:
+    """Return the subnets inside whose addresses mean the same at a leg, and those that mean something else there.
+
+    Subnets from pools without an address scope are in one together. What is translated may go out from any.
+    """
+    scopes = {subnet.cidr.version: _scope(want, subnet) for subnet in near}
+    known, apart = [], []
+    for other in interfaces(want, port.device_id):
+        for subnet in _subnets(want, other) if other.id != port.id else ():
+            version = subnet.cidr.version
+            if version not in scopes:
+                continue
+            scope, translated = _scope(want, subnet), translates and version == 4
+            if scope != scopes[version] and not translated:
+                apart.append(str(subnet.cidr))
+            elif scope and scope == scopes[version] and translated:
+                known.append(str(subnet.cidr))
+    return sorted(known), sorted(apart)
+
+
+def _scope(want: Snapshot, subnet: Subnet) -> str:
+    pool = want.pools.get(subnet.pool_id)
+    return pool.scope_id if pool else ""
 
 
 def _translates(want: Snapshot, port: Port) -> bool:

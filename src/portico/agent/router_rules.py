@@ -25,9 +25,11 @@ NUMBERS = {"tcp": 6, "udp": 17, "udplite": 136, "dccp": 33, "sctp": 132}
 class Translation:
     """What a router translates: rules are the same exactly if this is.
 
-    `outside` are gateways' links with the address that senders inside get there ("" for none), `own` the address that a
-    router has outside, `fixed` what each floating address stands for. `ports` maps an address, a protocol's number and
-    a port to an address and a port; `ranges` the same of all ports of a range to those of the same number.
+    `outside` are gateways' links with the address that senders inside get there ("" for none), `known` with the ranges
+    inside that keep theirs; `apart` are links, outside or not, with ranges inside that they have nothing to do with.
+    `own` is the address that a router has outside, `fixed` what each floating address stands for. `ports` maps an
+    address, a protocol's number and a port to an address and a port; `ranges` the same of all ports of a range to those
+    of the same number.
     """
 
     inside: tuple[str, ...] = ()
@@ -37,10 +39,12 @@ class Translation:
     ports: tuple[tuple[str, int, int, str, int], ...] = ()
     ranges: tuple[tuple[str, int, int, int, str], ...] = ()
     announces: bool = False
+    known: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    apart: tuple[tuple[str, bool, tuple[str, ...]], ...] = ()
 
     def affected(self, after: Translation) -> frozenset[str] | None:
         """Return the addresses whose connections are others' once `after` is in force; None for those of all."""
-        if self.own and (self.own, self.outside) != (after.own, after.outside):
+        if self.own and (self.own, self.outside, self.known) != (after.own, after.outside, after.known):
             return None
         gone = {*self.fixed} - {*after.fixed}
         found = {address for pair in gone for address in pair}
@@ -56,8 +60,9 @@ def translation(router: Router, names: Mapping[str, str]) -> Translation:
     """
     gateways = [leg for leg in router.legs if leg.outside]
     prefixes = any(leg.prefixes for leg in router.legs)
+    apart = tuple(sorted((names[leg.port_id], leg.outside, _ranges(leg.apart)) for leg in router.legs if leg.apart))
     if not (router.floating or router.forwards or any(leg.snat for leg in gateways)):
-        return Translation(announces=prefixes)
+        return Translation(announces=prefixes, apart=apart)
     ports, ranges = _forwards(router.forwards)
     fixed = [(_ipv4(item.address), _ipv4(item.fixed)) for item in router.floating if item.fixed]
     inside = (str(net) for leg in router.legs if not leg.outside for net in _networks(leg))
@@ -69,7 +74,13 @@ def translation(router: Router, names: Mapping[str, str]) -> Translation:
         ports=tuple(sorted(ports)),
         ranges=tuple(sorted(ranges)),
         announces=prefixes,
+        known=tuple(sorted((names[leg.port_id], _ranges(leg.known)) for leg in gateways if leg.known)),
+        apart=apart,
     )
+
+
+def _ranges(cidrs: Iterable[str]) -> tuple[str, ...]:
+    return tuple(str(addresses.network(text, "cidr")) for text in cidrs)
 
 
 def _networks(leg: Leg) -> Iterator[ipaddress.IPv4Network]:
@@ -113,9 +124,9 @@ def _forwards(
 def text(wanted: Translation) -> str:
     """Return the commands that put a translation in force in the place of whatever the table has, at once."""
     head = f"add table {TABLE}\ndelete table {TABLE}\n"
-    if not wanted.outside:
-        return head + (_block(_local()) if wanted.announces else "")
-    return head + _block([*_maps(wanted), *_chains(wanted), *(_local() if wanted.announces else ())])
+    parts = [*_maps(wanted), *_chains(wanted)] if wanted.outside else []
+    parts += [*(_local() if wanted.announces else ()), *(_scopes(wanted) if wanted.apart else ())]
+    return head + (_block(parts) if parts else "")
 
 
 def _block(parts: Sequence[str]) -> str:
@@ -125,6 +136,19 @@ def _block(parts: Sequence[str]) -> str:
 def _local() -> list[str]:
     """The server that announces prefixes shall not answer DHCP: each network has one that knows its ports."""
     return ["chain local { type filter hook input priority 0; policy accept; udp dport 547 drop; }"]
+
+
+def _scopes(wanted: Translation) -> Iterator[str]:
+    """What is translated passes: who sends it means the address outside."""
+    yield "chain scopes {\n	type filter hook forward priority filter; policy accept;\n	ct status dnat accept"
+    for name, outside, ranges in wanted.apart:
+        for family in ("ip", "ip6"):
+            if mine := [cidr for cidr in ranges if (":" in cidr) == (family == "ip6")]:
+                listed = ", ".join(mine)
+                yield f'	oifname "{name}" {family} saddr {{ {listed} }} drop'
+                if outside:
+                    yield f'	iifname "{name}" {family} daddr {{ {listed} }} drop'
+    yield "}"
 
 
 def _maps(wanted: Translation) -> Iterator[str]:
@@ -172,6 +196,8 @@ chain from {{
         # Who is inside and asks an address outside that stands for somebody inside hears from that address.
         yield f"	ct status dnat meta mark != {FROM_OUTSIDE} snat ip to ip saddr map @fixed"
         yield f"	ct status dnat meta mark != {FROM_OUTSIDE} snat ip to {wanted.own}"
+    for name, ranges in wanted.known:
+        yield f'	oifname "{name}" ip saddr {{ {", ".join(ranges)} }} return'
     for name, address in wanted.outside:
         if address:
             yield f'	oifname "{name}" meta mark != {FROM_OUTSIDE} snat ip to {address}'

@@ -22,7 +22,8 @@ class Leg(msgspec.Struct, frozen=True):
     """A router's interface or gateway on one network: `mac` and `addresses` (with prefix lengths) are its port's.
 
     `outside` tells a gateway. What is sent out there gets `snat` for its source, if that is set and what it comes from
-    has no floating IP.
+    has no floating IP; what comes from `known` keeps its own, for it means the same out there. Nothing passes between
+    this leg and `apart`, whose addresses mean something else here. Both are CIDRs.
     """
 
     port_id: str
@@ -33,6 +34,8 @@ class Leg(msgspec.Struct, frozen=True):
     outside: bool = False
     snat: str = ""
     prefixes: tuple[Prefix, ...] = ()
+    known: tuple[str, ...] = ()
+    apart: tuple[str, ...] = ()
 
 
 class Way(msgspec.Struct, frozen=True):

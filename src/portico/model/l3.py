@@ -40,6 +40,13 @@ class Router(msgspec.Struct, frozen=True):
     routes: tuple[tuple[IpNetwork, IpAddress], ...] = ()
 
 
+class SubnetPool(msgspec.Struct, frozen=True):
+    """What subnets are from; "" for no address scope. Addresses of one scope mean the same in all networks."""
+
+    id: str
+    scope_id: str
+
+
 class FloatingIp(msgspec.Struct, frozen=True):
     """An address of an external network that stands for `fixed_address` of a port; `port_id` "" while for none."""
 
@@ -67,7 +74,7 @@ class PortForwarding(msgspec.Struct, frozen=True):
     host_addresses: tuple[str, ...] = ()
 
 
-Value = Router | FloatingIp | PortForwarding
+Value = Router | SubnetPool | FloatingIp | PortForwarding
 
 
 def _router(row: Row) -> Router:
@@ -90,6 +97,10 @@ def _gateways(row: Row) -> Iterator[Row]:
         yield from found
     elif first := row.get("external_gateway_info"):
         yield first
+
+
+def _subnet_pool(row: Row) -> SubnetPool:
+    return SubnetPool(id=row["id"], scope_id=row["address_scope_id"] or "")
 
 
 def _floating_ip(row: Row) -> FloatingIp:
@@ -125,6 +136,7 @@ def _ports(row: Row, name: str) -> tuple[int, int]:
 
 READERS: Mapping[str, Callable[[Row], Value]] = {
     "router": _router,
+    "subnetpool": _subnet_pool,
     "floatingip": _floating_ip,
     "port_forwarding": _port_forwarding,
 }

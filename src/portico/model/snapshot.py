@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from portico.model.address import IpAddress, IpNetwork, Row
-from portico.model.l3 import ROUTER_OWNERS, FloatingIp, Gateway, PortForwarding, Router
+from portico.model.l3 import ROUTER_OWNERS, FloatingIp, Gateway, PortForwarding, Router, SubnetPool
 from portico.model.qos import QosPolicy
 from portico.model.speaker import BgpPeer, BgpSpeaker
 from portico.model.values import (
@@ -71,6 +71,7 @@ __all__ = [
     "Snapshot",
     "Standby",
     "Subnet",
+    "SubnetPool",
     "Value",
 ]
 
@@ -94,6 +95,7 @@ class Snapshot:
         self.blocks: dict[str, Block] = {}
         self.policies: dict[str, QosPolicy] = {}
         self.routers: dict[str, Router] = {}
+        self.pools: dict[str, SubnetPool] = {}
         self.floating_ips: dict[str, FloatingIp] = {}
         self.forwardings: dict[str, PortForwarding] = {}
         # Objects of other packages' resources, by resource and id.
@@ -108,6 +110,7 @@ class Snapshot:
             "agent": self.hosts,
             "block": self.blocks,
             "router": self.routers,
+            "subnetpool": self.pools,
             "policy": self.policies,
         }
         self.subnets_of_network: defaultdict[str, set[str]] = defaultdict(set)

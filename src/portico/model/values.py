@@ -49,7 +49,10 @@ class Network(msgspec.Struct, frozen=True):
 
 
 class Subnet(msgspec.Struct, frozen=True):
-    """A subnet. `ra_mode`, `address_mode`, `pools`: Neutron's ipv6_ra_mode, ipv6_address_mode, allocation_pools."""
+    """A subnet. `ra_mode`, `address_mode`, `pools`: Neutron's ipv6_ra_mode, ipv6_address_mode, allocation_pools.
+
+    `pool_id` names the subnet pool that it is from, "" for none.
+    """
 
     id: str
     network_id: str
@@ -61,6 +64,7 @@ class Subnet(msgspec.Struct, frozen=True):
     ra_mode: str | None
     address_mode: str | None
     pools: tuple[tuple[IpAddress, IpAddress], ...] = ()
+    pool_id: str = ""
 
 
 class FixedIp(msgspec.Struct, frozen=True):
@@ -238,6 +242,7 @@ def _subnet(row: Row) -> Subnet:
         ra_mode=row["ipv6_ra_mode"],
         address_mode=row["ipv6_address_mode"],
         pools=tuple((ip_address(p["start"]), ip_address(p["end"])) for p in row.get("allocation_pools") or ()),
+        pool_id=row.get("subnetpool_id") or "",
     )
 
 

@@ -7,7 +7,7 @@ import errno
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from ipaddress import ip_address, ip_interface
+from ipaddress import ip_address, ip_interface, ip_network
 
 from portico.agent import owner
 from portico.agent.links import Link
@@ -151,6 +151,8 @@ def _routed(kernel: FakeKernel, leg: Link, packet: Packet) -> tuple[Link, Packet
     out = _connected(kernel, place, destination)
     if out is None or not out.up or destination in _own(kernel, out):
         return None
+    if destination == packet.destination and _are_apart(rules, leg.name, out.name, packet.source, destination):
+        return None
     is_inward = leg.name not in outside and destination != packet.destination
     source = packet.source
     if source.version == 4 and (out.name in outside or is_inward):
@@ -161,12 +163,23 @@ def _routed(kernel: FakeKernel, leg: Link, packet: Packet) -> tuple[Link, Packet
     return near[1], replace(packet, mac=out.mac, source=source, destination=destination)
 
 
+def _are_apart(rules: Translation, entered: str, out: str, source: IpAddress, destination: IpAddress) -> bool:
+    return any(
+        (name == out and source in ip_network(cidr))
+        or (outside and name == entered and destination in ip_network(cidr))
+        for name, outside, ranges in rules.apart
+        for cidr in ranges
+    )
+
+
 def _source(rules: Translation, out: str, source: IpAddress, *, from_outside: bool, is_inward: bool) -> IpAddress:
     floating = {fixed: address for address, fixed in rules.fixed}
     if str(source) in floating:
         return ip_address(floating[str(source)])
     if is_inward:
         return ip_address(rules.own)
+    if any(name == out and source in ip_network(cidr) for name, ranges in rules.known for cidr in ranges):
+        return source
     snat = dict(rules.outside).get(out, "")
     return ip_address(snat) if snat and not from_outside else source
 

@@ -69,6 +69,17 @@ def router(tenant: int, *floating: Floating, forwards: tuple[Forward, ...] = (),
     return Router(f"{tenant}rrrrrrr-0000-4000-8000-000000000000", legs, ways, floating, forwards)
 
 
+def scoped(wanted: Router) -> Router:
+    """Return a router whose second network is in the address scope outside, and the first in another one."""
+    one, two, out = wanted.legs
+    legs = (
+        msgspec.structs.replace(one, apart=("10.2.0.0/24", "2001:db8:2::/64")),
+        msgspec.structs.replace(two, apart=("10.1.0.0/24", "2001:db8:1::/64")),
+        msgspec.structs.replace(out, known=("10.2.0.0/24",)),
+    )
+    return msgspec.structs.replace(wanted, legs=legs)
+
+
 @dataclass(frozen=True, slots=True)
 class Site:
     """Two tenants with equal addresses, a router each, and somebody outside."""
@@ -205,6 +216,15 @@ def test_floating_addresses_and_forwarded_ports(site: Site) -> None:
     assert not site.outer.pings(f"{OUTER}.9", 1)
     site.rig.want(router(1, snat=False))
     assert seen_as(site.blue, f"{OUTER}.254", 80, patience_s=0.3) == ""
+    # address scopes: what is the same outside keeps its address there, others do not meet but by floating addresses
+    site.outer.run("ip", "route", "add", "10.2.0.0/24", "via", f"{OUTER}.1")
+    site.rig.want(scoped(router(1)))
+    assert seen_as(site.green, f"{OUTER}.254", 80) == "10.2.0.5"
+    assert seen_as(site.blue, f"{OUTER}.254", 80) == f"{OUTER}.1"
+    assert [seen_as(site.blue, address, 80, patience_s=0.3) for address in ("10.2.0.5", "2001:db8:2::5")] == ["", ""]
+    site.rig.want(scoped(router(1, floating[0])))
+    assert seen_as(site.blue, f"{OUTER}.9", 80) == f"{OUTER}.1"
+    site.outer.run("ip", "route", "del", "10.2.0.0/24", "via", f"{OUTER}.1")
     site.rig.want(router(1))
 
 

@@ -90,3 +90,22 @@ def test_announcements_are_made_of_the_prefixes_of_each_leg() -> None:
     wrong = msgspec.structs.replace(INSIDE, prefixes=(Prefix("nonsense", "slaac"),))
     with pytest.raises(ValueError, match="nonsense"):
         dnsmasq.announcement(router(wrong), run_dir="/run/x", user="nobody")
+
+
+def test_address_scopes_are_not_translated_within_and_not_joined() -> None:
+    out = msgspec.structs.replace(OUTSIDE, known=("10.0.0.0/24",), apart=("2001:db8::/64",))
+    other = Leg("other", "b", "02:00:00:00:00:03", 1450, ("10.0.1.1/24",), apart=("10.0.0.0/24",))
+    names = {**NAMES, "other": "plother"}
+    text = router_rules.text(translation(router(INSIDE, other, out), names))
+    kept = '\toifname "plout" ip saddr { 10.0.0.0/24 } return\n'
+    assert text.index(kept) < text.index('\toifname "plout" meta mark')
+    scopes = text[text.index("chain scopes") :]
+    assert scopes.index("ct status dnat accept") < scopes.index("drop")
+    assert 'oifname "plother" ip saddr { 10.0.0.0/24 } drop' in scopes
+    assert 'oifname "plout" ip6 saddr { 2001:db8::/64 } drop' in scopes
+    assert 'iifname "plout" ip6 daddr { 2001:db8::/64 } drop' in scopes
+    assert 'iifname "plother"' not in scopes, "the leg that the other one is on tells of that"
+    alone = router_rules.text(translation(router(INSIDE, other), names))
+    assert "chain scopes" in alone and "type nat" not in alone
+    before, after = (translation(router(INSIDE, leg), names) for leg in (OUTSIDE, out))
+    assert before.affected(after) is None, "connections that were translated are made anew"

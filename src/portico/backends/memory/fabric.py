@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from ipaddress import IPv6Address, ip_address, ip_interface, ip_network
 
 import msgspec
@@ -137,6 +137,8 @@ def route(router: Router, entered: Leg, frame: Frame) -> tuple[Leg, Frame] | Non
     left = next((leg for leg in router.legs if any(final in ip_interface(it).network for it in leg.addresses)), None)
     if left is None or any(final == ip_interface(it).ip for it in left.addresses):
         return None
+    if final == frame.destination and _are_apart(entered, left, frame):
+        return None
     is_inward = final != frame.destination and not entered.outside
     source = str(frame.source)
     if frame.source.version == 4 and (left.outside or is_inward):
@@ -145,9 +147,18 @@ def route(router: Router, entered: Leg, frame: Frame) -> tuple[Leg, Frame] | Non
             source = outside[source]
         elif is_inward and not left.outside:
             source = next(str(ip_interface(leg.addresses[0]).ip) for leg in router.legs if leg.outside)
-        elif left.snat and not entered.outside:
+        elif left.snat and not entered.outside and not _within(frame.source, left.known):
             source = left.snat
     return left, structs.replace(frame, source=ip_address(source), destination=final)
+
+
+def _are_apart(entered: Leg, left: Leg, frame: Frame) -> bool:
+    """Tell whether the addresses of a frame are of different address scopes."""
+    return _within(frame.source, left.apart) or (entered.outside and _within(frame.destination, entered.apart))
+
+
+def _within(address: IpAddress, cidrs: Iterable[str]) -> bool:
+    return any(address in ip_network(cidr) for cidr in cidrs)
 
 
 def _is_from(source: Source, frame: Frame) -> bool:
