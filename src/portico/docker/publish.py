@@ -63,6 +63,8 @@ class Published:
         self._lock = threading.Lock()
         # Of endpoints that this process knows: what was made for them, each with its floating IP.
         self._made: dict[str, list[tuple[str, str]]] = {}
+        # The network that a router has its gateway on.
+        self._externals: dict[str, str] = {}
 
     def program(self, call: wire.External) -> wire.Answer:
         """Publish the ports that a container asks for; all or none.
@@ -155,7 +157,8 @@ class Published:
             Conflict: another container of the host has the port.
         """
         external = self._external(record)
-        known = self._floating(record) + self._free(external)
+        ours = self._api.list("floatingips", description=group.made_by(self._host), floating_network_id=external)
+        known = [item for item in ours if item["router_id"] == record.router] + [item for item in ours if is_free(item)]
         for _ in range(MOST_FLOATING):
             for item in known:
                 try:
@@ -175,19 +178,19 @@ class Published:
 
     def _external(self, record: DockerNetwork) -> str:
         """Return the network that a Docker network's router has its gateway on."""
+        known = self._externals.get(record.router)
+        if known is not None:
+            return known
         [router] = self._api.list("routers", id=record.router)
         if router["external_gateway_info"] is None:
             raise Conflict(f"router {record.router} of Docker network {record.id} has no gateway outside")
-        return str(router["external_gateway_info"]["network_id"])
+        found = str(router["external_gateway_info"]["network_id"])
+        self._externals[record.router] = found
+        return found
 
     def _floating(self, record: DockerNetwork) -> list[Object]:
         """Return the floating IPs by which a Docker network's containers publish ports now."""
         return self._api.list("floatingips", description=group.made_by(self._host), router_id=record.router)
-
-    def _free(self, external: str) -> list[Object]:
-        """Return those by which nobody does: any network may have them."""
-        ours = self._api.list("floatingips", description=group.made_by(self._host), floating_network_id=external)
-        return [item for item in ours if is_free(item)]
 
 
 def is_free(floating: Object) -> bool:
