@@ -55,7 +55,7 @@ class Broker:
         able = [item.describe() for item in backends]
         self.choice = Choice([item for item in able if item.network_types], settings)
         self._services = services_of(able, store.registry)
-        self._resources = (*(name for name in RESOURCES if name in store.registry.resources), *self._services)
+        self._resources = (*RESOURCES, *self._services)
         self.lanes = {item.describe().name: Lane(store, hosts, item, hang_s=hang_s) for item in backends}
         self._parts = Parts(self.lanes, self._services)
         self._revision = 0

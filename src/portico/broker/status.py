@@ -160,7 +160,7 @@ def _write_router(tx: Transaction, host: str, router_id: str, item: Status) -> N
     for port in tx.find("port", device_id=router_id):
         if port["device_owner"] in ROUTER_OWNERS:
             _write(tx, ObjectStatus("port", port["id"], after["status"], now), port)
-    for floating in tx.find("floatingip", router_id=router_id) if "floatingip" in tx.registry.resources else ():
+    for floating in tx.find("floatingip", router_id=router_id):
         _write(tx, ObjectStatus("floatingip", floating["id"], after["status"], now), floating)
 
 

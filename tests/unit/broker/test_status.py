@@ -223,13 +223,15 @@ def test_a_router_that_a_host_cannot_have_shows_with_its_ports_until_no_host_is_
         (subnet,) = tx.find("subnet", network_id=network["id"])
         add = TABLE["router"].actions["add_router_interface"]
         answer: Any = add(tx, desk.context, router, {"subnet_id": subnet["id"]})
+        floating = {"id": "f", "project_id": "acme", "floating_network_id": network["id"], "status": "ACTIVE"}
+        tx.insert("floatingip", {**floating, "floating_ip_address": "203.0.113.9", "router_id": router["id"]})
     port_id = answer["port_id"]
     tell(desk, HOST, key, "active")
     assert seen(desk, "router", router["id"]) == seen(desk, "port", port_id) == ("ACTIVE", "")
     tell(desk, HOST, key, "error", "router: Permission denied")
     tell(desk, OTHER, key, "active")
     trouble = ("ERROR", "host host-a: router: Permission denied")
-    assert seen(desk, "router", router["id"]) == seen(desk, "port", port_id) == trouble
+    assert seen(desk, "router", router["id"]) == seen(desk, "port", port_id) == seen(desk, "floatingip", "f") == trouble
     before = changes(desk)
     tell(desk, HOST, key, "error", "router: Permission denied")
     assert changes(desk) == before
