@@ -11,6 +11,7 @@ const SCALES = [0.12, 4];
 const STEP = 1.35;
 const WIDTHS = [1, 1.25, 1.6, 2, 2.6];
 const CHANGED_MS = 1500;
+const ROUTER_TEXT = 78; // what a router's text leaves free, left and right
 const TONES = ["ok", "idle", "bad"];
 const curve = d3.svg.diagonal();
 const pencil = document.createElement("canvas").getContext("2d");
@@ -205,8 +206,8 @@ export class Diagram {
     write(routers, { transform: (item) => `translate(${item.x},${item.y})`, "data-key": (item) => item.key });
     write(routers.select("rect"), { width: (item) => item.width, height: (item) => item.height });
     this.showState(routers.select("path.state"), (item) => stateOf(item.router), (item) => item.key);
-    say(routers.select(".title"), (item) => cut(this.topology.title("router", item.router), item.width - 64, this.fonts.strong));
-    say(routers.select(".meta"), (item) => cut(`router · ${this.topology.summary("router", item.router)}`, item.width - 64, this.fonts.small));
+    say(routers.select(".title"), (item) => cut(this.topology.title("router", item.router), item.width - ROUTER_TEXT, this.fonts.strong));
+    say(routers.select(".meta"), (item) => cut(`router · ${this.topology.summary("router", item.router)}`, item.width - ROUTER_TEXT, this.fonts.small));
   }
 
   /** Give marks their shapes, and let those that have changed be seen for a moment. */

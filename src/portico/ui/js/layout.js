@@ -18,6 +18,7 @@ const GAP = 24;
 const LANE_HEAD = 38;
 const ROUTER = { width: 208, height: 60 };
 const LINK = 0.7; // right of the middle, where no lane has its title
+const ROUTER_LINK = 0.88; // right of a router's name
 const BETWEEN = 56; // room for links between rows
 
 export function layout(topology, width) {
@@ -94,7 +95,7 @@ function routers(plan, topology, top) {
     if (x > GAP + PAD && x + ROUTER.width > plan.width - GAP) [x, y] = [GAP + PAD, y + ROUTER.height + GAP];
     const name = key("router", router.id);
     plan.routers.push({ key: name, router, x, y, ...ROUTER });
-    plan.places.set(name, { x: x + ROUTER.width / 2, y: y + ROUTER.height / 2, ...box({ x, y, ...ROUTER }, 0.5) });
+    plan.places.set(name, { x: x + ROUTER.width / 2, y: y + ROUTER.height / 2, ...box({ x, y, ...ROUTER }, ROUTER_LINK) });
     x += ROUTER.width + GAP;
   }
   return y + ROUTER.height;

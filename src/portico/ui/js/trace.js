@@ -6,6 +6,7 @@ import { byId, el, glyph } from "./dom.js";
 import { addresses } from "./model.js";
 
 const PATH = "/portico/v1/trace";
+const UUID = /[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}/g;
 const VERDICTS = {
   pass: { word: "passes", state: "ACTIVE" },
   drop: { word: "dropped", state: "ERROR" },
@@ -76,7 +77,7 @@ export class Trace {
     const state = passes ? "ACTIVE" : "ERROR";
     byId("trace-result").replaceChildren(
       el("div", { class: `why ${passes ? "ok" : "bad"}` }, glyph(state),
-        el("div", {}, el("h3", {}, passes ? "The packet passes" : "The packet does not pass"), reason && el("p", {}, reason))),
+        el("div", {}, el("h3", {}, passes ? "The packet passes" : "The packet does not pass"), reason && el("p", { title: reason }, this.readable(reason)))),
       el("ol", { class: "hops" }, ...hops.map((hop) => this.hop(hop))),
     );
   }
@@ -91,7 +92,15 @@ export class Trace {
       this.onSelect(name);
     } }, title) : el("strong", {}, title);
     return el("li", {}, glyph(state), el("div", {},
-      el("p", {}, label, el("span", { class: "muted" }, ` ${what}`)),
-      el("p", { class: "muted" }, why ? `${word}: ${why}` : word)));
+      el("p", {}, label, el("span", { class: "muted" }, ` ${this.readable(what)}`)),
+      el("p", { class: "muted", title: why || null }, why ? `${word}: ${this.readable(why)}` : word)));
+  }
+
+  /** Put names in the place of ids, and short ids where there is no name. */
+  readable(text) {
+    return text.replace(UUID, (id) => {
+      const kind = ["network", "subnet", "port", "router"].find((each) => this.topology[each].has(id));
+      return kind ? this.topology.title(kind, this.topology[kind].get(id)) : id.slice(0, 8);
+    });
   }
 }

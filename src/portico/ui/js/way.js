@@ -8,7 +8,8 @@ const CROSS = "l16 16m0 -16l-16 16";
 /** The path through the places of keys, as SVG takes it; a packet that is stopped ends in a cross. "" if there is none. */
 export function wayOf(places, keys, passes) {
   const isStop = (name, at) => places.has(name) && (at === 0 || at === keys.length - 1 || !places.get(name).isCard);
-  const stops = keys.filter(isStop).map((name) => places.get(name));
+  // Several questions may be asked of one object, one after the other.
+  const stops = keys.filter(isStop).map((name) => places.get(name)).filter((place, at, all) => place !== all[at - 1]);
   if (stops.length === 0) return "";
   const steps = stops.slice(1).map((stop, at) => step(stops[at], stop));
   const [before, last] = stops.slice(-2);
