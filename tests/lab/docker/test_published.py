@@ -15,6 +15,7 @@ from portico.testing.lab.docker import IMAGE
 pytestmark = pytest.mark.lab
 
 WAN, BEYOND = "198.51.100.1", "198.51.100.2"
+WAN6, BEYOND6 = "2001:db8:1::1", "2001:db8:1::2"
 
 # A web server that tells whoever asks their own address.
 SERVE = (
@@ -31,9 +32,10 @@ def site() -> Iterator[DockerSite]:
         run = host.run
         run(["ip", "netns", "add", "beyond"])
         run(["ip", "link", "add", "wan", "type", "veth", "peer", "name", "eth0", "netns", "beyond"])
-        for there, name, address in (([], "wan", WAN), (["-n", "beyond"], "eth0", BEYOND)):
+        for there, name, address, ipv6 in (([], "wan", WAN, WAN6), (["-n", "beyond"], "eth0", BEYOND, BEYOND6)):
             run(["ip", *there, "link", "set", name, "up"])
             run(["ip", *there, "addr", "add", f"{address}/24", "dev", name])
+            run(["ip", *there, "addr", "add", f"{ipv6}/64", "dev", name, "nodad"])
         with DockerSite(host) as found:
             yield found
 
@@ -63,13 +65,15 @@ def test_containers_reach_out_and_are_reached_by_published_ports(site: DockerSit
     assert "-P FORWARD DROP" in run(["iptables", "-S", "FORWARD"]).out, "the engine's own"
     site.host.spawn(["ip", "netns", "exec", "beyond", "sh", "-c", SERVE], log="beyond")
     site.create("blue", "--subnet", "10.1.0.0/24")
-    site.create("green", "--subnet", "10.2.0.0/24")
+    site.create("green", "--ipv6", "--subnet", "10.2.0.0/24", "--subnet", "fd00:2::/64")
     site.create("inner", "--internal", "--subnet", "10.3.0.0/24")
     site.run("web", "blue", "-p", "8080:80", "-p", "127.0.0.1:9090:80", command=WEB)
-    site.run("other", "green")
+    site.run("other", "green", "-p", "8086:80", command=WEB)
     soon(site, "web", BEYOND, 80, WAN)
     soon(site, "beyond", WAN, 8080, BEYOND)
     soon(site, "", WAN, 8080, WAN)
+    soon(site, "other", f"[{BEYOND6}]", 80, WAN6)
+    soon(site, "beyond", f"[{WAN6}]", 8086, BEYOND6)
     assert ask(site, "", "127.0.0.1", 8080) == ask(site, "", "127.0.0.1", 9090) == "100.64.0.1"
     assert ask(site, "web", WAN, 8080) == ask(site, "other", WAN, 8080) == "100.64.0.1", "hairpin"
     assert ask(site, "beyond", WAN, 9090) == "" and ask(site, "other", "10.1.0.2", 80) == ""

@@ -17,7 +17,9 @@ from portico.testing.fakekernel import HOST, OURS, FakeConntrack, FakeKernel, Fa
 from portico.testing.faults import Crash, Faults
 
 NET = "aaaaaaaa-0000-4000-8000-000000000001"
-UPLINK = Uplink(NET, 1450, ("100.64.0.1/24",), ("100.64.0.0/24",), (HostRoute("10.9.0.0/24", "100.64.0.9"),))
+UPLINK = Uplink(
+    NET, 1450, ("100.64.0.1/24", "fd00::1/64"), ("100.64.0.0/24",), (HostRoute("10.9.0.0/24", "100.64.0.9"),)
+)
 WEB = Publish("bbbbbbbb-1", NET, "tcp", ("0.0.0.0",), (80, 80), (Target("100.64.0.5", (80, 80)),))
 NAMES = Publish("bbbbbbbb-2", NET, "udp", ("127.0.0.1",), (53, 53), (Target("100.64.0.5", (5353, 5353)),))
 ALL = (Bridge(NET, 1450), UPLINK, WEB, NAMES)

@@ -17,6 +17,7 @@ from portico.agent import addresses, owner
 from portico.agent.delta import Delta, Trouble, Wanted
 from portico.agent.drivers.link import LinkTable, pinned_mac
 from portico.agent.drivers.route import HOST, HOST_IPV6, Side
+from portico.agent.fragment import link_local
 from portico.agent.links import Link
 from portico.agent.routes import Route
 from portico.hoststate import Uplink
@@ -171,13 +172,11 @@ def _item(item: Uplink) -> UplinkItem:
         )
         for number, route in enumerate(item.routes)
     }
+    mac, given = pinned_mac(f"uplink {item.network_id}"), {str(ip_interface(address)) for address in item.addresses}
+    if any(":" in address for address in given):  # routers ask for a neighbour from their link-local address
+        given.add(f"{link_local(mac)}/64")
     return UplinkItem(
-        item.network_id,
-        owner.bridge_name(item.network_id),
-        item.mtu,
-        pinned_mac(f"uplink {item.network_id}"),
-        frozenset(str(ip_interface(address)) for address in item.addresses),
-        frozenset(routes),
+        item.network_id, owner.bridge_name(item.network_id), item.mtu, mac, frozenset(given), frozenset(routes)
     )
 
 
