@@ -110,6 +110,7 @@ def tempest_sections(folder: Path, cloud: Cloud, identity: Keystone) -> dict[str
         "neutron_plugin_options": {
             "agent_availability_zone": "default",
             "available_type_drivers": "local",
+            "create_shared_resources": True,
             "max_mtu": 65535,
             "max_networks_per_project": 4,
         },

@@ -26,8 +26,9 @@ _USES = {
     "policy": (("network", "qos_policy_id"), ("port", "qos_policy_id")),
 }
 
-# Of these the owner is counted, too: Neutron refuses to take from everybody a QoS policy that anything has.
-_OWNERS_COUNT = frozenset({"policy"})
+# Of these the owner is counted, too, and who is to have the object instead is not: Neutron refuses to take from
+# everybody a QoS policy that anything has.
+_STRICT = frozenset({"policy"})
 
 
 def present(tx: Transaction, context: Context, resource: str, rows: list[Row]) -> None:
@@ -86,9 +87,9 @@ def losers(tx: Transaction, policy: Row, target: str | None) -> Sequence[str]:
     others = [
         item["target_tenant"] for item in _policies(tx, kind, object_id, policy["action"]) if item["id"] != policy["id"]
     ]
-    kept = {*others, *([target] if target else [])}
-    if owned and kind not in _OWNERS_COUNT:
-        kept.add(owned["project_id"])
+    kept = {*others}
+    if kind not in _STRICT:
+        kept |= {target or "", owned["project_id"] if owned else ""}
     if EVERYBODY in kept:
         return ()
     external = policy["action"] == EXTERNAL

@@ -65,7 +65,12 @@ def test_a_shared_policy_is_there_for_others_and_stays_while_they_have_it(
     assert blue.show("policy", made["id"])["shared"]
     port = blue.create("port", network_id=net["id"], qos_policy_id=made["id"])
     assert refusal(partial(root.delete, "rbac_policy", sharing["id"]))[:2] == (409, "RbacPolicyInUse")
+    wild = root.create("rbac_policy", target_tenant="*", **about)
+    root.delete("rbac_policy", sharing["id"])
+    change = partial(root.update, "rbac_policy", wild["id"], target_tenant="blue")
+    assert refusal(change)[:2] == (409, "RbacPolicyInUse")
     blue.delete("port", port["id"])
+    sharing = change()
     root.delete("rbac_policy", sharing["id"])
 
 
