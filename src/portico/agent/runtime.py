@@ -190,6 +190,7 @@ class Runtime:
         table = LinkTable(links.Links(netlink.Socket(netlink.ROUTE)), removal)
         ours = Side(table.kernel, Routes(netlink.Socket(netlink.ROUTE)), Switches())
         conntrack, route = Conntrack(netfilter), netlink.Socket(netlink.ROUTE)
+        shapers = Shapers(route)
         bridges = BridgeDriver(table, conntrack)
         filters = FilterDriver(Nft(), netfilter, conntrack)
         netns, folders = self._place.netns, {"run_dir": self._place.run_dir, "state_dir": self._place.state_dir}
@@ -202,7 +203,7 @@ class Runtime:
             bridges,
             SpaceDriver(table, ours, host, self._host_netns, self._place.netns),
             PairDriver(table, host.links, self._host_netns, self._place.netns),
-            LimitDriver(table, Shapers(route), Redirects(route)),
+            LimitDriver(table, shapers, Redirects(route)),
             filters,
             CarrierDriver(table),
             UplinkDriver(table, host, self._host_netns, self._place.netns),
@@ -224,7 +225,7 @@ class Runtime:
             poll.register(source, select.POLLIN)
 
         def notice() -> None:
-            notice_links(loop, table, own_events)
+            notice_links(loop, table, shapers, own_events)
             notice_rules(loop, filters, rule_events)
             notice_taps(loop, taps, host_events)
             loop.suspect(key for one in ending for key in one.ended())
@@ -277,14 +278,15 @@ class Runtime:
             task(loop)
 
 
-def notice_links(loop: Loop, table: LinkTable, events: netlink.Socket) -> None:
+def notice_links(loop: Loop, table: LinkTable, shapers: Shapers, events: netlink.Socket) -> None:
     """Have the loop look at links of ours that are not as it left them, or with traffic control that may not be."""
     try:
         arrived = list(events.events())
     except netlink.NetlinkError:
         loop.suspect()
         return
-    if limited := {index for kind, body in arrived if (index := redirect.changed_at(kind, body))}:
+    controlled = [(index, kind, body) for kind, body in arrived if (index := redirect.changed_at(kind, body))]
+    if limited := {index for index, kind, body in controlled if not shapers.is_known(kind, body)}:
         subjects = [owner.words(link.alias) for link in table.by_name.values() if link.index in limited]
         loop.suspect(f"vif/{subject[0]}" for subject in subjects if subject)
     # Of each link only what was said last: while it is made it speaks at every step.

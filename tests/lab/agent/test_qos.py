@@ -9,7 +9,9 @@ import sys
 import pytest
 from msgspec.structs import replace
 
-from portico.agent import owner
+from portico.agent import netlink, owner, redirect
+from portico.agent.links import Links
+from portico.agent.shaper import Shapers, shape
 from portico.hoststate import Limit, Qos, Rule, Vif
 from portico.testing import frames
 from portico.testing.lab import Process, wait_until
@@ -142,3 +144,26 @@ def marks(seen: Process, vif: Vif) -> set[int]:
     v6 = {int.from_bytes(frame[14:16], "big") >> 4 & 0xFF for frame in sent if frame[12:14] == b"\x86\xdd"}
     assert v4 and v6
     return v4 | v6
+
+
+def test_what_is_said_of_a_limit_because_the_agent_asks_is_no_reason_to_look_again(rig: Rig) -> None:
+    def look() -> tuple[list[bool], list[bool]]:
+        with netlink.Socket(netlink.ROUTE, [redirect.GROUP]) as events, netlink.Socket(netlink.ROUTE) as route:
+            kernel, shapers = Links(route), Shapers(route)
+            kernel.add_ifb("pi1", "")
+            kernel.change("pi1", up=True)
+            list(events.events())
+            link = kernel.find("pi1")
+            assert link is not None
+            shapers.at(link.index)
+            ours = [shapers.is_known(*event) for event in events.events()]
+            shapers.put(link.index, shape(Limit(1000), 1500))
+            list(events.events())
+            shapers.at(link.index)
+            ours += [shapers.is_known(*event) for event in events.events()]
+            Shapers(route).put(link.index, shape(Limit(2000), 1500))
+            return ours, [shapers.is_known(*event) for event in events.events()]
+
+    ours, others = rig.host.call(look)
+    assert ours == [True] * 2
+    assert others and not any(others)
