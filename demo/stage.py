@@ -89,7 +89,7 @@ class Stage:
     def _make_networks(self) -> None:
         driver = ["-d", "portico", "--ipam-driver", "portico"]
         for name, addresses in RANGES.items():
-            words = ["network", "create", *driver, "--subnet", SUBNET, "--ip-range", addresses, name]
+            words = ["network", "create", *driver, "--internal", "--subnet", SUBNET, "--ip-range", addresses, name]
             with self._screen.step(f"docker {' '.join(words)}"):
                 self._engine.docker(*words)
             if name == VM.network:
