@@ -63,14 +63,33 @@ class Shapers:
 
     def __init__(self, route: netlink.Socket) -> None:
         self._route = route
+        # Of links that were looked at or changed since everything was read; without a filter None.
+        self._known: dict[int, Shape | None] = {}
+
+    def is_known(self, kind: int, body: bytes) -> bool:
+        """Tell whether a message of `redirect.GROUP` says of a link only what was found or put there.
+
+        The kernel tells everybody of a qdisc that somebody asks for: who looked because of that would never end.
+        """
+        index = int(_TCMSG.unpack_from(body)[1])
+        if kind != _NEW_QDISC or index not in self._known:
+            return False
+        found = _parse(body)
+        return self._known[index] == (found[1] if found else None)
 
     def all(self) -> dict[int, Shape]:
         """Return the filters of all links, by index."""
         found = (_parse(answer) for answer in self._route.dump(_GET_QDISC, _TCMSG.pack(0, 0, 0, 0, 0)))
-        return dict(pair for pair in found if pair is not None)
+        shapes = dict(pair for pair in found if pair is not None)
+        self._known = dict(shapes)
+        return shapes
 
     def at(self, index: int) -> Shape | None:
         """Return the filter of one link; None without one."""
+        found = self._known[index] = self._at(index)
+        return found
+
+    def _at(self, index: int) -> Shape | None:
         try:
             # The kernel tells of a qdisc as of news: to who asks only by request.
             answers = self._route.ask(_GET_QDISC, _TCMSG.pack(0, index, 0, _ROOT, 0), netlink.NLM_F_ECHO)
@@ -90,6 +109,7 @@ class Shapers:
             options += attr(_TBF_RATE64, struct.pack("=Q", wanted.rate))
         body = _TCMSG.pack(0, index, 0, _ROOT, 0) + text(_KIND, "tbf") + nest(_OPTIONS, options)
         self._route.ask(_NEW_QDISC, body, netlink.NLM_F_CREATE | netlink.NLM_F_REPLACE)
+        self._known[index] = wanted
 
     def remove(self, index: int) -> None:
         """Take a link's filter away; no error if there is none."""
