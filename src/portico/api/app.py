@@ -29,6 +29,7 @@ from portico.api import (
     port_binding,
     qos,
     stream,
+    trace,
     ui,
 )
 from portico.api.collection import Service
@@ -84,7 +85,7 @@ class Api:
         is_admin = context.is_admin or self.policy.allows(context, "context_is_admin")
         return msgspec.structs.replace(context, policy=self.policy, is_admin=is_admin)
 
-    def _require(self, request: Request, rule: str) -> None:
+    def require(self, request: Request, rule: str) -> None:
         """Refuse what the rule does not let who asks do."""
         action.require(self.context(request), rule)
 
@@ -242,30 +243,21 @@ class Api:
         return as_json({"status": trouble or "ok", "version": __version__}, 503 if trouble else 200)
 
     async def show_metrics(self, request: Request) -> Response:
-        self._require(request, "portico:metrics")
+        self.require(request, "portico:metrics")
         return Response(await self.workers.read(self.metrics.text), media_type=CONTENT_TYPE)
 
-    async def backends(self, request: Request) -> Response:
-        self._require(request, "portico:backends")
-        return as_json(await self.workers.read(backend.list_backends, self.service, self.broker))
-
-    async def backend(self, request: Request) -> Response:
-        self._require(request, "portico:backends")
-        name = request.path_params["name"]
-        return as_json(await self.workers.read(backend.show_backend, self.service, self.broker, name))
-
     async def watch(self, request: Request) -> Response:
-        self._require(request, "portico:watch")
+        self.require(request, "portico:watch")
         since = integer_of(request, "since", 0)
         await self.workers.read(stream.check_since, self.service, since)
         return as_lines(request, stream.watch(self.service, self.workers, self.commits, self.ending, since))
 
     async def host_wanted(self, request: Request) -> Response:
-        self._require(request, "portico:host")
+        self.require(request, "portico:host")
         return as_lines(request, stream.wanted(self.hosts, self.ending, request.path_params["host"]))
 
     async def host_status(self, request: Request) -> Response:
-        self._require(request, "portico:host")
+        self.require(request, "portico:host")
         raw = await body_of(request)
         # After a reconnect an agent tells the status of everything at once.
         run = self.workers.write_one if len(raw) <= SMALL_BODY else self.workers.write
@@ -354,12 +346,12 @@ def routes(api: Api) -> list[Route]:
         route("/healthz", {"GET": api.healthz}),
         route("/readyz", {"GET": api.readyz}),
         route("/metrics", {"GET": api.show_metrics}),
-        route("/portico/v1/backends", {"GET": api.backends}),
-        route("/portico/v1/backends/{name}", {"GET": api.backend}),
+        *backend.routes(api),
         route("/portico/v1/watch", {"GET": api.watch}),
         route("/portico/v1/hosts/{host}/wanted", {"GET": api.host_wanted}),
         route("/portico/v1/hosts/{host}/status", {"PUT": api.host_status}),
         route("/portico/v1/ports/{id}/status", {"GET": api.port_status}),
+        *trace.routes(api),
         *ui.routes(api),
     ]
     return sorted(every, key=lambda one: not one.path.startswith(FREQUENT))

@@ -4,8 +4,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 
 from portico.api.collection import Service
+from portico.api.message import as_json
+from portico.api.route import route
 from portico.broker.broker import Broker
 from portico.broker.lane import Lane
 from portico.errors import NotFound
@@ -13,6 +20,26 @@ from portico.model.snapshot import DHCP_OWNER
 from portico.rules import agent
 from portico.rules.context import Row
 from portico.store.transaction import timestamp
+
+if TYPE_CHECKING:
+    from portico.api.app import Api
+
+
+def routes(api: Api) -> list[Route]:
+    """Return the paths."""
+
+    async def several(request: Request) -> Response:
+        api.require(request, "portico:backends")
+        return as_json(await api.workers.read(list_backends, api.service, api.broker))
+
+    async def one(request: Request) -> Response:
+        api.require(request, "portico:backends")
+        return as_json(await api.workers.read(show_backend, api.service, api.broker, request.path_params["name"]))
+
+    return [
+        route("/portico/v1/backends", {"GET": several}),
+        route("/portico/v1/backends/{name}", {"GET": one}),
+    ]
 
 
 def list_backends(service: Service, broker: Broker) -> Row:

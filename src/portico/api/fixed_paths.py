@@ -38,6 +38,7 @@ def fixed_paths(answers: Answers) -> dict[str, Any]:
         _quotas,
         _own,
         _followed,
+        _trace,
     )
     return {path: item for part in parts for path, item in part(answers).items()}
 
@@ -316,3 +317,22 @@ def _followed(answers: Answers) -> dict[str, Any]:
             },
         },
     }  # fmt: skip
+
+
+def _trace(answers: Answers) -> dict[str, Any]:
+    """Return where it is asked whether a packet passes."""
+    port = {"type": "integer", "minimum": 1, "maximum": 65535}
+    word = {"type": "string", "minLength": 1, "maxLength": 255}
+    asked = schema.record(
+        {"source": word, "destination": word, "protocol": word, "port": port}, ["source", "destination"]
+    )
+    hop = schema.record(
+        {"object": _TEXT, "what": _TEXT, "verdict": {"enum": ["pass", "drop", "missing"]}, "why": _TEXT},
+        ["object", "what", "verdict", "why"],
+    )
+    told = schema.record(
+        {"passes": {"type": "boolean"}, "reason": _TEXT, "hops": schema.array(hop)}, ["passes", "reason", "hops"]
+    )
+    operation = _operation("trace", "Tell whether a packet passes.", "portico", answers(200, told, (400, 404, 409)))
+    body = {"required": True, "content": {"application/json": {"schema": asked}}}
+    return {"/portico/v1/trace": {"post": {**operation, "requestBody": body}}}

@@ -51,7 +51,7 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
         raise Conflict(f"port {arguments.port}: is on host {host!r} and this is {settings.host!r}; ask there")
     if os.geteuid() != 0:
         raise PorticoError("explain: must run as root to look into the data plane")
-    rows = _rows(settings, _wanted(client, host), port["id"])
+    rows = look(context, host, port["id"])
     different = [row for row in rows if not row.same]
     shown = [
         msgspec.structs.asdict(row) for row in (rows if arguments.all or arguments.format != "table" else different)
@@ -61,6 +61,15 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     if not different and arguments.format == "table":
         sys.stdout.write(f"the kernel has all {len(rows)} aspects as wanted\n")
     return 1 if different else 0
+
+
+def look(context: Context, host: str, port_id: str) -> list[Row]:
+    """Return the aspects of a port on this host; as root.
+
+    Raises:
+        Unavailable: no agent has run here, or the API tells nothing.
+    """
+    return _rows(context.settings, _wanted(context.client, host), port_id)
 
 
 def _head(port: dict[str, Any], status: dict[str, Any]) -> str:

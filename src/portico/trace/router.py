@@ -9,10 +9,11 @@ so has what comes from inside to a floating IP whose port is inside too. IPv6 is
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
 
-from portico.model.l3 import GATEWAY_OWNER, INTERFACE_OWNER, FloatingIp, Router
+from portico.model.converters import PROTOCOLS
+from portico.model.l3 import GATEWAY_OWNER, INTERFACE_OWNER, FloatingIp, PortForwarding, Router
 from portico.model.snapshot import IpAddress, Port, Snapshot
 
 
@@ -40,20 +41,38 @@ def joined(want: Snapshot, network_id: str) -> set[str]:
 
 
 def crossings(
-    want: Snapshot, sender: Port, receiver: Port, source: IpAddress, destination: IpAddress
+    want: Snapshot,
+    sender: Port,
+    receiver: Port,
+    source: IpAddress,
+    destination: IpAddress,
+    *,
+    only: str = "",
+    forwarded: IpAddress | None = None,
 ) -> Iterator[Crossing]:
-    """Yield what becomes of a packet that one of the routers on the sender's network leads to the receiver."""
+    """Yield what becomes of a packet that one of the routers on the sender's network leads to the receiver.
+
+    Args:
+        only: the id of the one router that is asked.
+        forwarded: the address that a port forwarding gives the packet.
+    """
     if source.is_link_local or destination.is_link_local or sender.host != receiver.host:
         return
     for router in want.routers.values():
-        if router.admin_state_up:
-            found = _cross(want, router, sender, receiver, source, destination)
+        if router.admin_state_up and only in ("", router.id):
+            found = _cross(want, router, sender, receiver, source, destination, forwarded)
             if found is not None:
                 yield found
 
 
 def _cross(
-    want: Snapshot, router: Router, sender: Port, receiver: Port, source: IpAddress, destination: IpAddress
+    want: Snapshot,
+    router: Router,
+    sender: Port,
+    receiver: Port,
+    source: IpAddress,
+    destination: IpAddress,
+    forwarded: IpAddress | None,
 ) -> Crossing | None:
     ports = list(_on(want, router, sender.host))
     entered = [port for port in ports if port.network_id == sender.network_id]
@@ -61,13 +80,52 @@ def _cross(
         return None
     floating = list(_floating(want, router, ports, sender.host))
     fixed = next((item.fixed_address for item in floating if item.address == destination), None)
-    final = fixed or destination
+    final = forwarded or fixed or destination
     left = next((port for port in ports if _is_near(want, port, final)), None)
     if left is None or left.network_id != receiver.network_id:
         return None
     if final not in {item.address for item in receiver.fixed_ips}:
         return None
     return _crossing(want, router, ports, floating, (entered, left), (source, destination), final)
+
+
+def exit_of(want: Snapshot, router: Router, sender: Port, source: IpAddress, destination: IpAddress) -> Crossing | None:
+    """Return what becomes of a packet for none of the router's networks: by an extra route, or out by a gateway."""
+    ports = list(_on(want, router, sender.host))
+    entered = [port for port in ports if port.network_id == sender.network_id]
+    hop = next_hop(router, destination)
+    if hop is None:
+        left = next((port for port in ports if port.device_owner == GATEWAY_OWNER), None)
+    else:
+        left = next((port for port in ports if _is_near(want, port, hop)), None)
+    if not entered or left is None:
+        return None
+    floating = list(_floating(want, router, ports, sender.host))
+    found = _crossing(want, router, ports, floating, (entered, left), (source, destination), destination)
+    why = f"extra route by {hop}" if hop else f"its gateway is on {_name(want, left.network_id)}"
+    return replace(found, why=why)
+
+
+def next_hop(router: Router, destination: IpAddress) -> IpAddress | None:
+    """Return where the extra route with the longest prefix leads."""
+    fitting = [(net.prefixlen, str(hop), hop) for net, hop in router.routes if destination in net]
+    return max(fitting)[2] if fitting else None
+
+
+def forwarding_for(want: Snapshot, destination: IpAddress, protocol: int, port: int) -> PortForwarding | None:
+    """Return the port forwarding that a packet meets at a floating IP."""
+    addresses = {item.id for item in want.floating_ips.values() if item.address == destination}
+    for item in want.forwardings.values():
+        first, last = item.external_ports
+        if item.floatingip_id in addresses and PROTOCOLS.get(item.protocol) == protocol and first <= port <= last:
+            return item
+    return None
+
+
+def forwarded_port(item: PortForwarding, port: int) -> int:
+    """Return the internal port: ranges of one length lead port by port, else all lead to the first."""
+    (first, last), (start, end) = item.external_ports, item.internal_ports
+    return start + (port - first if last - first == end - start else 0)
 
 
 def _crossing(

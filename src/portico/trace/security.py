@@ -68,10 +68,10 @@ def _filtered(want: Snapshot, port: Port, direction: str, packet: Packet, remote
         return Hop(name, what, "pass", "port security is off")
     rule = _admitting(want, port, direction, packet, remote)
     if rule is not None:
-        return Hop(name, what, "pass", _words(want, rule))
+        return Hop(name, what, "pass", _words(rule))
     whose = "sender" if direction == "egress" else "receiver"
-    groups = ", ".join(_group(want, item) for item in sorted(port.group_ids)) or "it has none"
-    return Hop(name, what, "drop", f"no {direction} rule of the {whose} (groups: {groups})")
+    groups = ", ".join(sorted(port.group_ids)) or "none"
+    return Hop(name, what, "drop", f"no {direction} rule of the {whose} lets it through (its groups: {groups})")
 
 
 def _admitting(
@@ -89,23 +89,16 @@ def _admitting(
     return next(fitting, None)
 
 
-def _words(want: Snapshot, rule: SecurityGroupRule) -> str:
+def _words(rule: SecurityGroupRule) -> str:
     ports = ""
     if rule.port_min is not None or rule.port_max is not None:
         ports = f" {rule.port_min}-{rule.port_max}" if rule.port_min != rule.port_max else f" {rule.port_min}"
     protocol = "any protocol" if rule.protocol is None else f"protocol {rule.protocol}{ports}"
     remote = rule.remote_cidr or ""
     if rule.remote_group_id or rule.remote_address_group_id:
-        remote = f"group {_group(want, rule.remote_group_id or rule.remote_address_group_id or '')}"
+        remote = f"group {rule.remote_group_id or rule.remote_address_group_id}"
     side = "from" if rule.direction == "ingress" else "to"
-    return f"rule {rule.id} of group {_group(want, rule.group_id)}: {protocol}" + (
-        f" {side} {remote}" if remote else ""
-    )
-
-
-def _group(want: Snapshot, group_id: str) -> str:
-    found = want.groups.get(group_id)
-    return (getattr(found, "name", "") or group_id) if found else group_id
+    return f"rule {rule.id} of group {rule.group_id}: {protocol}" + (f" {side} {remote}" if remote else "")
 
 
 def _fits_protocol(rule: SecurityGroupRule, packet: Packet) -> bool:

@@ -37,9 +37,9 @@ def follow(hops: Iterable[Hop]) -> Verdict:
 def _hops(want: Snapshot, sender: Port, receiver: Port, packet: Packet) -> Iterator[Hop]:
     yield from departs(want, sender, packet)
     if sender.network_id != receiver.network_id and not security.are_routed(want, sender, receiver):
-        yield from _across(want, sender, receiver, packet)
+        yield from across(want, sender, receiver, packet)
         return
-    yield _carried(want, sender, receiver, packet)
+    yield carried(want, sender, receiver, packet)
     yield from arrives(want, receiver, packet)
 
 
@@ -56,20 +56,34 @@ def arrives(want: Snapshot, receiver: Port, packet: Packet) -> Iterator[Hop]:
     yield security.enters(want, receiver, packet)
 
 
-def _across(want: Snapshot, sender: Port, receiver: Port, packet: Packet) -> Iterator[Hop]:
-    """Yield the way between two networks of a packet that is addressed to a router: the first one that leads there."""
+def across(
+    want: Snapshot, sender: Port, receiver: Port, packet: Packet, *, only: str = "", final: Packet | None = None
+) -> Iterator[Hop]:
+    """Yield the way between two networks of a packet that is addressed to a router: the first one that leads there.
+
+    Args:
+        only: the id of the one router that is asked.
+        final: what a port forwarding makes of the packet.
+    """
+    forwarded = final.destination if final else None
+    arrived = final or packet
     ways = [
-        [_routed(found), *arrives(want, receiver, replace(packet, source=found.source, destination=found.destination))]
-        for found in router.crossings(want, sender, receiver, packet.source, packet.destination)
+        [routed(found), *arrives(want, receiver, replace(arrived, source=found.source, destination=found.destination))]
+        for found in router.crossings(
+            want, sender, receiver, packet.source, packet.destination, only=only, forwarded=forwarded
+        )
     ]
     if not ways:
         what = f"leads {packet.destination} on"
-        yield Hop(f"network/{sender.network_id}", what, "missing", "not on the same network, nor joined by a router")
+        where = f"router/{only}" if only else f"network/{sender.network_id}"
+        why = "it is not on the receiver's network" if only else "not on the same network, nor joined by a router"
+        yield Hop(where, what, "missing", why)
         return
     yield from next((way for way in ways if follow(way)), ways[0])
 
 
-def _routed(found: router.Crossing) -> Hop:
+def routed(found: router.Crossing) -> Hop:
+    """Return the hop that a router is."""
     return Hop(f"router/{found.router_id}", found.words, "pass", found.why)
 
 
@@ -91,7 +105,7 @@ def is_up(want: Snapshot, port: Port) -> bool:
     return network is not None and network.admin_state_up and port.admin_state_up
 
 
-def _carried(want: Snapshot, sender: Port, receiver: Port, packet: Packet) -> Hop:
+def carried(want: Snapshot, sender: Port, receiver: Port, packet: Packet) -> Hop:
     """Question the network between two ports that need no router."""
     network = want.networks[sender.network_id]
     name, what = f"network/{network.id}", f"carries it to {packet.destination}"

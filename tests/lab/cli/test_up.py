@@ -92,6 +92,8 @@ def test_explain_finds_what_a_stranger_broke_and_nothing_when_all_is_well(machin
     code, out, _ = machine.portico("port", "explain", "blue")
     assert code == 1
     assert [line.split() for line in out.splitlines() if " mtu " in line] == [["false", "tap", "mtu", "1500", "1234"]]
+    code, out, _ = machine.portico("trace", "blue", "10.1.0.77", "--kernel")
+    assert (code, out.splitlines()[-1]) == (1, "it does not pass: tap mtu: wanted 1500, found 1234")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`POST /portico/v1/trace`: does a packet pass, and what decides it?
+
+Whoever may see a port may ask about it. What else is on the way is judged as far as they may see it: what is not theirs
+to see is to them as if it were not there, so that nothing is learnt of others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from portico.api import collection
+from portico.api.collection import Service
+from portico.api.message import as_json, body_of
+from portico.api.route import route
+from portico.errors import BadRequest, Conflict, NotFound
+from portico.model.converters import PROTOCOLS
+from portico.model.l3 import ROUTER_OWNERS
+from portico.model.snapshot import IpAddress, Snapshot
+from portico.rules import lookup
+from portico.rules.context import Context, Row
+from portico.store.query import Filter, Query
+from portico.store.transaction import Transaction
+from portico.trace.packet import PORTED, ROUTED
+from portico.trace.question import Question, answer
+
+if TYPE_CHECKING:
+    from portico.api.app import Api
+
+_PLACES = ("network", "subnet", "router", "floatingip", "port_forwarding")
+_FILTERS = ("security_group", "security_group_rule", "address_group")
+_KEYS = frozenset({"source", "destination", "protocol", "port"})
+_ECHO = frozenset({"icmp", "icmpv6", "ipv6-icmp", "1", "58"})
+
+
+def routes(api: Api) -> list[Route]:
+    """Return the path."""
+
+    async def trace(request: Request) -> Response:
+        context, body = api.context(request), collection.decode(await body_of(request))
+        return as_json(await api.workers.read(read, api.service, context, body))
+
+    return [route("/portico/v1/trace", {"POST": trace})]
+
+
+def read(service: Service, context: Context, body: Any) -> Row:
+    """Return whether the packet that `body` describes passes, and its way.
+
+    Raises:
+        BadRequest: names the attribute, its value and the rule.
+        NotFound: there is no such port, or none for this caller.
+        Conflict: several ports have that name.
+    """
+    words = _words(body)
+    protocol, port = _protocol(words["protocol"], body.get("port"))
+    with service.store.read() as tx:
+        source = _port(tx, context, "source", words["source"])
+        destination = _destination(tx, context, words["destination"])
+        ends = [source, *([destination] if isinstance(destination, dict) else [])]
+        want = _snapshot(tx, context, ends)
+        target = destination["id"] if isinstance(destination, dict) else destination
+        question = Question(source["id"], target, protocol, port)
+        found = answer(want, question, _unrealised(tx, want, ends))
+    return {"passes": found.delivered, "reason": found.reason, "hops": [asdict(hop) for hop in found.hops]}
+
+
+def _words(body: Any) -> dict[str, str]:
+    if not isinstance(body, dict):
+        raise _bad("body", body, "is not an object with source, destination, protocol and port")
+    for name in body:
+        if name not in _KEYS:
+            raise _bad(name, body[name], f"is none of {', '.join(sorted(_KEYS))}")
+    words = {"protocol": "icmp", **body}
+    for name in ("source", "destination", "protocol"):
+        word = words.get(name)
+        if not isinstance(word, str) or not 0 < len(word) <= 255 or "\x00" in word:
+            raise _bad(name, word, "is not a text of 1 to 255 characters")
+    return words
+
+
+def _protocol(word: str, port: Any) -> tuple[int | None, int]:
+    """Return the protocol's number, None for an echo request, and the port, 0 if there is none."""
+    if word.lower() in _ECHO:
+        if port is not None:
+            raise _bad("port", port, f"is for protocols that have ports, not for {word}")
+        return None, 0
+    number = int(word) if word.isascii() and word.isdecimal() and len(word) <= 3 else PROTOCOLS.get(word.lower())
+    if number is None or number > 255:
+        raise _bad("protocol", word, "is neither a protocol's name nor a number of 0 to 255")
+    if number not in PORTED:
+        if port is not None:
+            raise _bad("port", port, f"is for protocols that have ports, not for {word}")
+        return number, 0
+    if not isinstance(port, int) or isinstance(port, bool) or not 1 <= port <= 65535:
+        raise _bad("port", port, f"is not a number of 1 to 65535, which {word} takes")
+    return number, port
+
+
+def _bad(name: str, value: object, rule: str) -> BadRequest:
+    return BadRequest(f"Invalid input for trace: {name} {str(value)[:80]!r} {rule}.", type="HTTPBadRequest")
+
+
+def _destination(tx: Transaction, context: Context, word: str) -> Row | IpAddress:
+    try:
+        return ip_address(word)
+    except ValueError:
+        return _port(tx, context, "destination", word)
+
+
+def _port(tx: Transaction, context: Context, name: str, word: str) -> Row:
+    """Return the port with an id or a name."""
+    found = lookup.seen(tx, context, "port", word)
+    if found is not None:
+        return found
+    named = _list(tx, context, "port", Filter("name", (word,)))
+    if not named:
+        raise NotFound(f"Trace: {name}: no port has the name or id {word!r}.", type="PortNotFound")
+    if len(named) > 1:
+        ids = ", ".join(sorted(row["id"] for row in named))
+        raise Conflict(f"Trace: {name}: {len(named)} ports are named {word!r}; say which by id: {ids}.")
+    return named[0]
+
+
+def _list(tx: Transaction, context: Context, resource: str, *filters: Filter) -> list[Row]:
+    query = Query(filters=filters, project_id=context.project_id)
+    return tx.list(resource, query, context.policy.visible(tx.tables, context, resource))
+
+
+def _snapshot(tx: Transaction, context: Context, ends: Iterable[Row]) -> Snapshot:
+    """Return what may be on the way: everything but the ports of networks that it cannot touch."""
+    want = Snapshot()
+    for resource in _PLACES:
+        for row in _list(tx, context, resource):
+            want.put(resource, row)
+    for resource in _FILTERS:  # those of ports that may be seen decide, whosever they are
+        for row in tx.list(resource, Query()):
+            want.put(resource, row)
+    for row in _list(tx, context, "port", Filter("device_owner", tuple(sorted(ROUTER_OWNERS)))):
+        want.put("port", row)
+    networks = sorted(_touched(want, ends))
+    for row in _list(tx, context, "port", Filter("network_id", tuple(networks))):
+        want.put("port", row)
+    for row in ends:
+        want.put("port", row)
+    return want
+
+
+def _touched(want: Snapshot, ends: Iterable[Row]) -> set[str]:
+    """Return the networks of both ends, those that a router joins to them, and where floating IPs lead."""
+    networks = {row["network_id"] for row in ends}
+    if any(want.networks[each].network_type == ROUTED for each in networks if each in want.networks):
+        networks |= {item.id for item in want.networks.values() if item.network_type == ROUTED}
+    for router_id in list(want.ports_of_router):
+        joined = {want.ports[each].network_id for each in want.ports_of_router[router_id]}
+        if not joined.isdisjoint(networks):
+            networks |= joined
+    return networks
+
+
+def _unrealised(tx: Transaction, want: Snapshot, ends: Iterable[Row]) -> dict[str, str]:
+    """Return why ports and routers are not as wanted, by what their hosts have told."""
+    rows = [("port", row) for row in ends]
+    rows += [("router", row) for row in tx.get_many("router", sorted(want.routers))]
+    found = {}
+    for resource, row in rows:
+        if row["status"] != "ACTIVE":
+            found[f"{resource}/{row['id']}"] = tx.reason(resource, row["id"]) or f"status is {row['status']}"
+    return found

@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Does a packet from a port reach another one, or an address? Pure.
+
+Besides the way that `way` judges it follows what senders do: they know their subnets, their host routes, and a gateway.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from portico.model.l3 import ROUTER_OWNERS
+from portico.model.snapshot import IpAddress, Port, Router, Snapshot
+from portico.trace import router, security, way
+from portico.trace.packet import ICMP, ICMPV6, Hop, Packet, Verdict
+
+ECHO = {4: (ICMP, 8), 6: (ICMPV6, 128)}
+_HIGH = 40000
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A packet in the words of who asks: from a port to a port (by id) or an address.
+
+    `protocol` is an IP protocol number or None for an echo request; `port` the destination port, or 0.
+    """
+
+    sender: str
+    destination: str | IpAddress
+    protocol: int | None = None
+    port: int = 0
+
+
+def answer(want: Snapshot, question: Question, unrealised: Mapping[str, str]) -> Verdict:
+    """Return the way of the packet: the first that arrives of those between addresses of sender and destination.
+
+    Args:
+        unrealised: why objects ("port/ID", "router/ID") are not what they are to be, as far as hosts have told.
+    """
+    sender = want.ports[question.sender]
+    ways = [way.follow(_realised(_hops(want, packet), unrealised)) for packet in _packets(want, sender, question)]
+    if not ways:
+        why = "it has no address of an IP version that the other end has"
+        return way.follow([Hop(f"port/{sender.id}", "sends", "missing", why)])
+    return next((found for found in ways if found), ways[0])
+
+
+def _packets(want: Snapshot, sender: Port, question: Question) -> Iterator[Packet]:
+    if isinstance(question.destination, str):
+        destinations = [item.address for item in want.ports[question.destination].fixed_ips]
+    else:
+        destinations = [question.destination]
+    for source in (item.address for item in sender.fixed_ips):
+        for destination in destinations:
+            if source.version != destination.version:
+                continue
+            receiver = question.destination if isinstance(question.destination, str) else ""
+            packet = Packet(sender.id, receiver, sender.mac, source, destination, question.protocol or 0)
+            if question.protocol is None:
+                protocol, kind = ECHO[source.version]
+                yield replace(packet, protocol=protocol, low=kind)
+            else:
+                yield replace(packet, low=_HIGH if question.port else 0, high=question.port)
+
+
+def _realised(hops: Iterable[Hop], unrealised: Mapping[str, str]) -> Iterator[Hop]:
+    """Yield `hops`, and before the first of an object that its host has not as wanted, why."""
+    told = set()
+    for hop in hops:
+        if hop.object in unrealised and hop.object not in told:
+            told.add(hop.object)
+            yield Hop(hop.object, "is realised", "missing", unrealised[hop.object])
+        yield hop
+
+
+def _hops(want: Snapshot, packet: Packet) -> Iterator[Hop]:
+    sender = want.ports[packet.sender]
+    yield from way.departs(want, sender, packet)
+    receiver = want.ports[packet.receiver] if packet.receiver else _near(want, sender, packet.destination)
+    if receiver is not None and _is_direct(want, sender, receiver):
+        yield way.carried(want, sender, receiver, packet)
+        yield from way.arrives(want, receiver, packet)
+    elif security.are_routed(want, sender):
+        what = f"leads {packet.destination} on"
+        why = "no port of the routed space has it: the host's own routes decide"
+        yield Hop(f"network/{sender.network_id}", what, "pass", why)
+    else:
+        yield from _by_router(want, sender, packet)
+
+
+def _is_direct(want: Snapshot, sender: Port, receiver: Port) -> bool:
+    return receiver.network_id == sender.network_id or security.are_routed(want, sender, receiver)
+
+
+def _near(want: Snapshot, sender: Port, address: IpAddress) -> Port | None:
+    """Return the port that an address is sent to without a router."""
+    if security.are_routed(want, sender):
+        found = way.holder(want, sender.host, address)
+        return want.ports[found] if found else None
+    return _holder(want, sender.network_id, address)
+
+
+def _holder(want: Snapshot, network_id: str, address: IpAddress) -> Port | None:
+    ports = (want.ports[item] for item in sorted(want.ports_of_network.get(network_id, ())))
+    return next((port for port in ports if any(item.address == address for item in port.fixed_ips)), None)
+
+
+def _by_router(want: Snapshot, sender: Port, packet: Packet) -> Iterator[Hop]:
+    network = f"network/{sender.network_id}"
+    hop, why = _first_hop(want, sender, packet)
+    holder = _holder(want, sender.network_id, hop) if hop else None
+    what = f"leads {packet.destination} on"
+    if hop is None or holder is None:
+        yield Hop(network, what, "missing", f"{why}, which no port has" if hop else why)
+        return
+    yield Hop(network, what, "pass", why)
+    asked = want.routers.get(holder.device_id) if holder.device_owner in ROUTER_OWNERS else None
+    if asked is None:
+        yield from way.arrives(want, holder, packet)
+        yield Hop(f"port/{holder.id}", what, "pass", "its workload forwards it, or does not")
+    elif not asked.admin_state_up:
+        yield Hop(f"router/{asked.id}", what, "drop", "admin_state_up is false")
+    else:
+        yield from _routed(want, asked, sender, packet)
+
+
+def _first_hop(want: Snapshot, sender: Port, packet: Packet) -> tuple[IpAddress | None, str]:
+    """Return where the sender sends what is for others, and why; None where it knows no way."""
+    subnet_id = next((item.subnet_id for item in sender.fixed_ips if item.address == packet.source), "")
+    subnet = want.subnets.get(subnet_id)
+    if subnet is None:
+        return None, f"{packet.source} is in no subnet"
+    if packet.destination in subnet.cidr:
+        return None, f"no port there has {packet.destination}, or none that is yours to see"
+    routes = [(net.prefixlen, str(hop), hop) for net, hop in subnet.routes if packet.destination in net]
+    if routes:
+        return max(routes)[2], f"host route of subnet {subnet.id} by {max(routes)[1]}"
+    if subnet.gateway is None:
+        return None, f"subnet {subnet.id} has no gateway_ip"
+    return subnet.gateway, f"gateway_ip {subnet.gateway} of subnet {subnet.id}"
+
+
+def _routed(want: Snapshot, asked: Router, sender: Port, packet: Packet) -> Iterator[Hop]:
+    final = None
+    item = router.forwarding_for(want, packet.destination, packet.protocol, packet.high)
+    if item is not None:
+        final = replace(packet, destination=item.internal_address, high=router.forwarded_port(item, packet.high))
+        yield Hop(
+            f"router/{asked.id}", f"forwards port {packet.high} to {item.internal_address}:{final.high}", "pass",
+            f"port forwarding {item.id}",
+        )  # fmt: skip
+    receiver = _receiver(want, packet, item.port_id if item else "")
+    if receiver is not None:
+        yield from way.across(want, sender, receiver, packet, only=asked.id, final=final)
+        return
+    name = f"router/{asked.id}"
+    if _own(want, asked, packet.destination):
+        yield Hop(name, f"has {packet.destination}", "pass", "it answers by itself")
+        return
+    found = router.exit_of(want, asked, sender, packet.source, packet.destination)
+    if found is None:
+        why = "none of its networks has it, no extra route leads there, and it has no gateway here"
+        yield Hop(name, f"leads {packet.destination} on", "missing", why)
+        return
+    yield way.routed(found)
+    yield from _beyond(want, asked, found, packet)
+
+
+def _receiver(want: Snapshot, packet: Packet, forwarded: str) -> Port | None:
+    """Return whose port a router leads a packet to: the one asked for, a floating IP's, or whoever has the address."""
+    floating = (item.port_id for item in want.floating_ips.values() if item.address == packet.destination)
+    port_id = packet.receiver or forwarded or next(floating, "")
+    if port_id:
+        return want.ports.get(port_id)
+    networks = router.joined(want, want.ports[packet.sender].network_id)
+    found = (_holder(want, network_id, packet.destination) for network_id in sorted(networks))
+    return next((port for port in found if port is not None and port.device_owner not in ROUTER_OWNERS), None)
+
+
+def _own(want: Snapshot, asked: Router, address: IpAddress) -> bool:
+    ports = (want.ports[item] for item in want.ports_of_router.get(asked.id, ()))
+    return any(item.address == address for port in ports for item in port.fixed_ips)
+
+
+def _beyond(want: Snapshot, asked: Router, found: router.Crossing, packet: Packet) -> Iterator[Hop]:
+    """Yield what is known of a packet that has left a router for what is none of its networks."""
+    sent = replace(packet, source=found.source)
+    hop = router.next_hop(asked, packet.destination)
+    network_id = want.ports[found.left].network_id
+    holder = _holder(want, network_id, hop or packet.destination)
+    if holder is not None:
+        yield from way.arrives(want, holder, sent)
+    if holder is None or hop is not None:
+        why = "what becomes of it beyond is not Portico's to know"
+        yield Hop(f"network/{network_id}", f"takes it towards {packet.destination}", "pass", why)

@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whether a packet passes, as people are told: what decides it, what is missing, and nothing of what is others'."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from portico.broker.status import write_statuses
+from portico.contract import ObjectStatus
+from portico.store.store import Store
+
+from .asker import Answer, Asker, Row, addresses
+from .floating import GATEWAY, Site
+
+OPEN = {"direction": "ingress", "ethertype": "IPv4", "protocol": "tcp"}
+WORLD = "203.0.113.5"
+
+
+@pytest.fixture
+def site(api: Asker) -> Site:
+    return Site(api)
+
+
+def plugged(store: Store, site: Site, network: Row, **values: Any) -> Row:
+    """Make a port on a host, which has it as wanted."""
+    port = site.api.port(network, **{"binding:host_id": "host-a", **values})
+    write_statuses(store, [ObjectStatus("port", port["id"], "ACTIVE", host="host-a")])
+    return port
+
+
+def ask(api: Asker, source: Row, destination: Row | str, port: int | None = 80, protocol: str = "tcp") -> Answer:
+    target = destination if isinstance(destination, str) else destination["id"]
+    body = {"source": source["id"], "destination": target, "protocol": protocol}
+    return api.ask("POST", "/portico/v1/trace", body if port is None else {**body, "port": port})
+
+
+def told(site: Site, source: Row, destination: Row | str, port: int | None = 80, protocol: str = "tcp") -> Row:
+    answer = ask(site.api, source, destination, port, protocol)
+    assert answer.status == 200, answer
+    body: Row = answer.body
+    assert [hop["verdict"] == "pass" for hop in body["hops"]] == [True] * (len(body["hops"]) - 1) + [body["passes"]]
+    return body
+
+
+def last(body: Row) -> tuple[str, str, str]:
+    hop = body["hops"][-1]
+    return hop["object"], hop["verdict"], hop["why"]
+
+
+def group(site: Site, *rules: Row) -> Row:
+    made = site.api.create("security-groups", name="web")
+    for rule in rules:
+        site.api.create("security-group-rules", security_group_id=made["id"], **rule)
+    return made
+
+
+def test_the_rule_that_lets_a_packet_in_is_named_and_so_is_that_none_does(site: Site, store: Store) -> None:
+    web = group(site, OPEN | {"port_range_min": 80, "port_range_max": 89})
+    a = plugged(store, site, site.inside)
+    b = plugged(store, site, site.inside, security_groups=[web["id"]])
+    passed = told(site, a, b)
+    assert passed["passes"] and passed["reason"] == ""
+    (rule,) = [item for item in site.api.list("security-group-rules", f"security_group_id={web['id']}") if
+               item["direction"] == "ingress"]  # fmt: skip
+    assert last(passed) == (f"port/{b['id']}", "pass", f"rule {rule['id']} of group {web['id']}: protocol 6 80-89")
+    stopped = told(site, a, addresses(b)[0], 90)
+    assert last(stopped)[:2] == (f"port/{b['id']}", "drop") and "no ingress rule" in stopped["reason"]
+    assert not told(site, a, b, None, "icmp")["passes"]
+    assert told(site, b, a, None, "icmp")["reason"].startswith("no ingress rule of the receiver lets it through")
+
+
+def test_a_packet_is_followed_across_a_router_as_far_as_it_comes(site: Site, store: Store) -> None:
+    web = group(site, OPEN)
+    other = site.api.network("10.0.1.0/24")
+    a = plugged(store, site, site.inside)
+    b = plugged(store, site, other, security_groups=[web["id"]])
+    assert last(told(site, a, b))[:2] == (f"router/{site.router['id']}", "missing")
+    back = told(site, b, a)
+    assert last(back)[:2] == (f"network/{other['id']}", "missing") and "gateway_ip 10.0.1.1" in back["reason"]
+    site.interface(site.router, "add", other["subnets"][0])
+    passed = told(site, a, b)
+    assert passed["passes"]
+    objects = [hop["object"].partition("/")[0] for hop in passed["hops"]]
+    assert objects == ["port", "port", "network", "router", "port"]
+    site.api.update("routers", site.router, admin_state_up=False)
+    assert last(told(site, a, b)) == (f"router/{site.router['id']}", "drop", "admin_state_up is false")
+
+
+def test_ways_out_and_in_tell_what_is_translated(site: Site, store: Store) -> None:
+    web = group(site, OPEN | {"port_range_min": 8080, "port_range_max": 8080})
+    a = plugged(store, site, site.inside)
+    b = plugged(store, site, site.inside, security_groups=[web["id"]])
+    out = told(site, a, WORLD)
+    gateway = site.router[GATEWAY]["external_fixed_ips"][0]["ip_address"]
+    assert out["passes"] and f"source {addresses(a)[0]} becomes {gateway}" in out["hops"][-2]["what"]
+    assert out["hops"][-1]["object"] == f"network/{site.outside['id']}"
+    floating = site.floating()
+    assert site.forward(floating, b, 80, 8080).status == 201
+    forwarded = told(site, a, floating["floating_ip_address"])
+    assert forwarded["passes"] and any("port forwarding" in hop["why"] for hop in forwarded["hops"])
+    assert told(site, a, floating["floating_ip_address"], 81)["passes"] is False
+    site.api.update("routers", site.router, routes=[{"destination": "203.0.113.0/24", "nexthop": addresses(b)[0]}])
+    assert "no ingress rule" in told(site, a, WORLD)["reason"]
+
+
+def test_what_a_host_has_not_made_yet_is_missing_with_its_reason(site: Site, store: Store) -> None:
+    a, b = plugged(store, site, site.inside), plugged(store, site, site.inside)
+    assert told(site, a, b)["passes"]
+    write_statuses(store, [ObjectStatus("port", b["id"], "ERROR", "the kernel said no", host="host-a")])
+    assert last(told(site, a, b)) == (f"port/{b['id']}", "missing", "the kernel said no")
+    loose = site.api.port(site.inside)
+    assert last(told(site, loose, b))[1] == "missing"
+    assert "no address" in told(site, site.api.port(site.inside, fixed_ips=[]), b)["reason"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "rule"),
+    [
+        ({"port": None}, "port 'None' is not a number of 1 to 65535"),
+        ({"port": 0}, "port '0' is not a number of 1 to 65535"),
+        ({"port": True}, "port 'True' is not a number"),
+        ({"protocol": "icmp"}, "port '80' is for protocols that have ports"),
+        ({"protocol": "carrot"}, "protocol 'carrot' is neither a protocol's name nor a number"),
+        ({"protocol": "256"}, "protocol '256' is neither"),
+        ({"source": ""}, "source '' is not a text"),
+        ({"destination": 7}, "destination '7' is not a text"),
+        ({"colour": "red"}, "colour 'red' is none of destination, port, protocol, source"),
+    ],
+)
+def test_a_wrong_question_is_refused_with_attribute_value_and_rule(
+    api: Asker, changes: dict[str, Any], rule: str
+) -> None:
+    body = {"source": "a", "destination": "b", "protocol": "tcp", "port": 80, **changes}
+    answer = api.ask("POST", "/portico/v1/trace", body)
+    assert answer.status == 400 and rule in answer.message
+
+
+def test_names_mean_ports_as_long_as_they_are_one_port_s(site: Site, store: Store) -> None:
+    a = plugged(store, site, site.inside, name="a")
+    body = {"source": "a", "destination": "b"}
+    answer = site.api.ask("POST", "/portico/v1/trace", body)
+    assert answer.status == 404 and "destination: no port has the name or id 'b'" in answer.message
+    first, second = (plugged(store, site, site.inside, name="b") for _ in range(2))
+    answer = site.api.ask("POST", "/portico/v1/trace", body)
+    assert answer.status == 409 and first["id"] in answer.message and second["id"] in answer.message
+    site.api.delete("ports", second)
+    assert site.api.ask("POST", "/portico/v1/trace", body).body["hops"][0]["object"] == f"port/{a['id']}"
