@@ -186,6 +186,9 @@ class Transaction:
 
     def get_many(self, resource: str, ids: Sequence[str]) -> list[Row]:
         """Return those of the objects that exist, in any order."""
+        if len(ids) == 1:
+            found = self.get(resource, ids[0])
+            return [found] if found is not None else []
         table = self.tables.of[resource]
         known = [key for key in dict.fromkeys(ids) if (resource, key) in self._known]
         rows = [dict(self._known[resource, key]) for key in known]
