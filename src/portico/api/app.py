@@ -37,7 +37,7 @@ from portico.api.health import Health
 from portico.api.message import as_json, as_lines, body_of, integer_of, origin_of
 from portico.api.observe import Observe
 from portico.api.rate_limit import RateLimit
-from portico.api.route import Endpoint, route
+from portico.api.route import Branches, Endpoint, route
 from portico.api.work import Workers
 from portico.broker.broker import Broker
 from portico.broker.hosts import HostStates
@@ -53,8 +53,6 @@ from portico.telemetry.metrics import CONTENT_TYPE, Metrics
 # What a larger body brings about must not hold up the event loop.
 SMALL_BODY = 4096
 MAX_TIMEOUT_S = 60.0
-# How the paths begin that every start of a container or a machine needs.
-FREQUENT = ("/v2.0/ports", "/portico/v1/hosts", "/portico/v1/ports")
 
 
 class Api:
@@ -316,10 +314,10 @@ def _action_verb(api: Api, resource: Resource, action: Action) -> dict[str, Endp
 
 
 def routes(api: Api) -> list[Route]:
-    """Return every path that is served, first what is asked for most: they are tried one after the other."""
+    """Return every path that is served."""
     found = [route for resource in served(api.registry) for route in _collection_routes(api, resource)]
     quota = dict.fromkeys(("GET", "PUT", "DELETE"), api.quota)
-    every = [
+    return [
         route("/", {"GET": api.versions}),
         route("/v2.0", {"GET": api.version}),
         route("/v2.0/", {"GET": api.version}),
@@ -354,7 +352,6 @@ def routes(api: Api) -> list[Route]:
         *trace.routes(api),
         *ui.routes(api),
     ]
-    return sorted(every, key=lambda one: not one.path.startswith(FREQUENT))
 
 
 def make_app(
@@ -374,7 +371,7 @@ def make_app(
         await asyncio.to_thread(api.broker.stop)
 
     return Starlette(
-        routes=routes(api),
+        routes=[Branches(routes(api))],
         middleware=[
             Middleware(Observe, api.metrics, log_requests),
             Middleware(identity.SameOrigin, authenticator),
