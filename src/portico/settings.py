@@ -62,7 +62,7 @@ class AgentSettings(msgspec.Struct, frozen=True, kw_only=True):
         float, Meta(ge=1, description="seconds between two comparisons of everything with the kernel")
     ] = 30
     idle_bridge_s: Annotated[
-        float, Meta(ge=0, description="seconds that a bridge stays after its last port, for the next one")
+        float, Meta(ge=0, description="seconds that a bridge, router or uplink stays after its last port, for the next")
     ] = 10
 
 
@@ -94,6 +94,7 @@ class QuotaSettings(msgspec.Struct, frozen=True, kw_only=True):
     rbac_policy: Annotated[int, Meta(ge=-1, description="RBAC policies")] = 100
     floatingip: Annotated[int, Meta(ge=-1, description="floating IPs")] = -1
     router: Annotated[int, Meta(ge=-1, description="routers")] = -1
+    trunk: Annotated[int, Meta(ge=-1, description="trunks")] = -1
     router_route: Annotated[int, Meta(ge=-1, description="routes of one router besides those to its subnets")] = 30
 
 

@@ -13,7 +13,8 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from portico.agent.delta import Delta, Driver, Forgotten, Trouble, Wanted, difference
-from portico.hoststate import Bridge, HostObject, Status, Update, key_of
+from portico.agent.lingering import Lingering
+from portico.hoststate import HostObject, Status, Update, key_of
 
 log = logging.getLogger(__name__)
 
@@ -29,8 +30,7 @@ class Loop:
         clock: seconds that never go back, e.g. `time.monotonic`.
         report: called with statuses that changed, or whose wanted object did, and the revision they take into account.
         full_interval_s: how often everything is compared with the kernel although nothing seems to have changed.
-        linger_s: how long a bridge stays after its last port: making and removing one takes the kernel longer than all
-            the rest of a port, and the next port is often on its way.
+        linger_s: how long what has lost its last port stays; see `lingering`.
     """
 
     def __init__(
@@ -46,8 +46,9 @@ class Loop:
         self._clock = clock
         self._report = report
         self._full_interval_s = full_interval_s
-        self._linger_s = linger_s
-        self._lingering: dict[str, float] = {}
+        self._lingering = Lingering(clock, linger_s)
+        # What came back while it lingered: it is as it was, and so is its status.
+        self._back: set[str] = set()
         self._wanted = Wanted()
         self._dirty: set[str] = set()
         self._owed: set[str] = set()
@@ -80,19 +81,19 @@ class Loop:
         """Take in an Update; the next `step` acts on it. Updates before the first complete one are ignored."""
         if not update.complete and not self._complete:
             return
-        given = {key_of(item) for item in update.objects}
         gone: Collection[str] = update.gone
+        back: set[str] = set()
         if update.complete:
             self._lingering.clear()
             self._learn_unknown(update.unknown)
         else:
-            for key in given:
-                self._lingering.pop(key, None)
-            gone = [key for key in gone if not self._lingers(key)]
+            gone, back = self._lingering.take(self._wanted, update)
+            back &= self._statuses.keys()
         dirty = self._change(update.objects, gone, whole=update.complete and not update.unknown)
         if not update.complete:
             # What is told again although it is as it was: the API wants to know what became of it.
-            dirty |= given
+            dirty |= {key_of(item) for item in update.objects} - back
+        self._back |= back
         self._dirty |= dirty
         self._owed |= dirty
         self.revision = update.revision
@@ -122,20 +123,11 @@ class Loop:
                 self._retries.pop(key, None)
         return known
 
-    def _lingers(self, key: str) -> bool:
-        """Tell whether an object that is no longer wanted stays a while."""
-        if not self._linger_s or not isinstance(self._wanted.objects.get(key), Bridge):
-            return False
-        self._lingering.setdefault(key, self._clock() + self._linger_s)
-        return True
-
-    def _end_lingering(self, now: float) -> None:
-        over = [key for key, at in self._lingering.items() if at <= now]
-        for key in over:
-            del self._lingering[key]
-        dirty = self._change((), over)
-        self._dirty |= dirty
-        self._owed |= dirty
+    def _end_lingering(self) -> None:
+        if over := self._lingering.over():
+            dirty = self._change((), over)
+            self._dirty |= dirty
+            self._owed |= dirty
 
     def suspect(self, keys: Iterable[str] | None = None, *, delay_s: float = 0.0) -> None:
         """Look in `delay_s` again at `keys`, or at everything, because something in the kernel has changed."""
@@ -153,9 +145,9 @@ class Loop:
 
     def next_s(self) -> float | None:
         """Return in how many seconds `step` has something to do; None when only an Update can give it something."""
-        if self._dirty:
+        if self._dirty or self._back:
             return 0.0
-        times = [*self._lingering.values(), *(at for at, _ in self._retries.values())]
+        times = [*self._lingering.ends(), *(at for at, _ in self._retries.values())]
         if self._full_at is not None:
             times.append(self._full_at)
         return max(0.0, min(times) - self._clock()) if times else None
@@ -165,7 +157,7 @@ class Loop:
         if not self._complete:
             return
         now = self._clock()
-        self._end_lingering(now)
+        self._end_lingering()
         if self._full_at is not None and self._full_at <= now:
             self._pass(None)
             took_s = self._clock() - now
@@ -173,7 +165,7 @@ class Loop:
             return
         due = {key for key, (at, _) in self._retries.items() if at <= now}
         keys = self._dirty | due
-        if not keys:
+        if not (keys or self._back):
             return
         keys = keys | self._wanted.needing(keys)
         try:
@@ -227,7 +219,8 @@ class Loop:
 
     def _settle(self, keys: Collection[str], existing: Collection[str], troubles: dict[str, Trouble]) -> None:
         """Turn the outcome of a pass into statuses and retries; `existing` keys were in the kernel before it."""
-        changed = []
+        changed = [self._statuses[key] for key in self._back.difference(keys) if key in self._statuses]
+        self._back = set()
         for key in keys:
             status = self._status(key, troubles.get(key))
             if status.state == "error":

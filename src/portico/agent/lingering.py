@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What stays a while after its last port. Pure but for the clock.
+
+Making and removing a bridge, a router or an uplink takes longer than all the rest of a port, and the next port is
+often on its way. Nothing stays that could be in the way: a router only if no port is left on its networks, an uplink
+only if no router is left, and neither of them when something comes that might meet it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from itertools import chain
+
+from portico.agent.delta import Wanted
+from portico.hoststate import Bridge, HostObject, Router, Update, Uplink, Vif, key_of
+
+
+class Lingering:
+    """Keys of objects that are no longer wanted, each with when it goes, `linger_s` after it could.
+
+    `clock`: seconds that never go back.
+    """
+
+    def __init__(self, clock: Callable[[], float], linger_s: float) -> None:
+        self._clock = clock
+        self._linger_s = linger_s
+        self._ends: dict[str, float] = {}
+
+    def clear(self) -> None:
+        """Let everything go."""
+        self._ends.clear()
+
+    def take(self, wanted: Wanted, update: Update) -> tuple[list[str], set[str]]:
+        """Take in an Update that is not complete; return which keys go now, and which came back as they were."""
+        given = {key_of(item): item for item in update.objects}
+        back = {key for key in given if self._ends.pop(key, None) is not None and wanted.objects[key] == given[key]}
+        for key in self._ends:
+            if any(_meet(wanted.objects[key], item) for item in update.objects):
+                self._ends[key] = self._clock()
+        gone = frozenset(update.gone)
+
+        def is_needed(item: HostObject) -> bool:
+            others = chain(given.items(), wanted.objects.items())
+            return any(_needs(other, item) for key, other in others if key not in gone)
+
+        for key in update.gone if self._linger_s else ():
+            item = wanted.objects.get(key)
+            if isinstance(item, Bridge) or (isinstance(item, Router | Uplink) and not is_needed(item)):
+                self._ends.setdefault(key, self._clock() + self._linger_s)
+        return [key for key in update.gone if key not in self._ends], back
+
+    def over(self) -> list[str]:
+        """Return the keys whose time is over, and forget them."""
+        now = self._clock()
+        over = [key for key, at in self._ends.items() if at <= now]
+        for key in over:
+            del self._ends[key]
+        return over
+
+    def ends(self) -> Collection[float]:
+        """Return when keys go."""
+        return self._ends.values()
+
+
+def _needs(item: HostObject, going: HostObject) -> bool:
+    """Tell whether an object that is wanted must notice at once that another one goes."""
+    if isinstance(going, Router):
+        return isinstance(item, Vif) and item.network_id in _networks(going)
+    return isinstance(going, Uplink) and isinstance(item, Router)
+
+
+def _meet(going: HostObject, coming: HostObject) -> bool:
+    """Tell whether an object that comes might meet one that is about to go: an address that is given out again."""
+    match going, coming:
+        case Router(), Vif():
+            return coming.network_id in _networks(going)
+        case Router(), Router():
+            return not _addresses(going).isdisjoint(_addresses(coming))
+        case Uplink(), Uplink():
+            return True
+    return False
+
+
+def _networks(router: Router) -> set[str]:
+    return {leg.network_id for leg in router.legs}
+
+
+def _addresses(router: Router) -> set[tuple[str, str]]:
+    return {(leg.network_id, address) for leg in router.legs for address in leg.addresses}
