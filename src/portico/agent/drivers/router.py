@@ -97,6 +97,8 @@ class RouterDriver:
         for short in shorts:
             with self._spaces.inside(short) as space:
                 item = None if space is None else self._find(short, space, bridges, fresh=keys is None)
+            if item is None and keys is None:  # a name without a namespace, as a crash may leave it
+                self._spaces.remove(short)
             if item is not None:
                 found[f"router/{item.router_id}"] = item
         return {key: item for key, item in found.items() if keys is None or key in keys}
