@@ -84,6 +84,8 @@ SEEDS: dict[str, dict[str, Any]] = {
     "subnetpool": {"name": "seed", "prefixes": ["198.51.100.0/24"]},
     "address_scope": {"name": "seed", "ip_version": 4},
     "address_group": {"name": "seed", "addresses": ["203.0.113.0/24"]},
+    "router": {"name": "seed"},
+    "policy": {"name": "seed"},
     "rbac_policy": {
         "object_type": "network",
         "object_id": "network",
