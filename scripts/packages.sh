@@ -4,9 +4,9 @@
 set -euo pipefail
 
 wanted=(
-    bird2 busybox-static chromium conntrack cpio dnsmasq-base docker-compose docker.io ethtool frr gobgpd iperf3 iproute2 iptables
-    iputils-arping iputils-ping kmod libnftables1 linux-image-amd64 ndisc6 nftables openssl postgresql procps
-    qemu-system-x86 systemd tcpdump
+    bird2 busybox-static chromium conntrack cpio dnsmasq-base docker-compose docker.io ethtool fonts-dejavu-core frr
+    gobgpd iperf3 iproute2 iptables iputils-arping iputils-ping kmod libnftables1 linux-image-amd64 ndisc6 nftables
+    openssl postgresql procps qemu-system-x86 systemd tcpdump
 )
 
 # python3-venv only serves Debian's own python3; another python3 that is first in PATH brings its own venv module.
