@@ -156,7 +156,9 @@ class Listener:
         self._told(0)
         while not self._stopping.is_set():
             select.select([connection.fileno(), self._ended.fileno()], [], [])
-            for note in connection.notifies(timeout=0):
-                revision, _, server = note.payload.partition(" ")
+            # libpq's own: most news are of this server's commits, which nobody waits for, and come while it is at work.
+            connection.pgconn.consume_input()
+            while (note := connection.pgconn.notifies()) is not None:
+                revision, _, server = note.extra.decode().partition(" ")
                 if server != self._server:
                     self._told(int(revision))
