@@ -86,4 +86,7 @@ def _networks(router: Router) -> set[str]:
 
 
 def _addresses(router: Router) -> set[tuple[str, str]]:
-    return {(leg.network_id, address) for leg in router.legs for address in leg.addresses}
+    """Return what a router answers for, with the network on which it does so."""
+    networks = {leg.port_id: leg.network_id for leg in router.legs}
+    own = {(leg.network_id, address.partition("/")[0]) for leg in router.legs for address in leg.addresses}
+    return own | {(networks.get(item.port_id, ""), item.address) for item in router.floating}

@@ -75,7 +75,7 @@ def scoped(wanted: Router) -> Router:
     legs = (
         msgspec.structs.replace(one, apart=("10.2.0.0/24", "2001:db8:2::/64")),
         msgspec.structs.replace(two, apart=("10.1.0.0/24", "2001:db8:1::/64")),
-        msgspec.structs.replace(out, known=("10.2.0.0/24",)),
+        msgspec.structs.replace(out, known=("10.2.0.0/24",), apart=() if out.snat else ("10.1.0.0/24",)),
     )
     return msgspec.structs.replace(wanted, legs=legs)
 
@@ -154,7 +154,8 @@ print(s.recv(100).decode().removeprefix("::ffff:"))
 
 def seen_as(workload: Workload, address: str, number: int, protocol: str = "tcp", patience_s: float = 3) -> str:
     """Return the address that a server there says a workload has; "" if there is no answer."""
-    found = workload.run("python3", "-c", ASK, protocol, address, str(number), str(patience_s), check=False)
+    code = (sys.executable, "-I", "-S", "-c", ASK)
+    found = workload.run(*code, protocol, address, str(number), str(patience_s), check=False)
     return found.out.strip() if found.ok else ""
 
 
@@ -224,6 +225,8 @@ def test_floating_addresses_and_forwarded_ports(site: Site) -> None:
     assert [seen_as(site.blue, address, 80, patience_s=0.3) for address in ("10.2.0.5", "2001:db8:2::5")] == ["", ""]
     site.rig.want(scoped(router(1, floating[0])))
     assert seen_as(site.blue, f"{OUTER}.9", 80) == f"{OUTER}.1"
+    site.rig.want(scoped(router(1, Floating(f"{OUTER}.9", out, "10.1.0.5"), snat=False)))
+    assert seen_as(site.blue, f"{OUTER}.254", 80) == f"{OUTER}.9"
     site.outer.run("ip", "route", "del", "10.2.0.0/24", "via", f"{OUTER}.1")
     site.rig.want(router(1))
 

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from portico.agent.delta import Delta, Trouble, Wanted
 from portico.agent.loop import Loop
 from portico.hoststate import Bridge, HostObject, Router, Status, Update, Uplink, Vif, key_of
-from portico.hoststate.l3 import Leg
+from portico.hoststate.l3 import Floating, Leg
 from portico.testing.fakedrivers import FakeDrivers
 
 NET = Bridge("n1", 1500)
@@ -22,6 +22,12 @@ ROUTER = Router(
         Leg("l1", "n1", "00:00:5e:00:53:11", 1500, ("192.0.2.1/24",)),
         Leg("l2", "out", "00:00:5e:00:53:12", 1500, ("100.64.0.2/16",), outside=True),
     ),
+    floating=(Floating("100.64.0.9", "l2", "192.0.2.5"),),
+)
+OTHER = Router(
+    "r2",
+    (Leg("l3", "out", "00:00:5e:00:53:13", 1500, ("100.64.0.3/16",), outside=True),),
+    floating=(Floating("100.64.0.9", "l3", "198.51.100.5"),),
 )
 WAY_OUT = (NET, OUTSIDE, UPLINK, ROUTER)
 WAY_OUT_KEYS = {"bridge/n1", "bridge/out", "uplink/out", "router/r1"}
@@ -88,6 +94,8 @@ def test_the_way_out_stays_for_the_next_port_which_finds_it_as_it_was() -> None:
         (("vif/p1", *WAY_OUT_KEYS), (), WAY_OUT_KEYS),
         (("vif/p1", *WAY_OUT_KEYS), (NET, vif(2)), {"bridge/n1", "bridge/out", "uplink/out", "vif/p2"}),
         (("vif/p1", *WAY_OUT_KEYS), (replace(ROUTER, router_id="r2"),), WAY_OUT_KEYS - {"router/r1"} | {"router/r2"}),
+        (("vif/p1", *WAY_OUT_KEYS), (OTHER,), WAY_OUT_KEYS - {"router/r1"} | {"router/r2"}),
+        (("vif/p1", *WAY_OUT_KEYS), (replace(OTHER, floating=()),), WAY_OUT_KEYS | {"router/r2"}),
         (("vif/p1", *WAY_OUT_KEYS), (replace(UPLINK, network_id="b"),), WAY_OUT_KEYS - {"uplink/out"} | {"uplink/b"}),
         (("vif/p1", *WAY_OUT_KEYS), (Bridge("n2", 1500),), WAY_OUT_KEYS | {"bridge/n2"}),
     ],
