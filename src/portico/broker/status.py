@@ -17,6 +17,8 @@ _STATES = {"active": "ACTIVE", "waiting": "DOWN", "error": "ERROR"}
 _ABOUT = {"vif": "port", "lease": "port", "outlet": "port", "bridge": "network", "router": "router"}
 # Under this name the table of reasons keeps what is wrong with a port's lease.
 _LEASE = "lease"
+# Under these, what is wrong with a port forwarding on its host, after its port's id, and what of it shows at the port.
+_PUBLISH, _PUBLISHED = "publish", "published"
 # Under this one, a state and a reason: why a port that another service realises is not plugged into it on its host.
 _OUTLET = "outlet"
 
@@ -68,7 +70,8 @@ def write_report(tx: Transaction, host: str, report: Report) -> None:
             case "vif":
                 row = tx.get("port", object_id)
                 if row is not None and row["binding:host_id"] == host:
-                    _write(tx, _with_lease(tx, ObjectStatus("port", object_id, state, item.reason)), row)
+                    _write(tx, _with_sides(tx, ObjectStatus("port", object_id, state, item.reason)), row)
+                    _settle_trunk(tx, row.get("trunk_id"))
             case "dhcp":
                 for row in tx.find("port", network_id=object_id, device_owner=DHCP_OWNER):
                     _write_shared(tx, host, ObjectStatus("port", row["id"], state, item.reason), row)
@@ -96,7 +99,7 @@ def _read_ahead(tx: Transaction, report: Report) -> None:
     for resource, found in ids.items():
         tx.get_many(resource, found)
     if ids:
-        tx.read_reasons((*ids, _LEASE, _OUTLET), [key for found in ids.values() for key in found])
+        tx.read_reasons((*ids, _LEASE, _OUTLET, _PUBLISHED), [key for found in ids.values() for key in found])
 
 
 def _write_lease(tx: Transaction, host: str, port_id: str, item: Status) -> None:
@@ -114,7 +117,46 @@ def _write_lease(tx: Transaction, host: str, port_id: str, item: Status) -> None
     if trouble:
         tx.note_reason(_LEASE, port_id, trouble)
     if row["status"] == "ACTIVE" or (known and reason(tx, "port", port_id) == f"DHCP: {known}"):
-        _write(tx, _with_lease(tx, ObjectStatus("port", port_id, "ACTIVE", "")), row)
+        _write(tx, _with_sides(tx, ObjectStatus("port", port_id, "ACTIVE", "")), row)
+
+
+def _write_published(tx: Transaction, host: str, forwarding_id: str, item: Status) -> None:
+    """Keep what the host of a port says of ports of its own that lead there; it shows at the port."""
+    known = reason(tx, _PUBLISH, forwarding_id)
+    row = tx.get("port_forwarding", forwarding_id)
+    port_id = str(row["internal_port_id"]) if row is not None else known.partition(" ")[0]
+    port = tx.get("port", port_id) if port_id else None
+    if port is not None and port["binding:host_id"] != host:
+        return
+    trouble = item.reason if item.state == "error" and row is not None and port is not None else ""
+    told = f"{port_id} {trouble}" if trouble else ""
+    if told == known:
+        return
+    tx.forget_reason(_PUBLISH, forwarding_id)
+    if told:
+        tx.note_reason(_PUBLISH, forwarding_id, told)
+    shown, now = reason(tx, _PUBLISHED, port_id), _first_trouble(tx, port_id)
+    if now == shown:
+        return
+    tx.forget_reason(_PUBLISHED, port_id)
+    if now:
+        tx.note_reason(_PUBLISHED, port_id, now)
+    if port is not None and (port["status"] == "ACTIVE" or (shown and reason(tx, "port", port_id) == shown)):
+        _write(tx, _with_sides(tx, ObjectStatus("port", port_id, "ACTIVE", "")), port)
+
+
+def _first_trouble(tx: Transaction, port_id: str) -> str:
+    """Return what is wrong with the first port forwarding to a port of which something is."""
+    ids = sorted(row["id"] for row in tx.find("port_forwarding", internal_port_id=port_id))
+    found = ((one, reason(tx, _PUBLISH, one).partition(" ")[2]) for one in ids)
+    return next((f"port forwarding {one}: {why}" for one, why in found if why), "")
+
+
+def _with_sides(tx: Transaction, item: ObjectStatus) -> ObjectStatus:
+    """Return the status of a port with the trouble of its lease, or of what is published of it, if it has no other."""
+    found = _with_lease(tx, item)
+    trouble = reason(tx, _PUBLISHED, item.id) if found.state == "ACTIVE" else ""
+    return ObjectStatus("port", item.id, "ERROR", trouble) if trouble else found
 
 
 def _with_lease(tx: Transaction, item: ObjectStatus) -> ObjectStatus:
@@ -165,7 +207,7 @@ def _write_router(tx: Transaction, host: str, router_id: str, item: Status) -> N
 
 
 # Kinds of host objects whose troubles are kept beside their port's own status, or that have more to them.
-_KEPT = {"lease": _write_lease, "outlet": _write_outlet, "router": _write_router}
+_KEPT = {"lease": _write_lease, "publish": _write_published, "outlet": _write_outlet, "router": _write_router}
 
 
 def _with_outlet(tx: Transaction, item: ObjectStatus) -> ObjectStatus:

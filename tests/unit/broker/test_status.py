@@ -102,6 +102,40 @@ def test_a_lease_of_a_port_that_is_gone_leaves_nothing_behind(desk: Desk) -> Non
         assert reason(tx, "lease", port["id"]) == ""
 
 
+def forwarding(desk: Desk, port: Row, number: int) -> str:
+    """Make a port forwarding to a port, as far as its status goes; return its id."""
+    with desk.store.write() as tx:
+        fields = {"protocol": "tcp", "internal_ip_address": "192.0.2.9", "floatingip_id": "f", "project_id": "p"}
+        ports = dict.fromkeys(("external_port_range", "internal_port_range"), f"{number}:{number}")
+        own = {"id": f"forwarding-{number}", "internal_port_id": port["id"], "portico:host_addresses": ["192.0.2.1"]}
+        return str(tx.insert("port_forwarding", {**fields, **ports, **own})["id"])
+
+
+def test_a_port_of_the_host_that_somebody_has_shows_at_the_port_it_would_lead_to(desk: Desk) -> None:
+    network, _ = served_network(desk)
+    port = desk.create("port", network_id=network["id"], **{"binding:host_id": HOST})
+    web, dns = (forwarding(desk, port, number) for number in (80, 53))
+    tell(desk, HOST, f"publish/{web}", "error", "a program has it")
+    tell(desk, HOST, f"vif/{port['id']}", "active")
+    assert seen(desk, "port", port["id"]) == ("ERROR", f"port forwarding {web}: a program has it")
+    tell(desk, HOST, f"publish/{dns}", "active")
+    assert seen(desk, "port", port["id"])[0] == "ERROR"
+    tell(desk, OTHER, f"publish/{web}", "active")
+    assert seen(desk, "port", port["id"])[0] == "ERROR"
+    tell(desk, HOST, f"publish/{dns}", "error", "another, too")
+    assert seen(desk, "port", port["id"]) == ("ERROR", f"port forwarding {dns}: another, too")
+    with desk.store.write() as tx:
+        tx.delete("port_forwarding", tx.find("port_forwarding", id=dns)[0])
+    tell(desk, HOST, f"publish/{dns}", "gone")
+    assert seen(desk, "port", port["id"]) == ("ERROR", f"port forwarding {web}: a program has it")
+    tell(desk, HOST, f"publish/{web}", "active")
+    assert seen(desk, "port", port["id"]) == ("ACTIVE", "")
+    with desk.store.read() as tx:
+        assert [reason(tx, "publish", one) for one in (web, dns)] == ["", ""] and not reason(
+            tx, "published", port["id"]
+        )
+
+
 OVS = Binding(vif_type="ovs", vif_details={"bridge_name": "br-int"})
 
 
