@@ -71,7 +71,6 @@ def write_report(tx: Transaction, host: str, report: Report) -> None:
                 row = tx.get("port", object_id)
                 if row is not None and row["binding:host_id"] == host:
                     _write(tx, _with_sides(tx, ObjectStatus("port", object_id, state, item.reason)), row)
-                    _settle_trunk(tx, row.get("trunk_id"))
             case "dhcp":
                 for row in tx.find("port", network_id=object_id, device_owner=DHCP_OWNER):
                     _write_shared(tx, host, ObjectStatus("port", row["id"], state, item.reason), row)
