@@ -140,7 +140,10 @@ def _local() -> list[str]:
 
 def _scopes(wanted: Translation) -> Iterator[str]:
     """What is translated passes: who sends it means the address outside."""
-    yield "chain scopes {\n	type filter hook forward priority filter; policy accept;\n	ct status dnat accept"
+    yield "chain scopes {\n	type filter hook forward priority filter; policy accept;\n	ct status snat,dnat accept"
+    if wanted.fixed and wanted.outside:
+        links, fixed = ", ".join(f'"{name}"' for name, _ in wanted.outside), ", ".join(it for _, it in wanted.fixed)
+        yield f"	oifname {{ {links} }} ip saddr {{ {fixed} }} accept"
     for name, outside, ranges in wanted.apart:
         for family in ("ip", "ip6"):
             if mine := [cidr for cidr in ranges if (":" in cidr) == (family == "ip6")]:

@@ -164,6 +164,8 @@ def _routed(kernel: FakeKernel, leg: Link, packet: Packet) -> tuple[Link, Packet
 
 
 def _are_apart(rules: Translation, entered: str, out: str, source: IpAddress, destination: IpAddress) -> bool:
+    if out in {name for name, _ in rules.outside} and str(source) in {fixed for _, fixed in rules.fixed}:
+        return False
     return any(
         (name == out and source in ip_network(cidr))
         or (outside and name == entered and destination in ip_network(cidr))

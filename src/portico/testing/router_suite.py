@@ -20,7 +20,7 @@ from portico.testing.backend_suite import BackendSuite, differences, sync
 from portico.testing.faults import Crash
 from portico.testing.medium import Medium
 from portico.testing.probes import router_probes
-from portico.testing.router_world import PutRouter, RouterWorld
+from portico.testing.router_world import OUTSIDE, PutRouter, RouterWorld, put_in_scopes
 from portico.testing.world import Drop, Edit, PutGroup, PutNetwork, PutPort, PutRule, PutSubnet
 from portico.trace.way import verdict
 
@@ -81,6 +81,17 @@ class RouterSuite(BackendSuite):
         assert {True, False} == {*told}
         sync(medium, medium.make(), want)
         assert disagreements(medium, want) == []
+
+    def test_address_scopes_are_not_joined_but_by_translation(self) -> None:
+        for snat in (True, False):
+            edit = PutRouter(0, (0, 2), outside=True, snat=snat, floating=(1,))
+            medium, world, free = self.medium(), joined_world(edit), joined_world(edit).snapshot()
+            put_in_scopes(world, {0: "a", 2: "b", OUTSIDE: "a"})
+            want = world.snapshot()
+            lost = (verdict(free, it).delivered and not verdict(want, it).delivered for it in router_probes(want))
+            assert any(lost)
+            sync(medium, medium.make(), want)
+            assert disagreements(medium, want) == []
 
     @FEW
     @given(

@@ -79,6 +79,16 @@ class RouterWorld(World):
                     self._drop(resource, row["id"], changed)
 
 
+def put_in_scopes(world: World, scopes: Mapping[int, str]) -> None:
+    """Let the subnets of networks be from pools of these address scopes; "" is none."""
+    for number, scope in scopes.items():
+        pool = object_id("subnet", number).replace("-4000-", "-5000-")
+        world.rows["subnetpool"][pool] = {"id": pool, "address_scope_id": scope or None}
+        for key, row in world.rows["subnet"].items():
+            if row["network_id"] == object_id("network", number):
+                world.rows["subnet"][key] = {**row, "subnetpool_id": pool}
+
+
 def _is_floating(row: Row) -> bool:
     return bool(row["device_owner"] == FLOATING_OWNER)
 

@@ -3,7 +3,8 @@
 
 Written from Neutron's semantics alone: a router forwards between its subnets; its floating IPs stand for fixed
 addresses both ways; what it sends out by a gateway has the gateway's address for its source, if enable_snat is set, and
-so has what comes from inside to a floating IP whose port is inside too. IPv6 is never translated.
+so has what comes from inside to a floating IP whose port is inside too. IPv6 is never translated. Addresses of one
+address scope mean the same everywhere and are not translated; nothing goes from one to another but what is.
 """
 
 from __future__ import annotations
@@ -86,6 +87,8 @@ def _cross(
         return None
     if final not in {item.address for item in receiver.fixed_ips}:
         return None
+    if final == destination and _are_apart(want, router, (entered, left), floating, (source, final)):
+        return None
     return _crossing(want, router, ports, floating, (entered, left), (source, destination), final)
 
 
@@ -98,9 +101,9 @@ def exit_of(want: Snapshot, router: Router, sender: Port, source: IpAddress, des
         left = next((port for port in ports if port.device_owner == GATEWAY_OWNER), None)
     else:
         left = next((port for port in ports if _is_near(want, port, hop)), None)
-    if not entered or left is None:
-        return None
     floating = list(_floating(want, router, ports, sender.host))
+    if not entered or left is None or _are_apart(want, router, (entered, left), floating, (source, destination)):
+        return None
     found = _crossing(want, router, ports, floating, (entered, left), (source, destination), destination)
     why = f"extra route by {hop}" if hop else f"its gateway is on {_name(want, left.network_id)}"
     return replace(found, why=why)
@@ -142,7 +145,10 @@ def _crossing(
     is_outward = left.device_owner == GATEWAY_OWNER
     seen, why = source, f"{final} is on {_name(want, left.network_id)}"
     if isinstance(source, IPv4Address) and (is_outward or (final != destination and from_inside)):
-        seen = _source(router, left if is_outward else None, ports, floating, source, from_inside=from_inside)
+        known = is_outward and _scope(want, entered, source) == _scope(want, [left], source) != ""
+        seen = _source(
+            router, left if is_outward else None, ports, floating, source, translated=from_inside and not known
+        )
     words = f"routes it from {_name(want, entered[0].network_id)} to {_name(want, left.network_id)}"
     if final != destination:
         words += f", destination {destination} becomes {final}"
@@ -163,7 +169,7 @@ def _source(
     floating: list[FloatingIp],
     source: IpAddress,
     *,
-    from_inside: bool,
+    translated: bool,
 ) -> IpAddress:
     """Return what a source is outside, by way of `gateway`; None: back inside, for who asked for a floating IP."""
     for item in floating:
@@ -171,8 +177,41 @@ def _source(
             return item.address
     if gateway is None:
         return next(ip.address for port in ports if port.device_owner == GATEWAY_OWNER for ip in port.fixed_ips)
-    translates = any(item.enable_snat for item in router.gateways if item.network_id == gateway.network_id)
-    return gateway.fixed_ips[0].address if translates and from_inside else source
+    return gateway.fixed_ips[0].address if translated and _translates(router, gateway) else source
+
+
+def _translates(router: Router, gateway: Port) -> bool:
+    return any(item.enable_snat for item in router.gateways if item.network_id == gateway.network_id)
+
+
+def _are_apart(
+    want: Snapshot,
+    router: Router,
+    passage: tuple[list[Port], Port],
+    floating: list[FloatingIp],
+    addresses: tuple[IpAddress, IpAddress],
+) -> bool:
+    """Tell whether a packet would go from one address scope to another as it is."""
+    (entered, left), (source, destination) = passage, addresses
+    gateway = next((port for port in (*entered, left) if port.device_owner == GATEWAY_OWNER), None)
+    if gateway is not None and source.version == 4:
+        has_own = left is gateway and any(item.fixed_address == source for item in floating)
+        if has_own or _translates(router, gateway):
+            return False
+    scopes = _scope(want, entered, source), _scope(want, [left], destination)
+    return None not in scopes and scopes[0] != scopes[1]
+
+
+def _scope(want: Snapshot, ports: list[Port], address: IpAddress) -> str | None:
+    """Return the address scope of an address at a router's ports: beyond a gateway all are of the network's own."""
+    for port in ports:
+        for item in port.fixed_ips:
+            subnet = want.subnets[item.subnet_id]
+            is_beyond = port.device_owner == GATEWAY_OWNER and subnet.cidr.version == address.version
+            if is_beyond or address in subnet.cidr:
+                pool = want.pools.get(subnet.pool_id)
+                return pool.scope_id if pool else ""
+    return None
 
 
 def _on(want: Snapshot, router: Router, host: str) -> Iterator[Port]:

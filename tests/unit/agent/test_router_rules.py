@@ -100,7 +100,7 @@ def test_address_scopes_are_not_translated_within_and_not_joined() -> None:
     kept = '\toifname "plout" ip saddr { 10.0.0.0/24 } return\n'
     assert text.index(kept) < text.index('\toifname "plout" meta mark')
     scopes = text[text.index("chain scopes") :]
-    assert scopes.index("ct status dnat accept") < scopes.index("drop")
+    assert scopes.index("ct status snat,dnat accept") < scopes.index("drop")
     assert 'oifname "plother" ip saddr { 10.0.0.0/24 } drop' in scopes
     assert 'oifname "plout" ip6 saddr { 2001:db8::/64 } drop' in scopes
     assert 'iifname "plout" ip6 daddr { 2001:db8::/64 } drop' in scopes

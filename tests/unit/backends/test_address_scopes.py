@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from ipaddress import ip_address, ip_interface
 
 from portico import planning_routers
@@ -14,22 +15,16 @@ from portico.hoststate import HostObject, key_of
 from portico.hoststate.l3 import Leg, Router
 from portico.model.snapshot import Snapshot
 from portico.testing.router_suite import joined_world
-from portico.testing.router_world import OUTSIDE, PutRouter, RouterWorld, l3_id
-from portico.testing.world import object_id
+from portico.testing.router_world import OUTSIDE, PutRouter, RouterWorld, l3_id, put_in_scopes
 
 ROUTER = l3_id("router", 0)
 # The world's subnets: of the networks 0 and 2 inside, and 4 outside.
 FIRST, SECOND = ("192.0.2.0/24", "2001:db8:0:1::/64"), ("198.18.1.0/24", "2001:db8:1:1::/64")
 
 
-def scoped(world: RouterWorld, **scopes: str) -> Snapshot:
-    """Return what is wanted when the subnets of networks (`n0`, `n2`...) are from pools of these address scopes."""
-    for network, scope in scopes.items():
-        pool = object_id("subnet", int(network[1:])).replace("-4000-", "-5000-")
-        world.rows["subnetpool"][pool] = {"id": pool, "address_scope_id": scope or None}
-        for key, row in world.rows["subnet"].items():
-            if row["network_id"] == object_id("network", int(network[1:])):
-                world.rows["subnet"][key] = {**row, "subnetpool_id": pool}
+def scoped(world: RouterWorld, scopes: Mapping[int, str]) -> Snapshot:
+    """Return what is wanted when the subnets of networks are from pools of these address scopes."""
+    put_in_scopes(world, scopes)
     return world.snapshot()
 
 
@@ -53,19 +48,19 @@ def told(want: Snapshot, network: int) -> tuple[set[str], set[str]]:
 
 
 def test_without_scopes_everything_is_joined_and_translated() -> None:
-    for scopes in ({}, {"n0": "", "n2": "", "n4": ""}):
-        want = scoped(joined_world(), **scopes)
+    for scopes in ({}, {0: "", 2: "", 4: ""}):
+        want = scoped(joined_world(), scopes)
         assert [told(want, number) for number in (0, 2, OUTSIDE)] == [(set(), set())] * 3
 
 
 def test_what_is_of_the_scope_outside_keeps_its_address_and_other_scopes_are_apart() -> None:
-    want = scoped(joined_world(), n0="a", n2="b", n4="a")
+    want = scoped(joined_world(), {0: "a", 2: "b", 4: "a"})
     assert told(want, 0) == (set(), {*SECOND})
     assert told(want, 2) == (set(), {*FIRST})
     assert told(want, OUTSIDE) == ({FIRST[0]}, set()), "IPv4 of another scope is translated"
-    plain = scoped(joined_world(PutRouter(0, (0, 2), outside=True, snat=False)), n0="a", n2="b", n4="a")
+    plain = scoped(joined_world(PutRouter(0, (0, 2), outside=True, snat=False)), {0: "a", 2: "b", 4: "a"})
     assert told(plain, OUTSIDE) == (set(), {SECOND[0]}), "what is not translated stays inside"
-    unscoped = scoped(joined_world(), n0="a")
+    unscoped = scoped(joined_world(), {0: "a"})
     assert told(unscoped, 0) == (set(), {*SECOND}), "no scope is one, too"
     assert told(unscoped, OUTSIDE) == (set(), set())
 
@@ -81,10 +76,10 @@ def crossing(want: Snapshot, entered: int, source: str, destination: str) -> str
 
 def test_packets_cross_within_a_scope_as_they_are_and_not_from_one_to_another() -> None:
     inside, beyond, outside = "192.0.2.77", "198.18.1.77", "198.18.2.77"
-    together = scoped(joined_world(), n0="a", n2="a", n4="a")
+    together = scoped(joined_world(), {0: "a", 2: "a", 4: "a"})
     assert crossing(together, 0, inside, beyond) == inside
     assert crossing(together, 0, inside, outside) == inside
-    split = scoped(joined_world(), n0="a", n2="b", n4="b")
+    split = scoped(joined_world(), {0: "a", 2: "b", 4: "b"})
     assert crossing(split, 0, inside, beyond) == ""
     assert crossing(split, 2, beyond, inside) == ""
     assert crossing(split, 0, inside, outside) not in ("", inside)
@@ -93,7 +88,7 @@ def test_packets_cross_within_a_scope_as_they_are_and_not_from_one_to_another() 
 
 def test_a_pool_that_changes_its_scope_is_planned_anew() -> None:
     seen: dict[str, HostObject] = {}
-    hosts, want = HostStates(), scoped(joined_world(), n0="a", n2="b")
+    hosts, want = HostStates(), scoped(joined_world(), {0: "a", 2: "b"})
     backend, (host,) = BridgeBackend(hosts), planning_routers.hosts_of_router(want, ROUTER)
     hosts.follow(host, lambda update: seen.update({key_of(item): item for item in update.objects}))
     list(backend.sync(want, Dirty(everything=True)))

@@ -137,7 +137,8 @@ def route(router: Router, entered: Leg, frame: Frame) -> tuple[Leg, Frame] | Non
     left = next((leg for leg in router.legs if any(final in ip_interface(it).network for it in leg.addresses)), None)
     if left is None or any(final == ip_interface(it).ip for it in left.addresses):
         return None
-    if final == frame.destination and _are_apart(entered, left, frame):
+    has_own = left.outside and str(frame.source) in floating.values()
+    if final == frame.destination and not has_own and _are_apart(entered, left, frame):
         return None
     is_inward = final != frame.destination and not entered.outside
     source = str(frame.source)
