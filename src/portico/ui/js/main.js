@@ -15,7 +15,7 @@ const topology = new Topology();
 const outline = new Outline(byId("outline"), select);
 const diagram = new Diagram(byId("diagram"), select);
 const panel = new Panel(byId("panel"), topology, select);
-const trace = new Trace(topology, { onPath: (hops, passes) => diagram.trace(hops, passes), onSelect: select });
+new Trace(topology, { onPath: (hops, passes) => diagram.trace(hops, passes), onSelect: select });
 const search = byId("search");
 let words = [];
 let selected = "";

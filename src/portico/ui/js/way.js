@@ -36,9 +36,8 @@ function out({ x, y, card, isLine }) {
 /** Where the way between two places leaves or enters the first: its card's upper or lower edge, where links end. */
 function door(place, other) {
   const box = place.card ?? place;
-  const there = other.card ?? other;
-  const isUp = there.bottom < box.top;
-  return { x: box.link, y: isUp ? box.top : box.bottom > there.top ? box.top : box.bottom };
+  const isBelow = (other.card ?? other).top >= box.bottom;
+  return { x: box.link, y: isBelow ? box.bottom : box.top };
 }
 
 function line(points) {
