@@ -247,14 +247,14 @@ def _routers(want: Snapshot, dirty: Dirty, memory: Memory) -> set[str]:
     return before | planning_routers.touched(want, ports, floating)
 
 
-def remember(want: Snapshot, dirty: Dirty, memory: Memory, hosts: Iterable[str]) -> None:
-    """Note in `memory` that `dirty` was planned for `hosts`."""
+def remember(want: Snapshot, dirty: Dirty, memory: Memory, parts: Mapping[str, Part | None]) -> None:
+    """Note in `memory` that `dirty` was planned as `parts`; on hosts that have one the networks are what they were."""
     _remember(memory.ports, want.ports, dirty, "port")
     _remember(memory.subnets, want.subnets, dirty, "subnet")
     _remember(memory.floating_ips, want.floating_ips, dirty, "floatingip")
     _remember(memory.forwardings, want.forwardings, dirty, "port_forwarding")
     routers = {*want.routers} if dirty.everything else {*dirty.ids.get("router", ())}
-    for host in hosts:
+    for host in (host for host, part in parts.items() if part is None):
         memory.presence[host] = _presence(want, host)
         routers |= {router_id for router_id, known in memory.hosts_of_router.items() if host in known}
         routers |= planning_routers.routers_of_host(want, host)
