@@ -374,33 +374,27 @@ def test_floating_ips_and_port_forwardings(openstack: Openstack) -> None:
 def test_routers(openstack: Openstack) -> None:
     openstack("network create public --external")
     openstack("subnet create --network public --subnet-range 203.0.113.0/24 public4")
-    network = openstack("network create inner")
-    subnet = openstack("subnet create --network inner --subnet-range 192.0.2.0/24 inner4")
+    openstack("network create inner")
+    inside = openstack("subnet create --network inner --subnet-range 192.0.2.0/24 inner4")["id"]
     made = openstack("router create r --description d --tag t --external-gateway public --disable-snat")
-    assert (made["name"], made["tags"], made["external_gateway_info"]["enable_snat"]) == ("r", ["t"], False)
+    assert (made["tags"], made["external_gateway_info"]["enable_snat"]) == (["t"], False)
     openstack("router add subnet r inner4")
     openstack("router add route r --route destination=198.51.100.0/24,gateway=192.0.2.9")
     shown = openstack("router show r")
-    assert shown["routes"] == [{"destination": "198.51.100.0/24", "nexthop": "192.0.2.9"}]
-    [interface] = [item for item in shown["interfaces_info"] if item["subnet_id"] == subnet["id"]]
-    assert interface["ip_address"] == "192.0.2.1"
-    openstack("router remove route r --route destination=198.51.100.0/24,gateway=192.0.2.9")
+    assert [item["nexthop"] for item in shown["routes"]] == ["192.0.2.9"]
+    assert ["192.0.2.1"] == [it["ip_address"] for it in shown["interfaces_info"] if it["subnet_id"] == inside]
+    openstack("router set r --no-route")
     openstack("router set r --external-gateway public --fixed-ip ip-address=203.0.113.77 --disable --name s")
-    shown = openstack("router show s")
-    assert shown["external_gateway_info"]["external_fixed_ips"][0]["ip_address"] == "203.0.113.77"
     openstack("router add gateway s public")
-    assert len(openstack("router show s")["external_gateways"]) == 2
+    assert openstack("router show s")["external_gateways"][0]["external_fixed_ips"][0]["ip_address"] == "203.0.113.77"
     openstack("router unset s --external-gateway")
-    assert openstack("router show s")["external_gateway_info"] is None
     with pytest.raises(CommandFailed, match="has ports still attached"):
         openstack("router delete s")
-    assert names(openstack("router list --disable --tags t")) == ["s"]
+    assert openstack("router list --disable --tags t --long")[0]["External gateway info"] is None
     openstack("router remove subnet s inner4")
-    port = openstack("port create --network inner leg")
+    openstack("port create --network inner leg")
     openstack("router add port s leg")
     assert openstack("port show leg")["device_id"] == made["id"]
     openstack("router remove port s leg")
-    assert names(openstack(f"port list --network {network['id']} --long")) == []
-    assert port["id"]
     openstack("router delete s")
     openstack("network delete inner public")
