@@ -57,6 +57,7 @@ RESOURCES = {
     "segment": "segments",
     "subnet": "subnets",
     "subnetpool": "subnetpools",
+    "trunk": "trunks",
 }
 
 # Extensions without attributes that change how these resources behave.

@@ -61,6 +61,7 @@ FEATURES = frozenset(
         "routers",  # networks that routers join, gateways and floating IPs
         "routed-segments",  # networks of several segments, with subnets of their own
         "steady-link",  # propagate_uplink_status=false: a port's link stays up although nothing passes
+        "trunks",  # ports told apart by tags at the tap of another one
         "vlan-transparent",
     }
 )

@@ -100,7 +100,7 @@ def vif(want: Snapshot, port: Port) -> Vif:
     """Return the VIF of a bound port."""
     network = want.networks[port.network_id]
     names = link_names(port)
-    return Vif(
+    made = Vif(
         port_id=port.id,
         network_id=port.network_id,
         mac=port.mac,
@@ -114,6 +114,17 @@ def vif(want: Snapshot, port: Port) -> Vif:
         guard=guard(want, port) if port.port_security else None,
         qos=planning_qos.qos(want, port),
     )
+    return _subport(want, port, made)
+
+
+def _subport(want: Snapshot, port: Port, made: Vif) -> Vif:
+    """Return the VIF of a trunk's subport, which is at the tap of the trunk's port; of other ports as it is."""
+    trunk = want.trunks.get(port.trunk_id)
+    parent = want.ports.get(trunk.port_id) if trunk else None
+    if trunk is None or parent is None or port.id not in trunk.vlans:
+        return made
+    vlan, tap = trunk.vlans[port.id], link_names(parent.on(port.host)).tap
+    return msgspec.structs.replace(made, plug="tap", tap_name=tap, make_tap=False, vlan=vlan)
 
 
 def own_cidrs(port: Port) -> tuple[str, ...]:
@@ -284,6 +295,9 @@ def _hosts_to_replan(want: Snapshot, dirty: Dirty, memory: Memory, ports: Collec
     A rule's change is also its group's. `ports` are changed ones, as they were and are.
     """
     hosts = planning_qos.hosts_of(want, dirty.ids.get("policy", ()))
+    trunks = set(dirty.ids.get("trunk", ())) | {port.trunk_id for port in ports if port.trunk_id}
+    for port in want.ports.values() if trunks else ():
+        hosts.update(port.hosts if port.trunk_id in trunks else ())
     networks = set(dirty.ids.get("network", ()))
     networks |= {
         known[item].network_id

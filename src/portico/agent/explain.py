@@ -25,6 +25,7 @@ from portico.agent.drivers.link import BridgeDriver, CarrierDriver, LinkTable, P
 from portico.agent.drivers.route import RouteDriver, Side, SpaceDriver
 from portico.agent.drivers.routed_dhcp import RoutedDhcpDriver
 from portico.agent.drivers.router import RouterDriver
+from portico.agent.drivers.subport import SubportDriver
 from portico.agent.drivers.tap import TapDriver
 from portico.agent.redirect import Redirects
 from portico.agent.router_space import RouterSpaces
@@ -33,6 +34,7 @@ from portico.agent.runtime import Place
 from portico.agent.servers import OwnServers, RouterServers, Servers
 from portico.agent.shaper import Shapers
 from portico.agent.switches import Switches
+from portico.agent.tagging import Tags
 from portico.hoststate import ROUTED, HostObject, Router, Vif
 
 ABSENT = "-"
@@ -61,14 +63,14 @@ def explain(place: Place, objects: Collection[HostObject], port_id: str) -> list
     try:
         with netlink.Socket(netlink.ROUTE) as host_route, netlink.Socket(netlink.ROUTE) as other:
             host = Side(links.Links(host_route), Routes(other), Switches(host_netns))
-            drivers = partial(_drivers, place, host, Redirects(host_route), host_netns, own_netns)
+            drivers = partial(_drivers, place, host, Tags(host_route), host_netns, own_netns)
             return kernel.within(own_netns, lambda: _rows(drivers, host.links, objects, port_id))
     finally:
         os.close(host_netns)
         os.close(own_netns)
 
 
-def _drivers(place: Place, host: Side, redirects: Redirects, host_netns: int, own_netns: int) -> dict[str, Driver]:
+def _drivers(place: Place, host: Side, tags: Tags, host_netns: int, own_netns: int) -> dict[str, Driver]:
     """Return what looks, by aspect, in the agent's order; called in our namespace."""
     table = LinkTable(links.Links(netlink.Socket(netlink.ROUTE)))
     ours = Side(table.kernel, Routes(netlink.Socket(netlink.ROUTE)), Switches())
@@ -87,7 +89,8 @@ def _drivers(place: Place, host: Side, redirects: Redirects, host_netns: int, ow
         "routed dhcp": RoutedDhcpDriver(
             table, ours, OwnServers(place.netns, run_dir=place.run_dir, state_dir=place.state_dir), only_look=True
         ),
-        "tap": TapDriver(table, host.links, redirects, host_netns, place.netns),
+        "subport": SubportDriver(table, host.links, tags, place.netns),
+        "tap": TapDriver(table, host.links, tags, host_netns, place.netns),
     }
 
 

@@ -27,6 +27,7 @@
 | hypervisor's tap of an outlet | host | alias `portico:<port id> taken <netns>`; only let go |
 | port of an Open vSwitch bridge | Open vSwitch | `external_ids:portico-netns` is `<netns>` |
 | bpf filter that joins a tap | ingress of the tap | preference 28783; leads to a `pv` of ours, or to nothing |
+| bpf filter that joins a subport | ingress of the tap and of the `pv` | preference 28782, name `portico-tag-...` |
 | dnsmasq | a DHCP or router namespace of ours, or our namespace | that namespace |
 | BIRD | host | its configuration is a file in our folder |
 | routes that BIRD learnt | host's table `main` | protocol 12 (`bird`) and metric 2080 |

@@ -23,10 +23,10 @@ GROUP = 4
 
 _NEW_QDISC, _DEL_QDISC = 36, 37
 _NEW_FILTER, _DEL_FILTER, _GET_FILTER = 44, 45, 46
-_TCMSG = struct.Struct("=BxxxiIII")
+TCMSG = struct.Struct("=BxxxiIII")
 _CLSACT = 0xFFFFFFF1
 _CLSACT_HANDLE = 0xFFFF0000
-_INGRESS, _EGRESS = 0xFFFFFFF2, 0xFFFFFFF3
+INGRESS, _EGRESS = 0xFFFFFFF2, 0xFFFFFFF3
 _ETH_P_ALL = socket.htons(3)
 _KIND, _OPTIONS = 1, 2
 _BPF_ACT, _BPF_OPS_LEN, _BPF_OPS = 1, 4, 5
@@ -38,12 +38,12 @@ _MATCH_ALL = struct.pack("=HBBI", 0x06, 0, 0, 0xFFFFFFFF)
 
 def changed_at(kind: int, body: bytes) -> int:
     """Return the index of the link at which a message of `GROUP` tells of any change; 0 if it is not about one."""
-    return int(_TCMSG.unpack_from(body)[1]) if kind in (_NEW_QDISC, _DEL_QDISC, _NEW_FILTER, _DEL_FILTER) else 0
+    return int(TCMSG.unpack_from(body)[1]) if kind in (_NEW_QDISC, _DEL_QDISC, _NEW_FILTER, _DEL_FILTER) else 0
 
 
 def lost_at(kind: int, body: bytes) -> int:
     """Return the index of the link that lost a filter or a qdisc by the word of a message of `GROUP`; 0 if none did."""
-    return int(_TCMSG.unpack_from(body)[1]) if kind in (_DEL_QDISC, _DEL_FILTER) else 0
+    return int(TCMSG.unpack_from(body)[1]) if kind in (_DEL_QDISC, _DEL_FILTER) else 0
 
 
 class Redirects:
@@ -54,8 +54,8 @@ class Redirects:
 
     def target(self, index: int) -> int:
         """Return the index of the link that the link `index` is redirected to by us; 0 if it is not."""
-        for parent, preference, options in self._filters(index, _INGRESS):
-            if parent == _INGRESS and preference == PREFERENCE:
+        for parent, preference, options in self._filters(index, INGRESS):
+            if parent == INGRESS and preference == PREFERENCE:
                 actions = netlink.attributes(netlink.attributes(options).get(_BPF_ACT, b""))
                 action = netlink.attributes(next(iter(actions.values()), b""))
                 parms = netlink.attributes(action.get(_OPTIONS, b"")).get(_MIRRED_PARMS)
@@ -65,17 +65,12 @@ class Redirects:
     def put(self, index: int, target: int) -> None:
         """Redirect what comes in at `index` to `target`, instead of whatever we redirected it to before."""
         self._remove_filter(index)
-        try:
-            body = _TCMSG.pack(0, index, _CLSACT_HANDLE, _CLSACT, 0) + text(_KIND, "clsact")
-            self._route.ask(_NEW_QDISC, body, netlink.NLM_F_CREATE | netlink.NLM_F_EXCL)
-        except NetlinkError as error:
-            if error.errno != errno.EEXIST:
-                raise
+        self._ensure_hook(index)
         mirred = _MIRRED.pack(0, 0, _STOLEN, 0, 0, _EGRESS_REDIRECT, target)
         action = nest(1, text(_KIND, "mirred"), nest(_OPTIONS, attr(_MIRRED_PARMS, mirred)))
         program = attr(_BPF_OPS_LEN, struct.pack("=H", 1)) + attr(_BPF_OPS, _MATCH_ALL)
         options = nest(_OPTIONS, program, nest(_BPF_ACT, action))
-        body = _TCMSG.pack(0, index, 1, _INGRESS, PREFERENCE << 16 | _ETH_P_ALL) + text(_KIND, "bpf") + options
+        body = TCMSG.pack(0, index, 1, INGRESS, PREFERENCE << 16 | _ETH_P_ALL) + text(_KIND, "bpf") + options
         self._route.ask(_NEW_FILTER, body, netlink.NLM_F_CREATE | netlink.NLM_F_EXCL)
 
     def remove(self, index: int) -> None:
@@ -83,18 +78,31 @@ class Redirects:
         if self.target(index) == 0:
             return
         self._remove_filter(index)
-        if not self._filters(index, _INGRESS) and not self._filters(index, _EGRESS):
-            body = _TCMSG.pack(0, index, _CLSACT_HANDLE, _CLSACT, 0)
+        self._forget_hook(index)
+
+    def _ensure_hook(self, index: int) -> None:
+        """Give a link the clsact qdisc unless it has it."""
+        try:
+            body = TCMSG.pack(0, index, _CLSACT_HANDLE, _CLSACT, 0) + text(_KIND, "clsact")
+            self._route.ask(_NEW_QDISC, body, netlink.NLM_F_CREATE | netlink.NLM_F_EXCL)
+        except NetlinkError as error:
+            if error.errno != errno.EEXIST:
+                raise
+
+    def _forget_hook(self, index: int) -> None:
+        """Take the clsact qdisc away unless something still uses it."""
+        if not self._filters(index, INGRESS) and not self._filters(index, _EGRESS):
+            body = TCMSG.pack(0, index, _CLSACT_HANDLE, _CLSACT, 0)
             self._route.ask(_DEL_QDISC, body)
 
     def _filters(self, index: int, parent: int) -> list[tuple[int, int, bytes]]:
         """Return (parent, preference, options) of the filters of one hook of a link."""
         found = []
         try:
-            for answer in self._route.dump(_GET_FILTER, _TCMSG.pack(0, index, 0, parent, 0)):
-                _, _, handle, above, info = _TCMSG.unpack_from(answer)
+            for answer in self._route.dump(_GET_FILTER, TCMSG.pack(0, index, 0, parent, 0)):
+                _, _, handle, above, info = TCMSG.unpack_from(answer)
                 if handle:
-                    options = netlink.attributes(answer, _TCMSG.size).get(_OPTIONS, b"")
+                    options = netlink.attributes(answer, TCMSG.size).get(_OPTIONS, b"")
                     found.append((above, info >> 16, options))
         except NetlinkError as error:
             if error.errno not in (errno.EINVAL, errno.ENODEV, errno.ENOENT):
@@ -103,7 +111,7 @@ class Redirects:
 
     def _remove_filter(self, index: int) -> None:
         try:
-            self._route.ask(_DEL_FILTER, _TCMSG.pack(0, index, 0, _INGRESS, PREFERENCE << 16 | _ETH_P_ALL))
+            self._route.ask(_DEL_FILTER, TCMSG.pack(0, index, 0, INGRESS, PREFERENCE << 16 | _ETH_P_ALL))
         except NetlinkError as error:
             if error.errno not in (errno.EINVAL, errno.ENODEV, errno.ENOENT):
                 raise

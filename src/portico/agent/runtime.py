@@ -32,6 +32,7 @@ from portico.agent.drivers.publish import HostRulesDriver
 from portico.agent.drivers.route import RouteDriver, Side, SpaceDriver
 from portico.agent.drivers.routed_dhcp import RoutedDhcpDriver
 from portico.agent.drivers.router import RouterDriver
+from portico.agent.drivers.subport import SubportDriver
 from portico.agent.drivers.sysctls import SysctlDriver
 from portico.agent.drivers.tap import TapDriver
 from portico.agent.drivers.uplink import UplinkDriver
@@ -47,6 +48,7 @@ from portico.agent.servers import OwnServers, RouterServers, Servers
 from portico.agent.shaper import Shapers
 from portico.agent.speaker import Bird
 from portico.agent.switches import Switches
+from portico.agent.tagging import Tags
 from portico.errors import Unavailable
 from portico.hoststate import Outlet, Status, Update, Uplink, Vif
 
@@ -197,6 +199,7 @@ class Runtime:
         servers = DhcpDriver(table, Servers(netns, **folders))
         routed_servers = RoutedDhcpDriver(table, ours, OwnServers(netns, **folders))
         adverts = AdvertDriver(RouterServers(netns, run_dir=self._place.run_dir))
+        subports = SubportDriver(table, host.links, Tags(host_route), self._place.netns)
         taps = TapDriver(table, host.links, Redirects(host_route), self._host_netns, self._place.netns)
         drivers: list[Driver] = [
             SysctlDriver(),
@@ -214,6 +217,7 @@ class Runtime:
             servers,
             routed_servers,
             taps,
+            subports,
             OutletDriver(host.links, self._host_netns, self._place.netns, OpenVswitch(self._place.netns)),
             *packages.drivers(),
             speaker,
@@ -227,7 +231,7 @@ class Runtime:
         def notice() -> None:
             notice_links(loop, table, shapers, own_events)
             notice_rules(loop, filters, rule_events)
-            notice_taps(loop, taps, host_events)
+            notice_taps(loop, taps, subports, host_events)
             loop.suspect(key for one in ending for key in one.ended())
             loop.suspect(published.changed(), delay_s=HOST_RULES_WAIT_S)
 
@@ -319,7 +323,7 @@ def notice_rules(loop: Loop, filters: FilterDriver, events: netlink.Socket) -> N
         loop.suspect()
 
 
-def notice_taps(loop: Loop, taps: TapDriver, events: netlink.Socket) -> None:
+def notice_taps(loop: Loop, taps: TapDriver, subports: SubportDriver, events: netlink.Socket) -> None:
     """Have the loop look at ports whose tap has come, gone or changed, or whose join was taken away; and at uplinks."""
     try:
         arrived = list(events.events())
@@ -327,6 +331,7 @@ def notice_taps(loop: Loop, taps: TapDriver, events: netlink.Socket) -> None:
         loop.suspect()
         return
     loop.suspect(key for kind, body in arrived if (key := taps.joined.get(redirect.lost_at(kind, body))))
+    loop.suspect(key for kind, body in arrived for key in subports.joined.get(redirect.lost_at(kind, body), ()))
     names = {links.name_of(body) for _, body in _about_links(arrived)}
     if names:
         loop.suspect(f"vif/{vif.port_id}" for vif in loop.wanted.of(Vif) if vif.plug == "tap" and vif.tap_name in names)

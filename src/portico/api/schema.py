@@ -95,6 +95,17 @@ _RULES: Mapping[str, Callable[[Any], Schema]] = {
         record({"destination": RANGE, "nexthop": ADDRESS}, ["destination", "nexthop"]), uniqueItems=True
     ),
     "integer": lambda _: {"type": "integer"},
+    "subports": lambda _: array(
+        {
+            "type": "object",
+            "properties": {
+                "port_id": UUID,
+                "segmentation_type": {"enum": ["vlan", "inherit"]},
+                "segmentation_id": {"type": "integer", "minimum": 1, "maximum": 4094},
+            },
+            "required": ["port_id"],
+        }
+    ),
     "ip_address": lambda _: ADDRESS,
     "ip_or_subnet": lambda _: {"anyOf": [*ADDRESS["anyOf"], *RANGE["anyOf"]]},
     "ip_pools": lambda _: array(record({"start": ADDRESS, "end": ADDRESS}, ["start", "end"])),

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from portico.contract import ObjectStatus
 from portico.hoststate import Report, Status
 from portico.model.snapshot import BINDING_FAILED, DHCP_OWNER, ROUTER_OWNERS
+from portico.model.trunk import status as trunk_status
 from portico.store.store import Store
 from portico.store.transaction import Transaction
 
@@ -71,6 +72,7 @@ def write_report(tx: Transaction, host: str, report: Report) -> None:
                 row = tx.get("port", object_id)
                 if row is not None and row["binding:host_id"] == host:
                     _write(tx, _with_sides(tx, ObjectStatus("port", object_id, state, item.reason)), row)
+                    _settle_trunk(tx, row.get("trunk_id"))
             case "dhcp":
                 for row in tx.find("port", network_id=object_id, device_owner=DHCP_OWNER):
                     _write_shared(tx, host, ObjectStatus("port", row["id"], state, item.reason), row)
@@ -78,6 +80,17 @@ def write_report(tx: Transaction, host: str, report: Report) -> None:
                 row = tx.get(resource, object_id)
                 if row is not None:
                     _write_shared(tx, host, ObjectStatus(resource, object_id, state, item.reason), row)
+
+
+def _settle_trunk(tx: Transaction, trunk_id: str | None) -> None:
+    """Write what the status of a trunk comes to when one of its ports has told of its own."""
+    trunk = tx.get("trunk", trunk_id) if trunk_id else None
+    if trunk is not None:
+        own, *subports = (
+            tx.get("port", port_id) for port_id in (trunk["port_id"], *(item["port_id"] for item in trunk["sub_ports"]))
+        )
+        found = trunk_status(own["status"] if own else "", [row["status"] for row in subports if row])
+        _write(tx, ObjectStatus("trunk", trunk["id"], found), trunk)
 
 
 def _resource_of(tx: Transaction, kind: str) -> str:

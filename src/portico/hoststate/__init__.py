@@ -101,6 +101,7 @@ class Vif(msgspec.Struct, frozen=True, tag="vif", tag_field="kind"):
     the tap `tap_name`, which a hypervisor made or, with `make_tap`, the agent makes and later removes.
     `guard` None means port security is off: everything passes. `admin_up` False means no packet passes; the consumer's
     link loses its carrier then, unless the port is `steady`. Without `qos` it may use what there is.
+    A subport of a trunk has a `vlan`: it is what passes with that VLAN's tag at the tap, which is its trunk's port's.
     """
 
     port_id: str
@@ -117,6 +118,7 @@ class Vif(msgspec.Struct, frozen=True, tag="vif", tag_field="kind"):
     routes: tuple[str, ...] = ()
     shared_routes: tuple[str, ...] = ()
     qos: Qos | None = None
+    vlan: int = 0
 
 
 class Outlet(msgspec.Struct, frozen=True, tag="outlet", tag_field="kind"):

@@ -17,6 +17,7 @@ from portico.model import validators as v
 from portico.model.address import canonical_mac, has_whitespace, read_address, read_interface
 from portico.model.converters import CONVERTERS
 from portico.model.show import show
+from portico.model.subports import subports
 
 MAX_ADDRESS_PAIRS = 10
 MAX_ZONE_HINTS = 255
@@ -383,6 +384,7 @@ _BY_NAME: dict[str, v.Validator] = {
     "subnet_or_none": v.or_none(subnet),
     "subnetpool_id": v.subnetpool_id,
     "subnetpool_id_or_none": v.subnetpool_id,
+    "subports": subports,
     "uuid": v.uuid_value,
     "uuid_list": v.each(v.uuid_value),
     "uuid_or_none": v.or_none(v.uuid_value),

@@ -14,6 +14,7 @@ from portico.model.address import IpAddress, IpNetwork, Row
 from portico.model.l3 import ROUTER_OWNERS, FloatingIp, Gateway, PortForwarding, Router, SubnetPool
 from portico.model.qos import QosPolicy
 from portico.model.speaker import BgpPeer, BgpSpeaker
+from portico.model.trunk import Trunk
 from portico.model.values import (
     BINDING_FAILED,
     DHCP_OWNER,
@@ -94,6 +95,7 @@ class Snapshot:
         self.hosts: dict[str, Host] = {}
         self.blocks: dict[str, Block] = {}
         self.policies: dict[str, QosPolicy] = {}
+        self.trunks: dict[str, Trunk] = {}
         self.routers: dict[str, Router] = {}
         self.pools: dict[str, SubnetPool] = {}
         self.floating_ips: dict[str, FloatingIp] = {}
@@ -112,6 +114,7 @@ class Snapshot:
             "router": self.routers,
             "subnetpool": self.pools,
             "policy": self.policies,
+            "trunk": self.trunks,
         }
         self.subnets_of_network: defaultdict[str, set[str]] = defaultdict(set)
         self.ports_of_network: defaultdict[str, set[str]] = defaultdict(set)

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from portico.model import l3, qos, speaker
+from portico.model import l3, qos, speaker, trunk
 from portico.model.address import IpAddress, IpNetwork, Row
 from portico.model.converters import PROTOCOLS
 
@@ -112,6 +112,7 @@ class Port(msgspec.Struct, frozen=True):
     standbys: tuple[Standby, ...] = ()
     steady: bool = False
     qos_policy_id: str = ""
+    trunk_id: str = ""
 
     @property
     def hosts(self) -> tuple[str, ...]:
@@ -205,6 +206,7 @@ Value = (
     | Block
     | l3.Value
     | qos.Value
+    | trunk.Value
     | ServiceObject
 )
 
@@ -280,6 +282,7 @@ def _port(row: Row) -> Port:
         ),
         steady=row.get("propagate_uplink_status") is False,
         qos_policy_id=row.get("qos_policy_id") or "",
+        trunk_id=row.get("trunk_id") or "",
     )
 
 
@@ -346,6 +349,7 @@ READERS: Mapping[str, Callable[[Row], Value]] = {
     "block": _block,
     **l3.READERS,
     **qos.READERS,
+    **trunk.READERS,
 }
 RESOURCES = tuple(READERS)
 

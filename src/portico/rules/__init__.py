@@ -35,6 +35,7 @@ from portico.rules import (
     service,
     subnet,
     subnetpool,
+    trunk,
 )
 from portico.rules.context import Rules
 
@@ -75,6 +76,16 @@ TABLE: Mapping[str, Rules] = {
     "address_scope": Rules(address_scope.create, address_scope.update, address_scope.delete, address_scope.present),
     "policy": Rules(qos_policy.create, qos_policy.update, qos_policy.delete, qos_policy.present),
     **{f"{kind}_rule": qos_rule.of(kind) for kind in RULE_TYPES},
+    "trunk": Rules(
+        trunk.create,
+        trunk.update,
+        trunk.delete,
+        actions={
+            "add_subports": trunk.add_subports,
+            "remove_subports": trunk.remove_subports,
+            "get_subports": trunk.get_subports,
+        },
+    ),
     "segment": Rules(segment.create, segment.update, segment.delete),
     "default_security_group_rule": Rules(default_security_group_rule.create, delete=default_security_group_rule.delete),
     "router": Rules(

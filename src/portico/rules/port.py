@@ -5,22 +5,31 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator, Sequence
-from ipaddress import ip_network
-from typing import Any
 
 from portico.errors import BadRequest, Conflict
 from portico.model import dhcp_option
-from portico.model.address import host_name, read_interface
+from portico.model.address import host_name
 from portico.model.show import show
 from portico.model.snapshot import BINDING_FAILED, UNBOUND
-from portico.rules import binding, fixed_ip, floating_use, lookup, mac, qos_policy, quota, router_port, security_group
+from portico.rules import (
+    address_pair,
+    binding,
+    fixed_ip,
+    floating_use,
+    lookup,
+    mac,
+    qos_policy,
+    quota,
+    router_port,
+    security_group,
+    trunk_port,
+)
 from portico.rules.context import Context, Row
 from portico.store import allocate
 from portico.store.transaction import Read, Transaction
 
 # How often a random MAC address may turn out to be taken before the port is refused.
 MAC_TRIES = 16
-MAX_ADDRESS_PAIRS = 10
 # Subnets whose next address is asked for before it is known whether one is taken there.
 MAX_FORESEEN = 4
 
@@ -167,7 +176,7 @@ def _set_security(tx: Transaction, context: Context, row: Row, given: Row, paren
         row["security_groups"] = [security_group.ensure_default(tx, context, row["project_id"])]
     else:
         row["security_groups"] = []
-    row["allowed_address_pairs"] = _pairs(row, given.get("allowed_address_pairs") or [])
+    row["allowed_address_pairs"] = address_pair.complete(row, given.get("allowed_address_pairs") or [])
     _check_security(row, given)
 
 
@@ -191,36 +200,6 @@ def _check_subnets(tx: Transaction, context: Context, subnets: Sequence[Row], wa
     for item in wanted:
         if item.get("subnet_id") and item["subnet_id"] not in known:
             lookup.visible(tx, context, "subnet", item["subnet_id"])
-
-
-def _pairs(row: Row, pairs: Sequence[Row]) -> list[Row]:
-    """Return address pairs with their MAC address filled in."""
-    if len(pairs) > MAX_ADDRESS_PAIRS:
-        raise BadRequest(
-            f"The number of allowed address pair exceeds the maximum {MAX_ADDRESS_PAIRS}.",
-            type="AllowedAddressPairExhausted",
-        )
-    complete = [
-        {"mac_address": pair.get("mac_address") or row["mac_address"], "ip_address": _plain(pair["ip_address"])}
-        for pair in pairs
-    ]
-    seen: set[tuple[str, Any]] = set()
-    for pair in complete:
-        key = (pair["mac_address"], ip_network(pair["ip_address"], strict=False))
-        if key in seen:
-            raise BadRequest(
-                f"Request contains duplicate address pair: mac_address {pair['mac_address']} ip_address "
-                f"{pair['ip_address']}.",
-                type="DuplicateAddressPairInRequest",
-            )
-        seen.add(key)
-    return complete
-
-
-def _plain(text: str) -> str:
-    """Return an address or a range with its mask as a length."""
-    interface = read_interface(text)
-    return str(interface if "/" in text else interface.ip) if interface else text
 
 
 def _check_security(row: Row, given: Row) -> None:
@@ -271,7 +250,7 @@ def change(tx: Transaction, context: Context, row: Row, changes: Row) -> Row:
     if "security_groups" in changes:
         after["security_groups"] = _groups(tx, context, changes["security_groups"] or [], row["security_groups"])
     if "allowed_address_pairs" in changes:
-        after["allowed_address_pairs"] = _pairs(after, changes["allowed_address_pairs"] or [])
+        after["allowed_address_pairs"] = address_pair.complete(after, changes["allowed_address_pairs"] or [])
     _check_security(after, changes)
     binding.check_profile(after["binding:profile"])
     network = lookup.get(tx, "network", row["network_id"])
@@ -285,6 +264,7 @@ def change(tx: Transaction, context: Context, row: Row, changes: Row) -> Row:
     different = {name: value for name, value in after.items() if name not in row or row[name] != value}
     updated = tx.update("port", row, different)
     binding.settle_dhcp(tx, context, row, updated)
+    trunk_port.follow(tx, context, row, updated, change)
     return updated
 
 
@@ -362,6 +342,7 @@ def _split(wanted: Sequence[Row], row: Row, moved_subnets: set[str]) -> tuple[li
 def delete(tx: Transaction, context: Context, row: Row) -> None:
     """Remove a port and give back what it held; a DHCP server that is still needed gets another one."""
     router_port.refuse_delete(tx, row)
+    trunk_port.refuse_delete(tx, row)
     floating_use.leave(tx, context, row)
     remove(tx, row)
     binding.settle_dhcp(tx, context, row, None)
@@ -387,4 +368,5 @@ def present(tx: Transaction, context: Context, rows: list[Row]) -> list[Row]:
             for ip in (item["ip_address"],)
             for host in (row["dns_name"] or host_name(ip),)
         ]
+    trunk_port.present(tx, rows)
     return rows

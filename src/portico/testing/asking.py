@@ -50,6 +50,7 @@ _ASKING: dict[str, tuple[tuple[str, str, dict[str, Any]], ...]] = {
     "routed-segments": (("subnet", "segment_id", {"segment_id": object_id("subnet", 4)}),),
     **{f"qos-{kind.replace('_', '-')}": (("policy", "rules", {"rules": [{"type": kind}]}),) for kind in RULE_TYPES},
     "routers": (("router", "id", {}),),
+    "trunks": (("trunk", "port_id", {"port_id": object_id("port", 0)}),),
     "steady-link": (("port", "propagate_uplink_status", {"propagate_uplink_status": False}),),
     "vlan-transparent": (("network", "vlan_transparent", {"vlan_transparent": True}),),
 }

@@ -37,6 +37,7 @@ from portico.testing.world import (
     PutRule,
     PutSubnet,
     World,
+    object_id,
 )
 
 ALL = Dirty(everything=True)
@@ -302,6 +303,25 @@ class BackendSuite:
             assert differences(before, after) != {}
             assert differences(after, self.fresh(world)) == {}
             before = after
+
+    def test_a_changed_trunk_reaches_its_subports(self) -> None:
+        medium = self.medium()
+        backend = medium.make()
+        if "trunks" not in backend.describe().features:
+            return
+        world = self.prepared(PutPort(6, 1, groups=(0,), plug="tap"))
+        trunk, subport = (world.rows["port"][object_id("port", number)] for number in (4, 6))
+        trunk["trunk_id"] = subport["trunk_id"] = "t"
+        seen: list[dict[str, object]] = []
+        for vlan in (7, 8):
+            item = {"port_id": subport["id"], "segmentation_type": "vlan", "segmentation_id": vlan}
+            world.rows["trunk"]["t"] = {"id": "t", "port_id": trunk["id"], "sub_ports": [item]}
+            dirty = Dirty(ids={"trunk": frozenset({"t"})}) if seen else ALL
+            told = sync(medium, backend, world.snapshot(), dirty)
+            seen.append(dict(medium.peek()))
+            assert differences(seen[-1], self.fresh(world)) == {}
+        assert differences(*seen) != {}
+        assert told[subport["id"]].state == "ACTIVE"
 
     def test_the_declared_mtu_is_the_limit(self) -> None:
         backend = self.medium().make()

@@ -14,6 +14,7 @@ from portico.agent.drivers.nft import FilterDriver
 from portico.agent.drivers.route import RouteDriver, SpaceDriver
 from portico.agent.drivers.routed_dhcp import RoutedDhcpDriver
 from portico.agent.drivers.router import RouterDriver
+from portico.agent.drivers.subport import SubportDriver
 from portico.agent.drivers.tap import TapDriver
 from portico.agent.loop import Loop
 from portico.backends.bridge import BridgeBackend
@@ -32,6 +33,7 @@ from portico.testing.fakekernel import (
     FakeNft,
     FakeRedirects,
     FakeShapers,
+    FakeTags,
     Process,
     tables,
 )
@@ -80,6 +82,7 @@ class FakeHost:
                 DhcpDriver(table, FakeServers(self.kernel)),
                 RoutedDhcpDriver(table, here, FakeOwnServers(self.kernel)),
                 TapDriver(table, host, FakeRedirects(self.kernel), DESCRIPTOR, OURS),
+                SubportDriver(table, host, FakeTags(self.kernel), OURS),
             ],
             clock=lambda: self._now_s,
             report=self._report,
@@ -233,7 +236,7 @@ def dump(kernel: FakeKernel) -> dict[str, object]:
             plain = replace(link, index=0, master=0, alias=alias, up=up, mtu=mtu)
             addresses = frozenset(kernel.addresses.get(link.index, ()))
             joins = (master and master[1].name, target and target[1].name, addresses, kernel.shapes.get(link.index))
-            found[f"{place}/{link.name}"] = (plain, *joins)
+            found[f"{place}/{link.name}"] = (plain, *joins, _tags(kernel, link.index))
     if kernel.namespaces[OURS]:
         for (family, _), table in kernel.nft.tables.items():
             found[f"nft/{family}"] = _dump_table(table, zones)
@@ -244,6 +247,15 @@ def dump(kernel: FakeKernel) -> dict[str, object]:
         own = kernel.own_processes.get(ROUTED)
         found[f"dhcp/{ROUTED}"] = _dump_server(FakeOwnServers(kernel), kernel.own_files, own, ROUTED)
     return found
+
+
+def _tags(kernel: FakeKernel, index: int) -> frozenset[tuple[int, str]]:
+    """Return the VLANs whose tags a link's frames get or lose, each with the name of the link where those go."""
+    ways = [
+        kernel.tagged.get(index, (0, 0)),
+        *((vlan, to) for (at, vlan), to in kernel.untagged.items() if at == index),
+    ]
+    return frozenset((vlan, found[1].name) for vlan, to in ways if (found := kernel.by_index(to)) is not None)
 
 
 def _dump_server(

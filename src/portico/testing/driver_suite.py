@@ -27,12 +27,14 @@ from portico.agent.drivers.libnftables import Nft
 from portico.agent.drivers.limit import LimitDriver
 from portico.agent.drivers.link import BridgeDriver, CarrierDriver, LinkTable, PairDriver
 from portico.agent.drivers.nft import FilterDriver
+from portico.agent.drivers.subport import SubportDriver
 from portico.agent.drivers.tap import TapDriver
 from portico.agent.links import Links
 from portico.agent.redirect import Redirects
 from portico.agent.servers import Servers
 from portico.agent.shaper import Shapers
 from portico.agent.speaker import Bird
+from portico.agent.tagging import Tags
 from portico.backends.bridge import plan
 from portico.hoststate import Bridge, Dhcp, HostObject, Limit, Peer, Qos, Speaker, Vif, key_of
 from portico.hoststate.speaker import SPEAKER_KEY
@@ -40,7 +42,7 @@ from portico.testing.backend_suite import example_world
 from portico.testing.faults import Crash, Faults
 from portico.testing.world import HOSTS, PutPort
 
-ORDER = ("bridges", "pairs", "limits", "filters", "carriers", "servers", "taps", "speakers")
+ORDER = ("bridges", "pairs", "limits", "filters", "carriers", "servers", "taps", "subports", "speakers")
 each_driver = pytest.mark.parametrize("position", range(len(ORDER)), ids=ORDER)
 
 
@@ -48,8 +50,8 @@ each_driver = pytest.mark.parametrize("position", range(len(ORDER)), ids=ORDER)
 class Site:
     """A kernel to work on. `ours` and `host` are the links of the two namespaces, `host_netns` describes the latter.
 
-    The taps of `tap_names` are there, as hypervisors make them; `redirects` is the host's namespace's, `shapers` and
-    `own_redirects` are ours. `call` runs what touches the kernel, in whatever thread that has to be.
+    The taps of `tap_names` are there, as hypervisors make them; `redirects` and `tags` are the host's namespace's,
+    `shapers` and `own_redirects` are ours. `call` runs what touches the kernel, in whatever thread that has to be.
     """
 
     ours: Links
@@ -58,6 +60,7 @@ class Site:
     redirects: Redirects
     own_redirects: Redirects
     shapers: Shapers
+    tags: Tags
     nft: Nft
     netfilter: netlink.Socket
     conntrack: Conntrack
@@ -82,6 +85,7 @@ class Stack:
             CarrierDriver(table),
             DhcpDriver(table, site.servers),
             TapDriver(table, site.host, site.redirects, site.host_netns, "portico"),
+            SubportDriver(table, site.host, site.tags, "portico"),
             SpeakerDriver(site.bird),
         )
 
@@ -129,12 +133,14 @@ def objects() -> list[HostObject]:
     l2 = plan.host_objects(example_world(PutPort(5, 1, groups=(0,), plug="tap")).snapshot(), HOSTS[0])
     qos = Qos(Limit(10_000), Limit(20_000, 500), Limit(3000), Limit(4000, 40), dscp=10)
     l2 = [replace(item, qos=qos) if isinstance(item, Vif) else item for item in l2]
+    trunk, *others = sorted((item for item in l2 if isinstance(item, Vif)), key=lambda vif: vif.plug != "tap")
+    l2[l2.index(others[-1])] = replace(others[-1], plug="tap", tap_name=trunk.tap_name, vlan=7)
     return [*l2, Speaker(65000, "192.0.2.1", ("192.0.2.1",)), Peer("192.0.2.2", 65000)]
 
 
 def tap_names() -> list[str]:
     """Return the names of the taps that `objects()` wants joined."""
-    return [item.tap_name for item in objects() if isinstance(item, Vif) and item.plug == "tap"]
+    return [item.tap_name for item in objects() if isinstance(item, Vif) and item.plug == "tap" and not item.vlan]
 
 
 class DriverSuite:
@@ -208,7 +214,8 @@ class DriverSuite:
         again = Stack(stack.site)
         again.wanted.learn(stack.wanted.zones)
         kind = {"servers": Dhcp, "speakers": Speaker}.get(ORDER[position], Vif)
-        left_out = next(item for item in objects() if isinstance(item, kind))
+        made, able = stack.read(position), [item for item in objects() if isinstance(item, kind)]
+        left_out = next((item for item in able if key_of(item) in made), able[0])
         again.want([item for item in objects() if item != left_out])
         again.sweep(position)
         again.converge(position)
@@ -267,15 +274,8 @@ def spoil(stack: Stack, position: int) -> str | None:
         case "pairs":
             site.call(lambda: site.ours.remove(link))
             return key_of(vif)
-        case "limits":
-
-            def unlimit() -> None:
-                near = site.ours.find(link)
-                assert near is not None
-                site.own_redirects.remove(near.index)
-
-            site.call(unlimit)
-            return key_of(vif)
+        case "limits" | "taps" | "subports":
+            return _spoil_join(site, ORDER[position])
         case "servers":
             server = next(item for item in objects() if isinstance(item, Dhcp))
             site.call(lambda: site.servers.end(owner.short(server.network_id)))
@@ -286,16 +286,29 @@ def spoil(stack: Stack, position: int) -> str | None:
         case "filters":
             site.call(lambda: site.nft.run("delete table bridge portico\n"))
             return None
-        case "taps":
-            tapped = next(item for item in objects() if isinstance(item, Vif) and item.plug == "tap")
-
-            def part() -> None:
-                tap = site.host.find(tapped.tap_name)
-                assert tap is not None
-                site.redirects.remove(tap.index)
-
-            site.call(part)
-            return key_of(tapped)
         case _:
             site.call(lambda: site.ours.change(link, up=False))
             return key_of(vif)
+
+
+def _spoil_join(site: Site, driver: str) -> str:
+    """Take away one of the filters that a driver's joins are made of."""
+    vifs = [item for item in objects() if isinstance(item, Vif)]
+    fits: dict[str, Callable[[Vif], bool]] = {
+        "limits": lambda vif: vif.qos is not None,
+        "taps": lambda vif: vif.plug == "tap" and not vif.vlan,
+        "subports": lambda vif: vif.vlan > 0,
+    }
+    vif = next(vif for vif in vifs if fits[driver](vif))
+
+    def part() -> None:
+        links, name = (site.ours, owner.port_link(vif.port_id)) if driver == "limits" else (site.host, vif.tap_name)
+        link = links.find(name)
+        assert link is not None
+        if driver == "subports":
+            site.tags.end_untag(link.index, vif.vlan)
+        else:
+            (site.own_redirects if driver == "limits" else site.redirects).remove(link.index)
+
+    site.call(part)
+    return key_of(vif)

@@ -23,6 +23,7 @@ from portico.agent.redirect import Redirects
 from portico.agent.router_rules import Translation
 from portico.agent.routes import Route
 from portico.agent.shaper import Shape, Shapers
+from portico.agent.tagging import Tags
 from portico.agent.verdict import Connection, Judge
 from portico.testing.faults import Faults, Outcome
 from portico.testing.nft_state import NftState, Table, listing
@@ -54,6 +55,8 @@ class FakeKernel:
         self.addresses: defaultdict[int, set[str]] = defaultdict(set)
         self.redirects: dict[int, int] = {}
         self.shapes: dict[int, Shape] = {}
+        self.tagged: dict[int, tuple[int, int]] = {}
+        self.untagged: dict[tuple[int, int], int] = {}
         self.routes: dict[str, dict[str, Route]] = {HOST: {}, OURS: {}}
         self.switches: defaultdict[str, dict[str, str]] = defaultdict(dict)
         self.files: dict[tuple[str, str], str] = {}
@@ -208,6 +211,9 @@ class FakeLinks(Links):
         for index in (link.index, peer[1].index if peer else 0):
             self._kernel.redirects.pop(index, None)
             self._kernel.shapes.pop(index, None)
+            self._kernel.tagged.pop(index, None)
+            for key in [key for key in self._kernel.untagged if key[0] == index]:
+                del self._kernel.untagged[key]
             self._forget_routes(index)
             self._kernel.addresses.pop(index, None)
 
@@ -244,6 +250,41 @@ class FakeRedirects(Redirects):
 
     def _name(self, index: int) -> str:
         return _name(self._kernel, index)
+
+
+class FakeTags(Tags):
+    """The joins by tags of a `FakeKernel`."""
+
+    def __init__(self, kernel: FakeKernel) -> None:
+        self._kernel = kernel
+
+    def untagged(self, index: int) -> dict[int, int]:
+        """See Tags."""
+        return {vlan: target for (tap, vlan), target in self._kernel.untagged.items() if tap == index}
+
+    def tagged(self, index: int) -> tuple[int, int]:
+        """See Tags."""
+        return self._kernel.tagged.get(index, (0, 0))
+
+    def untag(self, index: int, vlan: int, target: int) -> None:
+        """See Tags."""
+        if self._kernel.write("untag", _name(self._kernel, index), _name(self._kernel, target)):
+            self._kernel.untagged[index, vlan] = target
+
+    def tag(self, index: int, vlan: int, target: int) -> None:
+        """See Tags."""
+        if self._kernel.write("tag", _name(self._kernel, index)):
+            self._kernel.tagged[index] = (vlan, target)
+
+    def end_untag(self, index: int, vlan: int) -> None:
+        """See Tags."""
+        if (index, vlan) in self._kernel.untagged and self._kernel.write("end untag", _name(self._kernel, index)):
+            del self._kernel.untagged[index, vlan]
+
+    def end_tags(self, index: int) -> None:
+        """See Tags."""
+        if index in self._kernel.tagged and self._kernel.write("end tag", _name(self._kernel, index)):
+            del self._kernel.tagged[index]
 
 
 class FakeShapers(Shapers):

@@ -20,6 +20,7 @@ from portico.agent.redirect import Redirects
 from portico.agent.servers import Servers
 from portico.agent.shaper import Shapers
 from portico.agent.speaker import Bird
+from portico.agent.tagging import Tags
 from portico.testing.driver_suite import DriverSuite, Site, tap_names
 from portico.testing.faults import Faults
 from portico.testing.lab import Lab
@@ -104,6 +105,7 @@ class TestDriversOnTheKernel(DriverSuite):
                 host_netns=netns,
                 redirects=host.call(lambda: Redirects(netlink.Socket(netlink.ROUTE))),
                 own_redirects=ours.call(lambda: Redirects(netlink.Socket(netlink.ROUTE))),
+                tags=host.call(lambda: Tags(netlink.Socket(netlink.ROUTE))),
                 shapers=ours.call(lambda: Shapers(netlink.Socket(netlink.ROUTE))),
                 nft=ours.call(Nft),
                 netfilter=netfilter,

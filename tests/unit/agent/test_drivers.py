@@ -16,6 +16,7 @@ from portico.testing.fakekernel import (
     FakeNft,
     FakeRedirects,
     FakeShapers,
+    FakeTags,
 )
 from portico.testing.fakeservers import FakeServers
 from portico.testing.faults import Faults
@@ -32,6 +33,7 @@ class TestDriversOnAFakeKernel(DriverFaultSuite):
             redirects=FakeRedirects(kernel),
             own_redirects=FakeRedirects(kernel),
             shapers=FakeShapers(kernel),
+            tags=FakeTags(kernel),
             nft=FakeNft(kernel),
             netfilter=FakeNetfilter(kernel),
             conntrack=FakeConntrack(),

@@ -59,6 +59,7 @@ def test_the_core_collections_have_neutron_s_paths(registry: Registry) -> None:
         "/v2.0/service-providers",
         "/v2.0/subnetpools",
         "/v2.0/subnets",
+        "/v2.0/trunks",
     }
     assert registry.by_collection["security-groups"] is registry.resources["security_group"]
 

@@ -74,6 +74,7 @@ def everything(asker: Asker) -> dict[str, Row]:
         ("address_scope", {"name": "secret", "ip_version": 4}),
         ("address_group", {"name": "secret", "addresses": ["203.0.113.0/24"]}),
         ("router", {"name": "secret"}),
+        ("trunk", {"name": "secret", "port_id": made["port"]["id"]}),
     ):
         if name in TABLE:
             made[name] = asker.create(name, **body)

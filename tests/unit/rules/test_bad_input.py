@@ -127,6 +127,7 @@ def ids(lasting_store: Store, context: Context) -> dict[str, str]:
              remote_address_group_id=None, used_in_default_sg=True, used_in_non_default_sg=False)  # fmt: skip
         make(tx, "rbac_policy", object_type="network", object_id=made["network"], action="access_as_shared",
              target_tenant="blue")  # fmt: skip
+        make(tx, "trunk", name="t", port_id=made["port"], admin_state_up=True)
         make(tx, "policy", name="p", is_default=False)
         for kind, value in (("bandwidth_limit", "max_kbps"), ("dscp_marking", "dscp_mark"),
                             ("minimum_bandwidth", "min_kbps"), ("packet_rate_limit", "max_kpps")):  # fmt: skip

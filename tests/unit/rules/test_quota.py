@@ -53,6 +53,7 @@ def test_every_resource_with_a_quota_in_the_settings_is_held_to_it(
             "port": {"network_id": network["id"]},
             "security_group": {"name": "other"},
             "router": {},
+            "trunk": {"port_id": create(tx, context, "port", network_id=network["id"])["id"]},
             "security_group_rule": {"security_group_id": group["id"], "direction": "ingress", "protocol": "tcp"},
         }
         outside = create(tx, context, "network", **{"router:external": True})

@@ -56,6 +56,7 @@ class TapDriver:
     def plan(self, wanted: Wanted, keys: Collection[str]) -> tuple[dict[str, Any], dict[str, Trouble]]:
         """See Driver."""
         vifs = {key: vif for key in keys if isinstance(vif := wanted.objects.get(key), Vif) and vif.plug == "tap"}
+        vifs = {key: vif for key, vif in vifs.items() if not vif.vlan}
         wrong = {key: vif.tap_name for key, vif in vifs.items() if not LINK_NAME.fullmatch(vif.tap_name)}
         items = {
             key: TapItem(vif.tap_name, vif.make_tap, vif.mtu if vif.make_tap else 0)

@@ -16,7 +16,8 @@ from portico.model.snapshot import DHCP_OWNER, ROUTER_OWNERS, Port, Snapshot
 # No workload has them, and no host.
 _OF_NETWORKS = ROUTER_OWNERS | {DHCP_OWNER, FLOATING_OWNER}
 
-CAPABILITIES = Capabilities(name="memory", network_types=("local",), features=FEATURES - {"qos-minimum-bandwidth"})
+_MISSING = {"qos-minimum-bandwidth", "trunks"}
+CAPABILITIES = Capabilities(name="memory", network_types=("local",), features=FEATURES - _MISSING)
 
 
 class MemoryBackend:
