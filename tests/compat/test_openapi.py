@@ -76,9 +76,10 @@ DESCRIBED = schemathesis.openapi.from_dict(document(REGISTRY)).exclude(path_rege
 OPERATIONS = [found.ok() for found in DESCRIBED.get_all_operations() if isinstance(found, Ok)]
 # Objects that exist, so that requests get further than "there is no such network".
 SEEDS: dict[str, dict[str, Any]] = {
-    "network": {"name": "seed"},
+    "network": {"name": "seed", "router:external": True},
     "subnet": {"network_id": "network", "ip_version": 4, "cidr": "192.0.2.0/24"},
     "port": {"network_id": "network", "device_owner": "compute:nova"},
+    "floatingip": {"floating_network_id": "network"},
     "security_group": {"name": "seed"},
     "security_group_rule": {"security_group_id": "security_group", "direction": "ingress"},
     "subnetpool": {"name": "seed", "prefixes": ["198.51.100.0/24"]},
@@ -112,6 +113,8 @@ def aim(case: Case, ids: dict[str, str]) -> None:
     for resource in REGISTRY.resources.values():
         if case.path.startswith(f"{resource.path}/{{id}}") and case.method != "DELETE" and resource.name in ids:
             case.path_parameters["id"] = ids[resource.name]
+        if resource.parent is not None and case.path.startswith(resource.path) and resource.parent.name in ids:
+            case.path_parameters[resource.parent_key] = ids[resource.parent.name]
         items = case.body.get(resource.plural) if isinstance(case.body, dict) else None
         for item in [*(items if isinstance(items, list) else []), *_only(case.body, resource.name)]:
             for attribute in resource.attributes.values():

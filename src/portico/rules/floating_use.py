@@ -72,7 +72,10 @@ def leave(tx: Transaction, context: Context, port: Row) -> None:
         Conflict: it is a floating IP's own, or one that is not who asks' leads to it.
     """
     _refuse_own(tx, port)
-    for row in tx.find("floatingip", port_id=port["id"]):
+    asked = tx.finding("floatingip", port_id=port["id"]), tx.finding("port_forwarding", internal_port_id=port["id"])
+    tx.foresee(*asked)
+    rows, forwardings = (tx.ask(*read) for read in asked)
+    for row in rows:
         if lookup.seen(tx, context, "floatingip", row["id"]) is None:
             raise Conflict(
                 f"Unable to complete the operation on port {port['id']} because the port still has an associated "
@@ -81,7 +84,7 @@ def leave(tx: Transaction, context: Context, port: Row) -> None:
             )
         free = {"port_id": None, "fixed_ip_address": None, "router_id": None}
         tx.update("floatingip", row, {**free, "status": status_by(tx, row["id"], None)})
-    for row in tx.find("port_forwarding", internal_port_id=port["id"]):
+    for row in forwardings:
         remove_forwarding(tx, row)
 
 
