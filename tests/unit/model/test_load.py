@@ -136,12 +136,12 @@ def test_an_extension_that_is_not_described_cannot_be_advertised(tmp_path: Path)
 
 
 def test_loading_is_quick() -> None:
-    """About 20 ms where nothing else runs; the bound only catches an order of magnitude."""
+    """About 60 ms of the processor; the bound only catches an order of magnitude."""
     best = 1.0
     for _ in range(5):
-        started = time.perf_counter()
+        started = time.process_time()
         load()
-        best = min(best, time.perf_counter() - started)
+        best = min(best, time.process_time() - started)
     assert best < 0.2
 
 
