@@ -74,17 +74,18 @@ def test_containers_reach_out_and_are_reached_by_published_ports(site: DockerSit
     soon(site, "", WAN, 8080, WAN)
     soon(site, "other", f"[{BEYOND6}]", 80, WAN6)
     soon(site, "beyond", f"[{WAN6}]", 8086, BEYOND6)
-    assert ask(site, "", "127.0.0.1", 8080) == ask(site, "", "127.0.0.1", 9090) == "100.64.0.1"
-    assert ask(site, "web", WAN, 8080) == ask(site, "other", WAN, 8080) == "100.64.0.1", "hairpin"
+    for where, address, port in (
+        ("", "127.0.0.1", 8080),
+        ("", "127.0.0.1", 9090),
+        ("web", WAN, 8080),
+        ("other", WAN, 8080),
+    ):
+        soon(site, where, address, port, "100.64.0.1")
     assert ask(site, "beyond", WAN, 9090) == "" and ask(site, "other", "10.1.0.2", 80) == ""
     links = site.execute("web", "ip", "-o", "link").out
     assert [line.split(":")[1].split("@")[0].strip() for line in links.splitlines()] == ["lo", "eth0"]
     _the_gateway_moves(site)
     _clashes_are_told(site)
-    site.kill("agent", "docker", "api")
-    assert ask(site, "beyond", WAN, 8080) == BEYOND, "it needs none of them"
-    site.start()
-    assert ask(site, "beyond", WAN, 8080) == BEYOND
     site.clear()
     site.wait_until_clean()
     assert site.api.list("routers") == site.api.list("floatingips") == []
