@@ -39,7 +39,7 @@ def measure() -> list[Figure]:
             _create(engine, PORTICO, "10.91.0.0/24")
             _create(engine, ROUTED, "10.94.0.0/24", "-o", "portico.backend=routed")
             starts = [*_starts(engine, PORTICO), *_starts(engine, ROUTED)]
-            return [*starts, *_networks(engine), *_traffic(engine)]
+            return [*starts, *_published(engine), *_networks(engine), *_traffic(engine)]
 
 
 def _create(engine: DockerEngine, name: str, cidr: str, *options: str) -> None:
@@ -92,6 +92,16 @@ def _starts(engine: DockerEngine, network: str) -> list[Figure]:
             beside=f"a user-defined bridge: {median([theirs for _, theirs in many]):.2f} s",
         ),
     ]
+
+
+def _published(engine: DockerEngine) -> list[Figure]:
+    def run(network: str) -> float:
+        return _seconds(engine, "run", "--rm", "--network", network, "-p", "8080:80", IMAGE_WITH_IPERF, "true")
+
+    run(PLAIN), run(PORTICO)
+    found = pairs_of(run, RUNS)
+    beside = f"a user-defined bridge: {median([theirs for _, theirs in found]) * 1e3:.0f} ms"
+    return [Figure("docker run --rm -p 8080:80 IMAGE true", _ratio(found), "x", at_most=1.0, beside=beside)]
 
 
 def _networks(engine: DockerEngine) -> list[Figure]:
