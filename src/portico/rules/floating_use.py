@@ -127,8 +127,9 @@ def refuse_interface_loss(tx: Transaction, router: Row, subnet: Row) -> None:
         Conflict: names one.
     """
     for row in tx.find("floatingip", router_id=router["id"]):
-        ports = [row["port_id"], *(item["internal_port_id"] for item in forwardings_of(tx, row["id"]))]
-        used = {row["fixed_ip_address"], *(item["internal_ip_address"] for item in forwardings_of(tx, row["id"]))}
+        forwardings = forwardings_of(tx, row["id"])
+        ports = [row["port_id"], *(item["internal_port_id"] for item in forwardings)]
+        used = {row["fixed_ip_address"], *(item["internal_ip_address"] for item in forwardings)}
         for port in tx.get_many("port", [item for item in ports if item]):
             if any(item["subnet_id"] == subnet["id"] and item["ip_address"] in used for item in port["fixed_ips"]):
                 raise Conflict(
@@ -165,11 +166,6 @@ def refuse_update(tx: Transaction, port: Row, changes: Row) -> None:
             f"attached device {port['device_id']}: {names[0]} of a floating IP's port stays.",
             type="PortInUse",
         )
-
-
-def owners_on(tx: Transaction, network_id: str) -> set[str]:
-    """Return the projects that have floating IPs of a network."""
-    return {str(row["project_id"]) for row in tx.find("floatingip", floating_network_id=network_id)}
 
 
 def _refuse_own(tx: Transaction, port: Row) -> None:

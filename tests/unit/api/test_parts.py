@@ -9,7 +9,6 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from openapi_spec_validator import validate
 
 from portico.api.app import Api, make_app
 from portico.api.collection import Service
@@ -119,7 +118,6 @@ def test_a_request_cannot_say_in_its_body_whose_part_it_makes(parts: Asker, vpn:
 
 def test_openapi_and_reference_have_the_parent_in_the_path(models: Registry) -> None:
     described = document(models)
-    validate(described)
     path = "/v2.0/far/vpns/{vpn_id}/tunnels"
     assert [one["name"] for one in described["paths"][path]["parameters"]] == ["vpn_id"]
     assert [one["name"] for one in described["paths"][f"{path}/{{id}}"]["parameters"]] == ["vpn_id", "id"]
