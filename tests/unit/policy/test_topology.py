@@ -21,10 +21,11 @@ def names(answer: Row, *kinds: str) -> list[str]:
 
 def test_nothing_of_another_project_is_in_the_topology(red: Asker, blue: Asker, root: Asker) -> None:
     secret = everything(red)
+    port = red.create("port", network_id=secret["network"]["id"], name="secret")
     before = told(blue)["revision"]
     own = blue.create("network", name="mine")
-    write_statuses(red.service.store, [ObjectStatus("port", secret["port"]["id"], "ERROR", "secret")])
-    red.delete("port", secret["port"]["id"])
+    write_statuses(red.service.store, [ObjectStatus("port", port["id"], "ERROR", "secret")])
+    red.delete("port", port["id"])
     # Who may not follow the journal is told of no change by itself: what goes, and when, tells of others.
     for answer in (told(blue), told(blue, since=before)):
         assert answer["complete"]
@@ -32,7 +33,7 @@ def test_nothing_of_another_project_is_in_the_topology(red: Asker, blue: Asker, 
         assert "secret" not in str(answer) and secret["network"]["id"] not in str(answer)
         assert answer["gone"] == [] and answer["reasons"] == {}
     assert names(told(root), "networks", "routers") == ["mine", "secret", "secret"]
-    assert told(root, since=before)["gone"] == [f"port/{secret['port']['id']}"]
+    assert told(root, since=before)["gone"] == [f"port/{port['id']}"]
 
 
 def test_what_is_shared_is_in_the_topology(red: Asker, blue: Asker) -> None:
