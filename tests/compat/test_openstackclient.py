@@ -382,7 +382,7 @@ def test_routers(openstack: Openstack) -> None:
     openstack("router add route r --route destination=198.51.100.0/24,gateway=192.0.2.9")
     shown = openstack("router show r")
     assert [item["nexthop"] for item in shown["routes"]] == ["192.0.2.9"]
-    assert ["192.0.2.1"] == [it["ip_address"] for it in shown["interfaces_info"] if it["subnet_id"] == inside]
+    assert [it["ip_address"] for it in shown["interfaces_info"] if it["subnet_id"] == inside] == ["192.0.2.1"]
     openstack("router set r --no-route")
     openstack("router set r --external-gateway public --fixed-ip ip-address=203.0.113.77 --disable --name s")
     openstack("router add gateway s public")
