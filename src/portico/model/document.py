@@ -48,6 +48,7 @@ RESERVED = frozenset(
         "status",
         "tag",
         "topology",
+        "trace",
         "units",
         "up",
         "usage",
