@@ -46,6 +46,12 @@ def test_managers_make_policies_and_members_use_them(head: Asker, red: Asker, bl
     assert refusal(partial(blue.create, "network", qos_policy_id=made["id"]))[:2] == (404, "QosPolicyNotFound")
 
 
+def test_after_a_policy_that_is_not_there_for_who_asks_the_page_is_empty(head: Asker, blue: Asker) -> None:
+    made, _ = head.create("policy", name="p"), head.create("policy", name="q", shared=True)
+    for marker in (made["id"], "00000000-0000-4000-8000-000000000001"):
+        assert blue.list("policy", ("marker", marker), ("limit", "1")) == []
+
+
 def test_a_shared_policy_is_there_for_others_and_stays_while_they_have_it(
     head: Asker, blue: Asker, root: Asker
 ) -> None:

@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What docs/qos.md and docs/trunks.md tell to type: from commands to the kernel, and back to the API."""
+
+from __future__ import annotations
+
+import pytest
+
+from portico.agent import owner
+from portico.testing.lab import wait_until
+
+from .conftest import Machine
+
+pytestmark = pytest.mark.lab
+
+
+def test_a_machines_tap_is_limited_and_has_a_port_on_another_network(machine: Machine) -> None:
+    machine.up("--docker-enabled", "false")
+    machine.json("qos-policy", "create", "slow")
+    machine.json("bandwidth-limit-rule", "create", "--qos-policy", "slow", "--max-kbps", "20000")
+    rule = machine.json(
+        *("bandwidth-limit-rule", "create", "--qos-policy", "slow", "--max-kbps", "50000", "--direction", "ingress")
+    )
+    for name in ("blue", "green"):
+        machine.json("network", "create", name)
+    machine.json("network", "set", "blue", "--qos-policy", "slow")
+    own = machine.json("port", "create", "vm", "--network", "blue")["id"]
+    sub = machine.json("port", "create", "vm-green", "--network", "green")["id"]
+    item = f"port_id={sub},segmentation_type=vlan,segmentation_id=7"
+    machine.json("trunk", "create", "--port", "vm", "t")
+    machine.json("trunk", "add-subports", "t", "--sub-port", item)
+    assert machine.portico("port", "plug", "vm", "--tap", "tap-vm")[0] == 0
+    wait_until("the trunk is active", lambda: machine.json("trunk", "show", "t")["status"] == "ACTIVE", 15)
+    assert machine.json("port", "show", "vm-green")["device_owner"] == "trunk:subport"
+
+    def rates() -> set[tuple[str, str]]:
+        told = machine.host.run(["tc", "-n", "portico", "qdisc", "show"]).out
+        return {
+            (words[4], words[words.index("rate") + 1])
+            for line in told.splitlines()
+            if "rate" in (words := line.split())
+        }
+
+    waits, link = owner.limit_link(own), owner.port_link(own)
+    assert rates() == {(waits, "20Mbit"), (link, "50Mbit")}
+    assert "portico-tag-off-7-" in machine.host.run(["tc", "filter", "show", "dev", "tap-vm", "ingress"]).out
+    machine.json("bandwidth-limit-rule", "set", rule["id"], "--qos-policy", "slow", "--max-kbps", "60000")
+    wait_until("the rule's change is in force", lambda: (link, "60Mbit") in rates(), 15)
