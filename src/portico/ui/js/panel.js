@@ -63,7 +63,7 @@ export class Panel {
   parts(kind, object, isRawOpen) {
     const { topology, details } = this;
     const state = topology.state(kind, object);
-    const reason = object.reason || topology.reasons.get(this.name) || details.status?.reason || "";
+    const reason = object.reason || topology.reasons.get(this.name) || "";
     return [
       el("header", {},
         el("p", { class: "eyebrow" }, KINDS[kind].word),
@@ -133,17 +133,17 @@ function legend() {
   return el("section", {}, el("h3", {}, "Marks"), el("ul", { class: "legend" }, ...marks));
 }
 
-/** Read what the topology does not hold of an object. */
+/** Read what the topology does not hold of an object; by lists, to which what has just gone is no fault. */
 async function read(kind, object) {
   const { collection } = KINDS[kind];
   if (!collection) return {};
-  const path = `/v2.0/${collection}/${object.id}`;
   const host = kind === "port" ? object["binding:host_id"] : "";
-  const [answer, status, agents, forwardings] = await Promise.all([
-    get(path),
-    kind === "port" ? get(`/portico/v1/ports/${object.id}/status`) : null,
+  const [answer, agents] = await Promise.all([
+    get(`/v2.0/${collection}?id=${object.id}`),
     host ? getIfThere(`/v2.0/agents?host=${encodeURIComponent(host)}`) : null,
-    kind === "floatingip" ? getIfThere(`${path}/port_forwardings`) : null,
   ]);
-  return { object: answer[kind], status, agent: agents?.agents[0], forwardings: forwardings?.port_forwardings };
+  const [found] = answer[collection];
+  const forwards = found?.port_forwardings?.length > 0;
+  const forwardings = forwards ? await getIfThere(`/v2.0/${collection}/${object.id}/port_forwardings`) : null;
+  return { object: found, agent: agents?.agents[0], forwardings: forwardings?.port_forwardings };
 }
