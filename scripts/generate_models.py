@@ -175,8 +175,7 @@ def extension_document(modules: list[ModuleType]) -> dict[str, Any]:
             "requires": sorted(module.REQUIRED_EXTENSIONS),
         }
         for module in sorted(modules, key=lambda module: module.ALIAS)
-        if module.ALIAS not in CORE_ALIASES
-        and (module.ALIAS in SHIMS or plurals & attributes_of(module).keys())
+        if module.ALIAS not in CORE_ALIASES and (module.ALIAS in SHIMS or plurals & attributes_of(module).keys())
     }
 
 
