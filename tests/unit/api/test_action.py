@@ -153,9 +153,10 @@ def test_extensions_are_listed_and_shown(api: Asker, registry: Registry) -> None
     ("collection", "attribute", "value"),
     [
         ("networks", "vlan_transparent", True),
-        ("networks", "qos_policy_id", None),
-        ("ports", "trunk_details", {}),
         ("ports", "hints", None),
+        ("routers", "distributed", False),
+        ("routers", "ha", None),
+        ("floatingips", "qos_policy_id", None),
         ("subnets", "dns_publish_fixed_ip", True),
     ],
 )

@@ -69,7 +69,7 @@ def test_a_remote_that_is_not_there_is_named_and_everything_is_made_once_it_is(r
 
 
 def test_a_slow_remote_costs_no_more_than_its_time(remote: Wire) -> None:
-    slow = backend(remote.url, timeout_s=0.3)
+    slow = backend(remote.url, timeout_s=0.8)
     slow.sync(two_ports().snapshot(), ALL)
     remote.behave = lambda _method, _path: "hang"
     begun = time.monotonic()

@@ -9,6 +9,7 @@ import io
 import pytest
 import yaml
 
+from portico.cli.main import RENAMED
 from portico.model.load import load
 
 from .conftest import Portico
@@ -16,12 +17,13 @@ from .conftest import Portico
 
 def test_every_resource_of_the_registry_has_its_verbs_as_commands(portico: Portico) -> None:
     for resource in load().resources.values():
+        name = RENAMED.get(resource.name, resource.name).replace("_", "-")
         for verb in resource.verbs:
             word = "set" if verb == "update" else verb
-            done = portico(resource.name.replace("_", "-"), word, "--help")
-            assert f"usage: portico {resource.name.replace('_', '-')} {word}" in done.out, done.err
+            done = portico(name, word, "--help")
+            assert f"usage: portico {name} {word}" in done.out, done.err
         if resource.parent is None:
-            assert portico(resource.name, "list", "-f", "json").json is not None
+            assert portico(name, "list", "-f", "json").json is not None
 
 
 def test_create_takes_the_name_without_an_option_and_show_takes_name_or_id(portico: Portico) -> None:

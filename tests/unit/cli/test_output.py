@@ -20,7 +20,7 @@ SUBNET = {"id": "s1", "name": "", "cidr": "10.1.0.0/24", "gateway_ip": "10.1.0.1
 PORT = {
     "id": "p1", "name": "web", "status": "ACTIVE", "admin_state_up": True, "mac_address": "02:00:00:00:00:01",
     "fixed_ips": [{"ip_address": "10.1.0.2"}], "device_owner": "docker:endpoint", "device_id": "0123456789abcdef",
-    "binding:host_id": "h1", "binding:vif_type": "veth", "status_reason": "",
+    "binding:host_id": "h1", "binding:vif_type": "veth", "status_reason": "", "router": "",
 }  # fmt: skip
 NETWORK = {"id": "n1", "name": "blue", "status": "ACTIVE", "admin_state_up": False, "mtu": 1400}
 
