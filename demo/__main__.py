@@ -21,7 +21,8 @@ INTRODUCTION = """\
 Two networks of Portico on one machine, with the same subnet. On blue: the containers ann, bob and shop, and a virtual
 machine; on red: rex and roy. Members of the default security group reach each other; shop is in group web, which opens
 TCP port 80 only. ann and the virtual machine have a second port each, on a routed network and in group web; an FRR on
-another host learns by BGP how they are reached."""
+another host learns by BGP how they are reached. On green, which has a way out: gus, in group web and with a floating
+IP, and gil, whose port 80 is published on the host; its router joins it to blue."""
 
 PROGRAMS = ("bird", "containerd", "dnsmasq", "docker", "dockerd", "ip", "iperf3", "nft", "qemu-system-x86_64", "vtysh")
 
@@ -57,6 +58,7 @@ def _play(lab: Lab, screen: Screen) -> int:
     try:
         stage.build()
         seen = measure.reach(stage, screen)
+        ways, told = measure.ways(stage, screen)
         figures = measure.figures(stage, screen)
     except (AssertionError, OSError) as error:
         screen.print(
@@ -65,14 +67,16 @@ def _play(lab: Lab, screen: Screen) -> int:
         return 1
     screen.heading("Who reaches whom (rows to columns)")
     table.show(screen, seen)
+    screen.heading("Across the router, out, and in")
+    table.show_ways(screen, ways, told)
     screen.heading("Round-trip times and throughput")
     for figure in figures:
         screen.print(f"  {figure.what:<55} {figure.value}")
     screen.heading("Result")
-    wrong = table.wrong(seen)
+    wrong = table.wrong(seen, ways, told)
     for sentence in wrong:
         screen.print(f"  {screen.paint('WRONG', 'red')} {sentence}")
-    screen.print(f"  {screen.paint(table.summary(seen), 'red' if wrong else 'green')}")
+    screen.print(f"  {screen.paint(table.summary(seen, ways, told), 'red' if wrong else 'green')}")
     return 1 if wrong else 0
 
 

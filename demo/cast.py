@@ -13,6 +13,8 @@ SUBNET = "10.1.0.0/24"
 RANGES = {"blue": "10.1.0.0/25", "red": "10.1.0.128/25"}
 # The routed network, on which ann and vm have a second port each.
 ROUTED_SUBNET = "10.9.0.0/24"
+# A network with a way out; its router has an interface on blue, too.
+GREEN, GREEN_SUBNET = "green", "10.3.0.0/24"
 OPEN_PORT = 80
 CLOSED_PORT = 8080
 
@@ -40,6 +42,9 @@ SHOP = Workload("shop", "container", "blue", "web")
 REX = Workload("rex", "container", "red", "default")
 ROY = Workload("roy", "container", "red", "default")
 CAST = (ANN, BOB, VM, SHOP, REX, ROY)
+GUS = Workload("gus", "container", GREEN, "web")
+GIL = Workload("gil", "container", GREEN, "default")
+GREEN_CAST = (GUS, GIL)
 ANN_ROUTED = Workload("ann", "container", "routed", "web")
 VM_ROUTED = Workload("vm", "vm", "routed", "web")
 PEER = Workload("peer", "host", "routed", "none")

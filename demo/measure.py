@@ -9,9 +9,10 @@ import time
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 
-from demo.cast import ANN, ANN_ROUTED, BOB, CLOSED_PORT, PEER, REX, ROY, VM, Trial, Workload, trials
+from demo.cast import ANN, ANN_ROUTED, BOB, CLOSED_PORT, GIL, PEER, REX, ROY, VM, Trial, Workload, trials
 from demo.screen import Screen
 from demo.stage import Stage
+from demo.ways import TRACED, WAYS, Told, Way, address, trace
 
 WAIT_S = 2  # for an answer that may be on its way; what is filtered never comes
 AT_ONCE = 6
@@ -39,11 +40,23 @@ def reach(stage: Stage, screen: Screen) -> dict[Trial, bool]:
     return {trial: found[trial] for trial in questions}
 
 
+def ways(stage: Stage, screen: Screen) -> tuple[dict[Way, bool], list[Told]]:
+    """Try the ways across the router, out and in, and ask `portico trace` about some."""
+    with screen.step("across the router, out, and in"), ThreadPoolExecutor(AT_ONCE) as pool:
+        found = dict(zip(WAYS, pool.map(lambda way: _try_way(stage, way), WAYS), strict=True))
+    with screen.step("portico trace"):
+        return found, [trace(stage, way) for way in TRACED]
+
+
+def _try_way(stage: Stage, way: Way) -> bool:
+    return _has_page(stage, way.source, f"http://{address(stage, way)}:{way.port}/", way.target)
+
+
 def figures(stage: Stage, screen: Screen) -> list[Figure]:
     """Measure round-trip times and TCP throughput between some pairs."""
     with screen.step("round-trip times and throughput") as step:
         found = []
-        for source, target in ((ANN, BOB), (REX, ROY), (ANN, VM), (ANN_ROUTED, PEER)):
+        for source, target in ((ANN, BOB), (REX, ROY), (ANN, VM), (GIL, VM), (ANN_ROUTED, PEER)):
             step.detail = f"{source.name} pings {target.name}"
             found.append(Figure(f"round trip {_pair(source, target)}", _round_trip(stage, source, target)))
         step.detail = "iperf3 from ann to bob"
@@ -59,12 +72,17 @@ def _try(stage: Stage, trial: Trial) -> bool:
     if trial.probe == "ping":
         return stage.run(trial.source, ["ping", "-c", "1", "-W", str(WAIT_S), address]).ok
     url = f"http://{address}:{trial.probe.removeprefix('tcp ')}/"
-    page = stage.run(trial.source, ["timeout", str(WAIT_S), "wget", "-q", "-O", "-", url])
-    return page.ok and page.out.strip() == trial.target.name
+    return _has_page(stage, trial.source, url, trial.target)
+
+
+def _has_page(stage: Stage, source: Workload, url: str, target: Workload) -> bool:
+    page = stage.run(source, ["timeout", str(WAIT_S), "wget", "-q", "-O", "-", url])
+    return page.ok and page.out.strip() == target.name
 
 
 def _pair(source: Workload, target: Workload) -> str:
-    return f"{source.name} -> {target.name} ({source.kind} to {target.kind}, {source.network})"
+    where = source.network if source.network == target.network else f"{source.network} to {target.network}"
+    return f"{source.name} -> {target.name} ({source.kind} to {target.kind}, {where})"
 
 
 def _round_trip(stage: Stage, source: Workload, target: Workload) -> str:

@@ -10,8 +10,24 @@ from typing import Any
 
 from demo import cast
 from demo.beyond import Beyond
-from demo.cast import ANN_ROUTED, CAST, PEER, RANGES, ROUTED_SUBNET, SUBNET, VM, VM_ROUTED, Workload
+from demo.cast import (
+    ANN_ROUTED,
+    CAST,
+    GIL,
+    GREEN,
+    GREEN_CAST,
+    GREEN_SUBNET,
+    GUS,
+    PEER,
+    RANGES,
+    ROUTED_SUBNET,
+    SUBNET,
+    VM,
+    VM_ROUTED,
+    Workload,
+)
 from demo.screen import Screen
+from demo.ways import HOST, OUTSIDE, PUBLISHED
 from portico.testing.lab import IMAGE, DockerEngine, Lab, LabHost, Process, Result, VirtualMachine, wait_until
 from portico.testing.lab.lab import UNDERLAY_V4
 
@@ -24,10 +40,11 @@ SERVE = "mkdir -p /www && hostname > /www/index.html && for port in {ports}; do 
 
 
 class Stage:
-    """Everything that the demo runs. `addresses` fills while the workloads start."""
+    """Everything that the demo runs. `addresses` fills while the workloads start, and so does `floating`, gus's."""
 
     def __init__(self, lab: Lab, screen: Screen) -> None:
         self.addresses: dict[Workload, str] = {}
+        self.floating = ""
         self._screen = screen
         self._host: LabHost = lab.host("demo", underlay=True)
         # An engine that finds it off has its firewall drop what is forwarded for others (docs/docker.md).
@@ -44,6 +61,7 @@ class Stage:
         self._start_engine()
         self._make_group()
         self._make_networks()
+        self._make_router()
         self._run_containers()
         self._boot_vm()
         self._speak()
@@ -60,6 +78,8 @@ class Stage:
         """Run a command inside a workload."""
         if workload.kind == "vm" and self._vm is not None:
             return self._vm.run(argv, check=check, timeout_s=timeout_s)
+        if workload is HOST:
+            return self._host.run(argv, check=check, timeout_s=timeout_s)
         if workload.kind == "host":
             return self._beyond.run(argv, check=check, timeout_s=timeout_s)
         return self._engine.docker("exec", workload.name, *argv, check=check, timeout_s=timeout_s)
@@ -99,12 +119,37 @@ class Stage:
         with self._screen.step(f"docker {' '.join(words)}"):
             self._engine.docker(*words)
 
+    def _make_router(self) -> None:
+        words = ["network", "create", "-d", "portico", "--ipam-driver", "portico", "--subnet", GREEN_SUBNET, GREEN]
+        with self._screen.step(f"docker {' '.join(words)}") as step:
+            self._engine.docker(*words)
+            [router] = self.portico("router", "list")
+            outside = [each["ip_address"] for each in router["external_gateway_info"]["external_fixed_ips"]]
+            step.detail = f"its router is {', '.join(outside)} outside"
+        with self._screen.step("portico router add-router-interface: blue, too"):
+            [subnet] = [each for each in self.portico("subnet", "list") if each["network_id"] == self._vm_network]
+            self.portico("router", "add-router-interface", router["id"], "--subnet", subnet["id"])
+
+    def trace(self, source: Workload, target: Workload, port: int) -> Any:
+        """Return what `portico trace` says of TCP from a workload to a port of another one."""
+        ends = [self._port_of(source), self._port_of(target)]
+        return json.loads(self._host.run([PORTICO, "trace", *ends, f"tcp/{port}", "-f", "json"], check=False).out)
+
+    def _port_of(self, workload: Workload) -> str:
+        """Return the id of a workload's port."""
+        has = {each["ip_address"]: row["id"] for row in self.portico("port", "list") for each in row["fixed_ips"]}
+        return str(has[self.addresses[workload]])
+
     def _run_containers(self) -> None:
-        containers = [workload for workload in CAST if workload.kind == "container"]
+        containers = [workload for workload in (*CAST, *GREEN_CAST) if workload.kind == "container"]
         with self._screen.step("containers") as step:
             for workload in containers:
                 self._run_container(workload)
                 step.detail = ", ".join(f"{each.name} {address}" for each, address in self.addresses.items())
+        with self._screen.step("portico floatingip create, for gus") as step:
+            [outside] = [each["id"] for each in self.portico("network", "list") if each["router:external"]]
+            made = self.portico("floatingip", "create", "--floating-network", outside, "--port", self._port_of(GUS))
+            self.floating = step.detail = made["floating_ip_address"]
         with self._screen.step("docker network connect routed ann") as step:
             self._engine.docker("network", "connect", ANN_ROUTED.network, ANN_ROUTED.name)
             step.detail = self._note_address(ANN_ROUTED)
@@ -114,7 +159,18 @@ class Stage:
         if workload.group != "default":
             network += f",driver-opt=portico.security-groups={workload.group}"
         script = SERVE.format(ports=f"{cast.OPEN_PORT} {cast.CLOSED_PORT}") + " && exec sleep 1000000"
-        options = ["--detach", "--init", "--name", workload.name, "--hostname", workload.name, "--network", network]
+        published = ["-p", f"{PUBLISHED}:{cast.OPEN_PORT}"] if workload is GIL else []
+        options = [
+            "--detach",
+            *published,
+            "--init",
+            "--name",
+            workload.name,
+            "--hostname",
+            workload.name,
+            "--network",
+            network,
+        ]
         self._engine.docker("run", *options, IMAGE, "sh", "-c", script)
         self._note_address(workload)
 
@@ -149,7 +205,9 @@ class Stage:
                 ["link", "set", "eth1", "up"],
                 ["address", "add", f"{step.detail}/32", "dev", "eth1"],
                 ["route", "add", next_hop, "dev", "eth1"],
-                ["route", "add", "default", "via", next_hop, "dev", "eth1"],
+                # The default route is that of its first link, by the router.
+                ["route", "add", str(UNDERLAY_V4), "via", next_hop, "dev", "eth1"],
+                ["route", "add", ROUTED_SUBNET, "via", next_hop, "dev", "eth1"],
             ):
                 self._vm.run(["ip", *words])
 
@@ -161,6 +219,6 @@ class Stage:
             self.portico("bgp-speaker", "add-bgp-peer", "fabric", "--bgp-peer", "frr")
             self.addresses[PEER] = self._beyond.address
             wanted = [self.addresses[ANN_ROUTED], self.addresses[VM_ROUTED]]
-            self._beyond.speak(AS, PEER_AS, str(UNDERLAY_V4[1]))
+            self._beyond.speak(AS, PEER_AS, OUTSIDE)
             wait_until("routes by BGP", lambda: self._beyond.has_routes(wanted), 20, self._beyond.routes)
             step.detail = self._beyond.routes()

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from demo.cast import CAST, PROBES, ROUTED_CAST, Probe, Trial, Workload
 from demo.screen import Colour, Screen
+from demo.ways import Told, Way
 
 _WIDTH = 7
 
@@ -32,21 +33,43 @@ def show(screen: Screen, seen: Mapping[Trial, bool]) -> None:
     screen.print(f"\n  {screen.paint(LEGEND, 'dim')}")
 
 
-def wrong(seen: Mapping[Trial, bool]) -> Sequence[str]:
-    """Return a sentence for each trial that did not turn out as expected."""
-    return [_sentence(trial, found) for trial, found in seen.items() if found != trial.expected]
+def show_ways(screen: Screen, seen: Mapping[Way, bool], told: Sequence[Told]) -> None:
+    """Write a line for each way, and what `portico trace` says of some."""
+    for way, found in seen.items():
+        text, colour = _CELLS[way.expected, found]
+        ends = f"{way.source.name} -> {way.target.name}"
+        screen.print(f"  {screen.paint(f'{text:<5}', colour)}{ends:<17}tcp {way.port:<5} {way.place:<25} {way.why}")
+    screen.print()
+    for item in told:
+        command = f"portico trace {item.way.source.name} {item.way.target.name} tcp/{item.way.port}"
+        says = "it passes" if item.passes else f"it does not pass: {item.why.partition(' (')[0]}"
+        screen.print(f"  {screen.paint(f'{command:<34}', 'cyan')} {says}")
 
 
-def summary(seen: Mapping[Trial, bool]) -> str:
+def wrong(seen: Mapping[Trial, bool], ways: Mapping[Way, bool], told: Sequence[Told]) -> Sequence[str]:
+    """Return a sentence for each trial, way and answer that did not turn out as expected."""
+    found = [_sentence(trial, reached) for trial, reached in seen.items() if reached != trial.expected]
+    found += [_sentence(way, reached) for way, reached in ways.items() if reached != way.expected]
+    return [*found, *(f"portico trace: {_sentence(each.way, each.passes)}" for each in told if not _is_right(each))]
+
+
+def summary(seen: Mapping[Trial, bool], ways: Mapping[Way, bool], told: Sequence[Told]) -> str:
     """Return how many trials there were and how they turned out."""
-    right = len(seen) - len(wrong(seen))
-    apart = sum(not trial.expected for trial in seen)
-    return f"{right} of {len(seen)} as expected ({len(seen) - apart} must be reached, {apart} must not)"
+    every = len(seen) + len(ways) + len(told)
+    reached = sum(trial.expected for trial in seen) + sum(way.expected for way in ways)
+    apart = len(seen) + len(ways) - reached
+    counts = f"{reached} must be reached, {apart} must not, {len(told)} traced"
+    return f"{every - len(wrong(seen, ways, told))} of {every} as expected ({counts})"
 
 
-def _sentence(trial: Trial, found: bool) -> str:
+def _is_right(told: Told) -> bool:
+    return told.passes == told.way.expected
+
+
+def _sentence(trial: Trial | Way, found: bool) -> str:
     pair = f"{trial.source.name} -> {trial.target.name}"
-    return f"{pair} by {trial.probe}: expected {_word(trial.expected)}, saw {_word(found)}"
+    how = trial.probe if isinstance(trial, Trial) else f"tcp {trial.port} {trial.place}"
+    return f"{pair} by {how}: expected {_word(trial.expected)}, saw {_word(found)}"
 
 
 def _column(workload: Workload) -> str:

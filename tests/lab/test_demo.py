@@ -29,7 +29,7 @@ def run(argv: list[str | Path], timeout_s: float, **environment: str) -> subproc
 def test_the_demo_succeeds_and_with_keep_leaves_a_lab_that_can_be_entered_and_ended() -> None:
     demo = run([sys.executable, "-m", "demo"], 240, KEEP="1")
     assert demo.returncode == 0, demo.stdout + demo.stderr
-    assert "108 of 108 as expected" in demo.stdout
+    assert "123 of 123 as expected" in demo.stdout
     assert re.search(r"round trip ann -> vm .* ms", demo.stdout)
     assert "\x1b" not in demo.stdout
     [name] = re.findall(r"portico lab end (\S+)", demo.stdout)
