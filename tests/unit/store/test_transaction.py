@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import threading
 import time
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -129,16 +130,22 @@ def test_what_was_asked_ahead_or_read_before_is_asked_anew_after_a_write(store: 
         assert tx.get("network", "n1") is None and tx.used("network", "red") == 0
 
 
-def test_what_was_visible_is_not_looked_for_again(store: Store) -> None:
+def test_what_was_visible_is_not_looked_for_again(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     table = store.tables.of["network"]
     red, blue = table.c.project_id == "red", table.c.project_id == "blue"
     with store.write() as tx:
         written = tx.insert("network", {"id": "n1", "project_id": "red"})
     with store.write() as tx:
-        statements: list[str] = []
-        sa.event.listen(tx.connection, "before_cursor_execute", lambda *args: statements.append(args[2]))
+        asked: list[object] = []
+        ask = tx.ask
+
+        def count(statement: Any, values: Any) -> Any:
+            asked.append(statement)
+            return ask(statement, values)
+
+        monkeypatch.setattr(tx, "ask", count)
         assert [tx.get_visible("network", "n1", red) for _ in range(3)] == [written] * 3
-        assert len(statements) == 1
+        assert len(asked) == 1
         assert tx.get_visible("network", "n1", blue) is None
         tx.update("network", written, {"name": "new"})
         again = tx.get_visible("network", "n1", red)
