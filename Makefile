@@ -68,7 +68,7 @@ imports: venv ## which folder may import which
 	$(BIN)/lint-imports
 
 unit: venv ## tests that need no root
-	$(PYTEST) $(PARALLEL) tests/unit
+	$(PYTEST) $(WAITING) tests/unit
 
 unit-postgresql: packages venv ## the tests of store and API once more, on a PostgreSQL server of their own
 	PORTICO_TEST_DATABASE=postgresql $(PYTEST) $(PARALLEL) tests/unit/store tests/unit/api
@@ -82,7 +82,7 @@ test-stock-kernel: packages venv ## the agent's lab tests under Debian's kernel,
 compat: packages venv ## other people's clients against Portico
 	$(PYTEST) tests/compat
 
-fuzz: packages venv ## ten times as many requests as `compat` makes from the OpenAPI document, on both databases
+fuzz: packages venv ## many times the requests of `compat`, from the OpenAPI document, on both databases
 	PORTICO_FUZZ_EXAMPLES=100 $(PYTEST) tests/compat/test_openapi.py
 	PORTICO_FUZZ_EXAMPLES=100 PORTICO_TEST_DATABASE=postgresql $(PYTEST) tests/compat/test_openapi.py
 

@@ -295,7 +295,7 @@ def test_what_the_server_offers(openstack: Openstack) -> None:
     assert openstack("extension show binding")["alias"] == "binding"
     assert [row["Zone Name"] for row in openstack("availability zone list --network --long")] == ["default"]
     with pytest.raises(CommandFailed, match="404"):
-        openstack("router list")
+        openstack("network flavor list")
 
 
 def test_agents(openstack: Openstack, endpoint: str) -> None:

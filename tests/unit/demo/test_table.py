@@ -8,6 +8,7 @@ import io
 from demo import table
 from demo.cast import ANN, ANN_ROUTED, BOB, PEER, REX, SHOP, VM, VM_ROUTED, Trial, trials
 from demo.screen import Screen
+from demo.ways import TRACED, WAYS, Told
 
 
 def test_the_default_group_reaches_each_other_on_one_network_only() -> None:
@@ -38,8 +39,12 @@ def test_what_is_as_expected_is_shown_without_a_complaint() -> None:
     out = io.StringIO()
     table.show(Screen(out), seen)
     body = out.getvalue().removesuffix(f"\n  {table.LEGEND}\n")
-    assert table.wrong(seen) == []
-    assert table.summary(seen).startswith("108 of 108 as expected")
+    ways = {way: way.expected for way in WAYS}
+    told = [Told(way, way.expected, "no rule") for way in TRACED]
+    table.show_ways(Screen(out), ways, told)
+    body += out.getvalue().rpartition(table.LEGEND)[2]
+    assert table.wrong(seen, ways, told) == []
+    assert table.summary(seen, ways, told).startswith("123 of 123 as expected")
     assert "LOST" not in body
     assert "LEAK" not in body
     assert "\x1b" not in body
@@ -52,8 +57,15 @@ def test_a_leak_and_a_loss_are_shown_and_told() -> None:
     out = io.StringIO()
     table.show(Screen(out), seen)
     assert out.getvalue().count("LEAK") == out.getvalue().count("LOST") == 2  # one in a cell, one in the legend
-    assert table.wrong(seen) == [
+    first, *others = WAYS
+    ways = {first: False, **{way: way.expected for way in others}}
+    told = [Told(first, False, "no rule")]
+    table.show_ways(Screen(out), ways, told)
+    assert out.getvalue().count("LOST") == 3
+    assert table.wrong(seen, ways, told) == [
         "ann -> bob by tcp 80: expected reached, saw kept apart",
         "ann -> rex by ping: expected kept apart, saw reached",
+        "vm -> gus by tcp 80 across the router: expected reached, saw kept apart",
+        "portico trace: vm -> gus by tcp 80 across the router: expected reached, saw kept apart",
     ]
-    assert table.summary(seen).startswith("106 of 108 as expected")
+    assert table.summary(seen, ways, told).startswith("116 of 120 as expected")

@@ -18,6 +18,7 @@ from portico.client import Client
 from portico.errors import SettingsError, Unavailable
 from portico.settings import load
 from portico.testing.api_process import ApiProcess
+from portico.testing.lab.process import wait_until
 
 
 def free_port() -> int:
@@ -41,16 +42,21 @@ def status_of(server: ApiProcess, path: str) -> tuple[int, Any]:
     return int(head.split()[1]), json.loads(body)
 
 
+def metrics_at(port: int) -> str:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+        return str(answer.read().decode())
+
+
 def test_a_server_tells_of_itself_in_log_audit_log_metrics_and_profiles(tmp_path: Path) -> None:
     port, audit, profiles = free_port(), tmp_path / "audit.log", tmp_path / "profiles"
     told = ["--log-format", "json", "--log-audit-file", str(audit), "--profile", str(profiles)]
     with served(tmp_path, *told, "--metrics-listen", f"127.0.0.1:{port}") as server:
         with Client(server.url) as client:
             made = client.create("networks", {"name": "blue"})
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
-            metrics = answer.read().decode()
+        # A request is counted when its answer is out, which its client may have before.
+        counted = 'portico_http_requests_total{method="POST",route="/v2.0/networks",status="2xx"} 1.0'
+        wait_until("the request counted", lambda: counted in metrics_at(port), 10)
         assert server.end() == 0
-    assert 'portico_http_requests_total{method="POST",route="/v2.0/networks",status="2xx"} 1.0' in metrics
     [line] = [json.loads(text) for text in server.log.read_text().splitlines() if '"route":"/v2.0/networks"' in text]
     assert (line["status"], line["logger"], line["level"]) == (201, "portico.request", "info")
     [written] = [item for text in audit.read_text().splitlines() if (item := json.loads(text))["id"] == made["id"]]
