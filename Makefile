@@ -71,7 +71,7 @@ unit: venv ## tests that need no root
 	$(PYTEST) $(WAITING) tests/unit
 
 unit-postgresql: packages venv ## the tests of store and API once more, on a PostgreSQL server of their own
-	PORTICO_TEST_DATABASE=postgresql $(PYTEST) $(PARALLEL) tests/unit/store tests/unit/api
+	PORTICO_TEST_DATABASE=postgresql $(PYTEST) $(WAITING) tests/unit/store tests/unit/api
 
 lab: venv ## tests in network namespaces of their own; needs root
 	$(PYTEST) $(WAITING) tests/lab
@@ -90,7 +90,7 @@ conformance-fast: venv conformance-venv ## a part of `make conformance` that nee
 	$(PYTEST) tests/conformance
 
 clients: packages venv conformance-venv ## `compat` and `conformance-fast` side by side: both wait for servers most of the time
-	$(PYTEST) $(PARALLEL) tests/conformance tests/compat
+	$(PYTEST) $(WAITING) tests/conformance/test_tempest.py tests/conformance tests/compat
 
 conformance: packages venv conformance-venv remote ## OpenStack's API tests against Portico, with a real Keystone
 	$(BIN)/python -m conformance $(if $(POSTGRESQL),--postgresql)
