@@ -37,7 +37,7 @@ from portico.testing.postgresql import PostgresqlServer
 # These answer for as long as the client reads.
 STREAMS = "^/portico/v1/(watch|hosts/.*/wanted)$"
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
-EXAMPLES_PER_OPERATION = int(os.environ.get("PORTICO_FUZZ_EXAMPLES", "6"))
+EXAMPLES_PER_OPERATION = int(os.environ.get("PORTICO_FUZZ_EXAMPLES", "10"))
 START_TIMEOUT_S = 20
 
 
