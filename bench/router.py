@@ -3,26 +3,23 @@
 
 from __future__ import annotations
 
-import json
-import os
 import re
 import signal
 import time
-from functools import partial
 
-from bench.containers import PINGS, PLAIN, PORTICO, TRANSFER_S, TRANSFERS, pairs_of
+from bench import bare
+from bench.containers import PORTICO
 from bench.figure import Figure, median
 from portico.agent import owner
 from portico.hoststate import Bridge, Guard, HostObject, Router, Rule, Source, Vif
 from portico.hoststate.l3 import Leg, Way
-from portico.testing.lab import Lab, LabHost
+from portico.testing.lab import Lab
 from portico.testing.rig import ANY, Rig, Workload, flow, group
 
 MTU = 1500
 MANY, BATCH = 200, 25
 OUTSIDE = "e0000000-0000-4000-8000-000000000000"
-SERVERS = {PORTICO: "10.1.0.5", PLAIN: "198.51.100.129"}
-"""The server's addresses: that of the port behind the router, and the one behind the bare pairs."""
+SERVER = "10.1.0.5"
 EVERYBODY = group(1, *ANY, Rule("ingress", "IPv4"))
 
 
@@ -32,11 +29,7 @@ def measure() -> list[Figure]:
         rig = Rig(lab.host("h1"))
         client, server = _plug(rig)
         first_s = _first_packet_s(rig, client)
-        _join(client.host)
-        cpu = str(1 % (os.cpu_count() or 1))
-        server.spawn("taskset", "-c", cpu, "iperf3", "-s", "--forceflush").wait_for_text("listening", 5)
-        speeds = pairs_of(partial(_gigabits, client), TRANSFERS)
-        trips = pairs_of(partial(_round_trip_ms, client), TRANSFERS)
+        speeds, trips = bare.compare(client, server, SERVER, PORTICO)
     restart_s, missing = _restart()
     return [
         Figure(
@@ -104,7 +97,7 @@ def _plug(rig: Rig, *more: HostObject) -> tuple[Workload, Workload]:
 
 def _first_packet_s(rig: Rig, client: Workload) -> float:
     """Have a router wanted; return how long it takes until a ping gets through."""
-    waiting = client.spawn("ping", "-i", "0.01", "-D", SERVERS[PORTICO])
+    waiting = client.spawn("ping", "-i", "0.01", "-D", SERVER)
     began = time.time()
     rig.want(_router(0))
     waiting.wait_for_text("time=", 10)
@@ -122,7 +115,7 @@ def _restart() -> tuple[float, int]:
             some = range(first, min(first + BATCH, MANY))
             rig.want(*(Bridge(_network(2 * number + side), MTU) for number in some for side in (0, 1)))
             rig.want(*(_router(number) for number in some))
-        running = flow(client, SERVERS[PORTICO])
+        running = flow(client, SERVER)
         rig.pause()
         began = time.monotonic()
         rig.start()
@@ -131,28 +124,3 @@ def _restart() -> tuple[float, int]:
         running.wait(5)
         answered = {int(number) for number in re.findall(r"icmp_seq=(\d+) ttl", running.output)}
         return took_s, max(answered) - len(answered)
-
-
-def _join(host: LabHost) -> None:
-    """Join the two namespaces by bare pairs and a third one that routes."""
-    host.run(["ip", "netns", "add", "bare"])
-    for name, net in (("client", 0), ("server", 128)):
-        host.run(["ip", "-n", "bare", "link", "add", name, "type", "veth", "peer", "name", "eth1", "netns", name])
-        for netns, link, last in (("bare", name, 2), (name, "eth1", 1)):
-            host.run(["ip", "-n", netns, "addr", "add", f"198.51.100.{net + last}/25", "dev", link])
-            host.run(["ip", "-n", netns, "link", "set", link, "up"])
-        host.run(["ip", "-n", name, "route", "add", "198.51.100.0/24", "via", f"198.51.100.{net + 2}"])
-    host.run(["ip", "netns", "exec", "bare", "sysctl", "-qw", "net.ipv4.ip_forward=1"])
-
-
-def _gigabits(client: Workload, way: str) -> float:
-    words = ["taskset", "-c", "0", "iperf3", "-c", SERVERS[way], "-t", str(TRANSFER_S), "-J"]
-    return float(json.loads(client.run(*words).out)["end"]["sum_received"]["bits_per_second"]) / 1e9
-
-
-def _round_trip_ms(client: Workload, way: str) -> float:
-    out = client.run("taskset", "-c", "0", "ping", "-q", "-c", str(PINGS), "-i", "0.005", SERVERS[way]).out
-    found = re.search(r"= [\d.]+/([\d.]+)/", out)
-    if found is None:
-        raise RuntimeError(f"ping by way of {way} printed no round trip time")
-    return float(found[1])

@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The client's and server's namespaces joined by bare veth pairs through one that routes, beside Portico's way."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from functools import partial
+
+from bench.containers import PINGS, PLAIN, TRANSFER_S, TRANSFERS, pairs_of
+from portico.testing.lab import LabHost
+from portico.testing.rig import Workload
+
+SERVER = "198.51.100.129"
+Pairs = list[tuple[float, float]]
+
+
+def compare(client: Workload, server: Workload, address: str, ours: str) -> tuple[Pairs, Pairs]:
+    """Return pairs of TCP throughputs (Gbit/s) and of round trips (ms), by Portico's way and the bare one.
+
+    Args:
+        address: the server's by the way that is called `ours`.
+    """
+    _join(client.host)
+    cpu = str(1 % (os.cpu_count() or 1))
+    server.spawn("taskset", "-c", cpu, "iperf3", "-s", "--forceflush").wait_for_text("listening", 5)
+    servers = {ours: address, PLAIN: SERVER}
+    speeds = pairs_of(partial(_gigabits, client, servers), TRANSFERS)
+    return speeds, pairs_of(partial(_round_trip_ms, client, servers), TRANSFERS)
+
+
+def _join(host: LabHost) -> None:
+    """Join the two namespaces by bare pairs and a third one that routes."""
+    host.run(["ip", "netns", "add", "bare"])
+    for name, net in (("client", 0), ("server", 128)):
+        host.run(["ip", "-n", "bare", "link", "add", name, "type", "veth", "peer", "name", "eth1", "netns", name])
+        for netns, link, last in (("bare", name, 2), (name, "eth1", 1)):
+            host.run(["ip", "-n", netns, "addr", "add", f"198.51.100.{net + last}/25", "dev", link])
+            host.run(["ip", "-n", netns, "link", "set", link, "up"])
+        host.run(["ip", "-n", name, "route", "add", "198.51.100.0/24", "via", f"198.51.100.{net + 2}"])
+    host.run(["ip", "netns", "exec", "bare", "sysctl", "-qw", "net.ipv4.ip_forward=1"])
+
+
+def _gigabits(client: Workload, servers: Mapping[str, str], way: str) -> float:
+    words = ["taskset", "-c", "0", "iperf3", "-c", servers[way], "-t", str(TRANSFER_S), "-J"]
+    return float(json.loads(client.run(*words).out)["end"]["sum_received"]["bits_per_second"]) / 1e9
+
+
+def _round_trip_ms(client: Workload, servers: Mapping[str, str], way: str) -> float:
+    out = client.run("taskset", "-c", "0", "ping", "-q", "-c", str(PINGS), "-i", "0.005", servers[way]).out
+    found = re.search(r"= [\d.]+/([\d.]+)/", out)
+    if found is None:
+        raise RuntimeError(f"ping by way of {way} printed no round trip time")
+    return float(found[1])
