@@ -135,14 +135,14 @@ def cgroup_root() -> Path:
     return root if (root / "cgroup.procs").exists() else root / "pids"
 
 
-def machine() -> dict[str, set[str]]:
-    """Return what a lab could leave behind on this machine."""
+def machine(temporary: Path) -> dict[str, set[str]]:
+    """Return what a lab whose folder for temporary files is this one could leave behind on this machine."""
     links = subprocess.run(["ip", "-o", "link"], capture_output=True, text=True, check=True).stdout
     return {
         "links": {line.split(":")[1] for line in links.splitlines()},
         "namespaces": {path.name for path in Path("/run").glob("netns/*")},
         "mounts": set(Path("/proc/self/mounts").read_text().splitlines()),
-        "temporary": {path.name for path in Path("/tmp").glob("portico*")},
+        "temporary": {path.name for path in temporary.iterdir()},
     }
 
 
@@ -159,17 +159,18 @@ def holders_and_sleepers(lab: str) -> list[str]:
     return found
 
 
-def test_a_lab_whose_maker_is_killed_leaves_nothing() -> None:
-    before = machine()
+def test_a_lab_whose_maker_is_killed_leaves_nothing(tmp_path: Path) -> None:
+    before = machine(tmp_path)
     argv = [sys.executable, "-c", CHILD, str(cgroup_root())]
-    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as maker:
+    env = {**os.environ, "TMPDIR": str(tmp_path)}
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True, env=env) as maker:
         assert maker.stdout
         name = maker.stdout.readline().strip()
         assert set(running.labs()[name]) == {"one", "two", "underlay"}
         assert cgroups.of_lab(name)
         maker.kill()
     wait_until("the lab's processes gone", lambda: holders_and_sleepers(name) == [], 5)
-    assert machine() == before
+    assert machine(tmp_path) == before
     with Lab():
         assert cgroups.of_lab(name) == []
 
