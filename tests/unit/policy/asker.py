@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import pytest
 
 from portico.api import action, collection
@@ -87,6 +88,11 @@ def page_after(asker: Asker, name: str, object_id: str) -> list[Row]:
 
 def attempt(asker: Asker, name: str, object_id: str, body: Row) -> Row:
     return asker.update(name, object_id, **body) if object_id else asker.create(name, **body)
+
+
+def renamed(body: Any, before: str, after: str) -> Any:
+    """Return a body that names one id in place of another."""
+    return msgspec.json.decode(msgspec.json.encode(body).replace(before.encode(), after.encode()))
 
 
 def refusal(act: Callable[[], object], *ids: str) -> tuple[int, str, str]:

@@ -8,14 +8,12 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-import msgspec
-
 from portico.model.qos import RULE_TYPES
 from portico.policy.policy import Policy
 from portico.rules import TABLE
 from portico.store.store import Store
 
-from .asker import Asker, Row, attempt, everything, page_after, refusal
+from .asker import Asker, Row, attempt, everything, page_after, refusal, renamed
 
 OPERATED = {"agent", "bgp_peer", "bgp_speaker", "segment", "network_segment_range"}
 # Made by a project's manager; test_qos has their tests.
@@ -96,10 +94,6 @@ def references(mine: Mapping[str, Row], blue: Asker, own: Mapping[str, Row]) -> 
         rule = {"security_group_id": group, "direction": "ingress", **remote}
         found.append(("security_group_rule", "", rule, "address_group"))
     return found
-
-
-def renamed(body: Any, before: str, after: str) -> Any:
-    return msgspec.json.decode(msgspec.json.encode(body).replace(before.encode(), after.encode()))
 
 
 def test_nothing_can_be_attached_to_another_projects_object_or_learn_that_it_is_there(red: Asker, blue: Asker) -> None:

@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is refused because it is another project's is refused with the words and the work for what is not there."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from functools import partial
+
+import pytest
+import sqlalchemy as sa
+
+from portico.api import collection, port_binding
+from portico.model.resource import Action
+from portico.rules import TABLE
+
+from .asker import Asker, Row, everything, refusal, renamed
+
+Ask = Callable[[str], object]
+
+
+@pytest.fixture
+def mine(red: Asker) -> dict[str, Row]:
+    return everything(red)
+
+
+@pytest.fixture
+def own(blue: Asker) -> dict[str, Row]:
+    return everything(blue)
+
+
+def work_of(asker: Asker, act: Callable[[], object], object_id: str) -> list[str]:
+    """Return the statements with which the database is asked for something that is refused, and the refusal."""
+    asked: list[str] = []
+
+    def note(*about: object) -> None:
+        asked.append(str(about[2]))
+
+    engine = asker.service.store.engine
+    sa.event.listen(engine, "before_cursor_execute", note)
+    try:
+        told = refusal(act, object_id)
+    finally:
+        sa.event.remove(engine, "before_cursor_execute", note)
+    assert told[0] == 404, told
+    return [*asked, *map(str, told)]
+
+
+def check(asker: Asker, asks: dict[str, Ask], there: str) -> None:
+    """Ask for what is there and for what is not: answer and work are the same."""
+    for name, ask in asks.items():
+        absent = str(uuid.uuid4())
+        # What is asked for the first time may fill a memory of the server's.
+        refusal(partial(ask, str(uuid.uuid4())))
+        assert work_of(asker, partial(ask, there), there) == work_of(asker, partial(ask, absent), absent), name
+
+
+def bodies(own: dict[str, Row]) -> dict[str, Row]:
+    """Return what could be asked of each action, about the asker's own objects."""
+    port, network, subnet = (own[name]["id"] for name in ("port", "network", "subnet"))
+    routes = {"router": {"routes": [{"destination": "203.0.113.0/24", "nexthop": "192.0.2.9"}]}}
+    gateways = {"router": {"external_gateways": [{"network_id": network}]}}
+    return {
+        "add_prefixes": {"prefixes": ["203.0.113.0/24"]},
+        "remove_prefixes": {"prefixes": ["198.51.100.0/24"]},
+        "onboard_network_subnets": {"network_id": network},
+        "add_addresses": {"addresses": ["198.51.100.7/32"]},
+        "remove_addresses": {"addresses": ["203.0.113.0/24"]},
+        "add_subports": {"sub_ports": [{"port_id": port, "segmentation_type": "vlan", "segmentation_id": 7}]},
+        "remove_subports": {"sub_ports": [{"port_id": port}]},
+        "get_subports": {},
+        "add_router_interface": {"subnet_id": subnet},
+        "remove_router_interface": {"subnet_id": subnet},
+        "add_extraroutes": routes,
+        "remove_extraroutes": routes,
+        "add_external_gateways": gateways,
+        "update_external_gateways": gateways,
+        "remove_external_gateways": gateways,
+    }
+
+
+def act(asker: Asker, name: str, action: Action, body: Row, object_id: str) -> object:
+    about = asker.service, asker.resources[name], asker.context, object_id, action.name
+    return collection.tell(*about) if action.reads else collection.act(*about, body)
+
+
+def test_no_verb_costs_more_for_what_is_another_projects(mine: dict[str, Row], blue: Asker) -> None:
+    for name, row in mine.items():
+        resource, rules = blue.resources[name], TABLE[name]
+        changes: Row = {"name": "x", "target_tenant": "x", "description": "x"}
+        change = next(
+            (
+                {key: changes[key]}
+                for key in changes
+                if key in resource.attributes and resource.attributes[key].allow_put
+            ),
+            {},
+        )
+        asks: dict[str, Ask] = {f"show {name}": partial(blue.show, name)}
+        if rules.update is not None:
+            asks[f"update {name}"] = partial(update, blue, name, change)
+        if rules.delete is not None:
+            asks[f"delete {name}"] = partial(blue.delete, name)
+        if resource.tags:
+            asks[f"tag {name}"] = partial(blue.tags, name, verb="PUT")
+        check(blue, asks, row["id"])
+
+
+def update(asker: Asker, name: str, change: Row, object_id: str) -> Row:
+    return asker.update(name, object_id, **change)
+
+
+def test_no_action_is_there_for_another_projects_object(mine: dict[str, Row], own: dict[str, Row], blue: Asker) -> None:
+    given = bodies(own)
+    tried = set()
+    for name, row in mine.items():
+        for action in blue.resources[name].actions:
+            check(blue, {action.name: partial(act, blue, name, action, given[action.name])}, row["id"])
+            tried.add(action.name)
+    # Speakers and peers are the operator's.
+    every = {one.name for resource in blue.resources.values() for one in resource.actions}
+    assert tried == every - {one.name for one in blue.resources["bgp_speaker"].actions}
+
+
+def test_no_action_takes_another_projects_object(mine: dict[str, Row], own: dict[str, Row], blue: Asker) -> None:
+    named = {
+        "onboard_network_subnets": ("subnetpool", "network"),
+        "add_subports": ("trunk", "port"),
+        "add_router_interface": ("router", "subnet"),
+        "add_external_gateways": ("router", "network"),
+    }
+    given = bodies(own)
+    for name, (kind, other) in named.items():
+        (action,) = (one for one in blue.resources[kind].actions if one.name == name)
+
+        def ask(found: str, kind: str = kind, other: str = other, action: Action = action) -> object:
+            body = renamed(given[action.name], own[other]["id"], found)
+            return act(blue, kind, action, body, own[kind]["id"])
+
+        check(blue, {name: ask}, mine[other]["id"])
+
+
+def test_bindings_of_another_projects_port_are_not_there(mine: dict[str, Row], blue: Asker) -> None:
+    about = blue.service, blue.context
+    asks: dict[str, Ask] = {
+        "list": lambda found: port_binding.list_all(*about, found, (), "http://api.test"),
+        "show": lambda found: port_binding.show(*about, found, "host-a", ()),
+        "create": lambda found: port_binding.create(*about, found, {"binding": {"host": "host-a"}}),
+        "delete": lambda found: port_binding.delete(*about, found, "host-a"),
+        "activate": lambda found: port_binding.activate(*about, found, "host-a"),
+    }
+    check(blue, asks, mine["port"]["id"])
