@@ -7,9 +7,11 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -51,7 +53,9 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def server_url(database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def server_url(
+    database: str, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("api")
     with socket.create_server(("127.0.0.1", 0)) as listener:
         api = make_api(Settings(host="tester", state_dir=folder, run_dir=folder, database=database))
@@ -62,10 +66,24 @@ def server_url(database: str, tmp_path_factory: pytest.TempPathFactory) -> Itera
         deadline = time.monotonic() + START_TIMEOUT_S
         while not server.started and time.monotonic() < deadline:
             time.sleep(0.01)
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        yield url
+        told = answers(httpx.get(f"{url}/metrics").text)
         server.should_exit = True
         thread.join(START_TIMEOUT_S)
         api.service.store.close()
+    capture = request.config.pluginmanager.getplugin("capturemanager")
+    with capture.global_and_fixture_disabled():
+        print(f"\n{told.total()} requests: {', '.join(f'{told[key]} x {key}' for key in sorted(told))}")
+    assert told["5xx"] == 0
+
+
+def answers(metrics: str) -> Counter[str]:
+    """Return how many requests the server counted, by class of status."""
+    counted: Counter[str] = Counter()
+    for status, number in re.findall(r'^portico_http_requests_total\{.*status="(\w+)"\} (\d+)', metrics, re.MULTILINE):
+        counted[status] += int(number)
+    return counted
 
 
 Operation = schemathesis.APIOperation[Any, Any, Any, Any]
