@@ -65,6 +65,7 @@ def read(service: Service, context: Context, body: Any) -> Row:
         destination = _destination(tx, context, words["destination"])
         ends = [source, *([destination] if isinstance(destination, dict) else [])]
         want = _snapshot(tx, context, ends)
+        _add_led_to(tx, context, want, destination)
         target = destination["id"] if isinstance(destination, dict) else destination
         question = Question(source["id"], target, protocol, port)
         found = answer(want, question, _unrealised(tx, want, ends))
@@ -150,6 +151,15 @@ def _snapshot(tx: Transaction, context: Context, ends: Iterable[Row]) -> Snapsho
     for row in ends:
         want.put("port", row)
     return want
+
+
+def _add_led_to(tx: Transaction, context: Context, want: Snapshot, destination: Row | IpAddress) -> None:
+    """Add the ports that a floating address leads to: they may be behind a router that nothing else tells of."""
+    floating = {item.id: item.port_id for item in want.floating_ips.values() if item.address == destination}
+    ids = {*floating.values(), *(it.port_id for it in want.forwardings.values() if it.floatingip_id in floating)}
+    for port_id in sorted(ids - {"", *want.ports}):
+        if (row := lookup.seen(tx, context, "port", port_id)) is not None:
+            want.put("port", row)
 
 
 def _touched(want: Snapshot, ends: Iterable[Row]) -> set[str]:

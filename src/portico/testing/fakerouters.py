@@ -116,19 +116,28 @@ def dump(kernel: FakeKernel) -> dict[str, object]:
 
 
 def delivers(kernel: FakeKernel, packet: Packet) -> bool:
-    """Return whether one of a host's routers delivers a packet that is addressed to it."""
+    """Return whether one of a host's routers delivers a packet that is addressed to it, or two of them do."""
     ours = kernel.namespaces[OURS]
     near, far = (ours.get(owner.port_link(port_id)) for port_id in (packet.sender, packet.receiver))
     if near is None or far is None or not (near.up and far.up and near.master and far.master):
         return False
-    legs = [link for link in ours.values() if link.name.startswith("pl") and link.up and link.master == near.master]
-    return any(
-        _passes(kernel, near, leg, packet)
-        and (arrived := _routed(kernel, leg, packet)) is not None
-        and arrived[0].master == far.master
-        and _passes(kernel, arrived[0], far, arrived[1])
-        for leg in legs
-    )
+    for leg in _legs(kernel, near.master):
+        arrived = _routed(kernel, leg, packet) if _passes(kernel, near, leg, packet) else None
+        if arrived is None:
+            continue
+        ways = [arrived]
+        for other in _legs(kernel, arrived[0].master):
+            on = _routed(kernel, other, arrived[1]) if _passes(kernel, arrived[0], other, arrived[1]) else None
+            ways += [on] if other is not arrived[0] and on is not None else []
+        if any(last.master == far.master and _passes(kernel, last, far, sent) for last, sent in ways):
+            return True
+    return False
+
+
+def _legs(kernel: FakeKernel, bridge: int) -> list[Link]:
+    """Return our ends of the links of routers that are on a bridge."""
+    ours = kernel.namespaces[OURS].values()
+    return [link for link in ours if link.name.startswith("pl") and link.up and link.master == bridge]
 
 
 def _passes(kernel: FakeKernel, one: Link, other: Link, packet: Packet) -> bool:
@@ -145,11 +154,11 @@ def _routed(kernel: FakeKernel, leg: Link, packet: Packet) -> tuple[Link, Packet
     place = far[0]
     rules = kernel.translations.get(place, (Translation(), 0))[0]
     outside = {name for name, _ in rules.outside}
-    destination = packet.destination
-    if str(destination) in dict(rules.fixed):
-        destination = ip_address(dict(rules.fixed)[str(destination)])
+    sent = _led(rules, packet)
+    destination = sent.destination
     out = _connected(kernel, place, destination)
-    if out is None or not out.up or destination in _own(kernel, out):
+    own = {address for link in kernel.namespaces[place].values() for address in _own(kernel, link)}
+    if out is None or not out.up or destination in own:
         return None
     if destination == packet.destination and _are_apart(rules, leg.name, out.name, packet.source, destination):
         return None
@@ -160,7 +169,20 @@ def _routed(kernel: FakeKernel, leg: Link, packet: Packet) -> tuple[Link, Packet
     near = kernel.by_index(kernel.peers.get(out.index, 0))
     if near is None or near[0] != OURS or not near[1].up:
         return None
-    return near[1], replace(packet, mac=out.mac, source=source, destination=destination)
+    return near[1], replace(sent, mac=out.mac, source=source)
+
+
+def _led(rules: Translation, packet: Packet) -> Packet:
+    """Return a packet with the destination that the rules give it."""
+    key = str(packet.destination), packet.protocol
+    for address, protocol, port, fixed, to in rules.ports:
+        if (address, protocol) == key and port == packet.high:
+            return replace(packet, destination=ip_address(fixed), high=to)
+    for address, protocol, first, last, fixed in rules.ranges:
+        if (address, protocol) == key and first <= packet.high <= last:
+            return replace(packet, destination=ip_address(fixed))
+    fixed = dict(rules.fixed).get(key[0], "")
+    return replace(packet, destination=ip_address(fixed)) if fixed else packet
 
 
 def _are_apart(rules: Translation, entered: str, out: str, source: IpAddress, destination: IpAddress) -> bool:

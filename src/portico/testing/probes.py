@@ -28,14 +28,22 @@ def router_probes(want: Snapshot) -> Iterator[Packet]:
     ports = [port for port in want.ports.values() if port.host and port.device_owner != DHCP_OWNER]
     for sender in ports:
         for receiver in (port for port in ports if port.network_id != sender.network_id):
-            floating = [item.address for item in want.floating_ips.values() if item.port_id == receiver.id]
-            for destination in (*(item.address for item in receiver.fixed_ips), *floating):
-                for source in (
-                    item.address for item in sender.fixed_ips if item.address.version == destination.version
-                ):
-                    icmp = ICMP if source.version == 4 else ICMPV6
-                    for what in ((TCP, 40000, 80), (UDP, 40000, 8000), (icmp, 8 if icmp == ICMP else 128, 0)):
+            for source in (item.address for item in sender.fixed_ips):
+                for destination, what in _targets(want, receiver):
+                    if source.version == destination.version:
                         yield Packet(sender.id, receiver.id, sender.mac, source, destination, *what)
+
+
+def _targets(want: Snapshot, receiver: Port) -> Iterator[tuple[IpAddress, tuple[int, int, int]]]:
+    """Yield where packets for a port can be sent from other networks, with protocol, source and destination port."""
+    floating = [item.address for item in want.floating_ips.values() if item.port_id == receiver.id]
+    for address in (*(item.address for item in receiver.fixed_ips), *floating):
+        echo = (ICMP, 8, 0) if address.version == 4 else (ICMPV6, 128, 0)
+        yield from ((address, what) for what in ((TCP, 40000, 80), (UDP, 40000, 8000), echo))
+    shared = [want.forwardings[item].floatingip_id for item in want.forwardings_of_port.get(receiver.id, ())]
+    for address in sorted({want.floating_ips[item].address for item in shared}, key=str):
+        forwarded = ((TCP, 8000), (TCP, 8101), (TCP, 80), (UDP, 8001), (UDP, 8002))
+        yield from ((address, (protocol, 40000, port)) for protocol, port in forwarded)
 
 
 def _sources(sender: Port, receiver: Port) -> Iterator[tuple[str, IpAddress]]:

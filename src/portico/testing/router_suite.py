@@ -40,7 +40,8 @@ def joined_world(*more: Edit | PutRouter) -> RouterWorld:
     world.apply(PutRule(0, 0, remote_group=0), PutRule(1, 1, protocol="tcp", port_min=80, port_max=80))
     world.apply(PutPort(0, 0, groups=(0,)), PutPort(1, 2, groups=(0,)), PutPort(2, 1, groups=(0,)))
     world.apply(PutPort(3, 3, groups=(0, 1)), PutPort(4, 4, port_security=False))
-    world.apply(PutRouter(0, (0, 2), outside=True, floating=(1,)), PutRouter(1, (1, 3), outside=True), *more)
+    world.apply(PutRouter(0, (0, 2), outside=True, floating=(1,)), PutRouter(1, (1, 3), outside=True, forwarded=(3,)))
+    world.apply(*more)
     return world
 
 

@@ -17,6 +17,8 @@ from portico.testing.world import PROJECT, Changed, Edit, PutPort, Row, World, o
 
 _KINDS = {"router": 0x7, "interface": 0x8, "gateway": 0x9, "floatingip": 0x6}
 
+_FORWARDED = ((5, "tcp", "8000:8000", "80:80"), (4, "udp", "8000:8001", "8000:8001"), (3, "tcp", "8100:8101", "79:80"))
+
 OUTSIDE = 4
 """The network that gateways are on."""
 
@@ -25,7 +27,8 @@ OUTSIDE = 4
 class PutRouter:
     """Make or change a router; `networks` None removes it.
 
-    `floating` are ports that have a floating IP by it, `published` those whose port 80 is that of a host, too.
+    `floating` are ports that have a floating IP by it, `forwarded` those some of whose ports a floating IP leads to,
+    `published` those whose port 80 is that of a host, too.
     """
 
     number: int
@@ -34,6 +37,7 @@ class PutRouter:
     snat: bool = True
     admin_up: bool = True
     floating: tuple[int, ...] = ()
+    forwarded: tuple[int, ...] = ()
     published: tuple[int, ...] = ()
 
 
@@ -140,11 +144,11 @@ def _rows(
         if gateway is not None:
             address = str(ip_network(gateway["cidr"])[100 + number])
             yield _port("gateway", number, GATEWAY_OWNER, router_id, OUTSIDE, gateway["id"], address)
-            for port in (*wish.floating, *wish.published):
+            for port in (*wish.floating, *wish.forwarded, *wish.published):
                 found = _floating(router_id, port, inside, gateway, rows)
                 if found is not None and port not in given:
                     given.add(port)
-                    yield from _published(*found) if port in wish.published else (found,)
+                    yield from (found,) if port in wish.floating else _forwarded(*found, port in wish.published)
         yield ("router", router_id), _router(router_id, wish, gateway is not None)
 
 
@@ -199,20 +203,22 @@ def _floating(
     }
 
 
-def _published(key: tuple[str, str], row: Row) -> Iterator[tuple[tuple[str, str], Row]]:
-    """Yield a floating IP that stands for nobody as a whole, and its port that leads to what it stood for."""
+def _forwarded(key: tuple[str, str], row: Row, published: bool) -> Iterator[tuple[tuple[str, str], Row]]:
+    """Yield a floating IP that stands for nobody as a whole, and its ports that lead to what it stood for."""
     yield key, {**row, "port_id": None, "fixed_ip_address": None}
-    forwarding_id = f"5{key[1][1:]}"
-    yield (
-        ("port_forwarding", forwarding_id),
-        {
-            "id": forwarding_id,
-            "floatingip_id": row["id"],
-            "protocol": "tcp",
-            "external_port": 8000,
-            "internal_port": 80,
-            "internal_port_id": row["port_id"],
-            "internal_ip_address": row["fixed_ip_address"],
-            "portico:host_addresses": ["0.0.0.0"],  # noqa: S104 (a word of the API)
-        },
-    )
+    hosts = ["0.0.0.0"] if published else []  # noqa: S104 (a word of the API)
+    for number, protocol, external, internal in _FORWARDED[: 1 if published else None]:
+        forwarding_id = f"{number}{key[1][1:]}"
+        yield (
+            ("port_forwarding", forwarding_id),
+            {
+                "id": forwarding_id,
+                "floatingip_id": row["id"],
+                "protocol": protocol,
+                "external_port_range": external,
+                "internal_port_range": internal,
+                "internal_port_id": row["port_id"],
+                "internal_ip_address": row["fixed_ip_address"],
+                "portico:host_addresses": hosts,
+            },
+        )

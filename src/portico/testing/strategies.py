@@ -133,7 +133,7 @@ def batches(max_size: int = 6) -> st.SearchStrategy[list[list[Edit]]]:
 
 
 def routers(number: int | None = None) -> st.SearchStrategy[PutRouter]:
-    """Routers that join some networks, or none any more, with gateways and floating IPs or without."""
+    """Routers that join some networks, or none any more, with gateways, floating IPs and forwarded ports or without."""
     return st.builds(
         PutRouter,
         st.integers(0, 1) if number is None else st.just(number),
@@ -142,6 +142,7 @@ def routers(number: int | None = None) -> st.SearchStrategy[PutRouter]:
         snat=st.booleans(),
         admin_up=st.sampled_from((*[True] * 6, False)),
         floating=_numbers(PORTS, 2),
+        forwarded=_numbers(PORTS, 1),
     )
 
 

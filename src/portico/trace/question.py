@@ -9,13 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from portico.model.l3 import ROUTER_OWNERS
+from portico.model.l3 import FLOATING_OWNER, ROUTER_OWNERS
 from portico.model.snapshot import IpAddress, Port, Router, Snapshot
 from portico.trace import router, security, way
 from portico.trace.packet import ICMP, ICMPV6, Hop, Packet, Verdict
 
 ECHO = {4: (ICMP, 8), 6: (ICMPV6, 128)}
 _HIGH = 40000
+# Ports that stand for addresses which routers answer for.
+_ROUTERS = ROUTER_OWNERS | {FLOATING_OWNER}
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,29 +143,27 @@ def _first_hop(want: Snapshot, sender: Port, packet: Packet) -> tuple[IpAddress 
 
 
 def _routed(want: Snapshot, asked: Router, sender: Port, packet: Packet) -> Iterator[Hop]:
-    final = None
-    item = router.forwarding_for(want, packet.destination, packet.protocol, packet.high)
-    if item is not None:
-        final = replace(packet, destination=item.internal_address, high=router.forwarded_port(item, packet.high))
-        yield Hop(
-            f"router/{asked.id}", f"forwards port {packet.high} to {item.internal_address}:{final.high}", "pass",
-            f"port forwarding {item.id}",
-        )  # fmt: skip
+    item = router.forwarding_for(want, packet)
     receiver = _receiver(want, packet, item.port_id if item else "")
     if receiver is not None:
-        yield from way.across(want, sender, receiver, packet, only=asked.id, final=final)
+        yield from way.across(want, sender, receiver, packet, only=asked.id)
         return
     name = f"router/{asked.id}"
+    idle = (it for it in want.floating_ips.values() if it.address == packet.destination and not it.port_id)
+    if (floating := next(idle, None)) is not None and item is None:
+        why = f"floating IP {floating.id} has no port, and no port forwarding for this packet"
+        yield Hop(name, f"leads {packet.destination} on", "missing", why)
+        return
     if _own(want, asked, packet.destination):
         yield Hop(name, f"has {packet.destination}", "pass", "it answers by itself")
         return
-    found = router.exit_of(want, asked, sender, packet.source, packet.destination)
+    found = router.exit_of(want, asked, sender, packet)
     if found is None:
         why = "none of its networks has it, no extra route leads there, and it has no gateway here"
         yield Hop(name, f"leads {packet.destination} on", "missing", why)
         return
     yield way.routed(found)
-    yield from _beyond(want, asked, found, packet)
+    yield from _beyond(want, asked, found)
 
 
 def _receiver(want: Snapshot, packet: Packet, forwarded: str) -> Port | None:
@@ -182,14 +182,15 @@ def _own(want: Snapshot, asked: Router, address: IpAddress) -> bool:
     return any(item.address == address for port in ports for item in port.fixed_ips)
 
 
-def _beyond(want: Snapshot, asked: Router, found: router.Crossing, packet: Packet) -> Iterator[Hop]:
+def _beyond(want: Snapshot, asked: Router, found: router.Crossing) -> Iterator[Hop]:
     """Yield what is known of a packet that has left a router for what is none of its networks."""
-    sent = replace(packet, source=found.source)
-    hop = router.next_hop(asked, packet.destination)
+    destination = found.packet.destination
+    hop = router.next_hop(asked, destination)
     network_id = want.ports[found.left].network_id
-    holder = _holder(want, network_id, hop or packet.destination)
-    if holder is not None:
-        yield from way.arrives(want, holder, sent)
-    if holder is None or hop is not None:
-        why = "what becomes of it beyond is not Portico's to know"
-        yield Hop(f"network/{network_id}", f"takes it towards {packet.destination}", "pass", why)
+    holder = _holder(want, network_id, hop or destination)
+    if holder is not None and holder.device_owner not in _ROUTERS:
+        yield from way.arrives(want, holder, found.packet)
+        if hop is None:
+            return
+    why = "what becomes of it beyond is not Portico's to know"
+    yield Hop(f"network/{network_id}", f"takes it towards {destination}", "pass", why)

@@ -16,14 +16,14 @@ from ipaddress import IPv4Address
 from portico.model.converters import PROTOCOLS
 from portico.model.l3 import GATEWAY_OWNER, INTERFACE_OWNER, FloatingIp, PortForwarding, Router
 from portico.model.snapshot import IpAddress, Port, Snapshot
+from portico.trace.packet import Packet
 
 
 @dataclass(frozen=True, slots=True)
 class Crossing:
     """A packet as a router sends it on, from one of its ports out by another."""
 
-    source: IpAddress
-    destination: IpAddress
+    packet: Packet
     router_id: str
     entered: str
     left: str
@@ -42,69 +42,82 @@ def joined(want: Snapshot, network_id: str) -> set[str]:
 
 
 def crossings(
-    want: Snapshot,
-    sender: Port,
-    receiver: Port,
-    source: IpAddress,
-    destination: IpAddress,
-    *,
-    only: str = "",
-    forwarded: IpAddress | None = None,
-) -> Iterator[Crossing]:
+    want: Snapshot, sender: Port, receiver: Port, packet: Packet, *, only: str = ""
+) -> Iterator[tuple[Crossing, ...]]:
     """Yield what becomes of a packet that one of the routers on the sender's network leads to the receiver.
+
+    Or two: a router sends what is for another one's floating IP out by its gateway.
 
     Args:
         only: the id of the one router that is asked.
-        forwarded: the address that a port forwarding gives the packet.
     """
-    if source.is_link_local or destination.is_link_local or sender.host != receiver.host:
+    if packet.source.is_link_local or packet.destination.is_link_local or sender.host != receiver.host:
         return
-    for router in want.routers.values():
-        if router.admin_state_up and only in ("", router.id):
-            found = _cross(want, router, sender, receiver, source, destination, forwarded)
-            if found is not None:
-                yield found
+    routers = [router for router in want.routers.values() if router.admin_state_up]
+    for router in routers:
+        if only not in ("", router.id):
+            continue
+        if (found := _cross(want, router, sender.network_id, receiver, packet)) is not None:
+            yield (found,)
+        elif (first := exit_of(want, router, sender, packet)) is not None:
+            left = want.ports[first.left]
+            for other in routers if _is_near(want, left, packet.destination) else ():
+                second = _cross(want, other, left.network_id, receiver, first.packet)
+                if second is not None and other is not router:
+                    yield first, second
 
 
-def _cross(
-    want: Snapshot,
-    router: Router,
-    sender: Port,
-    receiver: Port,
-    source: IpAddress,
-    destination: IpAddress,
-    forwarded: IpAddress | None,
-) -> Crossing | None:
-    ports = list(_on(want, router, sender.host))
-    entered = [port for port in ports if port.network_id == sender.network_id]
+def _cross(want: Snapshot, router: Router, network_id: str, receiver: Port, packet: Packet) -> Crossing | None:
+    """Return what becomes of a packet that a router gets from a network, if it leads it to the receiver."""
+    ports = list(_on(want, router, receiver.host))
+    entered = [port for port in ports if port.network_id == network_id]
     if not entered:
         return None
-    floating = list(_floating(want, router, ports, sender.host))
-    fixed = next((item.fixed_address for item in floating if item.address == destination), None)
-    final = forwarded or fixed or destination
-    left = next((port for port in ports if _is_near(want, port, final)), None)
+    floating = list(_floating(want, router, ports, receiver.host))
+    item = _forwarding(want, router, ports, packet)
+    final = _led(packet, floating, item)
+    left = next((port for port in ports if _is_near(want, port, final.destination)), None)
     if left is None or left.network_id != receiver.network_id:
         return None
-    if final not in {item.address for item in receiver.fixed_ips}:
+    if final.destination not in {fixed.address for fixed in receiver.fixed_ips}:
         return None
-    if final == destination and _are_apart(want, router, (entered, left), floating, (source, final)):
+    if final == packet and _are_apart(want, router, (entered, left), floating, packet):
         return None
-    return _crossing(want, router, ports, floating, (entered, left), (source, destination), final)
+    found = _crossing(want, router, ports, floating, (entered, left), packet, final)
+    return replace(found, why=f"port forwarding {item.id}: {found.why}") if item is not None else found
 
 
-def exit_of(want: Snapshot, router: Router, sender: Port, source: IpAddress, destination: IpAddress) -> Crossing | None:
+def _forwarding(want: Snapshot, router: Router, ports: list[Port], packet: Packet) -> PortForwarding | None:
+    """Return the port forwarding of a router's floating IPs that a packet meets where the router has `ports`."""
+    outside = {port.network_id for port in ports if port.device_owner == GATEWAY_OWNER}
+    item = forwarding_for(want, packet, router.id)
+    is_here = item is not None and want.floating_ips[item.floatingip_id].network_id in outside
+    return item if is_here else None
+
+
+def _led(packet: Packet, floating: list[FloatingIp], item: PortForwarding | None) -> Packet:
+    """Return a packet with the destination that it has behind a router."""
+    if item is not None:
+        return replace(packet, destination=item.internal_address, high=forwarded_port(item, packet.high))
+    fixed = next((one.fixed_address for one in floating if one.address == packet.destination), None)
+    return packet if fixed is None else replace(packet, destination=fixed)
+
+
+def exit_of(want: Snapshot, router: Router, sender: Port, packet: Packet) -> Crossing | None:
     """Return what becomes of a packet for none of the router's networks: by an extra route, or out by a gateway."""
     ports = list(_on(want, router, sender.host))
     entered = [port for port in ports if port.network_id == sender.network_id]
-    hop = next_hop(router, destination)
+    hop = next_hop(router, packet.destination)
     if hop is None:
-        left = next((port for port in ports if port.device_owner == GATEWAY_OWNER), None)
+        outside = [port for port in ports if port.device_owner == GATEWAY_OWNER]
+        near = (port for port in outside if _is_near(want, port, packet.destination))
+        left = next(near, outside[0] if outside else None)
     else:
         left = next((port for port in ports if _is_near(want, port, hop)), None)
     floating = list(_floating(want, router, ports, sender.host))
-    if not entered or left is None or _are_apart(want, router, (entered, left), floating, (source, destination)):
+    if not entered or left is None or _are_apart(want, router, (entered, left), floating, packet):
         return None
-    found = _crossing(want, router, ports, floating, (entered, left), (source, destination), destination)
+    found = _crossing(want, router, ports, floating, (entered, left), packet, packet)
     why = f"extra route by {hop}" if hop else f"its gateway is on {_name(want, left.network_id)}"
     return replace(found, why=why)
 
@@ -115,12 +128,14 @@ def next_hop(router: Router, destination: IpAddress) -> IpAddress | None:
     return max(fitting)[2] if fitting else None
 
 
-def forwarding_for(want: Snapshot, destination: IpAddress, protocol: int, port: int) -> PortForwarding | None:
-    """Return the port forwarding that a packet meets at a floating IP."""
-    addresses = {item.id for item in want.floating_ips.values() if item.address == destination}
+def forwarding_for(want: Snapshot, packet: Packet, router_id: str = "") -> PortForwarding | None:
+    """Return the port forwarding that a packet meets at a floating IP, of the one router that is named if any is."""
+    floating = want.floating_ips.values()
+    ids = {it.id for it in floating if it.address == packet.destination and router_id in ("", it.router_id)}
     for item in want.forwardings.values():
         first, last = item.external_ports
-        if item.floatingip_id in addresses and PROTOCOLS.get(item.protocol) == protocol and first <= port <= last:
+        is_meant = item.floatingip_id in ids and PROTOCOLS.get(item.protocol) == packet.protocol
+        if is_meant and first <= packet.high <= last:
             return item
     return None
 
@@ -137,24 +152,29 @@ def _crossing(
     ports: list[Port],
     floating: list[FloatingIp],
     passage: tuple[list[Port], Port],
-    addresses: tuple[IpAddress, IpAddress],
-    final: IpAddress,
+    packet: Packet,
+    final: Packet,
 ) -> Crossing:
-    (entered, left), (source, destination) = passage, addresses
+    (entered, left), source = passage, packet.source
     from_inside = any(port.device_owner == INTERFACE_OWNER for port in entered)
     is_outward = left.device_owner == GATEWAY_OWNER
-    seen, why = source, f"{final} is on {_name(want, left.network_id)}"
-    if isinstance(source, IPv4Address) and (is_outward or (final != destination and from_inside)):
+    seen, why = source, f"{final.destination} is on {_name(want, left.network_id)}"
+    if isinstance(source, IPv4Address) and (is_outward or (final != packet and from_inside)):
         known = is_outward and _scope(want, entered, source) == _scope(want, [left], source) != ""
         seen = _source(
             router, left if is_outward else None, ports, floating, source, translated=from_inside and not known
         )
     words = f"routes it from {_name(want, entered[0].network_id)} to {_name(want, left.network_id)}"
-    if final != destination:
-        words += f", destination {destination} becomes {final}"
+    if final != packet:
+        words += f", destination {_end(packet, packet.high != final.high)} becomes "
+        words += _end(final, packet.high != final.high)
     if seen != source:
         words += f", source {source} becomes {seen}"
-    return Crossing(seen, final, router.id, entered[0].id, left.id, words, why)
+    return Crossing(replace(final, source=seen), router.id, entered[0].id, left.id, words, why)
+
+
+def _end(packet: Packet, with_port: bool) -> str:
+    return f"{packet.destination}:{packet.high}" if with_port else str(packet.destination)
 
 
 def _name(want: Snapshot, network_id: str) -> str:
@@ -189,16 +209,16 @@ def _are_apart(
     router: Router,
     passage: tuple[list[Port], Port],
     floating: list[FloatingIp],
-    addresses: tuple[IpAddress, IpAddress],
+    packet: Packet,
 ) -> bool:
     """Tell whether a packet would go from one address scope to another as it is."""
-    (entered, left), (source, destination) = passage, addresses
+    (entered, left), source = passage, packet.source
     gateway = next((port for port in (*entered, left) if port.device_owner == GATEWAY_OWNER), None)
     if gateway is not None and source.version == 4:
         has_own = left is gateway and any(item.fixed_address == source for item in floating)
         if has_own or _translates(router, gateway):
             return False
-    scopes = _scope(want, entered, source), _scope(want, [left], destination)
+    scopes = _scope(want, entered, source), _scope(want, [left], packet.destination)
     return None not in scopes and scopes[0] != scopes[1]
 
 

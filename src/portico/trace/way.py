@@ -9,7 +9,6 @@ traffic. All routed networks are one space: there is no L2 in it, a packet goes 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 
 from portico.model.snapshot import DHCP_OWNER, IpAddress, Port, Snapshot
 from portico.trace import router, security
@@ -56,22 +55,15 @@ def arrives(want: Snapshot, receiver: Port, packet: Packet) -> Iterator[Hop]:
     yield security.enters(want, receiver, packet)
 
 
-def across(
-    want: Snapshot, sender: Port, receiver: Port, packet: Packet, *, only: str = "", final: Packet | None = None
-) -> Iterator[Hop]:
+def across(want: Snapshot, sender: Port, receiver: Port, packet: Packet, *, only: str = "") -> Iterator[Hop]:
     """Yield the way between two networks of a packet that is addressed to a router: the first one that leads there.
 
     Args:
         only: the id of the one router that is asked.
-        final: what a port forwarding makes of the packet.
     """
-    forwarded = final.destination if final else None
-    arrived = final or packet
     ways = [
-        [routed(found), *arrives(want, receiver, replace(arrived, source=found.source, destination=found.destination))]
-        for found in router.crossings(
-            want, sender, receiver, packet.source, packet.destination, only=only, forwarded=forwarded
-        )
+        [*(routed(each) for each in found), *arrives(want, receiver, found[-1].packet)]
+        for found in router.crossings(want, sender, receiver, packet, only=only)
     ]
     if not ways:
         what = f"leads {packet.destination} on"

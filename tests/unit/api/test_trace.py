@@ -105,6 +105,27 @@ def test_ways_out_and_in_tell_what_is_translated(site: Site, store: Store) -> No
     assert "no ingress rule" in told(site, a, WORLD)["reason"]
 
 
+def test_a_floating_ip_behind_another_router_is_reached_by_both(site: Site, store: Store) -> None:
+    web = group(site, OPEN | {"port_range_min": 8080, "port_range_max": 8080})
+    other = site.api.network("10.0.0.0/24")
+    router = site.new_router(other)
+    a = plugged(store, site, site.inside)
+    b = plugged(store, site, other, security_groups=[web["id"]])
+    whole, shared = site.floating(port_id=b["id"]), site.floating()
+    own = site.router[GATEWAY]["external_fixed_ips"][0]["ip_address"]
+    assert site.forward(shared, plugged(store, site, other, security_groups=[web["id"]]), 80, 8080).status == 201
+    for floating, port in ((whole, 8080), (shared, 80)):
+        passed = told(site, a, floating["floating_ip_address"], port)
+        assert passed["passes"], passed
+        first, second = (hop for hop in passed["hops"] if hop["object"].startswith("router/"))
+        assert first["object"] == f"router/{site.router['id']}" and f"becomes {own}" in first["what"]
+        assert second["object"] == f"router/{router['id']}" and "destination" in second["what"]
+    assert "no ingress rule" in told(site, a, whole["floating_ip_address"], 80)["reason"]
+    assert "no port forwarding" in told(site, a, shared["floating_ip_address"], 81)["reason"]
+    site.api.update("routers", router, admin_state_up=False)
+    assert not told(site, a, whole["floating_ip_address"], 8080)["passes"]
+
+
 def test_what_a_host_has_not_made_yet_is_missing_with_its_reason(site: Site, store: Store) -> None:
     a, b = plugged(store, site, site.inside), plugged(store, site, site.inside)
     assert told(site, a, b)["passes"]

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from ipaddress import IPv6Address, ip_address, ip_interface, ip_network
 
 import msgspec
@@ -16,6 +16,7 @@ from portico.model.snapshot import IpAddress
 
 PORTED = frozenset({6, 17, 33, 132, 136})
 ICMP = frozenset({1, 58})
+_NUMBERS = {"tcp": 6, "udp": 17}
 
 
 class Segment(msgspec.Struct, frozen=True):
@@ -115,12 +116,22 @@ class Fabric:
 
     def _routed(self, sender: Endpoint, receiver: Endpoint, frame: Frame) -> Iterator[Frame]:
         """Yield what routers make of a frame that they send on to the receiver."""
+        for left, sent in self._crossed(sender.host, sender.network_id, frame):
+            ways = [(left, sent)]
+            if left.outside:
+                ways += self._crossed(sender.host, left.network_id, sent)
+            for leg, arrived in ways:
+                if leg.network_id == receiver.network_id and _has(receiver, arrived):
+                    yield arrived
+
+    def _crossed(self, host: str, network_id: str, frame: Frame) -> Iterator[tuple[Leg, Frame]]:
+        """Yield by which legs the routers on a network send a frame on, and as what."""
         for piece in self.pieces.values():
-            if isinstance(piece, Junction) and piece.host == sender.host:
+            if isinstance(piece, Junction) and piece.host == host:
                 for leg in piece.router.legs:
-                    found = route(piece.router, leg, frame) if leg.network_id == sender.network_id else None
-                    if found is not None and found[0].network_id == receiver.network_id and _has(receiver, found[1]):
-                        yield found[1]
+                    found = route(piece.router, leg, frame) if leg.network_id == network_id else None
+                    if found is not None:
+                        yield found
 
 
 def _has(receiver: Endpoint, frame: Frame) -> bool:
@@ -133,9 +144,12 @@ def route(router: Router, entered: Leg, frame: Frame) -> tuple[Leg, Frame] | Non
     if frame.source.is_link_local or frame.destination.is_link_local:
         return None
     floating = {item.address: item.fixed for item in router.floating if item.fixed}
-    final = ip_address(floating.get(str(frame.destination), str(frame.destination)))
+    sent = _led(router, floating, frame)
+    final = sent.destination
     left = next((leg for leg in router.legs if any(final in ip_interface(it).network for it in leg.addresses)), None)
     if left is None or any(final == ip_interface(it).ip for it in left.addresses):
+        return None
+    if any(item.address == str(final) for item in router.floating):
         return None
     has_own = left.outside and str(frame.source) in floating.values()
     if final == frame.destination and not has_own and _are_apart(entered, left, frame):
@@ -150,7 +164,19 @@ def route(router: Router, entered: Leg, frame: Frame) -> tuple[Leg, Frame] | Non
             source = next(str(ip_interface(leg.addresses[0]).ip) for leg in router.legs if leg.outside)
         elif left.snat and not entered.outside and not _within(frame.source, left.known):
             source = left.snat
-    return left, structs.replace(frame, source=ip_address(source), destination=final)
+    return left, structs.replace(sent, source=ip_address(source))
+
+
+def _led(router: Router, floating: Mapping[str, str], frame: Frame) -> Frame:
+    """Return a frame with the destination that forwarded ports and floating addresses give it."""
+    for item in router.forwards:
+        (first, last), (start, end) = item.external, item.internal
+        is_meant = item.address == str(frame.destination) and _NUMBERS[item.protocol] == frame.protocol
+        if is_meant and first <= frame.high <= last:
+            high = start + (frame.high - first if last - first == end - start else 0)
+            return structs.replace(frame, destination=ip_address(item.fixed), high=high)
+    fixed = floating.get(str(frame.destination))
+    return structs.replace(frame, destination=ip_address(fixed)) if fixed else frame
 
 
 def _are_apart(entered: Leg, left: Leg, frame: Frame) -> bool:
