@@ -12,6 +12,7 @@ import socket
 import struct
 import time
 from collections.abc import Iterable, Mapping
+from ipaddress import ip_address
 
 import msgspec
 
@@ -20,7 +21,7 @@ from portico.backends.bridge import BridgeBackend
 from portico.broker.hosts import HostStates
 from portico.contract import Backend
 from portico.hoststate import Group, HostObject, Report, Status, Update, key_of
-from portico.model.snapshot import Snapshot
+from portico.model.snapshot import IpAddress, Snapshot
 from portico.testing import agent_on_file, frames
 from portico.testing.lab import LabHost, Process
 from portico.trace.packet import ICMP, ICMPV6, TCP, UDP, Packet
@@ -34,6 +35,7 @@ TRIES = 5
 
 _ETH_P_ALL = 3
 _SYN = 0x02
+_REDIRECT = 137
 
 
 class LabSite:
@@ -45,6 +47,7 @@ class LabSite:
         self._revision = 0
         self._states = HostStates()
         self._agent: Process | None = None
+        self._backend: Backend | None = None
         for path in ("all", "default"):
             host.run(["sysctl", "-qw", f"net.ipv6.conf.{path}.disable_ipv6=1"])  # the host itself is to keep silent
 
@@ -55,7 +58,12 @@ class LabSite:
             self._agent = None
         self._states = HostStates()
         self._states.follow(NAME, self._take)
-        return self.backend(self._states)
+        self._backend = self.backend(self._states)
+        return self._backend
+
+    def current(self) -> Backend:
+        """Return the backend that was made last; the first one if there is none yet."""
+        return self._backend or self.make()
 
     def backend(self, states: HostStates) -> Backend:
         """Return a new backend that puts what it wants into `states`."""
@@ -86,9 +94,8 @@ class LabSite:
 
     def delivered(self, want: Snapshot, packets: Iterable[Packet]) -> dict[Packet, bool]:
         """Send packets from the links of their senders, and return which came out of their receivers'."""
-        given = list(packets)
-        macs = {packet: want.ports[packet.receiver].mac for packet in given}
-        return self.host.call(lambda: try_all(want, macs))
+        macs = {packet: (want.ports[packet.receiver].mac,) for packet in packets}
+        return {packet: bool(came) for packet, came in self.host.call(lambda: try_all(want, macs)).items()}
 
 
 def _statuses(output: str) -> dict[str, Status]:
@@ -97,19 +104,25 @@ def _statuses(output: str) -> dict[str, Status]:
     return {status.key: status for report in reports for status in report.statuses}
 
 
-def try_all(want: Snapshot, macs: Mapping[Packet, str]) -> dict[Packet, bool]:
-    """Send packets, each to a MAC address, from this namespace; return which came out of their receivers' links."""
+Seen = tuple[IpAddress, IpAddress, int]
+"""What is read of a packet that has come: source, destination, and destination port, or ICMP code."""
+
+
+def try_all(want: Snapshot, macs: Mapping[Packet, Iterable[str]]) -> dict[Packet, set[Seen]]:
+    """Send packets, each to some MAC addresses, from this namespace; return as what they came to their receivers."""
     links = {port_id: _open(owner.host_link(port_id)) for port_id in _plugged(want)}
-    found = {}
+    found: dict[Packet, set[Seen]] = {}
     try:
         numbered = {number.to_bytes(4, "big"): packet for number, packet in enumerate(macs)}
         for number, packet in numbered.items():
-            found[packet] = False
+            found[packet] = set()
             if packet.sender in links and packet.receiver in links:
-                _send(links[packet.sender], _frame(macs[packet], packet, number))
-        for port_id, number in _arrivals(links):
+                for mac in macs[packet]:
+                    _send(links[packet.sender], _frame(mac, packet, number))
+        for port_id, number, seen in _arrivals(links):
             packet = numbered[number]
-            found[packet] |= port_id == packet.receiver
+            if port_id == packet.receiver:
+                found[packet].add(seen)
     finally:
         for link in links.values():
             link.close()
@@ -147,8 +160,8 @@ def _bring_up(name: str) -> None:
         fcntl.ioctl(control, 0x8914, struct.pack("16sH22x", name.encode(), 1))
 
 
-def _arrivals(links: dict[str, socket.socket]) -> Iterable[tuple[str, bytes]]:
-    """Yield (port id, number) of our packets until none has come for a while."""
+def _arrivals(links: dict[str, socket.socket]) -> Iterable[tuple[str, bytes, Seen]]:
+    """Yield (port id, number, what is read) of our packets until none has come for a while."""
     owners = {link.fileno(): port_id for port_id, link in links.items()}
     poll = select.poll()
     for descriptor in owners:
@@ -160,14 +173,22 @@ def _arrivals(links: dict[str, socket.socket]) -> Iterable[tuple[str, bytes]]:
             at = data.rfind(_MARK)
             if address[2] != socket.PACKET_OUTGOING and at >= 0 and not _is_complaint(data):
                 last = time.monotonic()
-                yield owners[descriptor], data[at + len(_MARK) : at + len(_MARK) + 4]
+                yield owners[descriptor], data[at + len(_MARK) : at + len(_MARK) + 4], _seen(data)
+
+
+def _seen(frame: bytes) -> Seen:
+    at, length = (26, 4) if frame[12:14] == b"\x08\x00" else (22, 16)
+    source, destination = (ip_address(frame[start : start + length]) for start in (at, at + length))
+    body, is_echo = frame[at + 2 * length :], frame[23 if length == 4 else 20] in (ICMP, ICMPV6)
+    return source, destination, body[1] if is_echo else int.from_bytes(body[2:4], "big")
 
 
 def _is_complaint(frame: bytes) -> bool:
-    """Return whether a frame is an ICMP error, which quotes the packet that it is about (RFC 792, 4443)."""
+    """Return whether a frame is an ICMP error, which quotes the packet that it is about (RFC 792, 4443), or
+    a redirect, which does so, too (RFC 4861)."""
     if frame[12:14] == b"\x08\x00":
         return frame[23] == ICMP and frame[34] in (3, 5, 11)
-    return frame[20] == ICMPV6 and frame[54] < 128
+    return frame[20] == ICMPV6 and (frame[54] < 128 or frame[54] == _REDIRECT)
 
 
 _MARK = b"portico-probe:"
@@ -179,10 +200,15 @@ def _frame(receiver: str, packet: Packet, number: bytes) -> bytes:
     match packet.protocol:
         case protocol if protocol == TCP:
             body = struct.pack("!HHIIBBHHH", packet.low, packet.high, 1, 0, 5 << 4, _SYN, 1024, 0, 0) + payload
+            body = frames.summed(source, destination, TCP, body, 16)
         case protocol if protocol == UDP:
-            body = frames.udp(packet.low, packet.high, payload)
-        case protocol if protocol in (ICMP, ICMPV6):
+            body = frames.summed(source, destination, UDP, frames.udp(packet.low, packet.high, payload), 6)
+        case protocol if protocol == ICMP:
             body = struct.pack("!BBH", packet.low, packet.high, 0) + os.urandom(4) + payload
+            body = body[:2] + struct.pack("!H", frames.checksum(body)) + body[4:]
+        case protocol if protocol == ICMPV6:
+            body = struct.pack("!BBH", packet.low, packet.high, 0) + os.urandom(4) + payload
+            body = frames.summed(source, destination, ICMPV6, body, 2)
         case _:
             body = payload
     if packet.source.version == 4:

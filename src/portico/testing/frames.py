@@ -72,10 +72,18 @@ def opening(protocol: int, source: int, destination: int, payload: bytes) -> byt
 
 def icmpv6(source: str, destination: str, kind: int, body: bytes) -> bytes:
     """Return an IPv6 packet with an ICMPv6 message, its checksum right."""
-    pseudo = ipaddress.ip_address(source).packed + ipaddress.ip_address(destination).packed
     message = struct.pack("!BBH", kind, 0, 0) + body
-    total = checksum(pseudo + struct.pack("!II", len(message), ICMPV6) + message)
-    return ipv6(source, destination, ICMPV6, message[:2] + struct.pack("!H", total) + message[4:])
+    return ipv6(source, destination, ICMPV6, summed(source, destination, ICMPV6, message, 2))
+
+
+def summed(source: str, destination: str, protocol: int, body: bytes, at: int) -> bytes:
+    """Return what follows an IP header with its checksum, whose place `at` holds zeros, with a pseudo-header.
+
+    Connection tracking takes a packet whose checksum is wrong for one of no connection.
+    """
+    pseudo = ipaddress.ip_address(source).packed + ipaddress.ip_address(destination).packed
+    total = checksum(pseudo + struct.pack("!II", len(body), protocol) + body)
+    return body[:at] + struct.pack("!H", total) + body[at + 2 :]
 
 
 def neighbor(kind: int, source: str, destination: str, target: str) -> bytes:

@@ -27,11 +27,11 @@ class RoutedSite(LabSite):
 
         Nobody behind those links answers who has an address, so it is told beforehand.
         """
-        macs = dict.fromkeys(packets, NEXT_HOP_MAC)
+        macs = dict.fromkeys(packets, (NEXT_HOP_MAC,))
         known = {(packet.destination, packet.receiver) for packet in macs}
         lines = [
             f"neigh replace {address} lladdr {want.ports[port_id].mac} dev {owner.port_link(port_id)} nud permanent\n"
             for address, port_id in sorted(known, key=str)
         ]
         self.host.run(["ip", "-n", "portico", "-force", "-batch", "-"], stdin="".join(lines), check=False)
-        return self.host.call(lambda: try_all(want, macs))
+        return {packet: bool(came) for packet, came in self.host.call(lambda: try_all(want, macs)).items()}

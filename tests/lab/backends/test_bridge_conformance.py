@@ -77,7 +77,7 @@ def realise(site: LabSite, backend: Backend, want: Snapshot, dirty: Dirty = ALL)
 @example(world=example_world(PutPort(2, 0, versions=(), groups=(0,)), PutPort(0, 0, versions=(), groups=(0,))))
 def test_real_packets_go_where_the_oracle_says(site: LabSite, world: World) -> None:
     want = at_home(world)
-    realise(site, site.make(), want)
+    realise(site, site.current(), want)
     assert disagreements(site, want) == []
 
 

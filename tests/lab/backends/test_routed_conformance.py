@@ -47,7 +47,7 @@ def site() -> Iterator[RoutedSite]:
 @example(world=example_world(PutPort(3, 0, versions=(4,), port_security=False)))
 def test_real_packets_go_where_the_oracle_says(site: RoutedSite, world: World) -> None:
     want = at_home(world.routed())
-    realise(site, site.make(), want)
+    realise(site, site.current(), want)
     assert lasting(site, want) == []
 
 

@@ -160,7 +160,7 @@ class RouterDriver:
         short = owner.short(item.router_id)
         old = {leg.name: leg for leg in before.legs} if before else {}
         for name in old.keys() - {leg.name for leg in item.legs}:
-            self._table.retire(name)
+            self._table.remove(name)  # not in its own time: what is there is read back
         with self._spaces.inside(short, make=True) as space:
             if space is None:
                 raise OSError(errno.ENOENT, "its namespace is missing")

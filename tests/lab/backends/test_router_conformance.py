@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Routers of the bridge backend on a real kernel: packets cross them as the oracle says, and with what addresses."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import HealthCheck, Phase, example, given, settings
+from tests.lab.backends.test_bridge_conformance import ALL, at_home
+
+from portico import planning_routers
+from portico.model.snapshot import Snapshot
+from portico.testing import strategies
+from portico.testing.bridge_lab import NAME, Seen
+from portico.testing.lab import Lab
+from portico.testing.probes import router_probes
+from portico.testing.router_lab import RouterSite
+from portico.testing.router_suite import joined_world
+from portico.testing.router_world import OUTSIDE, PutRouter, RouterWorld, put_in_scopes
+from portico.testing.world import object_id
+from portico.trace import router
+from portico.trace.packet import Packet
+from portico.trace.way import verdict
+
+pytestmark = pytest.mark.lab
+
+
+@pytest.fixture(scope="module")
+def site() -> Iterator[RouterSite]:
+    with Lab() as lab:
+        yield RouterSite(lab.host("one"))
+
+
+def scoped_world() -> RouterWorld:
+    """Return a world in which two networks of one router are in different address scopes."""
+    world = joined_world()
+    put_in_scopes(world, {0: "a", 2: "b", OUTSIDE: "a"})
+    return world
+
+
+def on_one_host(world: RouterWorld) -> Snapshot:
+    """Return a world at home on the one host there is, with a network of its own for gateways."""
+    world.rows["network"][object_id("network", OUTSIDE)]["provider:network_type"] = "local"
+    return at_home(world)
+
+
+def expected(want: Snapshot, packet: Packet) -> set[Seen]:
+    """Return as what a packet may come to its receiver: each of several routers has its own address outside."""
+    if not verdict(want, packet):
+        return set()
+    ways = router.crossings(want, want.ports[packet.sender], want.ports[packet.receiver], packet)
+    return {(last.packet.source, last.packet.destination, last.packet.high) for *_, last in ways}
+
+
+def disagreements(site: RouterSite, want: Snapshot) -> list[str]:
+    """Return which packets came otherwise than they should, now and still a little later: see `lasting` of routed."""
+    told = {packet: expected(want, packet) for packet in router_probes(want)}
+    wrong = list(told)
+    for wait_s in (0.0, 1.2):
+        time.sleep(wait_s if wrong else 0)
+        came = site.crossed(want, wrong)
+        wrong = [it for it in wrong if bool(told[it]) != bool(came[it]) or not came[it] <= told[it]]
+    return [f"{packet} came as {came[packet]}: {told[packet]} {verdict(want, packet)}" for packet in wrong]
+
+
+@settings(
+    max_examples=4, deadline=None, suppress_health_check=list(HealthCheck), phases=(Phase.explicit, Phase.generate)
+)
+@given(world=strategies.router_worlds())
+@example(world=joined_world())
+@example(world=joined_world(PutRouter(0, (0, 2), outside=True, snat=False, forwarded=(1,)), PutRouter(1, (3,))))
+@example(world=scoped_world())
+def test_real_packets_cross_routers_as_the_oracle_says(site: RouterSite, world: RouterWorld) -> None:
+    want = on_one_host(world)
+    list(site.current().sync(want, ALL))
+    statuses = site.settle()
+    for router_id in planning_routers.routers_of_host(want, NAME):
+        assert statuses[f"router/{router_id}"].state == "active", statuses[f"router/{router_id}"]
+    assert disagreements(site, want) == []
