@@ -38,7 +38,7 @@ def test_the_demo_succeeds_and_with_keep_leaves_a_lab_that_can_be_entered_and_en
     assert run([*enter, "docker", "exec", "ann", "hostname"], 20).stdout == "ann\n"
     assert "port vm" in run([*enter, PORTICO, "topology"], 20).stdout
     assert run([PORTICO, "lab", "end", name], 20).returncode == 0
-    wait_until("the lab gone", lambda: name not in running.labs(), 5)
+    wait_until("the lab gone", lambda: name not in running.labs(), 20)
     assert cgroups.of_lab(name) == []
 
 

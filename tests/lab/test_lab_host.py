@@ -72,7 +72,7 @@ def test_a_spawned_process_can_be_watched_stopped_and_killed(host: LabHost) -> N
     process = host.spawn(
         ["sh", "-c", "trap 'echo bye; exit 3' TERM; echo ready; while :; do sleep 0.01; done"], log="loop"
     )
-    process.wait_for_text("ready", timeout_s=5)
+    process.wait_for_text("ready", timeout_s=20)
     assert process.alive
     assert process.stop() == 3
     assert process.output == "ready\nbye\n"
@@ -84,7 +84,7 @@ def test_a_spawned_process_can_be_watched_stopped_and_killed(host: LabHost) -> N
 def test_waiting_for_a_process_that_has_ended_says_what_it_wrote(host: LabHost) -> None:
     process = host.spawn(["sh", "-c", "echo cannot; exit 4"], log="broken")
     with pytest.raises(NotReady, match=r"ended with exit code 4\ncannot"):
-        process.wait_for_text("ready", timeout_s=5)
+        process.wait_for_text("ready", timeout_s=20)
 
 
 def test_work_in_this_process_can_use_the_hosts_network(host: LabHost) -> None:
@@ -169,7 +169,7 @@ def test_a_lab_whose_maker_is_killed_leaves_nothing(tmp_path: Path) -> None:
         assert set(running.labs()[name]) == {"one", "two", "underlay"}
         assert cgroups.of_lab(name)
         maker.kill()
-    wait_until("the lab's processes gone", lambda: holders_and_sleepers(name) == [], 5)
+    wait_until("the lab's processes gone", lambda: holders_and_sleepers(name) == [], 20)
     assert machine(tmp_path) == before
     with Lab():
         assert cgroups.of_lab(name) == []
@@ -185,6 +185,6 @@ def test_a_lab_that_is_kept_outlives_its_maker_until_it_is_ended() -> None:
     with Lab():
         assert cgroups.of_lab(name) != []
     assert subprocess.run([*tool, "end", name], timeout=20).returncode == 0
-    wait_until("the lab's processes gone", lambda: holders_and_sleepers(name) == [], 5)
+    wait_until("the lab's processes gone", lambda: holders_and_sleepers(name) == [], 20)
     assert cgroups.of_lab(name) == []
     assert subprocess.run([*tool, "end", name], capture_output=True, timeout=20).returncode == 1

@@ -40,9 +40,9 @@ class DockerSite:
             argv = [sys.executable, "-m", "portico.cli", name]
             self.processes[name] = self.host.spawn(argv, log=name, env=self.environment)
             if name == "api":
-                wait_until("an answer of the API", self._api_answers, 15, self.processes[name].tail)
+                wait_until("an answer of the API", self._api_answers, 30, self.processes[name].tail)
             elif name == "docker":
-                wait_until("the plugin's socket", self._plugin_answers, 10, self.processes[name].tail)
+                wait_until("the plugin's socket", self._plugin_answers, 20, self.processes[name].tail)
 
     def _api_answers(self) -> bool:
         try:
@@ -143,7 +143,7 @@ class DockerSite:
     def port_of(self, container: str, network: str) -> dict[str, Any]:
         """Return the Portico port of a container on a network; it learns of its endpoint a moment after the start."""
         endpoint = self.network_settings(container, network)["EndpointID"]
-        wait_until("the endpoint's port", lambda: bool(self.api.list("ports", device_id=endpoint)), 5)
+        wait_until("the endpoint's port", lambda: bool(self.api.list("ports", device_id=endpoint)), 20)
         return self.api.list("ports", device_id=endpoint)[0]
 
     def clear(self) -> None:

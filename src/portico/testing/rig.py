@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import signal
 import sys
 import time
@@ -37,6 +38,11 @@ NET_B = "bbbbbbbb-0000-4000-8000-000000000002"
 
 
 _NUMBERS = itertools.count()
+# How many packets of a flow are answered before it counts as begun.
+FLOW_BEGINS = 20
+# The sequence numbers of echo requests (RFC 792), after which they begin anew.
+ICMP_NUMBERS = 1 << 16
+_ANSWER = re.compile(r"icmp_seq=(\d+) ttl")
 
 _SERVE = """
 import socket, sys, threading
@@ -60,15 +66,15 @@ _ASK = """
 import socket, sys
 kind = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}[sys.argv[1]]
 s = socket.socket(socket.AF_INET6 if ":" in sys.argv[2] else socket.AF_INET, kind)
-s.settimeout(0.4)
+s.settimeout(float(sys.argv[4]))
 s.connect((sys.argv[2], int(sys.argv[3])))
 s.sendall(b"hello")
 assert s.recv(10) == b"hello"
 """
 _TALK = """
 import socket, sys, time
-s = socket.create_connection((sys.argv[1], int(sys.argv[2])), 2)
-s.settimeout(0.2)
+s = socket.create_connection((sys.argv[1], int(sys.argv[2])), 10)
+s.settimeout(1)
 while True:
     s.sendall(b"x")
     try:
@@ -121,10 +127,14 @@ class Workload:
         """Start a server ("tcp" or "udp") that says back what it hears."""
         self.python(_SERVE, protocol, address, str(number)).wait_for_text("serving", 20)
 
-    def reaches(self, protocol: str, address: str, number: int) -> bool:
-        """Return whether a server there answers within 0.4 s."""
-        argv = (sys.executable, "-I", "-S", "-c", _ASK, protocol, address, str(number))
+    def reaches(self, protocol: str, address: str, number: int, patience_s: float = 10.0) -> bool:
+        """Return whether a server there answers."""
+        argv = (sys.executable, "-I", "-S", "-c", _ASK, protocol, address, str(number), str(patience_s))
         return self.run(*argv, check=False).ok
+
+    def is_kept_from(self, protocol: str, address: str, number: int) -> bool:
+        """Return whether a server there does not answer within 0.4 s."""
+        return not self.reaches(protocol, address, number, 0.4)
 
     def talk(self, address: str, number: int) -> Process:
         """Start a TCP client that says something every 20 ms; it writes "answered" or "silent" each time."""
@@ -142,24 +152,35 @@ class Workload:
         process.wait_for_text("sniffing", 20)
         return process
 
-    def pings(self, address: str, count: int = 2) -> bool:
-        """Return whether any of `count` echo requests is answered."""
-        return self.run("ping", "-c", str(count), "-i", "0.1", "-W", "0.4", address, check=False).ok
+    def pings(self, address: str, count: int = 1) -> bool:
+        """Return whether `count` echo requests are answered; one is sent each 0.1 s until they are, 10 s at most."""
+        return self.run("ping", "-c", str(count), "-i", "0.1", "-w", "10", address, check=False).ok
+
+    def misses(self, address: str, count: int = 2) -> bool:
+        """Return whether none of `count` echo requests is answered within 0.4 s."""
+        return not self.run("ping", "-c", str(count), "-i", "0.1", "-W", "0.4", address, check=False).ok
 
 
-def flow(workload: Workload, address: str) -> Process:
-    """Start a ping every 10 ms."""
-    process = workload.spawn("ping", "-i", "0.01", "-D", address)
-    process.wait_for_text("icmp_seq=20", 20)
+def flow(workload: Workload, address: str, interval_s: float = 0.01) -> Process:
+    """Start a steady ping."""
+    process = workload.spawn("ping", "-i", str(interval_s), address)
+    wait_until("answers", lambda: len(answered(process)) >= FLOW_BEGINS, 20, process.tail)
     return process
 
 
-def lost(process: Process) -> int:
-    """Stop a flow and return how many of its packets were lost."""
+def answered(process: Process) -> list[int]:
+    """Return the numbers of a flow's packets that were answered so far, in the order of the answers."""
+    return [int(number) for number in _ANSWER.findall(process.output)]
+
+
+def lost(process: Process) -> list[int]:
+    """Stop a flow when it has been answered once more, and return which packets before that were not."""
+    before = len(answered(process))
+    wait_until("another answer", lambda: len(answered(process)) > before, 20, process.tail)
     process.send_signal(signal.SIGINT)
-    process.wait(5)
-    words = process.output.replace(",", "").split()
-    return int(words[words.index("transmitted") - 2]) - int(words[words.index("received") - 1])
+    process.wait(20)
+    pairs = itertools.pairwise([0, *answered(process)])
+    return [number for one, next_one in pairs for number in range(one + 1, one + (next_one - one) % ICMP_NUMBERS)]
 
 
 class Rig:
@@ -200,7 +221,7 @@ class Rig:
             found |= {status.key: status for status in report.statuses}
         return found
 
-    def wait_status(self, key: str, state: str, timeout_s: float = 5.0) -> Status:
+    def wait_status(self, key: str, state: str, timeout_s: float = 20.0) -> Status:
         """Wait until `key` is `state`."""
         wait_until(
             f"{key} {state}",
@@ -238,7 +259,7 @@ class Rig:
         wait_until(
             f"report of revision {self.revision}",
             lambda: any(report.revision >= self.revision for report in self._reports()),
-            10.0,
+            30.0,
             lambda: agent.output,
         )
 

@@ -78,17 +78,17 @@ def test_traffic_flows_on_while_the_api_is_away_and_work_goes_on_when_it_is_back
     port = site.port()
     site.wait_active(port, BACKOFF_MAX_S + 1)
     assert site.workload("c").pings(address)
-    assert lost(pings) == 0
+    assert lost(pings) == []
     assert site.agent.alive
 
 
 def test_the_api_knows_its_agents_zone_and_when_it_started(site: Site) -> None:
-    wait_until("the agent reports", lambda: bool(site.client.list("agents")), 10)
+    wait_until("the agent reports", lambda: bool(site.client.list("agents")), 20)
     (first,) = site.client.list("agents")
     assert (first["host"], first["availability_zone"], first["alive"]) == (HOST, "west", True)
     assert "availability_zone" not in first["configurations"]
     time.sleep(1)  # times are told in whole seconds
     site.agent.kill()
     site.rig.host.spawn([*PORTICO, "agent", "--host", HOST], log="second")
-    wait_until("the second agent", lambda: site.client.list("agents")[0]["started_at"] > first["started_at"], 10)
+    wait_until("the second agent", lambda: site.client.list("agents")[0]["started_at"] > first["started_at"], 20)
     assert site.client.list("agents")[0]["availability_zone"] == "default"

@@ -109,7 +109,7 @@ def address(fabric: Fabric) -> Iterator[str]:
     """An address on host 1 that is nobody else's."""
     text = f"10.2.0.{next(_NUMBERS)}"
     route(fabric.h1, "add", text)
-    wait_until("the route", lambda: has(fabric.h2, text), 5, lambda: learnt(fabric.h2))
+    wait_until("the route", lambda: has(fabric.h2, text), 20, lambda: learnt(fabric.h2))
     yield text
     route(fabric.h1, "del", text)
 
@@ -141,7 +141,7 @@ def _has_sessions(host: LabHost, count: int) -> bool:
 
 def seconds_until(condition: Callable[[], bool]) -> float:
     began = time.monotonic()
-    wait_until("it happens", condition, 10)
+    wait_until("it happens", condition, 20)
     return time.monotonic() - began
 
 
@@ -159,7 +159,7 @@ def test_a_route_is_in_another_hosts_kernel_at_once_and_gone_at_once(fabric: Fab
         kernel.stdin.write(f"route {action} {address} dev lo proto 80\n")
         kernel.stdin.flush()
         while sought not in f"\n{events.output}":
-            assert time.monotonic() < began + 5, events.output
+            assert time.monotonic() < began + 20, events.output
             time.sleep(0.001)
         took[action].append(time.monotonic() - began)
     kernel.stdin.close()
@@ -170,10 +170,10 @@ def test_a_route_is_in_another_hosts_kernel_at_once_and_gone_at_once(fabric: Fab
 def test_ipv6_goes_the_same_way(fabric: Fabric) -> None:
     address = "2001:db8:1::7"
     route(fabric.h1, "add", address, "eth0")
-    wait_until("the route", lambda: has(fabric.h2, address), 5)
+    wait_until("the route", lambda: has(fabric.h2, address), 20)
     assert f"{address} via {V6}1 dev eth0" in learnt(fabric.h2, "-6")
     route(fabric.h1, "del", address, "eth0")
-    wait_until("no route", lambda: not has(fabric.h2, address), 5)
+    wait_until("no route", lambda: not has(fabric.h2, address), 20)
 
 
 def test_speakers_outside_learn_what_they_may_and_reach_the_workload(fabric: Fabric) -> None:
@@ -192,17 +192,17 @@ def test_speakers_outside_learn_what_they_may_and_reach_the_workload(fabric: Fab
     route(h1, "add", "10.1.0.9", "near")
     route(h1, "add", "10.2.0.200")
     run(["ip", "route", "add", "10.1.0.200", "dev", "lo"])
-    wait_until("the route in GoBGP", lambda: "10.1.0.9/32" in fabric.gobgp.routes(), 10)
-    wait_until("the route in FRR", lambda: "10.1.0.9 " in fabric.outside.run(["ip", "route"]).out, 10)
+    wait_until("the route in GoBGP", lambda: "10.1.0.9/32" in fabric.gobgp.routes(), 20)
+    wait_until("the route in FRR", lambda: "10.1.0.9 " in fabric.outside.run(["ip", "route"]).out, 20)
     (path,) = fabric.frr.show("bgp ipv4 unicast 10.1.0.9/32")["paths"]
     assert path["community"]["string"] == f"{ASN}:100" and path["largeCommunity"]["string"] == f"{FRR_ASN}:1:2"
     assert fabric.outside.run(["ping", "-c", "2", "-i", "0.1", "-W", "1", "10.1.0.9"]).ok
     assert set(fabric.gobgp.routes()) == set(fabric.frr.show("bgp ipv4 unicast")["routes"]) - {
         "203.0.113.0/24", "10.1.0.77/32"
     } == {"10.1.0.9/32"}  # fmt: skip
-    wait_until("FRR's own route", lambda: "203.0.113.0/24 " in learnt(h1), 10)
+    wait_until("FRR's own route", lambda: "203.0.113.0/24 " in learnt(h1), 20)
     assert "default" not in learnt(h1) and "10.1.0.77" not in learnt(h1)
-    wait_until("the other network's route in the mesh", lambda: has(fabric.h2, "10.2.0.200"), 5)
+    wait_until("the other network's route in the mesh", lambda: has(fabric.h2, "10.2.0.200"), 20)
     assert not has(fabric.h2, "203.0.113.0/24") and not has(fabric.h2, "10.1.0.200")
 
 
@@ -210,14 +210,14 @@ def test_one_that_is_killed_is_started_again_and_the_kernel_keeps_its_routes(fab
     fabric.settle()
     events = fabric.h2.spawn(["ip", "monitor", "route"], log="killed")
     fabric.h2.run(["kill", "-9", before := pid(fabric.h2)])
-    wait_until("another BIRD", lambda: pid(fabric.h2) != before, 5)
+    wait_until("another BIRD", lambda: pid(fabric.h2) != before, 20)
     fabric.settle()
     route(fabric.h1, "add", "10.2.0.201")
-    wait_until("news", lambda: has(fabric.h2, "10.2.0.201"), 10)
+    wait_until("news", lambda: has(fabric.h2, "10.2.0.201"), 20)
     assert fabric.rigs[1].statuses()[SPEAKER_KEY].state == "active"
     assert f"Deleted {address}" not in events.output
     events.kill()
-    wait_until("its peers' sessions", lambda: has(fabric.h3, "10.2.0.201"), 10)
+    wait_until("its peers' sessions", lambda: has(fabric.h3, "10.2.0.201"), 20)
 
 
 def test_a_new_agent_leaves_it_alone_and_starts_it_again_if_it_died_meanwhile(fabric: Fabric, address: str) -> None:
@@ -249,12 +249,12 @@ def test_what_is_wrong_is_reported_and_the_rest_stays(fabric: Fabric, address: s
 def test_routes_of_a_host_that_vanishes_are_gone_in_half_a_second(fabric: Fabric) -> None:
     fabric.settle()
     route(fabric.h3, "add", "10.2.0.202")
-    wait_until("the route", lambda: has(fabric.h2, "10.2.0.202"), 10)
+    wait_until("the route", lambda: has(fabric.h2, "10.2.0.202"), 20)
     fabric.h3.run(["ip", "link", "set", "eth0", "down"])
     assert seconds_until(lambda: not has(fabric.h2, "10.2.0.202")) < 0.5
     fabric.h3.run(["ip", "link", "set", "eth0", "up"])
     fabric.h3.run(["ip", "address", "add", f"{V6}3/64", "dev", "eth0", "nodad"])
-    wait_until("it is back", lambda: has(fabric.h2, "10.2.0.202"), 10)
+    wait_until("it is back", lambda: has(fabric.h2, "10.2.0.202"), 20)
 
 
 def test_a_reflector_passes_the_hosts_routes_on_with_their_own_next_hop(fabric: Fabric) -> None:
@@ -265,14 +265,14 @@ def test_a_reflector_passes_the_hosts_routes_on_with_their_own_next_hop(fabric: 
         kept = {item.key for item in clients} if number == 1 else {f"peer/{V4}1"}
         rig.want(gone=[item for item in rest if item.key not in kept])
     route(fabric.h2, "add", "10.2.0.203")
-    wait_until("the route", lambda: has(fabric.h3, "10.2.0.203"), 10, lambda: birdc(fabric.h1))
+    wait_until("the route", lambda: has(fabric.h3, "10.2.0.203"), 20, lambda: birdc(fabric.h1))
     assert f"10.2.0.203 via {V4}2 dev eth0" in learnt(fabric.h3)
 
 
 def test_one_that_is_wanted_no_more_goes_with_its_routes_and_a_missing_one_is_told(fabric: Fabric) -> None:
     rig, host = fabric.rigs[2], fabric.h3
     host.run(["ip", "route", "add", "10.2.0.204", "dev", "lo", "proto", "bird", "metric", "7"])
-    wait_until("routes", lambda: has(host, "10.2.0.203"), 5)
+    wait_until("routes", lambda: has(host, "10.2.0.203"), 20)
     for words in ("-6 route add 2001:db8:1::99/128 dev eth0", "route add blackhole 10.2.0.205"):
         host.run(["ip", *words.split(), "proto", "bird", "metric", "2080"])
     wanted = list(rig.objects.values())
@@ -290,7 +290,7 @@ def test_one_that_is_wanted_no_more_goes_with_its_routes_and_a_missing_one_is_to
 
 def test_purge_ends_it_and_leaves_the_hosts_own_routes(fabric: Fabric) -> None:
     rig, host = fabric.rigs[2], fabric.h3
-    wait_until("routes", lambda: has(host, "10.2.0.203"), 10, lambda: birdc(host))
+    wait_until("routes", lambda: has(host, "10.2.0.203"), 20, lambda: birdc(host))
     rig.pause()
     shown = host.run([sys.executable, "-m", "portico.cli", "agent", "--purge"]).out
     assert "removed BGP speaker of portico" in shown

@@ -234,7 +234,7 @@ def test_a_server_that_dies_is_started_again_and_keeps_its_leases(rig: Rig) -> N
     udhcpc(a)
     before = rig.host.path(PID).read_text()
     rig.host.run(["kill", "-9", before.strip()])
-    wait_until("a new server", lambda: rig.host.path(PID).read_text() != before, 3)
+    wait_until("a new server", lambda: rig.host.path(PID).read_text() != before, 20)
     assert "10.0.0.1" in rig.host.path("/var/lib/portico/dhcp/portico/aaaaaaaa-00/leases").read_text()
     assert udhcpc(a)["ip"] == "10.0.0.1"
 

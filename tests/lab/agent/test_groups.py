@@ -34,7 +34,7 @@ def test_default_is_nothing_in_all_out_with_answers(rig: Rig) -> None:
     rig.start()
     wa, wb = plug(rig, a=a, b=b)
     assert wa.pings("10.0.0.2") and wa.pings("2001:db8::2")
-    assert not wb.pings("10.0.0.1") and not wb.pings("2001:db8::1")
+    assert wb.misses("10.0.0.1") and wb.misses("2001:db8::1")
 
 
 def test_a_port_in_no_group_sends_and_receives_nothing_but_arp_and_nd(rig: Rig) -> None:
@@ -44,7 +44,7 @@ def test_a_port_in_no_group_sends_and_receives_nothing_but_arp_and_nd(rig: Rig) 
     rig.start()
     wa, wb = plug(rig, a=a, b=b)
     for one, other, number in ((wa, wb, 2), (wb, wa, 1)):
-        assert not one.pings(f"10.0.0.{number}") and not one.pings(f"2001:db8::{number}")
+        assert one.misses(f"10.0.0.{number}") and one.misses(f"2001:db8::{number}")
         neighbors = one.run("ip", "neigh").out
         assert neighbors.count(other.vif.mac) == 2, neighbors
 
@@ -59,8 +59,8 @@ def test_no_egress_rule_means_nothing_out(rig: Rig) -> None:
     for protocol, number in (("udp", 53), ("udp", 54), ("tcp", 443), ("tcp", 80)):
         wb.serve(protocol, "10.0.0.2", number)
     assert wa.reaches("udp", "10.0.0.2", 53) and wa.reaches("tcp", "10.0.0.2", 443)
-    assert not wa.reaches("udp", "10.0.0.2", 54) and not wa.reaches("tcp", "10.0.0.2", 80)
-    assert not wa.pings("10.0.0.2")
+    assert wa.is_kept_from("udp", "10.0.0.2", 54) and wa.is_kept_from("tcp", "10.0.0.2", 80)
+    assert wa.misses("10.0.0.2")
 
 
 @pytest.mark.parametrize("address", ["10.0.0.2", "2001:db8::2"])
@@ -73,10 +73,10 @@ def test_a_port_range_lets_in_its_ports_and_no_others(rig: Rig, protocol: str, n
     rig.want(network(), served, client, a, b)
     rig.start()
     wa, wb = plug(rig, a=a, b=b)
-    ports = (79, 80, 81, 82, 83, 90)
-    for each in ports:
+    for each in (79, 80, 81, 82, 83, 90):
         wb.serve(protocol, address, each)
-    assert [each for each in ports if wa.reaches(protocol, address, each)] == [80, 81, 82, 90]
+    assert all(wa.reaches(protocol, address, each) for each in (80, 81, 82, 90))
+    assert all(wa.is_kept_from(protocol, address, each) for each in (79, 83))
 
 
 def test_any_protocol_number_can_be_named_and_those_with_ports_by_port(rig: Rig) -> None:
@@ -98,7 +98,7 @@ def test_any_protocol_number_can_be_named_and_those_with_ports_by_port(rig: Rig)
         wa.send(frames.ethernet(wb.vif.mac, wa.vif.mac, frames.IPV4, packet))
     packet = frames.ipv6("2001:db8::1", "2001:db8::2", 132, frames.opening(132, 7, 1500, b"last" * 4))
     wa.send(frames.ethernet(wb.vif.mac, wa.vif.mac, frames.IPV6, packet))
-    sniffer.wait_for_text(b"last".hex(), 3)
+    sniffer.wait_for_text(b"last".hex(), 20)
     arrived = b"".join(bytes.fromhex(line) for line in sniffer.output.splitlines()[1:])
     expected = {what for what in sent.values() if what[1] == 1000 or what[0] == 47}
     assert {what for marker, what in sent.items() if marker in arrived} == expected
@@ -118,7 +118,7 @@ def test_icmp_type_and_code_are_matched(rig: Rig) -> None:
         return frames.ethernet(wb.vif.mac, wa.vif.mac, frames.IPV4, packet)
 
     wa.send(icmp(8, 0), icmp(13, 1), icmp(13, 0))
-    sniffer.wait_for_text("0d00" * 10, 3)
+    sniffer.wait_for_text("0d00" * 10, 20)
     assert "0800" * 10 not in sniffer.output and "0d01" * 10 not in sniffer.output
 
 
@@ -134,8 +134,8 @@ def test_a_remote_cidr_admits_senders_in_it(rig: Rig) -> None:
     rig.want(network(), served, client, *ports)
     rig.start()
     wa, wc, _ = plug(rig, a=ports[0], c=ports[1], b=ports[2])
-    assert wa.pings("10.0.0.2") and not wc.pings("10.0.0.2")
-    assert not wa.pings("2001:db8::2")
+    assert wa.pings("10.0.0.2") and wc.misses("10.0.0.2")
+    assert wa.misses("2001:db8::2")
 
 
 def test_a_remote_group_admits_its_members_and_follows_them(rig: Rig) -> None:
@@ -152,11 +152,11 @@ def test_a_remote_group_admits_its_members_and_follows_them(rig: Rig) -> None:
     rig.start()
     wa, wb, wc = plug(rig, a=a, b=b, c=c)
     assert wa.pings("10.0.0.2") and wb.pings("10.0.0.1") and wa.pings("2001:db8::2")
-    assert not wc.pings("10.0.0.2") and not wc.pings("2001:db8::2")
+    assert wc.misses("10.0.0.2") and wc.misses("2001:db8::2")
     rig.want(*members(same.group_id, c))
     assert wc.pings("10.0.0.2") and wc.pings("2001:db8::2")
     rig.want(gone=members(same.group_id, a))
-    assert not wa.pings("10.0.0.2") and wc.pings("10.0.0.2")
+    assert wa.misses("10.0.0.2") and wc.pings("10.0.0.2")
 
 
 def test_a_range_of_a_member_counts_as_member(rig: Rig) -> None:
@@ -184,7 +184,7 @@ def test_networks_with_the_same_addresses_do_not_know_each_other(rig: Rig) -> No
     wa, wb, wc, wd = plug(rig, a=a, b=b, c=c, d=d)
     wb.serve("tcp", "10.0.0.2", 80)
     assert wa.reaches("tcp", "10.0.0.2", 80)
-    assert not wc.reaches("tcp", "10.0.0.2", 80)  # on the other network 10.0.0.1 is no member
+    assert wc.is_kept_from("tcp", "10.0.0.2", 80)  # on the other network 10.0.0.1 is no member
     assert wa.run("ip", "neigh").out.count(wd.vif.mac) == 0
     flows = rig.host.run(["ip", "netns", "exec", "portico", "conntrack", "-L", "-p", "tcp"]).out
     assert {word for word in flows.split() if word.startswith("zone=")} == {"zone=1"}
@@ -196,11 +196,10 @@ def test_admin_down_lets_nothing_pass_and_takes_the_carrier(rig: Rig) -> None:
     rig.want(network(), off, on)
     rig.start()
     wa, wb = rig.plug("a", off, "10.0.0.1/24"), rig.plug("b", on, "10.0.0.2/24")
-    assert not wb.pings("10.0.0.1")
+    assert wb.misses("10.0.0.1")
     assert "NO-CARRIER" in wa.run("ip", "link", "show", "eth0").out
     rig.want(port(1, guard=None))
-    # The kernel may take a second until it tells a link's new carrier.
-    assert wb.pings("10.0.0.1", 20)
+    assert wb.pings("10.0.0.1")
 
 
 @pytest.mark.parametrize("guarded", [False, True])
@@ -213,7 +212,7 @@ def test_a_steady_link_keeps_its_carrier_while_nothing_passes(rig: Rig, *, guard
     rig.start()
     wa, wb = rig.plug("a", off, "10.0.0.1/24"), rig.plug("b", on, "10.0.0.2/24")
     heard = (wa.sniff(), wb.sniff())
-    assert not wb.pings("10.0.0.1") and not wa.pings("10.0.0.2")
+    assert wb.misses("10.0.0.1") and wa.misses("10.0.0.2")
     assert off.mac.replace(":", "") not in heard[1].output and on.mac.replace(":", "") not in heard[0].output
     assert "LOWER_UP" in wa.run("ip", "link", "show", "eth0").out
     rig.want(structs.replace(off, admin_up=True))
@@ -221,7 +220,7 @@ def test_a_steady_link_keeps_its_carrier_while_nothing_passes(rig: Rig, *, guard
         workload.run("ip", "neighbour", "flush", "dev", "eth0")
     assert wb.pings("10.0.0.1") and wa.pings("10.0.0.2")
     rig.want(off)
-    assert not wb.pings("10.0.0.1")
+    assert wb.misses("10.0.0.1")
     assert "LOWER_UP" in wa.run("ip", "link", "show", "eth0").out
 
 
@@ -285,7 +284,7 @@ def test_addresses_that_leave_an_address_group_lose_their_connections(rig: Rig) 
     assert ["answered" in process.output[mark:] for process, mark in zip(talks, marks, strict=True)] == [
         False, True, False, False,
     ]  # fmt: skip
-    assert not wd.reaches("tcp", "10.0.0.5", 80) and wb.reaches("tcp", "10.0.0.5", 80)
+    assert wd.is_kept_from("tcp", "10.0.0.5", 80) and wb.reaches("tcp", "10.0.0.5", 80)
 
 
 def test_stateless_groups_let_answers_in_by_rule_only(rig: Rig) -> None:
@@ -296,7 +295,7 @@ def test_stateless_groups_let_answers_in_by_rule_only(rig: Rig) -> None:
     rig.start()
     wa, wb = plug(rig, a=a, b=b)
     wb.serve("udp", "10.0.0.2", 53)
-    assert not wa.reaches("udp", "10.0.0.2", 53)
+    assert wa.is_kept_from("udp", "10.0.0.2", 53)
     rig.want(group(1, *ANY, Rule("ingress", "IPv4", 17, remote_cidr="10.0.0.2/32"), stateful=False))
     assert wa.reaches("udp", "10.0.0.2", 53)
 

@@ -141,7 +141,7 @@ def test_a_tag_does_not_carry_a_frame_past_the_guard(pair: tuple[Workload, Workl
     sniffer = listener.sniff()
     sender.send(frames.tagged(5, frames.ethernet("02:ff:00:00:00:01", *plain("10.0.0.1"))))
     sender.send(frames.ethernet("02:ff:00:00:00:02", *plain("10.0.0.1")))
-    sniffer.wait_for_text("02ff00000002", 3)
+    sniffer.wait_for_text("02ff00000002", 20)
     assert "02ff00000001" not in sniffer.output
 
 
@@ -194,5 +194,5 @@ def test_a_port_without_port_security_sends_what_it_likes(pair: tuple[Workload, 
         2: (OTHER, frames.ARP, frames.arp(frames.REPLY, OTHER, "10.0.0.9", "10.0.0.1")),
     }
     listener.send(*(frames.ethernet(f"02:ff:00:00:00:0{number}", *frame) for number, frame in odd.items()))
-    sniffer.wait_for_text("02ff00000002", 3)
+    sniffer.wait_for_text("02ff00000002", 20)
     assert "02ff00000001" not in sniffer.output  # a guarded port receives IP and ARP only

@@ -87,7 +87,7 @@ class Site:
         """Plug a new port of a network into a namespace, and return its address besides."""
         body = {"network_id": self.networks[backend]["id"], "binding:host_id": HOST}
         port = self.client.create("ports", {**body, "binding:profile": {"plug": "veth"}})
-        wait_until("ACTIVE", lambda: self.status(port["id"]) == "ACTIVE", 10, self.agent.tail)
+        wait_until("ACTIVE", lambda: self.status(port["id"]) == "ACTIVE", 20, self.agent.tail)
         link, address = port["binding:vif_details"]["link_name"], port["fixed_ips"][0]["ip_address"]
         vif = Vif(port["id"], port["network_id"], port["mac_address"], 1500, link)
         return self.rig.plug(name, vif, f"{address}/24"), address
@@ -115,15 +115,14 @@ def test_bridges_work_while_another_backend_hangs_and_its_links_are_not_swept(si
     site.api.kill()
     site.api = site.serve()
     e, third = site.workload("e", "bridge")
-    # The kernel may take a second until it tells a link's new carrier.
-    wait_until("b reaches e", lambda: b.pings(third), 5)
-    assert lost(others) == 0, "the agent goes on with what it had"
+    wait_until("b reaches e", lambda: b.pings(third), 20)
+    assert lost(others) == [], "the agent goes on with what it had"
 
     site.agent.kill()
     site.agent = site.start_agent()
     f, _ = site.workload("f", "bridge")
-    wait_until("f reaches e", lambda: f.pings(third), 5)
-    assert e.pings(beside) and lost(pings) == 0
+    wait_until("f reaches e", lambda: f.pings(third), 20)
+    assert e.pings(beside) and lost(pings) == []
     for workload in (c, d):
         assert owner.port_link(workload.vif.port_id) in site.links()
     asleep = {"network_id": site.networks["sleepy"]["id"], "binding:host_id": HOST}
@@ -131,5 +130,5 @@ def test_bridges_work_while_another_backend_hangs_and_its_links_are_not_swept(si
     assert site.status(late) == "DOWN"
 
     (site.bed / "asleep").unlink()
-    wait_until("the other backend is in step", lambda: c.pings(other), 5)
-    wait_until("its new port is on the host", lambda: owner.port_link(late) in site.links(), 5)
+    wait_until("the other backend is in step", lambda: c.pings(other), 20)
+    wait_until("its new port is on the host", lambda: owner.port_link(late) in site.links(), 20)

@@ -40,7 +40,7 @@ def test_a_killed_agent_and_its_successor_lose_no_packet_and_change_no_link(rig:
     time.sleep(0.2)
     rig.start()
     time.sleep(0.2)
-    assert lost(pings) == 0
+    assert lost(pings) == []
     assert links(rig) == before
 
 
@@ -50,11 +50,11 @@ def test_a_dense_flow_meets_no_gap_while_the_rules_of_many_ports_are_put_in_forc
     rig.want(network(), everybody, *vifs)
     rig.start()
     a, _ = rig.plug("a", vifs[0], "10.0.0.1/24"), rig.plug("b", vifs[1], "10.0.0.2/24")
-    pings = a.spawn("ping", "-q", "-i", "0.0005", "10.0.0.2")
+    pings = flow(a, "10.0.0.2", 0.0005)
     for _ in range(6):
         rig.pause()
         rig.start()
-    assert lost(pings) == 0
+    assert lost(pings) == []
 
 
 def test_connections_outlive_the_agent(rig: Rig) -> None:
@@ -65,7 +65,7 @@ def test_connections_outlive_the_agent(rig: Rig) -> None:
         rig.pause()
         rig.start()
     mark = len(talk.output)
-    wait_until("an answer", lambda: "answered" in talk.output[mark:], 5)
+    wait_until("an answer", lambda: "answered" in talk.output[mark:], 20)
     assert "closed" not in talk.output and talk.alive
 
 
@@ -120,7 +120,7 @@ def test_a_strangers_edits_are_repaired(rig: Rig) -> None:
 
     def repaired(*edit: str) -> bool:
         rig.host.run([*inside, *edit])
-        wait_until(f"repair of {edit}", lambda: a.pings("10.0.0.2", 1) and idle_is_there(), 3)
+        wait_until(f"repair of {edit}", lambda: a.pings("10.0.0.2") and idle_is_there(), 20)
         return True
 
     def idle_is_there() -> bool:
@@ -134,7 +134,7 @@ def test_a_strangers_edits_are_repaired(rig: Rig) -> None:
     assert repaired("nft", "flush", "ruleset")
     # Without any rule everything passes: that pings do tells nothing.
     chain = [*inside, "nft", "list", "chain", "bridge", "portico", "receive"]
-    wait_until("the rules are there again", lambda: rig.host.run(chain, check=False).ok, 3)
+    wait_until("the rules are there again", lambda: rig.host.run(chain, check=False).ok, 20)
     rig.host.run([*inside, "nft", "add", "rule", "bridge", "portico", "receive", "accept"])
     wait_until(
         "the stranger's rule is gone",
@@ -150,7 +150,7 @@ def test_a_container_that_ended_while_the_agent_was_down_gets_its_link_again(rig
     a, b = two(rig)
     rig.pause()
     rig.host.run(["ip", "netns", "del", "b"])
-    wait_until("b is gone", lambda: "pbaaaa0002" not in "".join(links(rig)), 3)
+    wait_until("b is gone", lambda: "pbaaaa0002" not in "".join(links(rig)), 20)
     rig.start()
     again = rig.plug("b2", b.vif, "10.0.0.2/24")
     assert again.pings("10.0.0.1") and a.pings("10.0.0.2")

@@ -76,7 +76,7 @@ def test_a_link_on_its_way_out_is_seen_no_more_and_goes(rig: Rig) -> None:
     rig.put()
     rig.remove()
     assert (rig.bridges.read(None), rig.pairs.read(None)) == ({}, {})
-    wait_until("both links to go", lambda: not {BRIDGE.name, PAIR.name} & {link.name for link in rig.links.all()}, 5)
+    wait_until("both links to go", lambda: not {BRIDGE.name, PAIR.name} & {link.name for link in rig.links.all()}, 20)
 
 
 def test_what_is_made_anew_while_the_old_goes_is_there_to_stay(rig: Rig) -> None:

@@ -54,7 +54,8 @@ def test_ports_reach_each_other_and_the_host_by_a_next_hop_that_is_the_same_ever
     b.serve("tcp", "10.0.0.2", 80)
     assert a.reaches("tcp", "10.0.0.2", 80)
     rig.want(group(1, *ANY))
-    assert not a.reaches("tcp", "10.0.0.2", 80) and not rig.host.run(["ping", "-c1", "-W1", "10.0.0.2"], check=False).ok
+    assert a.is_kept_from("tcp", "10.0.0.2", 80)
+    assert not rig.host.run(["ping", "-c1", "-W1", "10.0.0.2"], check=False).ok
     assert b.pings(HOST), "what a port itself begins is let out, and its answers in"
 
 
@@ -66,7 +67,7 @@ def test_a_killed_agent_and_its_successor_lose_no_packet_and_mend_what_strangers
     rig.pause()
     time.sleep(0.1)
     rig.start()
-    assert (lost(pings), lost(outside)) == (0, 0)
+    assert (lost(pings), lost(outside)) == ([], [])
     assert rig.host.run(["ip", "-n", "portico", "-o", "link"]).out == before
     rig.pause()
     rig.host.run(["ip", "route", "del", "10.0.0.1/32"])
@@ -78,7 +79,7 @@ def test_a_killed_agent_and_its_successor_lose_no_packet_and_mend_what_strangers
     assert a.pings("10.0.0.2") and a.pings(HOST)
     assert "192.0.2.99" not in rig.host.run(["ip", "route"]).out
     rig.host.run(["ip", "link", "del", "prportico"])
-    wait_until("the host is reached again", lambda: a.pings(HOST), 5)
+    wait_until("the host is reached again", lambda: a.pings(HOST), 20)
 
 
 def test_an_established_connection_ends_with_the_rule_that_let_it_in(rig: Rig) -> None:
@@ -112,7 +113,7 @@ def test_an_address_pair_leads_to_one_port_and_on_to_the_other_when_that_goes_do
         workload.run("sysctl", "-qw", "net.ipv4.conf.all.arp_ignore=0")
     assert client.pings("10.0.0.9")
     workloads[0].run("ip", "addr", "del", "10.0.0.9/32", "dev", "lo")
-    assert not client.pings("10.0.0.9", 1)
+    assert client.misses("10.0.0.9", 1)
     rig.want(routed(1, EVERYBODY.group_id, shared_routes=("10.0.0.9/32",), guard=None, admin_up=False))
     assert client.pings("10.0.0.9")
 
@@ -129,7 +130,7 @@ def test_nothing_is_left_when_the_last_port_goes(rig: Rig) -> None:
         ]
         return [*routes, *(line for line in links if ": lo:" not in line)]
 
-    wait_until("nothing is left", lambda: not left(), 3, lambda: str(left()))
+    wait_until("nothing is left", lambda: not left(), 20, lambda: str(left()))
 
 
 def test_another_link_of_that_name_is_left_alone_and_named(rig: Rig) -> None:

@@ -48,7 +48,7 @@ def test_a_client_is_told_one_address_and_the_next_hop(rig: Rig) -> None:
     assert (told["ip"], told["mask"], told["router"], told["mtu"]) == ("10.0.0.1", "32", NEXT_HOPS[4], "1450")
     assert told["staticroutes"] == f"{NEXT_HOPS[4]}/32 0.0.0.0 0.0.0.0/0 {NEXT_HOPS[4]}"
     assert told["hostname"] == "vm1" and told["dns"] == "10.0.0.250" and told["domain"] == "lab.example"
-    wait_until("a link-local address", lambda: "fe80" in a.run("ip", "-6", "addr", "show", "-tentative").out, 5)
+    wait_until("a link-local address", lambda: "fe80" in a.run("ip", "-6", "addr", "show", "-tentative").out, 20)
     assert dhcpv6(a)[:1] == b"\7"
     a.run("ip", "addr", "add", "10.0.0.1/32", "dev", "eth0")
     a.run("ip", "route", "add", NEXT_HOPS[4], "dev", "eth0")
@@ -58,7 +58,7 @@ def test_a_client_is_told_one_address_and_the_next_hop(rig: Rig) -> None:
 
 def test_advertisements_make_the_next_hop_the_router_and_nobody_a_neighbour(rig: Rig) -> None:
     a = begin(rig, subnet6("slaac", advertise=True))
-    wait_until("a default route", lambda: "default via fe80::1" in a.run("ip", "-6", "route").out, 8)
+    wait_until("a default route", lambda: "default via fe80::1" in a.run("ip", "-6", "route").out, 20)
     assert "2001:db8::/64" not in a.run("ip", "-6", "route").out
     assert "2001:db8::" in a.run("ip", "-6", "addr").out
 
@@ -73,7 +73,7 @@ def test_ports_and_networks_come_and_go_and_nothing_is_left(rig: Rig) -> None:
     assert (told["ip"], told["serverid"]) == ("10.0.0.2", "10.0.0.6")
     assert udhcpc(a)["serverid"] == "10.0.0.250"
     rig.host.run(["pkill", "-x", "dnsmasq"])
-    wait_until("the server is back", lambda: rig.host.run(["pgrep", "-x", "dnsmasq"], check=False).ok, 5)
+    wait_until("the server is back", lambda: rig.host.run(["pgrep", "-x", "dnsmasq"], check=False).ok, 20)
     assert udhcpc(a)["ip"] == "10.0.0.1"
     rig.want(gone=[server(network=NET_A), lease(a.vif, 1)])
     assert udhcpc(a) == {} and udhcpc(second)["ip"] == "10.0.0.2"

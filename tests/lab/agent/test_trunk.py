@@ -42,7 +42,7 @@ def test_a_tap_has_a_port_on_another_network_by_a_tag(rig: Rig) -> None:
     assert rig.statuses()[f"vif/{sub.port_id}"].reason == "tap tapone does not exist on this host yet"
     rig.host.run(["mkfifo", "/run/frames"])
     machine = rig.host.spawn([sys.executable, "-I", "-S", "-u", "-c", MACHINE], log="machine")
-    machine.wait_for_text("open", 10)
+    machine.wait_for_text("open", 20)
     with rig.host.path("/run/frames").open("w", buffering=1) as feed:
         tell_apart(rig, machine, feed, (own, sub, near, far))
 
@@ -64,7 +64,7 @@ def tell_apart(rig: Rig, machine: Process, feed: TextIO, vifs: tuple[Vif, Vif, V
 
     send(own.mac, "10.0.0.1", 0, b"plain!")
     send(sub.mac, "10.0.0.2", VLAN, b"tagged")
-    wait_until("both are heard", lambda: hears(b"plain!") == {"near"} and hears(b"tagged") == {"far"}, 10)
+    wait_until("both are heard", lambda: hears(b"plain!") == {"near"} and hears(b"tagged") == {"far"}, 20)
     for mac, address, tag in ((sub.mac, "10.0.0.9", VLAN), (own.mac, "10.0.0.1", VLAN), (own.mac, "10.0.0.1", 8)):
         send(mac, address, tag, b"wrong!")
     wf.run("ping", "-c", "1", "-W", "0.3", "10.0.0.2", check=False)
@@ -81,10 +81,10 @@ def tell_apart(rig: Rig, machine: Process, feed: TextIO, vifs: tuple[Vif, Vif, V
     rig.pause()
     rig.start()
     send(sub.mac, "10.0.0.2", VLAN, b"again2")
-    wait_until("what a stranger took is there again", lambda: hears(b"again2") == {"far"}, 10)
+    wait_until("what a stranger took is there again", lambda: hears(b"again2") == {"far"}, 20)
     rig.want(gone=[sub])
     send(sub.mac, "10.0.0.2", VLAN, b"gone!!")
     send(own.mac, "10.0.0.1", 0, b"later!")
-    wait_until("the trunk's own port goes on", lambda: hears(b"later!") == {"near"}, 10)
+    wait_until("the trunk's own port goes on", lambda: hears(b"later!") == {"near"}, 20)
     assert hears(b"gone!!") == set()
     assert "portico-tag" not in rig.host.run(["tc", "filter", "show", "dev", "tapone", "ingress"]).out

@@ -93,10 +93,10 @@ def start(rig: Rig, *items: Publish) -> Workload:
     inside.run("ip", "-6", "route", "add", "default", "via", "fd00:64::1")
     ports = [("tcp", number) for number in (80, 81, 8080, 8081, 9000)] + [("udp", 53)]
     served = [f"{protocol},::,{number}" for protocol, number in ports]
-    inside.python(_TELL, *served).wait_for_text("telling", 10)
+    inside.python(_TELL, *served).wait_for_text("telling", 20)
     rig.host.spawn(
         ["ip", "netns", "exec", "beyond", sys.executable, "-I", "-S", "-u", "-c", _TELL, "tcp,::,7000"], log="beyond"
-    ).wait_for_text("telling", 10)
+    ).wait_for_text("telling", 20)
     return inside
 
 
@@ -197,7 +197,7 @@ def test_it_is_mended_taken_over_and_removed(rig: Rig) -> None:
 
 def test_a_port_that_somebody_has_is_told_and_not_taken(rig: Rig) -> None:
     holder = rig.host.spawn([sys.executable, "-I", "-S", "-u", "-c", _TELL, "tcp,0.0.0.0,8081"], log="holder")
-    holder.wait_for_text("telling", 10)
+    holder.wait_for_text("telling", 20)
     start(rig, WEB, NAMES)
     status = rig.wait_status(WEB.key, "error")
     assert status.reason == "a program on the host uses tcp port 8081 of address 0.0.0.0"

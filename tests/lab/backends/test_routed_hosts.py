@@ -82,7 +82,7 @@ class Cloud:
         """Make a port that is bound to a host, and a workload on it; it is ACTIVE when this returns."""
         body = {"network_id": self.network, "binding:host_id": host, "binding:profile": {"plug": "veth"}}
         port = dict(self.client.create("ports", body))
-        wait_until("the port", lambda: self.client.show("ports", port["id"])["status"] == "ACTIVE", 10)
+        wait_until("the port", lambda: self.client.show("ports", port["id"])["status"] == "ACTIVE", 20)
         self.take_over(port, host)
         return port
 
@@ -130,15 +130,15 @@ def test_workloads_on_two_hosts_and_a_router_outside_reach_each_other_and_a_port
     assert seen["prefix"].endswith("/26") and set(cloud.frr.show("bgp ipv4 unicast")["routes"]) == set(hops)
     cloud.take_over(two, "h3", wait=False)
     flow = h1.spawn([*INSIDE, "ping", "-i", "0.01", "-D", address(two)], log="flow")
-    flow.wait_for_text("icmp_seq=30", 10)
+    flow.wait_for_text("icmp_seq=30", 20)
     cloud.client.update("ports", two["id"], {"binding:host_id": "h3"})
-    wait_until("it is there", lambda: cloud.client.show("ports", two["id"])["status"] == "ACTIVE", 10)
-    wait_until("its route", lambda: "via 198.51.100.3" in h1.run(["ip", "route", "get", address(two)]).out, 10)
+    wait_until("it is there", lambda: cloud.client.show("ports", two["id"])["status"] == "ACTIVE", 20)
+    wait_until("its route", lambda: "via 198.51.100.3" in h1.run(["ip", "route", "get", address(two)]).out, 20)
     moved_at = time.time()
     time.sleep(0.5)
     flow.kill()
     assert longest_gap(flow.output, moved_at) < 0.3
-    wait_until("from outside again", lambda: pings(cloud.outside, address(two)), 5)
+    wait_until("from outside again", lambda: pings(cloud.outside, address(two)), 20)
 
 
 def longest_gap(output: str, moved_at: float) -> float:

@@ -187,7 +187,7 @@ def test_expose_opens_exactly_the_exposed_ports(site: DockerSite) -> None:
         serve = ("sh", "-c", "nc -ll -p 80 -e true & nc -ll -p 81 -e true & wait")
         site.run("web", "blue", "--expose", "80", "--ip", "10.1.0.5", command=serve)
         site.run("cli", "blue")
-        wait_until("an open port 80", lambda: site.serves("cli", "10.1.0.5", 80), 5)
+        wait_until("an open port 80", lambda: site.serves("cli", "10.1.0.5", 80), 20)
         assert not site.serves("cli", "10.1.0.5", 81)
         assert site.execute("web", "nc", "-w", "2", "127.0.0.1", "81", "-e", "true", check=False).ok
     finally:
@@ -209,7 +209,7 @@ def test_p_publishes_nothing_on_the_host_and_opens_the_inner_port_where_that_is_
             site.run(f"{name}-cli", name)
             assert site.docker("port", f"{name}-web").out == ""
             assert f":808{number} " not in site.host.run(["ss", "--listening", "--tcp", "--numeric"]).out
-        wait_until("an open port 80", lambda: site.serves("open-cli", "10.2.0.5", 80), 5)
+        wait_until("an open port 80", lambda: site.serves("open-cli", "10.2.0.5", 80), 20)
         assert not site.serves("blue-cli", "10.1.0.5", 80)
     finally:
         site.clear()
@@ -235,7 +235,7 @@ def test_the_mtu_option_is_on_the_link(site: DockerSite) -> None:
 
 def test_portico_shows_dockers_names(site: DockerSite) -> None:
     site.create("blue", "--subnet", "10.1.0.0/24")
-    wait_until("the name blue", lambda: [n["name"] for n in site.api.list("networks")] == ["blue"], 5)
+    wait_until("the name blue", lambda: [n["name"] for n in site.api.list("networks")] == ["blue"], 20)
 
 
 def test_what_compose_does_works(site: DockerSite) -> None:

@@ -47,8 +47,9 @@ def test_without_the_api_a_clear_error_comes_within_two_seconds(
     site.processes["api"].send_signal(how)
     run = site.docker("run", "--rm", "--network", "blue", IMAGE, "true", check=False)
     assert "the API at unix:/run/portico/api.sock" in run.err and run.code == 125
-    # Asking for an address and giving up each take less than two seconds, the rest is the engine's own.
-    assert run.seconds < 2 + 2
+    # Asking for an address and giving up each take 1.8 s at most (tests/unit/docker/test_deadline.py), the rest is the
+    # engine's own. A call whose connection broke would be tried for 15 s.
+    assert run.seconds < 10
     assert (
         "the API at"
         in site.docker("network", "create", "-d", "portico", "--ipam-driver", "portico", "red", check=False).err
@@ -102,7 +103,7 @@ def test_engine_restarts_by_term_and_kill_keep_the_network_under_any_exec_root(
         before = site.network_settings("web", "blue")["EndpointID"]
         site.engine.restart(how)
         wait_until("both containers", lambda: len(site.docker("ps", "-q").out.split()) == 2, 20)
-        wait_until("the way between them", lambda: site.reaches("cli", "10.1.0.5"), 10)
+        wait_until("the way between them", lambda: site.reaches("cli", "10.1.0.5"), 20)
         assert (site.network_settings("web", "blue")["EndpointID"] == before) is live
     site.kill("docker", "agent", "api")
     if live:
@@ -124,7 +125,7 @@ def test_after_a_machine_restart_containers_are_where_they_were() -> None:
         site.start()
         site.engine.start()
         wait_until("both containers", lambda: len(site.docker("ps", "-q").out.split()) == 2, 20)
-        wait_until("the way between them", lambda: site.reaches("cli", "10.1.0.5"), 10)
+        wait_until("the way between them", lambda: site.reaches("cli", "10.1.0.5"), 20)
         assert site.port_of("web", "blue")["mac_address"] == mac
         site.clear()
         site.sweep()

@@ -89,8 +89,8 @@ def test_containers_reach_out_and_are_reached_by_published_ports(site: DockerSit
     site.clear()
     site.wait_until_clean()
     assert site.api.list("routers") == site.api.list("floatingips") == []
-    wait_until("nothing in the host's namespace", lambda: "px" not in run(["ip", "-br", "link"]).out, 10)
-    wait_until("no rules of ours", lambda: "inet portico" not in run(["nft", "list", "tables"]).out, 10)
+    wait_until("nothing in the host's namespace", lambda: "px" not in run(["ip", "-br", "link"]).out, 20)
+    wait_until("no rules of ours", lambda: "inet portico" not in run(["nft", "list", "tables"]).out, 20)
     assert "portico" not in run(["iptables", "-S", "DOCKER-USER"]).out
 
 
@@ -104,12 +104,12 @@ def _the_gateway_moves(site: DockerSite) -> None:
     soon(site, "beyond", WAN, 8088, BEYOND)
     site.docker("network", "disconnect", "blue", "mover")
     assert "default" not in site.execute("mover", "ip", "route").out
-    wait_until("published no more", lambda: ask(site, "beyond", WAN, 8088) == "", 10)
+    wait_until("published no more", lambda: ask(site, "beyond", WAN, 8088) == "", 20)
 
 
 def _clashes_are_told(site: DockerSite) -> None:
     listen = "import socket, time; s = socket.create_server(('', 8090)); print('listens', flush=True); time.sleep(600)"
-    site.host.spawn([sys.executable, "-I", "-S", "-c", listen], log="listener").wait_for_text("listens", 10)
+    site.host.spawn([sys.executable, "-I", "-S", "-c", listen], log="listener").wait_for_text("listens", 20)
     for port, why in ((8090, "a program on the host uses tcp port 8090"), (8080, "port forwarding")):
         refused = site.docker("run", "--rm", "--network", "green", "-p", f"{port}:80", IMAGE, "true", check=False)
         assert why in refused.err, refused.err

@@ -176,7 +176,7 @@ def plug(site: DockerSite, network: str, groups: list[str]) -> dict[str, Any]:
 
 def test_a_virtual_machine_on_an_l2_a_routed_and_unaddressed_networks(kinds: DockerSite) -> None:
     site, names = kinds, ("blue", "raw", "far", "routed")
-    wait_until("names of networks", lambda: len(site.api.list("networks", name=[*names])) == len(names), 5)
+    wait_until("names of networks", lambda: len(site.api.list("networks", name=[*names])) == len(names), 20)
     anything = site.api.create("security_groups", {"name": "anything"})["id"]
     for version in ("IPv4", "IPv6"):
         rule = {"security_group_id": anything, "direction": "ingress", "ethertype": version}
@@ -215,7 +215,7 @@ def _try_every_way(site: DockerSite, guest: VirtualMachine, ports: list[dict[str
     run("ip", "route", "add", "default", "via", details["next_hop_v4"], "dev", "eth3")
     run("ip", "-6", "route", "add", "default", "via", details["next_hop_v6"], "dev", "eth3")
     own = {"blue": (guest.wait_for_address(),), "routed": (four, six), "raw": ("192.0.2.30",)}
-    wait_until("addresses that are the guest's own", lambda: "tentative" not in run("ip", "-6", "address").out, 5)
+    wait_until("addresses that are the guest's own", lambda: "tentative" not in run("ip", "-6", "address").out, 20)
     assert own["blue"][0] == blue["fixed_ips"][0]["ip_address"]
     check_every_way(run, own, {"blue": "eth0", "raw": "eth1", "routed": "eth3"})
     for name, addresses in own.items():
@@ -234,5 +234,5 @@ def _try_a_bridge(site: DockerSite, guest: VirtualMachine, ports: list[dict[str,
     assert not site.reaches("on-raw", "192.0.2.10")
     for port in ports[1:3]:
         site.api.update("ports", port["id"], {"port_security_enabled": False, "security_groups": []})
-    wait_until("containers reach each other through the guest", lambda: site.reaches("on-raw", "192.0.2.10"), 10)
+    wait_until("containers reach each other through the guest", lambda: site.reaches("on-raw", "192.0.2.10"), 20)
     assert site.reaches("on-far", "192.0.2.9")
