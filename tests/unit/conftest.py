@@ -15,6 +15,7 @@ from portico.model.load import load
 from portico.model.resource import Registry
 from portico.store import initial, schema
 from portico.store.store import Store
+from portico.store.tables import Tables
 from portico.testing.postgresql import PostgresqlServer
 
 
@@ -24,22 +25,26 @@ def registry() -> Registry:
 
 
 class Databases:
-    """Makes databases with all tables and nothing in them: making those takes longer than most tests."""
+    """Makes databases with all tables and nothing in them: making those takes longer than most tests.
+
+    So do statements, which are kept with the tables that they name: all stores have the same.
+    """
 
     def __init__(self, folder: Path, registry: Registry) -> None:
         self.registry = registry
+        self.tables = Tables(registry)
         self._path = folder / "empty.db"
         self._fill(f"sqlite:///{self._path}")
 
     @contextmanager
     def empty(self, folder: Path) -> Iterator[Store]:
         """Yield a store on a database of its own."""
-        store = Store(f"sqlite:///{shutil.copy(self._path, folder / 'portico.db')}", self.registry)
+        store = Store(f"sqlite:///{shutil.copy(self._path, folder / 'portico.db')}", self.registry, self.tables)
         yield store
         store.close()
 
     def _fill(self, url: str) -> None:
-        store = Store(url, self.registry)
+        store = Store(url, self.registry, self.tables)
         schema.ensure(store)
         store.close()
 
@@ -49,6 +54,7 @@ class PostgresqlDatabases(Databases):
 
     def __init__(self, server: PostgresqlServer, registry: Registry) -> None:
         self.registry = registry
+        self.tables = Tables(registry)
         self._server = server
         self._made = 0
         self._free: list[str] = []
@@ -59,7 +65,7 @@ class PostgresqlDatabases(Databases):
         """Yield a store on a database of its own."""
         del folder
         name = self._free.pop() if self._free else self._create()
-        store = Store(self._server.url(name), self.registry)
+        store = Store(self._server.url(name), self.registry, self.tables)
         tables = [table.name for table in store.tables.metadata.sorted_tables if table.name != "revision"]
         with store.engine.begin() as connection:
             # Much quicker than to truncate, with so few rows.

@@ -36,11 +36,16 @@ class Store:
 
     Every write transaction takes the next number of one global revision and records in the journal what it changed, so
     that `watch since N` is exact. Thread-safe.
+
+    Args:
+        url: of the database, as in the settings.
+        registry: what it holds.
+        tables: the registry's, from another store. Statements are kept with the tables that they name.
     """
 
-    def __init__(self, url: str, registry: Registry) -> None:
+    def __init__(self, url: str, registry: Registry, tables: Tables | None = None) -> None:
         self.registry = registry
-        self.tables = Tables(registry)
+        self.tables = Tables(registry) if tables is None else tables
         self.engine = _make_engine(url)
         self.database = _DATABASES[self.engine.dialect.name]
         self.is_embedded = self.database is sqlite
