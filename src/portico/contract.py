@@ -56,7 +56,8 @@ FEATURES = frozenset(
         "admin-state",  # admin_state_up=false cuts the port off
         "qos-bandwidth-limit",
         "qos-dscp-marking",
-        "qos-minimum-bandwidth",
+        "qos-minimum-bandwidth",  # admission alone: rules see to it, where agents tell what their hosts carry
+        "qos-minimum-packet-rate",  # as before
         "qos-packet-rate-limit",
         "routers",  # networks that routers join, gateways and floating IPs
         "routed-segments",  # networks of several segments, with subnets of their own

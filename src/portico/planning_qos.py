@@ -9,18 +9,13 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from portico.hoststate import Limit, Qos
-from portico.model.qos import QosRule
+from portico.model.qos import QosRule, in_force
 from portico.model.snapshot import Port, Snapshot
-
-# Ports of such owners serve networks: what networks give their ports is not for them.
-_SERVING = ("network:", "neutron:")
 
 
 def policy_of(want: Snapshot, port: Port) -> str:
-    """Return the id of the policy that is in force for a port, "" without one: its own, or that of its network."""
-    if port.qos_policy_id or port.device_owner.startswith(_SERVING):
-        return port.qos_policy_id
-    return want.networks[port.network_id].qos_policy_id
+    """Return the id of the policy that is in force for a port, "" without one."""
+    return in_force(port.qos_policy_id, port.device_owner, want.networks[port.network_id].qos_policy_id)
 
 
 def qos(want: Snapshot, port: Port) -> Qos | None:

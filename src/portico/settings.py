@@ -58,6 +58,13 @@ class AgentSettings(msgspec.Struct, frozen=True, kw_only=True):
     address_v6: Annotated[
         str, Meta(description="IPv6 address at which other hosts reach this one; empty: as above")
     ] = ""
+    bandwidth_kbps: Annotated[
+        int,
+        Meta(ge=0, description="kilobits a second that this host carries each way, for ports' minimum; 0: not known"),
+    ] = 0
+    packet_rate_kpps: Annotated[
+        int, Meta(ge=0, description="thousands of packets a second that it forwards, both ways together; 0: not known")
+    ] = 0
     reconcile_s: Annotated[
         float, Meta(ge=1, description="seconds between two comparisons of everything with the kernel")
     ] = 30

@@ -49,6 +49,8 @@ def _agent(settings: Settings) -> int:
     from portico.agent.main import run
 
     told = {name: getattr(settings.agent, name) for name in ("availability_zone", "address_v4", "address_v6")}
+    carried = {name: getattr(settings.agent, name) for name in ("bandwidth_kbps", "packet_rate_kpps")}
+    told |= {name: str(value) for name, value in carried.items() if value}
     access = access_of(settings)
     return run(place_of(settings), host=settings.host, told=told, api_url=settings.api_url, access=access)
 

@@ -32,6 +32,7 @@ _VALUES = {
     "bandwidth_limit": ("max_kbps", "max_burst_kbps"),
     "packet_rate_limit": ("max_kpps", "max_burst_kpps"),
     "minimum_bandwidth": ("min_kbps", ""),
+    "minimum_packet_rate": ("min_kpps", ""),
     "dscp_marking": ("dscp_mark", ""),
 }
 
@@ -42,6 +43,15 @@ def _policy(row: Row) -> QosPolicy:
         value, burst = _VALUES[rule["type"]]
         rules.append(QosRule(rule["type"], rule.get("direction") or "", rule[value], rule.get(burst) or 0))
     return QosPolicy(row["id"], tuple(rules))
+
+
+# Ports of such owners serve networks: what networks give their ports is not for them.
+_SERVING = ("network:", "neutron:")
+
+
+def in_force(own: str | None, device_owner: str, of_network: str | None) -> str:
+    """Return the id of the policy in force for a port, "" without one: its own, or that of its network."""
+    return own or ("" if device_owner.startswith(_SERVING) else of_network) or ""
 
 
 RULE_TYPES = tuple(sorted(_VALUES))

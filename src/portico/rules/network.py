@@ -17,6 +17,7 @@ from portico.rules import (
     floatingip,
     mtu,
     port,
+    qos_minimum,
     qos_policy,
     quota,
     router_port,
@@ -85,7 +86,9 @@ def update(tx: Transaction, context: Context, row: Row, changes: Row) -> Row:
     for name, action in _SHARED_BY.items():
         if name in changes:
             (sharing.share if changes[name] else sharing.unshare)(tx, "network", row, action)
-    return tx.update("network", row, changes)
+    updated = tx.update("network", row, changes)
+    qos_minimum.check_network(tx, row, updated)
+    return updated
 
 
 def _is_default(tx: Transaction, row: Row) -> bool:

@@ -18,6 +18,7 @@ from portico.rules import (
     floating_use,
     lookup,
     mac,
+    qos_minimum,
     qos_policy,
     quota,
     router_port,
@@ -70,6 +71,7 @@ def create(tx: Transaction, context: Context, body: Row) -> Row:
     qos_policy.check_port(tx, context, None, row, parent)
     if row["binding:host_id"]:
         row |= binding.bind(tx, context, None, row)
+        qos_minimum.check_port(tx, None, row, parent)
     security_group.link(tx, row["id"], (), row["security_groups"])
     row = tx.insert("port", row)
     binding.settle_dhcp(tx, context, None, row)
@@ -258,6 +260,7 @@ def change(tx: Transaction, context: Context, row: Row, changes: Row) -> Row:
     qos_policy.check_port(tx, context, row, after, network)
     if binding.must_bind(row, after, changes):
         after |= binding.bind(tx, context, row, after)
+    qos_minimum.check_port(tx, row, after, network)
     if row["inactive_bindings"]:
         after["inactive_bindings"] = binding.others(after)
     security_group.link(tx, row["id"], row["security_groups"], after["security_groups"])
@@ -356,7 +359,7 @@ def remove(tx: Transaction, row: Row) -> None:
 
 
 def present(tx: Transaction, context: Context, rows: list[Row]) -> list[Row]:
-    """Add dns_assignment, which is what the network's DNS server says, and the network's QoS policy."""
+    """Add dns_assignment, which the network's DNS server says, the network's QoS policy, and resource_request."""
     networks = {row["id"]: row for row in tx.get_many("network", sorted({row["network_id"] for row in rows}))}
     for row in rows:
         network = networks[row["network_id"]]
@@ -368,5 +371,6 @@ def present(tx: Transaction, context: Context, rows: list[Row]) -> list[Row]:
             for ip in (item["ip_address"],)
             for host in (row["dns_name"] or host_name(ip),)
         ]
+    qos_minimum.present(tx, rows, networks)
     trunk_port.present(tx, rows)
     return rows

@@ -16,7 +16,7 @@ from portico.errors import BadRequest, Conflict, Forbidden, NotFound
 from portico.model import check
 from portico.model.resource import Attribute, Registry, Resource
 from portico.model.snapshot import BINDING_FAILED, UNBOUND
-from portico.rules import binding, lookup, port
+from portico.rules import binding, lookup, port, qos_minimum
 from portico.rules.context import Context, Row
 from portico.store.transaction import Transaction
 
@@ -135,6 +135,7 @@ def activate(tx: Transaction, context: Context, port_id: str, host: str) -> Row:
     del left["status"]
     after = {_PORT_NAMES[name]: chosen[name] for name in _PORT_NAMES}
     after["inactive_bindings"] = binding.others({**row, **after}) + ([left] if left["host"] else [])
+    qos_minimum.check_port(tx, row, {**row, **after}, lookup.get(tx, "network", row["network_id"]))
     tx.forget_reason("port", port_id)
     updated = tx.update("port", row, {**after, "status": "DOWN"})
     binding.settle_dhcp(tx, context, row, updated)
@@ -198,11 +199,13 @@ def _bound(tx: Transaction, context: Context, row: Row, wanted: Row) -> Row:
         "host": wanted["host"], "vnic_type": wanted.get("vnic_type") or "normal", "profile": profile,
     }  # fmt: skip
     there = {**row, **{_PORT_NAMES[name]: value for name, value in asked.items()}}
-    context.broker.admit("port", row, there, lookup.get(tx, "network", row["network_id"]))
+    network = lookup.get(tx, "network", row["network_id"])
+    context.broker.admit("port", row, there, network)
     bound, reason = binding.result(tx, context, None, there)
     if reason:
         raise _failed(row, wanted["host"], reason)
     binding.refuse_taken_tap(tx, {**there, **bound})
+    qos_minimum.check_binding(tx, row, wanted["host"], network)
     return {**asked, "vif_type": bound["binding:vif_type"], "vif_details": bound["binding:vif_details"]}
 
 

@@ -7,7 +7,7 @@ import uuid
 from functools import partial
 
 from portico.errors import Conflict
-from portico.rules import lookup, qos_policy
+from portico.rules import lookup, qos_minimum, qos_policy
 from portico.rules.context import Context, Row, Rules
 from portico.store.transaction import Transaction
 
@@ -53,12 +53,12 @@ def _put(tx: Transaction, context: Context, policy: Row, kind: str, row: Row) ->
     _check(policy, others, {**row, "type": kind})
     rules = sorted([*others, {**row, "type": kind}], key=lambda rule: str(rule["id"]))
     qos_policy.admit(tx, context, policy["id"], rules)
-    tx.update("policy", policy, {"rules": rules})
+    qos_minimum.check_policy(tx, policy, tx.update("policy", policy, {"rules": rules}))
 
 
 def _check(policy: Row, others: list[Row], rule: Row) -> None:
     for other in others:
-        if other.get("direction") != rule.get("direction"):
+        if not _meet(other.get("direction"), rule.get("direction")):
             continue
         if other["type"] == rule["type"]:
             raise Conflict(
@@ -75,3 +75,8 @@ def _check(policy: Row, others: list[Row], rule: Row) -> None:
                     f"type {other['type']} has value {had}.",
                     type="QoSRuleParameterConflict",
                 )
+
+
+def _meet(one: str | None, other: str | None) -> bool:
+    """Tell whether rules of two directions are about the same packets; some have none, and some are about any."""
+    return one == other or "any" in (one, other)

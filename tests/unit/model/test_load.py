@@ -48,6 +48,7 @@ def test_the_core_collections_have_neutron_s_paths(registry: Registry) -> None:
         "/v2.0/qos/policies/{qos_policy_id}/bandwidth_limit_rules",
         "/v2.0/qos/policies/{qos_policy_id}/dscp_marking_rules",
         "/v2.0/qos/policies/{qos_policy_id}/minimum_bandwidth_rules",
+        "/v2.0/qos/policies/{qos_policy_id}/minimum_packet_rate_rules",
         "/v2.0/qos/policies/{qos_policy_id}/packet_rate_limit_rules",
         "/v2.0/qos/rule-types",
         "/v2.0/quotas",

@@ -46,6 +46,15 @@ def test_managers_make_policies_and_members_use_them(head: Asker, red: Asker, bl
     assert refusal(partial(blue.create, "network", qos_policy_id=made["id"]))[:2] == (404, "QosPolicyNotFound")
 
 
+def test_what_a_port_asks_of_placement_is_for_administrators(head: Asker, red: Asker, root: Asker) -> None:
+    made = head.create("policy", name="p")
+    resource = head.resources["minimum_bandwidth_rule"]
+    collection.create(head.service, resource, head.context, {resource.name: {"min_kbps": 1}}, made["id"])
+    port = red.create("port", network_id=red.create("network", qos_policy_id=made["id"])["id"])
+    assert "resource_request" not in port
+    assert root.show("port", port["id"])["resource_request"]["request_groups"]
+
+
 def test_after_a_policy_that_is_not_there_for_who_asks_the_page_is_empty(head: Asker, blue: Asker) -> None:
     made, _ = head.create("policy", name="p"), head.create("policy", name="q", shared=True)
     for marker in (made["id"], "00000000-0000-4000-8000-000000000001"):

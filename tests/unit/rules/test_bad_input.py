@@ -129,9 +129,10 @@ def ids(lasting_store: Store, context: Context) -> dict[str, str]:
              target_tenant="blue")  # fmt: skip
         make(tx, "trunk", name="t", port_id=made["port"], admin_state_up=True)
         make(tx, "policy", name="p", is_default=False)
-        for kind, value in (("bandwidth_limit", "max_kbps"), ("dscp_marking", "dscp_mark"),
-                            ("minimum_bandwidth", "min_kbps"), ("packet_rate_limit", "max_kpps")):  # fmt: skip
-            make(tx, f"{kind}_rule", qos_policy_id=made["policy"], **{value: 0})
+        make(tx, "dscp_marking_rule", qos_policy_id=made["policy"], dscp_mark=0)
+        for kind, value in (("bandwidth_limit", "max_kbps"), ("minimum_bandwidth", "min_kbps"),
+                            ("minimum_packet_rate", "min_kpps"), ("packet_rate_limit", "max_kpps")):  # fmt: skip
+            make(tx, f"{kind}_rule", qos_policy_id=made["policy"], direction="egress", **{value: 0})
         make(tx, "router", name="r", admin_state_up=True)
         made |= floating(tx, context, made)
         own = {"portico:bfd": False, "portico:hosts": []}
