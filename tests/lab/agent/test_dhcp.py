@@ -7,6 +7,7 @@ import re
 import socket
 import struct
 import sys
+import time
 from pathlib import Path
 from typing import Literal
 
@@ -229,14 +230,26 @@ def test_the_server_outlives_the_agent_with_its_leases_and_is_found_again(rig: R
     assert udhcpc(a)["ip"] == "10.0.0.1"
 
 
-def test_a_server_that_dies_is_started_again_and_keeps_its_leases(rig: Rig) -> None:
-    a, _ = begin(rig, subnet4())
-    udhcpc(a)
-    before = rig.host.path(PID).read_text()
-    rig.host.run(["kill", "-9", before.strip()])
-    wait_until("a new server", lambda: rig.host.path(PID).read_text() != before, 20)
-    assert "10.0.0.1" in rig.host.path("/var/lib/portico/dhcp/portico/aaaaaaaa-00/leases").read_text()
+def test_a_server_that_dies_is_back_at_once_and_keeps_its_leases(rig: Rig) -> None:
+    a, _ = begin(rig, subnet4(), subnet6("dhcpv6-stateful"))
+    wait_for_link_local(a)
     assert udhcpc(a)["ip"] == "10.0.0.1"
+    six, leases = dhcpv6(a), rig.host.path("/var/lib/portico/dhcp/portico/aaaaaaaa-00/leases")
+
+    def leased() -> set[str]:
+        return {words[2] for line in leases.read_text().splitlines() if len(words := line.split()) > 2}
+
+    assert leased() == {"10.0.0.1", "2001:db8::1"}
+    took_s = []
+    for _ in range(3):
+        old, began = rig.host.path(PID).read_text(), time.monotonic()
+        rig.host.run(["kill", "-9", old.strip()])
+        wait_until("a new server", lambda old=old: rig.host.path(PID).read_text() not in ("", old), 20)
+        took_s.append(time.monotonic() - began)
+    assert min(took_s) < 2, "others may keep the machine busy once, not each time"
+    assert leased() == {"10.0.0.1", "2001:db8::1"}
+    assert udhcpc(a)["ip"] == "10.0.0.1"
+    assert socket.inet_pton(socket.AF_INET6, "2001:db8::1") in six and six[4:] == dhcpv6(a)[4:]
 
 
 def test_a_changed_subnet_is_served_and_an_unwanted_server_goes(rig: Rig) -> None:

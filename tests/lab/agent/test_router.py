@@ -277,6 +277,8 @@ def test_hosts_learn_of_the_router_and_a_killed_announcer_comes_back(site: Site)
         return "proto ra" in site.green.run("ip", "-6", "route", "show", "default").out
 
     wait_until("a default route by an advertisement", learnt, 20)
+    site.green.run("ip", "addr", "add", "2001:db8:2::5/64", "dev", "eth0", "nodad")
+    assert site.green.pings("2001:db8:1::5", 5)
     host = site.rig.host
     pid = host.path(f"/run/portico/router/portico/{owner.short(router(1).router_id)}/pid")
     first = pid.read_text()
