@@ -9,6 +9,8 @@ PYTEST := $(BIN)/python -m pytest
 PARALLEL := -n auto --dist loadfile
 # These wait for daemons, timers and machines half of the time.
 WAITING := -n 3 --dist loadfile --no-loadscope-reorder
+# A second for each process that does not use it.
+PLAIN := -p no:schemathesis
 CODE := $(foreach folder,src tests bench scripts demo conformance,$(if $(shell find $(folder) -name "*.py" 2>/dev/null),$(folder)))
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 CONFORMANCE := .venv-conformance
@@ -19,8 +21,8 @@ COMPILE := CUSTOM_COMPILE_COMMAND="make locks" $(BIN)/pip-compile --quiet --gene
 .DEFAULT_GOAL := help
 # The targets of `test` need what those before them made, and would measure each other.
 .NOTPARALLEL:
-.PHONY: help venv packages lint types imports unit unit-postgresql lab test-stock-kernel compat conformance-venv conformance-fast clients fuzz \
-	neutron-venv remote conformance test demo bench picture locks format clean
+.PHONY: help venv packages lint types imports checks unit unit-postgresql lab test-stock-kernel compat conformance-venv \
+	conformance-fast clients fuzz neutron-venv remote conformance test demo bench picture locks format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' Makefile
@@ -32,7 +34,7 @@ $(VENV)/stamp: requirements.lock requirements-dev.lock pyproject.toml
 	@if cat $^ | cmp -s - $@; then touch $@; else \
 	set -e; rm -f $@; $(PYTHON) -m venv $(VENV); \
 	echo "venv: installing the locked packages"; \
-	$(PIP) install --quiet --require-hashes -r requirements-dev.lock; \
+	$(PIP) install --quiet --no-compile --require-hashes -r requirements-dev.lock; \
 	$(PIP) install --quiet --no-deps --no-build-isolation --editable .; \
 	cat $^ > $@; fi
 
@@ -67,14 +69,18 @@ types: venv ## mypy, strict
 imports: venv ## which folder may import which
 	$(BIN)/lint-imports
 
+checks: venv ## lint, types and imports, while .venv-conformance is made
+	@$(MAKE) --no-print-directory conformance-venv & made=$$!; \
+	$(MAKE) --no-print-directory lint types imports; code=$$?; wait $$made && exit $$code
+
 unit: venv ## tests that need no root
-	$(PYTEST) $(WAITING) tests/unit
+	$(PYTEST) $(PLAIN) $(WAITING) tests/unit
 
 unit-postgresql: packages venv ## the tests of store and API once more, on a PostgreSQL server of their own
-	PORTICO_TEST_DATABASE=postgresql $(PYTEST) $(WAITING) tests/unit/store tests/unit/api
+	PORTICO_TEST_DATABASE=postgresql $(PYTEST) $(PLAIN) $(WAITING) tests/unit/store tests/unit/api
 
 lab: venv ## tests in network namespaces of their own; needs root
-	$(PYTEST) $(WAITING) tests/lab
+	$(PYTEST) $(PLAIN) $(WAITING) tests/lab
 
 test-stock-kernel: packages venv ## the agent's lab tests under Debian's kernel, in QEMU: slow
 	$(BIN)/python scripts/stock_kernel.py -- -q tests/lab/agent
@@ -99,7 +105,7 @@ remote: venv conformance-venv neutron-venv ## the neutron backend on a real Neut
 	$(PYTEST) tests/remote
 	PORTICO_NEUTRON_EXAMPLES=12 $(PYTEST) $(PARALLEL) tests/unit/backends/test_neutron.py
 
-test: packages venv lint types imports unit unit-postgresql lab clients ## everything; what a change must pass
+test: packages venv checks unit unit-postgresql lab clients ## everything; what a change must pass
 
 demo: packages venv ## containers and a VM on Portico networks, a BGP speaker beyond, and a table of who reaches whom
 	$(BIN)/python -m demo
