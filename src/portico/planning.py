@@ -314,8 +314,9 @@ def _hosts_to_replan(want: Snapshot, dirty: Dirty, memory: Memory, ports: Collec
     routers.update(
         dirty.ids.get("router", ()), (port.device_id for port in ports if port.device_owner in ROUTER_OWNERS)
     )
+    routed: set[str] = set()
     for router_id in routers:
-        hosts |= planning_routers.hosts_of_router(want, router_id) | memory.hosts_of_router.get(router_id, frozenset())
+        routed |= planning_routers.hosts_of_router(want, router_id) | memory.hosts_of_router.get(router_id, frozenset())
     groups = set(dirty.ids.get("security_group", ()))
     for group_id in dirty.ids.get("address_group", ()):
         groups |= {want.rules[rule_id].group_id for rule_id in want.rules_naming_address_group.get(group_id, ())}
@@ -323,11 +324,11 @@ def _hosts_to_replan(want: Snapshot, dirty: Dirty, memory: Memory, ports: Collec
         hosts.update(want.hosts_of_group.get(group_id, ()))
     near = {host for port in ports for host in port.hosts}
     near = {host for host in near if _presence(want, host) != memory.presence.get(host)}
-    return hosts | near | _with_other_gateways(want, memory, near)
+    return hosts | near | routed | _with_other_gateways(want, memory, near | routed)
 
 
 def _with_other_gateways(want: Snapshot, memory: Memory, changed: set[str]) -> set[str]:
-    """Return the hosts of routers whose gateways may move, for the networks of `changed` hosts are others than before.
+    """Return the hosts of routers whose gateways may move, for networks or routers of `changed` hosts are others now.
 
     A gateway that only one host has is on the first of them.
     """

@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where routers are, and what a host must have of them. Pure.
 
-A router is on each host that has a bound port on a network of one of its interfaces, the same everywhere: traffic is
-routed where it starts. One whose admin_state_up is false is nowhere. May import what `contract` may.
+A router is on each host that has a bound port on a network of one of its interfaces, or a router that sends to it, the
+same everywhere: traffic is routed where it starts. One whose admin_state_up is false is nowhere. May import what
+`contract` may.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from portico import planning_qos
 from portico.hoststate.l3 import Floating, Forward, Leg, Prefix, Router, Way
 from portico.model.l3 import GATEWAY_OWNER, INTERFACE_OWNER
 from portico.model.snapshot import FloatingIp, IpAddress, Port, Snapshot, Subnet
@@ -37,16 +39,67 @@ def _ports(want: Snapshot, router_id: str, owner: str) -> list[Port]:
 
 
 def hosts_of_router(want: Snapshot, router_id: str) -> set[str]:
-    """Return the hosts that have a router."""
-    if not _is_up(want, router_id):
-        return set()
-    return {host for port in interfaces(want, router_id) for host in want.hosts_of_network.get(port.network_id, ())}
+    """Return the hosts that have a router: those of its networks' ports, and those of routers that send to it."""
+    found: set[str] = set()
+    seen, todo = set(), [router_id]
+    while todo:
+        one = todo.pop()
+        if one not in seen and _is_up(want, one):
+            seen.add(one)
+            found |= {host for port in interfaces(want, one) for host in want.hosts_of_network.get(port.network_id, ())}
+            todo += _senders(want, one)
+    return found
 
 
 def routers_of_host(want: Snapshot, host: str) -> set[str]:
-    """Return the routers that a host has."""
-    found = {item for network in want.networks_of_host.get(host, ()) for item in _with_interface(want, network)}
-    return {router_id for router_id in found if _is_up(want, router_id)}
+    """Return the routers that a host has: those of its ports' networks, and those that these send to."""
+    near = {item for network in want.networks_of_host.get(host, ()) for item in _with_interface(want, network)}
+    found, todo = set(), list(near)
+    holders: dict[str, dict[IpAddress, str]] = {}
+    while todo:
+        one = todo.pop()
+        if one in found or not _is_up(want, one):
+            continue
+        found.add(one)
+        for network_id, hop in _next_hops(want, one):
+            if network_id not in holders:
+                holders[network_id] = _holders(want, network_id)
+            todo += [holders[network_id][hop]] if hop in holders[network_id] else []
+    return found
+
+
+def _next_hops(want: Snapshot, router_id: str) -> Iterator[tuple[str, IpAddress]]:
+    """Yield where a router sends what is for none of its networks: by which network, and to whom."""
+    for port_id in want.ports_of_router.get(router_id, ()):
+        port = want.ports[port_id]
+        for subnet in _subnets(want, port):
+            if subnet.gateway is not None and _is_gateway(port):
+                yield port.network_id, subnet.gateway
+            yield from ((port.network_id, hop) for _, hop in want.routers[router_id].routes if hop in subnet.cidr)
+
+
+def _holders(want: Snapshot, network_id: str) -> dict[IpAddress, str]:
+    """Return the routers on a network by their addresses there."""
+    routers = want.routers_of_network.get(network_id, ())
+    ports = [want.ports[port_id] for router_id in routers for port_id in want.ports_of_router[router_id]]
+    return {item.address: port.device_id for port in ports if port.network_id == network_id for item in port.fixed_ips}
+
+
+def _senders(want: Snapshot, router_id: str) -> set[str]:
+    """Return the routers of which a router is a next hop: by an extra route, or as the gateway beyond their own."""
+    found = set()
+    for port_id in want.ports_of_router.get(router_id, ()):
+        port = want.ports[port_id]
+        own = {item.address for item in port.fixed_ips}
+        is_beyond = any(subnet.gateway in own for subnet in _subnets(want, port))
+        for other in want.routers_of_network.get(port.network_id, ()):
+            known = want.routers.get(other)
+            if known is None or other == router_id:
+                continue
+            has_gateway = is_beyond and any(item.network_id == port.network_id for item in gateways(want, other))
+            if has_gateway or any(hop in own for _, hop in known.routes):
+                found.add(other)
+    return found
 
 
 def networks_of_host(want: Snapshot, host: str) -> set[str]:
@@ -142,7 +195,14 @@ def _leg(want: Snapshot, port: Port) -> Leg:
         prefixes=() if outside else tuple(_prefixes(subnet for subnet, _ in subnets)),
         known=tuple(known),
         apart=tuple(apart),
+        shares=planning_qos.shares(want, port, _floating_by(want, port)) if outside else (),
     )
+
+
+def _floating_by(want: Snapshot, port: Port) -> list[FloatingIp]:
+    """Return the floating IPs that are answered at a gateway."""
+    ids = want.floating_ips_of_router.get(port.device_id, ())
+    return [item for item_id in ids if (item := want.floating_ips[item_id]).network_id == port.network_id]
 
 
 def _scopes(want: Snapshot, port: Port, near: list[Subnet], *, translates: bool) -> tuple[list[str], list[str]]:

@@ -21,9 +21,10 @@ from portico.trace.packet import Packet
 
 @dataclass(frozen=True, slots=True)
 class Crossing:
-    """A packet as a router sends it on, from one of its ports out by another."""
+    """A packet as a router sends it on, from one of its ports out by another, to `hop` on that one's network."""
 
     packet: Packet
+    hop: IpAddress
     router_id: str
     entered: str
     left: str
@@ -46,25 +47,42 @@ def crossings(
 ) -> Iterator[tuple[Crossing, ...]]:
     """Yield what becomes of a packet that one of the routers on the sender's network leads to the receiver.
 
-    Or two: a router sends what is for another one's floating IP out by its gateway.
+    Or several, one after the other: by extra routes and gateways, and to floating IPs that are another router's.
 
     Args:
-        only: the id of the one router that is asked.
+        only: the id of the one router that is asked first.
     """
     if packet.source.is_link_local or packet.destination.is_link_local or sender.host != receiver.host:
         return
-    routers = [router for router in want.routers.values() if router.admin_state_up]
-    for router in routers:
-        if only not in ("", router.id):
-            continue
-        if (found := _cross(want, router, sender.network_id, receiver, packet)) is not None:
-            yield (found,)
-        elif (first := exit_of(want, router, sender, packet)) is not None:
-            left = want.ports[first.left]
-            for other in routers if _is_near(want, left, packet.destination) else ():
-                second = _cross(want, other, left.network_id, receiver, first.packet)
-                if second is not None and other is not router:
-                    yield first, second
+    for router in want.routers.values():
+        if only in ("", router.id):
+            yield from _chains(want, router, sender.network_id, receiver, packet, frozenset())
+
+
+def _chains(
+    want: Snapshot, router: Router, network_id: str, receiver: Port, packet: Packet, asked: frozenset[str]
+) -> Iterator[tuple[Crossing, ...]]:
+    """Yield the ways of a packet that a router gets from a network; those who were `asked` already would go round."""
+    if not router.admin_state_up or router.id in asked:
+        return
+    if (found := _cross(want, router, network_id, receiver, packet)) is not None:
+        yield (found,)
+    elif (first := _exit(want, router, network_id, receiver.host, packet)) is not None:
+        for other in want.routers.values():
+            if _answers(want, other, want.ports[first.left].network_id, first.hop):
+                rest = _chains(
+                    want, other, want.ports[first.left].network_id, receiver, first.packet, asked | {router.id}
+                )
+                yield from ((first, *others) for others in rest)
+
+
+def _answers(want: Snapshot, router: Router, network_id: str, address: IpAddress) -> bool:
+    """Tell whether an address on a network is one of a router's, or of its floating IPs."""
+    ports = [want.ports[port_id] for port_id in want.ports_of_router.get(router.id, ())]
+    if any(port.network_id == network_id and item.address == address for port in ports for item in port.fixed_ips):
+        return True
+    floating = (want.floating_ips[item] for item in want.floating_ips_of_router.get(router.id, ()))
+    return any(item.network_id == network_id and item.address == address for item in floating)
 
 
 def _cross(want: Snapshot, router: Router, network_id: str, receiver: Port, packet: Packet) -> Crossing | None:
@@ -105,21 +123,48 @@ def _led(packet: Packet, floating: list[FloatingIp], item: PortForwarding | None
 
 def exit_of(want: Snapshot, router: Router, sender: Port, packet: Packet) -> Crossing | None:
     """Return what becomes of a packet for none of the router's networks: by an extra route, or out by a gateway."""
-    ports = list(_on(want, router, sender.host))
-    entered = [port for port in ports if port.network_id == sender.network_id]
-    hop = next_hop(router, packet.destination)
-    if hop is None:
-        outside = [port for port in ports if port.device_owner == GATEWAY_OWNER]
-        near = (port for port in outside if _is_near(want, port, packet.destination))
-        left = next(near, outside[0] if outside else None)
-    else:
-        left = next((port for port in ports if _is_near(want, port, hop)), None)
-    floating = list(_floating(want, router, ports, sender.host))
-    if not entered or left is None or _are_apart(want, router, (entered, left), floating, packet):
+    return _exit(want, router, sender.network_id, sender.host, packet)
+
+
+def _exit(want: Snapshot, router: Router, network_id: str, host: str, packet: Packet) -> Crossing | None:
+    ports = list(_on(want, router, host))
+    entered = [port for port in ports if port.network_id == network_id]
+    floating = list(_floating(want, router, ports, host))
+    final = _led(packet, floating, _forwarding(want, router, ports, packet))
+    left, hop, why = _way_out(want, router, ports, final.destination)
+    if not entered or left is None or hop is None:
         return None
-    found = _crossing(want, router, ports, floating, (entered, left), packet, packet)
-    why = f"extra route by {hop}" if hop else f"its gateway is on {_name(want, left.network_id)}"
-    return replace(found, why=why)
+    if final == packet and _are_apart(want, router, (entered, left), floating, packet):
+        return None
+    return replace(_crossing(want, router, ports, floating, (entered, left), packet, final), hop=hop, why=why)
+
+
+def _way_out(
+    want: Snapshot, router: Router, ports: list[Port], destination: IpAddress
+) -> tuple[Port | None, IpAddress | None, str]:
+    """Return by which port a router sends a packet on, to whom there, and why; the longest prefix wins."""
+    order = [item.network_id for item in router.gateways]
+    outside = [port for port in ports if port.device_owner == GATEWAY_OWNER]
+    outside.sort(key=lambda port: order.index(port.network_id) if port.network_id in order else len(order))
+    near = [(want.subnets[item.subnet_id], port) for port in ports for item in port.fixed_ips]
+    ways: list[tuple[int, Port, IpAddress, str]] = [
+        (subnet.cidr.prefixlen, port, destination, f"{destination} is on {_name(want, port.network_id)}")
+        for subnet, port in near
+        if destination in subnet.cidr
+    ]
+    for net, hop in router.routes:
+        left = next((port for port in ports if _is_near(want, port, hop)), None)
+        if destination in net and left is not None:
+            ways.append((net.prefixlen, left, hop, f"extra route by {hop}"))
+    for port in outside:
+        for subnet in (want.subnets[item.subnet_id] for item in port.fixed_ips):
+            if subnet.cidr.version == destination.version:
+                why = f"its gateway is on {_name(want, port.network_id)}"
+                ways.append((-1, port, subnet.gateway or destination, why))
+    if not ways:
+        return None, None, ""
+    _, left, hop, why = max(ways, key=lambda way: way[0])
+    return left, hop, why
 
 
 def next_hop(router: Router, destination: IpAddress) -> IpAddress | None:
@@ -170,7 +215,7 @@ def _crossing(
         words += _end(final, packet.high != final.high)
     if seen != source:
         words += f", source {source} becomes {seen}"
-    return Crossing(replace(final, source=seen), router.id, entered[0].id, left.id, words, why)
+    return Crossing(replace(final, source=seen), final.destination, router.id, entered[0].id, left.id, words, why)
 
 
 def _end(packet: Packet, with_port: bool) -> str:
@@ -236,21 +281,43 @@ def _scope(want: Snapshot, ports: list[Port], address: IpAddress) -> str | None:
 
 def _on(want: Snapshot, router: Router, host: str) -> Iterator[Port]:
     """Yield a router's ports on a host: a network that is one on all hosts has its gateway on the first of them."""
-    inside = list(_ports(want, router, INTERFACE_OWNER))
-    networks = {port.network_id for port in inside}
-    hosts = {host for host, there in want.networks_of_host.items() if not networks.isdisjoint(there)}
+    hosts = _hosts(want, router, frozenset())
     if host not in hosts:
         return
-    yield from inside
+    yield from _ports(want, router, INTERFACE_OWNER)
     for port in _ports(want, router, GATEWAY_OWNER):
         if want.networks[port.network_id].network_type == "local" or host == min(hosts):
             yield port
 
 
+def _hosts(want: Snapshot, router: Router, asked: frozenset[str]) -> set[str]:
+    """Return where a router is: with ports of its networks, and with other routers that it is a next hop of."""
+    networks = {port.network_id for port in _ports(want, router, INTERFACE_OWNER)}
+    hosts = {host for host, there in want.networks_of_host.items() if not networks.isdisjoint(there)}
+    for other in want.routers.values():
+        if other.admin_state_up and other.id not in asked and other is not router and _sends_to(want, other, router):
+            hosts |= _hosts(want, other, asked | {router.id})
+    return hosts
+
+
+def _sends_to(want: Snapshot, one: Router, other: Router) -> bool:
+    """Tell whether an extra route of a router, or what leaves by its gateways, leads to another one."""
+    outside = {port.network_id for port in _ports(want, one, GATEWAY_OWNER)}
+    networks = outside | {port.network_id for port in _ports(want, one, INTERFACE_OWNER)}
+    hops = {hop for _, hop in one.routes}
+    for owner in (INTERFACE_OWNER, GATEWAY_OWNER) if networks else ():
+        for port in _ports(want, other, owner):
+            for item in port.fixed_ips if port.network_id in networks else ():
+                beyond = want.subnets[item.subnet_id].gateway if port.network_id in outside else None
+                if item.address == beyond or item.address in hops:
+                    return True
+    return False
+
+
 def _ports(want: Snapshot, router: Router, owner: str) -> Iterator[Port]:
-    for port in want.ports.values():
-        if port.device_owner == owner and port.device_id == router.id:
-            yield port
+    for port_id in sorted(want.ports_of_router.get(router.id, ())):
+        if want.ports[port_id].device_owner == owner:
+            yield want.ports[port_id]
 
 
 def _floating(want: Snapshot, router: Router, ports: list[Port], host: str) -> Iterator[FloatingIp]:

@@ -18,8 +18,8 @@ from portico.testing.lab import Lab
 from portico.testing.probes import router_probes
 from portico.testing.router_lab import RouterSite
 from portico.testing.router_suite import joined_world
-from portico.testing.router_world import OUTSIDE, PutRouter, RouterWorld, put_in_scopes
-from portico.testing.world import object_id
+from portico.testing.router_world import OUTSIDE, PutRouter, RouterWorld, l3_id, put_in_scopes
+from portico.testing.world import Drop, PutPort, object_id
 from portico.trace import router
 from portico.trace.packet import Packet
 from portico.trace.way import verdict
@@ -37,6 +37,25 @@ def scoped_world() -> RouterWorld:
     """Return a world in which two networks of one router are in different address scopes."""
     world = joined_world()
     put_in_scopes(world, {0: "a", 2: "b", OUTSIDE: "a"})
+    return world
+
+
+def chained_world() -> RouterWorld:
+    """Return a world in which a router without a gateway sends all to another one, which has a floating IP for it."""
+    world = joined_world(Drop("port", 1), PutRouter(0, (0, 2)), PutRouter(1, (2,), outside=True))
+    world.apply(PutPort(0, 0, port_security=False))
+    first, second = (world.rows["router"][l3_id("router", number)] for number in (0, 1))
+    first["routes"] = [{"destination": "0.0.0.0/0", "nexthop": "198.18.1.2"}]
+    second["routes"] = [{"destination": "192.0.2.0/24", "nexthop": "198.18.1.1"}]
+    floating_id, port = l3_id("floatingip", 0), world.rows["port"][object_id("port", 0)]
+    world.rows["floatingip"][floating_id] = {
+        "id": floating_id,
+        "floating_ip_address": "198.18.2.200",
+        "floating_network_id": object_id("network", OUTSIDE),
+        "router_id": second["id"],
+        "port_id": port["id"],
+        "fixed_ip_address": port["fixed_ips"][0]["ip_address"],
+    }
     return world
 
 
@@ -72,6 +91,7 @@ def disagreements(site: RouterSite, want: Snapshot) -> list[str]:
 @example(world=joined_world())
 @example(world=joined_world(PutRouter(0, (0, 2), outside=True, snat=False, forwarded=(1,)), PutRouter(1, (3,))))
 @example(world=scoped_world())
+@example(world=chained_world())
 def test_real_packets_cross_routers_as_the_oracle_says(site: RouterSite, world: RouterWorld) -> None:
     want = on_one_host(world)
     list(site.current().sync(want, ALL))
