@@ -122,8 +122,9 @@ def test_the_environment_is_what_the_lock_says() -> None:
     assert found == locked()
 
 
-def test_an_installation_has_fewer_than_45_packages() -> None:
+def test_an_installation_has_fewer_than_45_packages_and_the_readme_says_how_many() -> None:
     assert len(locked()) + 1 < 45
+    assert f" {len(locked())} Python packages " in (ROOT / "README.md").read_text()
 
 
 def test_an_installation_weighs_less_than_80_megabytes() -> None:

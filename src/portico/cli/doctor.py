@@ -80,7 +80,9 @@ def check_kernel(_: Settings) -> Iterator[Finding]:
     yield Finding("network namespaces", "ok", os.uname().release)
     for feature, problem in found:
         if problem:
-            yield Finding(feature.name, "missing", problem, f"modprobe -a {feature.module}")
+            state = "absent" if feature.only_for else "missing"
+            detail = f"{problem}; for {feature.only_for} alone" if feature.only_for else problem
+            yield Finding(feature.name, state, detail, f"modprobe -a {feature.module}")
         else:
             yield Finding(feature.name, "ok", "")
 
@@ -88,7 +90,7 @@ def check_kernel(_: Settings) -> Iterator[Finding]:
 def check_filter(_: Settings) -> Iterator[Finding]:
     """The agent's own rules."""
     try:
-        problem = probe.filter_rules()
+        problem, no_translation = probe.filter_rules(), probe.refusal(probe.TRANSLATION)
     except OSError as error:
         yield Finding("nftables", "missing", str(error), "apt-get install libnftables1; run as root")
         return
@@ -96,6 +98,10 @@ def check_filter(_: Settings) -> Iterator[Finding]:
         yield Finding("nftables", "missing", problem, "modprobe -a nf_tables nf_conntrack; libnftables 1.0.6 or newer")
     else:
         yield Finding("nftables", "ok", "the agent's rules load: bridge family, conntrack zones, marks")
+    if no_translation:
+        yield Finding("address translation", "missing", no_translation, "modprobe -a nf_nat nft_chain_nat nft_masq")
+    else:
+        yield Finding("address translation", "ok", "")
 
 
 def check_tools(_: Settings) -> Iterator[Finding]:

@@ -21,11 +21,15 @@ MATCH_ALL = "1,6 0 0 4294967295"
 
 
 class Feature(NamedTuple):
-    """Something that the kernel must be able to do, and the module that brings it."""
+    """Something that the kernel must be able to do, and the module that brings it.
+
+    What serves one purpose alone (`only_for`) may be left out by who has no use for that.
+    """
 
     name: str
     module: str
     commands: Sequence[str]
+    only_for: str = ""
 
 
 # Each builds on the links of those before. The commands are words for ip(8) and tc(8), not for a shell.
@@ -42,7 +46,27 @@ FEATURES = (
             f"tc filter add dev t0 ingress bpf bytecode '{MATCH_ALL}' action mirred egress redirect dev p1",
         ],
     ),
+    Feature(
+        "ifb and sch_tbf",
+        "ifb sch_tbf",
+        ["ip link add i0 type ifb", "tc qdisc add dev i0 root tbf rate 1mbit burst 10kb limit 10kb"],
+        "limits of bandwidth",
+    ),
 )
+# What routers, floating IPs and published ports do to addresses.
+TRANSLATION = """
+table inet nat {
+  chain out {
+    type nat hook postrouting priority srcnat
+    oifname "p0" masquerade
+    ip saddr 192.0.2.1 snat ip to 192.0.2.2
+  }
+  chain in {
+    type nat hook prerouting priority dstnat
+    ip daddr 192.0.2.2 tcp dport 80 dnat ip to 192.0.2.1:8080
+  }
+}
+"""
 BRIDGE_SYSCTL = Path("/proc/sys/net/bridge/bridge-nf-call-iptables")
 
 
@@ -61,13 +85,23 @@ def filter_rules() -> str:
     Raises:
         OSError: libnftables is not there, or no namespace can be made.
     """
-    from portico.agent.drivers.libnftables import Nft, NftError
     from portico.agent.ruleset import skeleton
+
+    return refusal(skeleton())
+
+
+def refusal(rules: str) -> str:
+    """Return why nftables refuses rules; empty if it does not.
+
+    Raises:
+        OSError: libnftables is not there, or no namespace can be made.
+    """
+    from portico.agent.drivers.libnftables import Nft, NftError
 
     def load() -> str:
         nft = Nft()
         try:
-            nft.run(skeleton())
+            nft.run(rules)
         except NftError as error:
             return str(error)
         finally:
