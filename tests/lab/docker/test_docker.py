@@ -28,6 +28,8 @@ def test_dual_stack_containers_reach_each_other_by_address_and_by_name(site: Doc
         assert site.reaches("cli", target), target
     assert site.port_of("cli", "blue")["mac_address"] == "02:00:00:00:00:42"
     assert "02:00:00:00:00:42" in site.execute("cli", "ip", "link", "show", "eth0").out
+    # its very first packet: there is no duplicate address detection to wait for
+    site.docker("run", "--rm", "--network", "blue", IMAGE, "ping", "-c", "1", "-W", "10", "2001:db8:1::9")
     port = site.port_of("web", "blue")
     assert {item["ip_address"] for item in port["fixed_ips"]} == {"10.1.0.9", "2001:db8:1::9"}
     assert port["status"] == "ACTIVE"
