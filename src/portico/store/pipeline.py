@@ -1,16 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Statements that go to PostgreSQL together, and whose answers come back together.
 
-Each is compiled once, prepared once on each connection, and sent by libpq itself: all else that drivers do for a
-statement costs more than the statement. Sources: PostgreSQL 15 documentation, 34.4 and 34.5 (asynchronous commands and
-pipeline mode of libpq), 55.8 (severities); psycopg's documentation of `psycopg.pq` and `psycopg.adapt`.
+Each is prepared once on each connection, and sent by libpq itself: all else that drivers do for a statement costs more
+than the statement. Sources: PostgreSQL 15 documentation, 34.4 and 34.5 (asynchronous commands and pipeline mode of
+libpq), 55.8 (severities); psycopg's documentation of `psycopg.pq` and `psycopg.adapt`.
 """
 
 from __future__ import annotations
 
 import select
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import lru_cache
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -20,6 +19,7 @@ from psycopg import abc, pq
 from psycopg.adapt import PyFormat, Transformer
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 
+from portico.store.statement import text as statement_text
 from portico.store.written import Row
 
 # A statement that is kept by whoever built it, and the values of its parameters; several of them do it several times.
@@ -35,20 +35,6 @@ _PREPARED = "portico_prepared"
 _LAST_WORDS = (b"FATAL", b"PANIC")
 
 
-class _Text(msgspec.Struct, frozen=True, eq=False):
-    """A statement as the server takes it. `names` of its parameters in order; `makers` make what the driver takes."""
-
-    sql: bytes
-    names: tuple[str, ...]
-    constants: Mapping[str, Any]
-    makers: Mapping[str, Callable[[Any], Any]]
-
-    def values(self, given: Mapping[str, Any]) -> list[Any]:
-        """Return the parameters' values in order."""
-        every, makers = {**self.constants, **given}, self.makers
-        return [makers[name](every[name]) if name in makers else every[name] for name in self.names]
-
-
 class _Message(msgspec.Struct, frozen=True):
     """What the server answers with one result: to prepare `sql` under a `name`, or to do what has one."""
 
@@ -56,20 +42,6 @@ class _Message(msgspec.Struct, frozen=True):
     sql: bytes
     name: bytes = b""
     prepares: bool = False
-
-
-@lru_cache(2048)
-def _text(statement: Any, names: tuple[str, ...]) -> _Text:
-    """Return a statement whose parameters `names` are given each time; all others are part of it."""
-    compiled = statement.compile(dialect=_DIALECT, column_keys=names)
-    told = compiled.construct_expanded_state(dict.fromkeys(names), escape_names=False)
-    makers = {name: item.type.dialect_impl(_DIALECT).bind_processor(_DIALECT) for name, item in compiled.binds.items()}
-    return _Text(
-        sql=told.statement.encode(),
-        names=tuple(told.positiontup or ()),
-        constants={name: value for name, value in told.parameters.items() if name not in names},
-        makers={name: maker for name, maker in (makers | dict(told.processors)).items() if maker is not None},
-    )
 
 
 def exchange(connection: sa.Connection, statements: Sequence[Statement]) -> list[list[Row]]:
@@ -100,9 +72,9 @@ def _question(
     transformer: abc.Transformer, statement: sa.Executable, values: Mapping[str, Any] | Sequence[Mapping[str, Any]]
 ) -> _Question:
     times = [values] if isinstance(values, Mapping) else values
-    text = _text(statement, tuple(times[0]))
+    text = statement_text(statement, tuple(times[0]), _DIALECT)
     formats = [PyFormat.TEXT] * len(text.names)
-    return text.sql, [transformer.dump_sequence(text.values(given), formats) for given in times]
+    return text.sql.encode(), [transformer.dump_sequence(text.values(given), formats) for given in times]
 
 
 def _talk(

@@ -5,10 +5,13 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
+
+from portico.store.statement import text as statement_text
 
 if TYPE_CHECKING:
     from portico.store.pipeline import Statement
@@ -76,12 +79,49 @@ def first(*, reads: bool) -> list[Statement]:
 
 
 def exchange(connection: sa.Connection, statements: Sequence[Statement]) -> list[list[Row]]:
-    """See `pipeline.exchange`; here there is no way there and back."""
-    found: list[list[Row]] = []
-    for statement, values in statements:
-        result = connection.execute(statement, values)
-        found.append([dict(row) for row in result.mappings()] if result.returns_rows else [])
-    return found
+    """See `pipeline.exchange`; here there is no way there and back.
+
+    Raises:
+        sqlalchemy.exc.DBAPIError: the first statement that failed; those behind it were not done.
+    """
+    driver: sqlite3.Connection = connection.connection.dbapi_connection  # type: ignore[assignment]
+    try:
+        return [_do(driver, connection.dialect, *item) for item in statements]
+    except sqlite3.Error as error:
+        raise sa.exc.DBAPIError.instance(None, None, error, sqlite3.Error) from error
+
+
+def _do(
+    driver: sqlite3.Connection,
+    dialect: sa.Dialect,
+    statement: sa.Executable,
+    values: Mapping[str, Any] | Sequence[Mapping[str, Any]],
+) -> list[Row]:
+    if isinstance(values, Mapping):
+        text = statement_text(statement, tuple(values), dialect)
+        cursor = driver.execute(text.sql, text.values(values))
+        return _rows(statement, dialect)(cursor) if cursor.description else []
+    text = statement_text(statement, tuple(values[0]), dialect)
+    driver.executemany(text.sql, [text.values(given) for given in values])
+    return []
+
+
+@lru_cache(2048)
+def _rows(statement: Any, dialect: sa.Dialect) -> Callable[[sqlite3.Cursor], list[Row]]:
+    """Return what makes rows, as callers get them, of what the driver finds by a statement."""
+    columns = tuple(statement.exported_columns)
+    names = [column.key for column in columns]
+    found = {column.key: column.type.dialect_impl(dialect).result_processor(dialect, None) for column in columns}
+    readers = [(name, read) for name, read in found.items() if read is not None]
+
+    def rows(cursor: sqlite3.Cursor) -> list[Row]:
+        made = [dict(zip(names, values, strict=True)) for values in cursor]
+        for row in made:
+            for name, read in readers:
+                row[name] = read(row[name])
+        return made
+
+    return rows
 
 
 def last(_revision: int, _server: str, *, is_change: bool) -> list[Statement]:

@@ -5,13 +5,12 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-import sqlalchemy as sa
-
 from portico.broker.status import reason, write_report, write_statuses
 from portico.contract import Binding, ObjectStatus
 from portico.hoststate import Report, Status
 from portico.rules import TABLE
 from portico.store import journal
+from portico.testing.statements import asked
 
 from .conftest import Desk, Row
 
@@ -215,9 +214,8 @@ def test_a_report_that_tells_nothing_new_writes_nothing_and_takes_no_revision(de
         ),
     )
     before = newest(desk)
-    statements: list[str] = []
-    sa.event.listen(desk.store.engine, "before_cursor_execute", lambda *args: statements.append(args[2]))
-    desk.store.write_news(lambda tx: write_report(tx, HOST, news))
+    with asked(desk.store) as statements:
+        desk.store.write_news(lambda tx: write_report(tx, HOST, news))
     # Ports, networks, reasons, and the port that is none.
     assert [text.split()[0] for text in statements] == ["SELECT"] * 4
     assert newest(desk) == before

@@ -8,11 +8,11 @@ from collections.abc import Callable
 from functools import partial
 
 import pytest
-import sqlalchemy as sa
 
 from portico.api import collection, port_binding
 from portico.model.resource import Action
 from portico.rules import TABLE
+from portico.testing.statements import asked
 
 from .asker import Asker, Row, everything, refusal, renamed
 
@@ -31,19 +31,10 @@ def own(blue: Asker) -> dict[str, Row]:
 
 def work_of(asker: Asker, act: Callable[[], object], object_id: str) -> list[str]:
     """Return the statements with which the database is asked for something that is refused, and the refusal."""
-    asked: list[str] = []
-
-    def note(*about: object) -> None:
-        asked.append(str(about[2]))
-
-    engine = asker.service.store.engine
-    sa.event.listen(engine, "before_cursor_execute", note)
-    try:
+    with asked(asker.service.store) as statements:
         told = refusal(act, object_id)
-    finally:
-        sa.event.remove(engine, "before_cursor_execute", note)
     assert told[0] == 404, told
-    return [*asked, *map(str, told)]
+    return [*statements, *map(str, told)]
 
 
 def check(asker: Asker, asks: dict[str, Ask], there: str) -> None:

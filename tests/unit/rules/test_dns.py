@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import pytest
-import sqlalchemy as sa
 
 from portico.agent import dnsmasq
 from portico.backends.bridge import plan
@@ -16,6 +15,7 @@ from portico.rules.context import Context, Row
 from portico.store.query import Query
 from portico.store.store import Store
 from portico.store.transaction import Transaction
+from portico.testing.statements import asked
 
 from .conftest import Create
 
@@ -92,15 +92,11 @@ def test_the_names_of_a_list_of_ports_cost_one_statement(store: Store, context: 
             parent = network(tx, context, create, dns_domain=f"n{number}.example.")
             for _ in range(3):
                 create(tx, context, "port", network_id=parent["id"])
-    with store.read() as tx:
+    with asked(store) as statements, store.read() as tx:
         rows = tx.find("port")
-        present, statements = TABLE["port"].present, []
+        present = TABLE["port"].present
         assert present is not None
-
-        def note(_connection: object, _cursor: object, statement: str, *_rest: object) -> None:
-            statements.append(statement)
-
-        sa.event.listen(tx.connection, "before_cursor_execute", note)
+        statements.clear()
         present(tx, context, rows)
         assert len(statements) == 1
         assert len({row["dns_assignment"][0]["fqdn"].split(".")[1] for row in rows}) == 3

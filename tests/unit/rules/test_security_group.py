@@ -2,10 +2,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import pytest
-import sqlalchemy as sa
 
 from portico.errors import Conflict, NotFound, OverQuota
 from portico.rules import lookup, security_group
@@ -14,6 +12,7 @@ from portico.store import journal
 from portico.store.query import Filter, Query
 from portico.store.store import Store
 from portico.store.transaction import Transaction
+from portico.testing.statements import asked
 
 Make = Callable[..., Row]
 
@@ -173,13 +172,7 @@ def test_deleting_a_group_deletes_the_rules_that_name_it_and_changes_their_group
 def test_what_is_shown_takes_two_queries_for_any_number_of_groups(store: Store, context: Context, create: Make) -> None:
     with store.write() as tx:
         groups = [create(tx, context, "security_group", name=f"g{number}") for number in range(20)]
-    statements: list[str] = []
-    with store.read() as tx:
-
-        def note(_connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
-            statements.append(statement)
-
-        sa.event.listen(tx.connection, "before_cursor_execute", note)
+    with asked(store) as statements, store.read() as tx:
         rows = shown(tx, context, *groups)
     assert len(statements) == 2
     assert [len(row["security_group_rules"]) for row in rows] == [2] * 20

@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Statements that go to the embedded database past SQLAlchemy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from portico.model.resource import Registry
+from portico.store import schema
+from portico.store.store import Store
+
+PORT: dict[str, Any] = {
+    "id": "p",
+    "project_id": "red",
+    "network_id": "n",
+    "mac_address": "02:00:00:00:00:01",
+    "name": "'%s' ? :name \N{SNOWMAN}",
+    "binding:profile": {"a": [1, None, "\\"]},
+    "admin_state_up": False,
+    "fixed_ips": [{"subnet_id": "s", "ip_address": "192.0.2.1"}],
+}
+
+
+@pytest.fixture
+def store(registry: Registry, tmp_path: Path) -> Iterator[Store]:
+    store = Store(f"sqlite:///{tmp_path}/portico.db", registry)
+    schema.ensure(store)
+    yield store
+    store.close()
+
+
+def by_sqlalchemy(store: Store) -> list[dict[str, Any]]:
+    with store.engine.connect() as connection:
+        return [dict(row) for row in connection.execute(sa.select(store.tables.of["port"])).mappings()]
+
+
+def test_rows_are_read_and_written_as_sqlalchemy_would(store: Store) -> None:
+    with store.write() as tx:
+        made = tx.insert("port", dict(PORT))
+    assert by_sqlalchemy(store) == [made]
+    with store.write() as tx:
+        (row,) = tx.find("port", network_id="n")
+        assert row == made
+        changed = tx.update("port", row, {"admin_state_up": True, "binding:profile": {}})
+    assert by_sqlalchemy(store) == [changed]
+    with store.write() as tx:
+        tx.delete("port", changed)
+    assert by_sqlalchemy(store) == []
+
+
+def test_none_of_the_statements_of_a_transaction_costs_what_sqlalchemy_does(store: Store) -> None:
+    asked: list[str] = []
+
+    @sa.event.listens_for(store.engine, "before_cursor_execute")
+    def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        asked.append(statement)
+
+    with store.write() as tx:
+        tx.insert("port", {**PORT, "tags": ["a", "b"]})
+        tx.note_reason("port", "p", "why")
+        tx.settle()
+        row = tx.find("port", network_id="n")[0]
+        tx.used("port", "red")
+        tx.delete("port", row)
+    assert asked == []
+
+
+def test_a_refusal_is_sqlalchemys_and_what_comes_behind_it_is_not_done(store: Store) -> None:
+    def insert_twice() -> None:
+        with store.write() as tx:
+            for _ in range(2):
+                tx.insert("port", dict(PORT))
+
+    with pytest.raises(sa.exc.IntegrityError, match="UNIQUE"):
+        insert_twice()
+    assert by_sqlalchemy(store) == []
+    with store.write() as tx:
+        tx.insert("port", dict(PORT))
+    assert len(by_sqlalchemy(store)) == 1
