@@ -2,23 +2,23 @@
 """The agent's link to the API: follows the host's wanted state and reports what became of it.
 
 While the API is away the data plane stays as it is: the follower connects again with growing pauses, and the
-reporter keeps the newest status of each key until it can deliver it. Over a unix socket or TCP with the
-standard library's client: the agent makes two requests, and a fuller client costs 6 MB.
+reporter keeps the newest status of each key until it can deliver it.
 """
 
 from __future__ import annotations
 
-import http.client
 import logging
 import math
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator
+from http import HTTPStatus
 from urllib.parse import quote
 
 import msgspec
 
 from portico.client.connection import NOBODY, Access, new_connection
+from portico.client.http1 import Broken, Connection
 from portico.hoststate import Report, Status, Update
 
 log = logging.getLogger(__name__)
@@ -51,7 +51,7 @@ class Api:
         self.headers = access.headers
         self.connect(ANSWER_MAX_S)
 
-    def connect(self, timeout_s: float) -> http.client.HTTPConnection:
+    def connect(self, timeout_s: float) -> Connection:
         """Return a new connection, not opened yet."""
         return new_connection(self._url, timeout_s, self._access)
 
@@ -89,18 +89,17 @@ class Follower:
                 for update in self._updates():
                     self._offer(update)
                     wait_s = BACKOFF_FIRST_S
-            except (OSError, http.client.HTTPException, msgspec.MsgspecError) as error:
+            except (OSError, msgspec.MsgspecError) as error:
                 log.info("feed: %s; next try in %.1f s", error or type(error).__name__, wait_s)
 
     def _updates(self) -> Iterator[Update]:
         connection = self._api.connect(SILENCE_MAX_S)
         try:
-            connection.request("GET", self._path, headers=self._api.headers)
-            answer = connection.getresponse()
-            if answer.status != http.client.OK:
-                raise http.client.HTTPException(f"GET {self._path}: {answer.status}")
+            answer = connection.request("GET", self._path, None, self._api.headers)
+            if answer.status != HTTPStatus.OK:
+                raise Broken(f"GET {self._path}: {answer.status}")
             self._connected()
-            while line := answer.readline():
+            for line in answer.lines():
                 if line.strip():
                     yield self._decoder.decode(line)
         finally:
@@ -169,7 +168,7 @@ class Reporter:
             report = Report(revision, tuple(statuses.values()), facts, self._started, measures)
             try:
                 self._put(msgspec.json.encode(report))
-            except (OSError, http.client.HTTPException) as error:
+            except OSError as error:
                 with self._changed:
                     self._pending = statuses | self._pending
                     self._due_at = 0.0
@@ -206,11 +205,12 @@ class Reporter:
 
     def _exchange(self, body: bytes) -> None:
         try:
-            self._connection.request("PUT", self._path, body, self._headers)
-            answer = self._connection.getresponse()
+            answer = self._connection.request("PUT", self._path, body, self._headers)
             words = answer.read()
-        except (OSError, http.client.HTTPException):
+        except OSError:
             self._connection.close()
             raise
-        if answer.status >= http.client.MULTIPLE_CHOICES:
-            raise http.client.HTTPException(f"PUT {self._path}: {answer.status} {words[:200].decode(errors='replace')}")
+        if answer.will_close:
+            self._connection.close()
+        if answer.status >= HTTPStatus.MULTIPLE_CHOICES:
+            raise OSError(f"PUT {self._path}: {answer.status} {words[:200].decode(errors='replace')}")

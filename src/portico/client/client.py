@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import http.client
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -15,6 +14,7 @@ import msgspec
 
 from portico import errors
 from portico.client.connection import NOBODY, Access, Connections
+from portico.client.http1 import Answer, Connection
 
 Object = dict[str, Any]
 
@@ -151,22 +151,22 @@ class Client:
         longest_s = timeout_s or self._timeout_s
         connection = self._connections.take(self._left(longest_s, method, target))
         try:
-            response = self._send(connection, method, target, body, revision)
-            if connection.sock is not None:  # http.client hands it over to an answer after which the server closes
-                connection.sock.settimeout(self._left(longest_s, method, target))
-            payload = response.read()
-        except (OSError, http.client.HTTPException) as error:
+            answer = self._send(connection, method, target, body, revision)
+            if not answer.is_here:
+                connection.limit(self._left(longest_s, method, target))
+            payload = answer.read()
+        except OSError as error:
             connection.close()
             raise self._no_answer(method, target, error) from error
         except BaseException:
             connection.close()
             raise
-        if response.will_close:
+        if answer.will_close:
             connection.close()
         else:
             self._connections.give_back(connection)
-        if response.status >= 400:
-            raise _error(response.status, payload)
+        if answer.status >= 400:
+            raise _error(answer.status, payload)
         return msgspec.json.decode(payload) if payload else None
 
     def stream(self, path: str, *, silence_s: float | None = 60, **query: object) -> Iterator[Any]:
@@ -185,13 +185,13 @@ class Client:
         target = path + _query(query)
         connection = self._connections.take(silence_s)
         try:
-            response = self._send(connection, "GET", target, None)
-            if response.status >= 400:
-                raise _error(response.status, response.read())
-            while line := response.readline():
+            answer = self._send(connection, "GET", target, None)
+            if answer.status >= 400:
+                raise _error(answer.status, answer.read())
+            for line in answer.lines():
                 if line.strip():
                     yield msgspec.json.decode(line)
-        except (OSError, http.client.HTTPException, msgspec.DecodeError) as error:
+        except (OSError, msgspec.DecodeError) as error:
             raise self._no_answer("GET", target, error) from error
         finally:
             connection.close()
@@ -218,12 +218,12 @@ class Client:
 
     def _send(
         self,
-        connection: http.client.HTTPConnection,
+        connection: Connection,
         method: str,
         target: str,
         body: object,
         revision: int | None = None,
-    ) -> http.client.HTTPResponse:
+    ) -> Answer:
         headers = dict(self._headers)
         if revision is not None:
             headers["If-Match"] = f"revision_number={revision}"
@@ -231,8 +231,7 @@ class Client:
         if body is not None:
             headers["Content-Type"] = "application/json"
             payload = msgspec.json.encode(body)
-        connection.request(method, target, payload, headers)
-        return connection.getresponse()
+        return connection.request(method, target, payload, headers)
 
     def _no_answer(self, method: str, target: str, error: Exception) -> errors.Unavailable:
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__

@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
-import http.client
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Any
 
 import msgspec
 
-from portico.client.connection import UnixConnection
+from portico.client.connection import unix_connection
+from portico.client.http1 import Broken, Connection
 
 TIMEOUT_S = 5.0
 
@@ -27,11 +28,11 @@ class Inventory(msgspec.Struct, frozen=True):
 
 def ask(path: str) -> Inventory | None:
     """Return what the engine at a unix socket has, or None when it gives no answer."""
-    connection = UnixConnection(path, TIMEOUT_S)
+    connection = unix_connection(path, TIMEOUT_S)
     try:
         networks = _get(connection, "/networks")
         containers = _get(connection, "/containers/json?all=1")
-    except (OSError, http.client.HTTPException, msgspec.DecodeError):
+    except (OSError, msgspec.DecodeError):
         return None
     finally:
         connection.close()
@@ -58,10 +59,11 @@ def _name(container: Mapping[str, Any]) -> str:
     return str(names[0]).lstrip("/")
 
 
-def _get(connection: http.client.HTTPConnection, target: str) -> Any:
-    connection.request("GET", target)
-    response = connection.getresponse()
-    body = response.read()
-    if response.status != http.HTTPStatus.OK:
-        raise http.client.HTTPException(f"{target}: status {response.status}")
+def _get(connection: Connection, target: str) -> Any:
+    answer = connection.request("GET", target, None, {})
+    body = answer.read()
+    if answer.will_close:
+        connection.close()
+    if answer.status != HTTPStatus.OK:
+        raise Broken(f"{target}: status {answer.status}")
     return msgspec.json.decode(body)

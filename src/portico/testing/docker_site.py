@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from portico.client import Client
-from portico.client.connection import UnixConnection
+from portico.client.connection import unix_connection
 from portico.errors import PorticoError
 from portico.testing.lab import IMAGE, DockerEngine, LabHost, Process, Result, wait_until
 
@@ -83,10 +83,10 @@ class DockerSite:
 
     def ask_engine(self, method: str, target: str, body: object = None) -> Any:
         """Send a request to the engine's own API, for what its command line does not offer."""
-        connection = UnixConnection(str(self.host.path("/run/docker.sock")), 30)
+        connection = unix_connection(str(self.host.path("/run/docker.sock")), 30)
         try:
-            connection.request(method, target, msgspec.json.encode(body), {"Content-Type": "application/json"})
-            answer = connection.getresponse().read()
+            headers = {"Content-Type": "application/json"}
+            answer = connection.request(method, target, msgspec.json.encode(body), headers).read()
         finally:
             connection.close()
         return msgspec.json.decode(answer) if answer else None
