@@ -63,6 +63,8 @@ NEEDS: tuple[tuple[str, str, str, Test], ...] = (
     ("port", "binding:profile", "tap", _plugged("tap")),
     ("port", "binding:profile", "veth", _plugged("veth")),
     *(("policy", "rules", f"qos-{kind.replace('_', '-')}", _rules(kind)) for kind in RULE_TYPES),
+    ("floatingip", "qos_policy_id", "qos-routers", _has("qos_policy_id")),
+    ("router", "qos_policy_id", "qos-routers", _has("qos_policy_id")),
     ("trunk", "port_id", "trunks", lambda _: True),
     ("router", "id", "routers", lambda _: True),
     ("security_group", "stateful", "stateless-groups", _is("stateful", False)),

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from portico import planning_qos
 from portico.hoststate.l3 import Floating, Forward, Leg, Prefix, Router, Way
 from portico.model.l3 import GATEWAY_OWNER, INTERFACE_OWNER
 from portico.model.snapshot import FloatingIp, IpAddress, Port, Snapshot, Subnet
@@ -194,7 +195,14 @@ def _leg(want: Snapshot, port: Port) -> Leg:
         prefixes=() if outside else tuple(_prefixes(subnet for subnet, _ in subnets)),
         known=tuple(known),
         apart=tuple(apart),
+        shares=planning_qos.shares(want, port, _floating_by(want, port)) if outside else (),
     )
+
+
+def _floating_by(want: Snapshot, port: Port) -> list[FloatingIp]:
+    """Return the floating IPs that are answered at a gateway."""
+    ids = want.floating_ips_of_router.get(port.device_id, ())
+    return [item for item_id in ids if (item := want.floating_ips[item_id]).network_id == port.network_id]
 
 
 def _scopes(want: Snapshot, port: Port, near: list[Subnet], *, translates: bool) -> tuple[list[str], list[str]]:

@@ -11,6 +11,7 @@
 | ifb link `pi<port id[:11]>` | our namespace | alias `portico:<port id> limit` |
 | veth end `pd<network id[:11]>` | our namespace | alias `portico:<network id> dhcp <digest>` |
 | veth end `pl<port id[:11]>` | our namespace | alias `portico:<router id> leg <port id>`; goes with its other end |
+| ifb link `pm<port id[:11]>` | our namespace | alias `portico:<router id> share <port id>` |
 | bridge `pq<network id[:11]>` | our namespace | alias `portico:<network id> dhcp <digest>` |
 | veth end `prhost` | our namespace | alias `portico:routed <link name>` |
 | veth end `pr<netns>` | host | alias `portico:routed host <netns>`; goes with its other end |
@@ -123,6 +124,11 @@ def routed_dhcp_link(network_id: str) -> str:
 def leg_link(port_id: str) -> str:
     """Return the name of both ends of a router's link to a network: in the bridge, and in the router's namespace."""
     return f"pl{short(port_id)}"
+
+
+def share_link(port_id: str) -> str:
+    """Return the name of the link where what a router sends by a leg waits for its share."""
+    return f"pm{short(port_id)}"
 
 
 def router_netns_prefix(netns: str) -> str:

@@ -32,6 +32,7 @@ from portico.agent.drivers.publish import HostRulesDriver
 from portico.agent.drivers.route import RouteDriver, Side, SpaceDriver
 from portico.agent.drivers.routed_dhcp import RoutedDhcpDriver
 from portico.agent.drivers.router import RouterDriver
+from portico.agent.drivers.share import ShareDriver
 from portico.agent.drivers.subport import SubportDriver
 from portico.agent.drivers.sysctls import SysctlDriver
 from portico.agent.drivers.tap import TapDriver
@@ -46,6 +47,7 @@ from portico.agent.router_space import RouterSpaces
 from portico.agent.routes import Routes
 from portico.agent.servers import OwnServers, RouterServers, Servers
 from portico.agent.shaper import Shapers
+from portico.agent.shares import Shares
 from portico.agent.speaker import Bird
 from portico.agent.switches import Switches
 from portico.agent.tagging import Tags
@@ -61,7 +63,10 @@ HOST_RULES_WAIT_S = 0.5
 """How long others may go on changing the host's rules before ours are looked at: engines change many in a row."""
 FINISH_WITHIN_S = 2.0
 
-_KINDS = {"br": "bridge", "pb": "vif", "pi": "vif", "pd": "dhcp", "pl": "router", "pq": "dhcp", "pu": "uplink"}
+_KINDS = {
+    "br": "bridge", "pb": "vif", "pi": "vif", "pd": "dhcp", "pl": "router", "pm": "router", "pq": "dhcp",
+    "pu": "uplink",
+}  # fmt: skip
 """Kind of wanted object by the first letters of a link's name in our namespace (see owner)."""
 
 
@@ -186,8 +191,7 @@ class Runtime:
         published: HostRulesDriver,
     ) -> None:
         own_events = netlink.Socket(netlink.ROUTE, [links.GROUP_LINK, redirect.GROUP])
-        rule_events = generation_events()
-        netfilter = netlink.Socket(netlink.NETFILTER)
+        rule_events, netfilter = generation_events(), netlink.Socket(netlink.NETFILTER)
         removal = Removal(links.Links(netlink.Socket(netlink.ROUTE)))
         table = LinkTable(links.Links(netlink.Socket(netlink.ROUTE)), removal)
         ours = Side(table.kernel, Routes(netlink.Socket(netlink.ROUTE)), Switches())
@@ -212,6 +216,7 @@ class Runtime:
             UplinkDriver(table, host, self._host_netns, self._place.netns),
             published,
             RouterDriver(table, RouterSpaces(netns, self._netns)),
+            ShareDriver(table, Shares(route), Redirects(route)),
             adverts,
             RouteDriver(table, ours, host, self._place.netns),
             servers,
@@ -291,8 +296,8 @@ def notice_links(loop: Loop, table: LinkTable, shapers: Shapers, events: netlink
         return
     controlled = [(index, kind, body) for kind, body in arrived if (index := redirect.changed_at(kind, body))]
     if limited := {index for index, kind, body in controlled if not shapers.is_known(kind, body)}:
-        subjects = [owner.words(link.alias) for link in table.by_name.values() if link.index in limited]
-        loop.suspect(f"vif/{subject[0]}" for subject in subjects if subject)
+        at = [link for link in table.by_name.values() if link.index in limited and link.name[:2] in _KINDS]
+        loop.suspect(f"{_KINDS[link.name[:2]]}/{words[0]}" for link in at if (words := owner.words(link.alias)))
     # Of each link only what was said last: while it is made it speaks at every step.
     last: dict[int, tuple[int, bytes]] = {}
     for kind, body in _about_links(arrived):

@@ -15,6 +15,7 @@ from typing import Any, Literal
 import msgspec
 
 from portico.hoststate.l3 import Router as Router
+from portico.hoststate.limit import Limit as Limit
 from portico.hoststate.speaker import Peer as Peer
 from portico.hoststate.speaker import Speaker as Speaker
 from portico.hoststate.uplink import HostRoute as HostRoute
@@ -66,16 +67,6 @@ class Guard(msgspec.Struct, frozen=True):
 
     sources: tuple[Source, ...]
     group_ids: tuple[str, ...]
-
-
-class Limit(msgspec.Struct, frozen=True):
-    """The most that passes one way: `rate` a second, and `burst` at once after a pause (0: as much as suits the rate).
-
-    In kilobits (1000 bits) where bandwidth is limited, in packets where packets are.
-    """
-
-    rate: int
-    burst: int = 0
 
 
 class Qos(msgspec.Struct, frozen=True):

@@ -7,6 +7,8 @@ from typing import Literal
 
 import msgspec
 
+from portico.hoststate.limit import Share
+
 Advertised = Literal["slaac", "dhcpv6-stateful", "dhcpv6-stateless"]
 """How hosts come to their addresses in an advertised prefix, in Neutron's words."""
 
@@ -23,7 +25,8 @@ class Leg(msgspec.Struct, frozen=True):
 
     `outside` tells a gateway. What is sent out there gets `snat` for its source, if that is set and what it comes from
     has no floating IP; what comes from `known` keeps its own, for it means the same out there. Nothing passes between
-    this leg and `apart`, whose addresses mean something else here. Both are CIDRs.
+    this leg and `apart`, whose addresses mean something else here. Both are CIDRs. Where there are `shares`, addresses
+    outside may use no more of a gateway than theirs.
     """
 
     port_id: str
@@ -36,6 +39,7 @@ class Leg(msgspec.Struct, frozen=True):
     prefixes: tuple[Prefix, ...] = ()
     known: tuple[str, ...] = ()
     apart: tuple[str, ...] = ()
+    shares: tuple[Share, ...] = ()
 
 
 class Way(msgspec.Struct, frozen=True):

@@ -56,6 +56,7 @@ class FloatingIp(msgspec.Struct, frozen=True):
     router_id: str
     port_id: str
     fixed_address: IpAddress | None
+    qos_policy_id: str = ""
 
 
 class PortForwarding(msgspec.Struct, frozen=True):
@@ -112,6 +113,7 @@ def _floating_ip(row: Row) -> FloatingIp:
         router_id=row["router_id"] or "",
         port_id=row["port_id"] or "",
         fixed_address=ip_address(fixed) if fixed else None,
+        qos_policy_id=row.get("qos_policy_id") or "",
     )
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from portico.errors import BadRequest, Conflict
 from portico.model.l3 import FLOATING_OWNER
 from portico.model.snapshot import DHCP_OWNER
-from portico.rules import fixed_ip, floating_use, lookup, port, quota, service_port
+from portico.rules import fixed_ip, floating_use, lookup, port, qos_policy, quota, service_port
 from portico.rules.context import Context, Row
 from portico.store.query import Filter, Query
 from portico.store.transaction import Transaction
@@ -41,6 +41,7 @@ def create(tx: Transaction, context: Context, body: Row) -> Row:
     quota.check(tx, context, "floatingip", body["project_id"])
     network = lookup.visible(tx, context, "network", body["floating_network_id"])
     row = {**body, **_FREE, "id": str(uuid.uuid4()), "status": floating_use.DOWN}
+    qos_policy.check_outside(tx, context, None, row, network, "floatingip")
     own = service_port.row_of(context, network["id"], FLOATING_OWNER, row["id"], "")
     own["status"] = NOT_APPLICABLE
     own["fixed_ips"] = fixed_ip.record(tx, own["id"], _address(tx, context, network, own, body))
@@ -72,6 +73,9 @@ def update(tx: Transaction, context: Context, row: Row, changes: Row) -> Row:
 
     One whose port or address is not named keeps both; an empty change has it lead to no port, as in Neutron.
     """
+    if "qos_policy_id" in changes:
+        network = lookup.get(tx, "network", row["floating_network_id"])
+        qos_policy.check_outside(tx, context, row, {**row, **changes}, network, "floatingip")
     if changes and not changes.keys() & {"port_id", "fixed_ip_address"}:
         return tx.update("floatingip", row, changes)
     if "port_id" not in changes and changes.get("fixed_ip_address") is None:
@@ -149,11 +153,13 @@ def delete_unused(tx: Transaction, context: Context, network_id: str) -> None:
 
 
 def present(tx: Transaction, context: Context, rows: list[Row]) -> list[Row]:
-    """Add port_details and port_forwardings."""
+    """Add port_details, port_forwardings and the network's QoS policy."""
+    networks = {row["id"]: row for row in tx.get_many("network", sorted({row["floating_network_id"] for row in rows}))}
     ports = {row["id"]: row for row in tx.get_many("port", [row["port_id"] for row in rows if row["port_id"]])}
     forwardings = _forwardings(tx, [row["id"] for row in rows])
     for row in rows:
         found = ports.get(row["port_id"])
+        row["qos_network_policy_id"] = networks[row["floating_network_id"]]["qos_policy_id"]
         row["port_details"] = {name: found[name] for name in _DETAILS} if found else None
         row["port_forwardings"] = [
             {name: item[name] for name in (_RANGE if item["external_port"] is None else _SINGLE)}

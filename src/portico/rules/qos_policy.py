@@ -10,13 +10,16 @@ import uuid
 from collections.abc import Iterator, Sequence
 
 from portico.errors import Conflict, Forbidden, NotFound, Unsupported
+from portico.model.l3 import GATEWAY_OWNER
 from portico.model.qos import RULE_TYPES
 from portico.rules import lookup, sharing
 from portico.rules.context import Context, Row
 from portico.store.transaction import Transaction
 
 # What may have a policy, and Neutron's word for it.
-_USERS = {"network": "network", "port": "port"}
+_USERS = {"network": "network", "port": "port", "floatingip": "floatingip"}
+# What of a policy can be kept where it is not about a port's own traffic but about an address outside.
+_OUTSIDE = frozenset({"bandwidth_limit"})
 
 
 def create(tx: Transaction, context: Context, body: Row) -> Row:
@@ -45,8 +48,11 @@ def delete(tx: Transaction, context: Context, row: Row) -> None:
         Conflict: names what has it.
     """
     for kind, word in _USERS.items():
-        if users := tx.find(kind, qos_policy_id=row["id"]):
-            raise Conflict(f"QoS Policy {row['id']} is used by {word} {users[0]['id']}.", type="QosPolicyInUse")
+        for user in tx.find(kind, qos_policy_id=row["id"]):
+            used_by = f"{word} {user['id']}"
+            if user.get("device_owner") == GATEWAY_OWNER:
+                used_by = f"router {user['device_id']}"
+            raise Conflict(f"QoS Policy {row['id']} is used by {used_by}.", type="QosPolicyInUse")
     for rule in row["rules"]:
         kind = f"{rule['type']}_rule"
         tx.delete(kind, lookup.get(tx, kind, rule["id"]))
@@ -84,9 +90,51 @@ def check_network(tx: Transaction, context: Context, before: Row | None, after: 
 
 def check_port(tx: Transaction, context: Context, before: Row | None, after: Row, network: Row) -> None:
     """Refuse a port, as it would be, for its own policy; raises what `check_network` does."""
-    if (before or {}).get("qos_policy_id") != after.get("qos_policy_id"):
+    if (before or {}).get("qos_policy_id") == after.get("qos_policy_id"):
+        return
+    if after["device_owner"] == GATEWAY_OWNER:
+        check_gateway(tx, context, before, after, network)
+    else:
         _check_exchange(tx, context, before, after)
         _check_rules(tx, context, after, network, f"port {after['id']}")
+
+
+def check_gateway(tx: Transaction, context: Context, before: Row | None, after: Row, network: Row) -> None:
+    """Refuse the port of a router's gateway, as it would be, for its policy; raises what `check_outside` does."""
+    had, wanted = (
+        row and {"id": after["device_id"], "qos_policy_id": row.get("qos_policy_id")} for row in (before, after)
+    )
+    check_outside(tx, context, had, wanted or {}, network, "router")
+
+
+def check_outside(tx: Transaction, context: Context, before: Row | None, after: Row, network: Row, kind: str) -> None:
+    """Refuse a floating IP or a router, as it would be, for the policy that it or its gateway is to have.
+
+    Args:
+        before, after: with `id` and `qos_policy_id`.
+        network: the external one.
+        kind: the resource.
+
+    Raises:
+        NotFound: there is no such policy for who asks.
+        Forbidden: the policy that it had is none that who asks may see.
+        Conflict: a rule of it is not about bandwidth.
+        Unsupported: the backend limits nothing there.
+    """
+    _check_exchange(tx, context, before, after)
+    if policy_id := after.get("qos_policy_id"):
+        context.broker.admit(kind, before, after, network)
+        _admit_outside(lookup.get(tx, "policy", policy_id)["rules"], f"{kind} {after['id']}")
+
+
+def _admit_outside(rules: Sequence[Row], word: str) -> None:
+    for rule in rules:
+        if rule["type"] not in _OUTSIDE:
+            raise Conflict(
+                f"Rule {rule['type']} is not supported by {word}: of what passes a router's gateway only bandwidth is "
+                "limited.",
+                type="QosRuleNotSupported",
+            )
 
 
 def _check_rules(tx: Transaction, context: Context, row: Row, network: Row, word: str) -> None:
@@ -102,6 +150,10 @@ def admit(tx: Transaction, context: Context, policy_id: str, rules: Sequence[Row
     """
     for network, word in _places(tx, policy_id):
         _admit(context, policy_id, rules, network, word)
+    for item in tx.find("floatingip", qos_policy_id=policy_id):
+        _admit_outside(rules, f"floatingip {item['id']}")
+    for item in tx.find("port", qos_policy_id=policy_id, device_owner=GATEWAY_OWNER):
+        _admit_outside(rules, f"router {item['device_id']}")
 
 
 def _places(tx: Transaction, policy_id: str) -> Iterator[tuple[Row, str]]:

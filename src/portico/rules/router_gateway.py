@@ -11,7 +11,7 @@ from ipaddress import ip_address
 
 from portico.errors import BadRequest
 from portico.model.l3 import GATEWAY_OWNER
-from portico.rules import extra_route, fixed_ip, floating_use, lookup, port, router_port, service_port
+from portico.rules import extra_route, fixed_ip, floating_use, lookup, port, qos_policy, router_port, service_port
 from portico.rules.context import Context, Row
 from portico.rules.router_port import bad_router
 from portico.store.transaction import Transaction
@@ -31,6 +31,8 @@ def set_first(tx: Transaction, context: Context, router: Row, info: Row | None) 
     if first is not None and first["network_id"] == info["network_id"]:
         return _store(tx, router, [_change(tx, context, router, first, info), *others])
     if first is not None:
+        # Its policy is the router's own: it stays when the network alone is another one.
+        info = {"qos_policy_id": lookup.get(tx, "port", first["port_id"])["qos_policy_id"], **info}
         router = _detach(tx, router, first)
     return _store(tx, router, [attach(tx, context, router, info), *others])
 
@@ -97,6 +99,8 @@ def attach(tx: Transaction, context: Context, router: Row, info: Row) -> Row:
     made = service_port.row_of(context, network["id"], GATEWAY_OWNER, router["id"], "")
     made["fixed_ips"] = fixed_ip.record(tx, made["id"], fixed_ip.choose(tx, made, subnets, wanted))
     made["ip_allocation"] = fixed_ip.allocation(made["fixed_ips"])
+    made["qos_policy_id"] = info.get("qos_policy_id")
+    qos_policy.check_gateway(tx, context, None, made, network)
     tx.insert("port", made)
     return {"port_id": made["id"], "network_id": network["id"], "enable_snat": info.get("enable_snat", True)}
 
@@ -123,6 +127,8 @@ def present(tx: Transaction, rows: list[Row]) -> None:
                 "network_id": item["network_id"],
                 "enable_snat": item["enable_snat"],
                 "external_fixed_ips": ports[item["port_id"]]["fixed_ips"],
+                # As in Neutron, told where there is one.
+                **({"qos_policy_id": policy_id} if (policy_id := ports[item["port_id"]]["qos_policy_id"]) else {}),
             }
             for item in row["external_gateways"] or ()
             if item["port_id"] in ports
@@ -148,6 +154,11 @@ def _change(tx: Transaction, context: Context, router: Row, gateway: Row, info: 
     if wanted and not _fits(row, wanted):
         port.change(tx, context, row, {"fixed_ips": wanted})
         extra_route.check(tx, router, router["routes"])
+    if "qos_policy_id" in info and info["qos_policy_id"] != row["qos_policy_id"]:
+        row = lookup.get(tx, "port", row["id"])
+        changes = {"qos_policy_id": info["qos_policy_id"]}
+        qos_policy.check_gateway(tx, context, row, {**row, **changes}, network)
+        tx.update("port", row, changes)
     return {**gateway, "enable_snat": info.get("enable_snat", True)}
 
 

@@ -23,7 +23,7 @@ _USES = {
     "security_group": (("security_group_rule", "remote_group_id"),),
     "address_scope": (("subnetpool", "address_scope_id"),),
     "address_group": (("security_group_rule", "remote_address_group_id"),),
-    "policy": (("network", "qos_policy_id"), ("port", "qos_policy_id")),
+    "policy": (("network", "qos_policy_id"), ("port", "qos_policy_id"), ("floatingip", "qos_policy_id")),
 }
 
 # Of these the owner is counted, too, and who is to have the object instead is not: Neutron refuses to take from

@@ -49,6 +49,7 @@ _ASKING: dict[str, tuple[tuple[str, str, dict[str, Any]], ...]] = {
     ),
     "routed-segments": (("subnet", "segment_id", {"segment_id": object_id("subnet", 4)}),),
     **{f"qos-{kind.replace('_', '-')}": (("policy", "rules", {"rules": [{"type": kind}]}),) for kind in RULE_TYPES},
+    "qos-routers": (("floatingip", "qos_policy_id", {"qos_policy_id": _GROUP}),),
     "routers": (("router", "id", {}),),
     "trunks": (("trunk", "port_id", {"port_id": object_id("port", 0)}),),
     "steady-link": (("port", "propagate_uplink_status", {"propagate_uplink_status": False}),),
