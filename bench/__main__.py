@@ -6,7 +6,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping
 
-from bench import containers, databases, kernel, routed, router, ui
+from bench import containers, databases, kernel, nat, routed, router, ui
 from bench.figure import Figure, table
 
 BENCHES: Mapping[str, Callable[[], list[Figure]]] = {
@@ -16,6 +16,7 @@ BENCHES: Mapping[str, Callable[[], list[Figure]]] = {
     "routed": routed.measure,
     "ui": ui.measure,
     "router": router.measure,
+    "nat": nat.measure,
 }
 
 

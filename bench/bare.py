@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 
 from bench.containers import PINGS, PLAIN, TRANSFER_S, TRANSFERS, pairs_of
@@ -15,6 +15,14 @@ from portico.testing.rig import Workload
 
 SERVER = "198.51.100.129"
 Pairs = list[tuple[float, float]]
+TRACKED = "tracked"
+
+_TRACKING = """
+add table inet tracked
+add chain inet tracked forward { type filter hook forward priority 0; policy drop; }
+add rule inet tracked forward ct state established,related accept
+add rule inet tracked forward ct state new accept
+"""
 
 
 def compare(client: Workload, server: Workload, address: str, ours: str) -> tuple[Pairs, Pairs]:
@@ -29,6 +37,21 @@ def compare(client: Workload, server: Workload, address: str, ours: str) -> tupl
     servers = {ours: address, PLAIN: SERVER}
     speeds = pairs_of(partial(_gigabits, client, servers), TRANSFERS)
     return speeds, pairs_of(partial(_round_trip_ms, client, servers), TRANSFERS)
+
+
+def least(client: Workload) -> tuple[Pairs, Pairs]:
+    """Return the same pairs for the bare way with connection tracking and one rule, beside the bare way without.
+
+    That is the least that a stateful filter costs, whoever puts it there. `compare` has made the ways.
+    """
+
+    def switched(measure: Callable[[Workload, Mapping[str, str], str], float], way: str) -> float:
+        table = _TRACKING if way == TRACKED else "add table inet tracked\ndelete table inet tracked\n"
+        client.host.run(["ip", "netns", "exec", "bare", "nft", "-f", "-"], stdin=table)
+        return measure(client, {way: SERVER}, way)
+
+    speeds = pairs_of(partial(switched, _gigabits), TRANSFERS, TRACKED)
+    return speeds, pairs_of(partial(switched, _round_trip_ms), TRANSFERS, TRACKED)
 
 
 def _join(host: LabHost) -> None:

@@ -35,14 +35,15 @@ def measure() -> list[Figure]:
         Site(host)
         with DockerEngine(host) as engine:
             engine.load(IMAGE_WITH_IPERF, ["iperf3"])
-            _create(engine, PLAIN, "10.90.0.0/24")
-            _create(engine, PORTICO, "10.91.0.0/24")
-            _create(engine, ROUTED, "10.94.0.0/24", "-o", "portico.backend=routed")
+            create(engine, PLAIN, "10.90.0.0/24")
+            create(engine, PORTICO, "10.91.0.0/24")
+            create(engine, ROUTED, "10.94.0.0/24", "-o", "portico.backend=routed")
             starts = [*_starts(engine, PORTICO), *_starts(engine, ROUTED)]
             return [*starts, *_published(engine), *_networks(engine), *_traffic(engine)]
 
 
-def _create(engine: DockerEngine, name: str, cidr: str, *options: str) -> None:
+def create(engine: DockerEngine, name: str, cidr: str, *options: str) -> None:
+    """Make a network, one of Portico's unless it is called plain."""
     driver = ["-d", "portico", "--ipam-driver", "portico"] if not name.startswith(PLAIN) else []
     engine.docker("network", "create", *driver, *options, "--subnet", cidr, name)
 
@@ -110,7 +111,7 @@ def _networks(engine: DockerEngine) -> list[Figure]:
     def make(network: str) -> float:
         name, octet = f"{network}-made", 92 if network == PORTICO else 93
         start = time.perf_counter()
-        _create(engine, name, f"10.{octet}.{len(removals[network])}.0/24")
+        create(engine, name, f"10.{octet}.{len(removals[network])}.0/24")
         seconds = time.perf_counter() - start
         removals[network].append(_seconds(engine, "network", "rm", name))
         return seconds

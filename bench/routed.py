@@ -19,6 +19,7 @@ def measure() -> list[Figure]:
     with Lab() as lab:
         client, server = _plug(Rig(lab.host("h1")))
         speeds, trips = bare.compare(client, server, SERVER, PORTICO)
+        least_speeds, least_trips = bare.least(client)
     return [
         Figure(
             "TCP, routed port to routed port, security groups on",
@@ -33,6 +34,18 @@ def measure() -> list[Figure]:
             "x",
             at_most=1.0,
             beside=f"bare veth pairs and routing: {median([theirs for _, theirs in trips]) * 1e3:.1f} us",
+        ),
+        Figure(
+            "TCP, bare veth pairs with connection tracking and one rule",
+            median([tracked / plain for tracked, plain in least_speeds]),
+            "x",
+            beside="without either",
+        ),
+        Figure(
+            "ping, bare veth pairs with connection tracking and one rule",
+            median([tracked / plain for tracked, plain in least_trips]),
+            "x",
+            beside="without either",
         ),
         *bgp.measure(),
     ]
