@@ -78,6 +78,7 @@ class Memory:
         self.floating_ips: dict[str, FloatingIp] = {}
         self.forwardings: dict[str, PortForwarding] = {}
         self.hosts_of_router: dict[str, frozenset[str]] = {}
+        self.first_hosts: dict[str, str] = {}
         self.presence: dict[str, tuple[frozenset[str], ...]] = {}
 
 
@@ -271,6 +272,7 @@ def remember(want: Snapshot, dirty: Dirty, memory: Memory, parts: Mapping[str, P
         routers |= planning_routers.routers_of_host(want, host)
     for router_id in routers:
         memory.hosts_of_router[router_id] = frozenset(planning_routers.hosts_of_router(want, router_id))
+        memory.first_hosts[router_id] = planning_routers.first_host(want, router_id)
 
 
 def _remember(known: dict[str, Item], now: Mapping[str, Item], dirty: Dirty, resource: str) -> None:
@@ -324,21 +326,23 @@ def _hosts_to_replan(want: Snapshot, dirty: Dirty, memory: Memory, ports: Collec
         hosts.update(want.hosts_of_group.get(group_id, ()))
     near = {host for port in ports for host in port.hosts}
     near = {host for host in near if _presence(want, host) != memory.presence.get(host)}
-    return hosts | near | routed | _with_other_gateways(want, memory, near | routed)
+    # What a host's agent tells of physical networks may be other than before.
+    near |= {want.hosts[item].name for item in dirty.ids.get("agent", ()) if item in want.hosts}
+    return hosts | near | routed | _with_other_firsts(want, memory, near | routed)
 
 
-def _with_other_gateways(want: Snapshot, memory: Memory, changed: set[str]) -> set[str]:
-    """Return the hosts of routers whose gateways may move, for networks or routers of `changed` hosts are others now.
+def _with_other_firsts(want: Snapshot, memory: Memory, changed: set[str]) -> set[str]:
+    """Return the hosts of routers whose first host is another, for networks or routers of `changed` hosts are others.
 
-    A gateway that only one host has is on the first of them.
+    On networks that are one on all hosts, only the first one has a router.
     """
     routers = {router_id for host in changed for router_id in planning_routers.routers_of_host(want, host)}
     routers |= {router_id for router_id, hosts in memory.hosts_of_router.items() if not changed.isdisjoint(hosts)}
     found: set[str] = set()
     for router_id in routers:
-        hosts = planning_routers.hosts_of_router(want, router_id)
-        if min(hosts, default="") != min(memory.hosts_of_router.get(router_id, ()), default=""):
-            found |= hosts
+        if planning_routers.first_host(want, router_id) != memory.first_hosts.get(router_id, ""):
+            found |= planning_routers.hosts_of_router(want, router_id)
+            found |= memory.hosts_of_router.get(router_id, frozenset())
     return found
 
 

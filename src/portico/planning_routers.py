@@ -2,8 +2,9 @@
 """Where routers are, and what a host must have of them. Pure.
 
 A router is on each host that has a bound port on a network of one of its interfaces, or a router that sends to it, the
-same everywhere: traffic is routed where it starts. One whose admin_state_up is false is nowhere. May import what
-`contract` may.
+same everywhere: traffic is routed where it starts. Not so on networks that are one on all hosts: there its MAC
+addresses must not come from two places, and one host has its part in them. A router whose admin_state_up is false is
+nowhere. May import what `contract` may.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from portico.model.l3 import GATEWAY_OWNER, INTERFACE_OWNER
 from portico.model.snapshot import FloatingIp, IpAddress, Port, Snapshot, Subnet
 
 _EVERYWHERE = {4: "0.0.0.0/0", 6: "::/0"}
-# Of networks that are one on all hosts there is one gateway; each host has others of its own.
-_HOSTS_OWN = frozenset({"local", "host"})
+PHYSICAL = ("flat", "vlan")
+"""Types of networks that are on a physical network, and so one on all hosts; of others each host has its own."""
 
 
 def interfaces(want: Snapshot, router_id: str) -> list[Port]:
@@ -39,16 +40,57 @@ def _ports(want: Snapshot, router_id: str, owner: str) -> list[Port]:
 
 
 def hosts_of_router(want: Snapshot, router_id: str) -> set[str]:
-    """Return the hosts that have a router: those of its networks' ports, and those of routers that send to it."""
+    """Return the hosts that have a router: those of its networks' ports, and those of routers that send to it.
+
+    For all hosts with ports on networks that are one on all hosts, it is on the first.
+    """
     found: set[str] = set()
-    seen, todo = set(), [router_id]
+    for one in _with_senders(want, router_id, is_here=True):
+        ports = interfaces(want, one)
+        found |= {host for port in ports if not _is_physical(want, port) for host in _hosts(want, port)}
+        if any(_is_physical(want, port) for port in ports):
+            found |= {first_host(want, one)} - {""}
+    return found
+
+
+def first_host(want: Snapshot, router_id: str) -> str:
+    """Return the host that has a router's part in networks that are one on all hosts; "" if it has none, or none can.
+
+    It is the first by name of those with ports on the router's networks, or a router that sends to it, and with all
+    physical networks that the router is on. Hosts whose agents are not known have all.
+    """
+    ports = [want.ports[port_id] for port_id in want.ports_of_router.get(router_id, ())]
+    physical = [want.networks[port.network_id] for port in ports if _is_physical(want, port)]
+    if not physical:
+        return ""
+    routers = _with_senders(want, router_id, is_here=False)
+    found = {host for one in routers for port in interfaces(want, one) for host in _hosts(want, port)}
+    if needed := {network.physical_network for network in physical} - {None}:
+        found -= {item.name for item in want.hosts.values() if not needed <= item.physical_networks}
+    return min(found, default="")
+
+
+def _with_senders(want: Snapshot, router_id: str, *, is_here: bool) -> set[str]:
+    """Return a router and those that send to it, some by way of others, as far as they are up.
+
+    With `is_here` only such as do so on the same host: on networks that are one on all hosts it may be another.
+    """
+    seen: set[str] = set()
+    todo = [router_id]
     while todo:
         one = todo.pop()
         if one not in seen and _is_up(want, one):
             seen.add(one)
-            found |= {host for port in interfaces(want, one) for host in want.hosts_of_network.get(port.network_id, ())}
-            todo += _senders(want, one)
-    return found
+            todo += _senders(want, one, is_here=is_here)
+    return seen
+
+
+def _hosts(want: Snapshot, port: Port) -> Iterable[str]:
+    return want.hosts_of_network.get(port.network_id, ())
+
+
+def _is_physical(want: Snapshot, port: Port) -> bool:
+    return port.network_id in want.networks and want.networks[port.network_id].network_type in PHYSICAL
 
 
 def routers_of_host(want: Snapshot, host: str) -> set[str]:
@@ -65,6 +107,8 @@ def routers_of_host(want: Snapshot, host: str) -> set[str]:
             if network_id not in holders:
                 holders[network_id] = _holders(want, network_id)
             todo += [holders[network_id][hop]] if hop in holders[network_id] else []
+    if any(_is_physical(want, port) for one in found for port in interfaces(want, one)):
+        found = {one for one in found if host in hosts_of_router(want, one)}
     return found
 
 
@@ -85,11 +129,13 @@ def _holders(want: Snapshot, network_id: str) -> dict[IpAddress, str]:
     return {item.address: port.device_id for port in ports if port.network_id == network_id for item in port.fixed_ips}
 
 
-def _senders(want: Snapshot, router_id: str) -> set[str]:
+def _senders(want: Snapshot, router_id: str, *, is_here: bool) -> set[str]:
     """Return the routers of which a router is a next hop: by an extra route, or as the gateway beyond their own."""
     found = set()
     for port_id in want.ports_of_router.get(router_id, ()):
         port = want.ports[port_id]
+        if is_here and _is_physical(want, port):
+            continue
         own = {item.address for item in port.fixed_ips}
         is_beyond = any(subnet.gateway in own for subnet in _subnets(want, port))
         for other in want.routers_of_network.get(port.network_id, ()):
@@ -165,14 +211,10 @@ def _is_up(want: Snapshot, router_id: str) -> bool:
 
 
 def _here(want: Snapshot, router_id: str, host: str) -> list[Port]:
-    """Return the ports of a router that it has on a host: gateways of networks that span hosts are on one alone."""
-    first = min(hosts_of_router(want, router_id), default="")
-    outside = [
-        port
-        for port in gateways(want, router_id)
-        if want.networks[port.network_id].network_type in _HOSTS_OWN or host == first
-    ]
-    return [*interfaces(want, router_id), *outside]
+    """Return the ports of a router that it has on a host: on networks that are one on all hosts, one alone has any."""
+    ports = [*interfaces(want, router_id), *gateways(want, router_id)]
+    first = first_host(want, router_id)
+    return [port for port in ports if host == first or not _is_physical(want, port)]
 
 
 def _leg(want: Snapshot, port: Port) -> Leg:
@@ -269,7 +311,7 @@ def _subnets(want: Snapshot, port: Port) -> list[Subnet]:
 
 
 def _floating(want: Snapshot, host: str, router_id: str) -> tuple[list[Floating], list[Forward]]:
-    """Return the addresses outside that are answered on a host: those whose ports it has."""
+    """Return the addresses outside that are answered on a host: those whose ports it has, or reaches for all hosts."""
     outside = {port.network_id: port.id for port in reversed(_here(want, router_id, host)) if _is_gateway(port)}
     found, forwards = [], []
     for floating_id in sorted(want.floating_ips_of_router.get(router_id, ())):
@@ -278,7 +320,7 @@ def _floating(want: Snapshot, host: str, router_id: str) -> tuple[list[Floating]
             continue
         mine = list(_forwards(want, host, item))
         forwards += mine
-        if item.fixed_address is not None and _is_on(want, item.port_id, host):
+        if item.fixed_address is not None and is_led(want, router_id, item.port_id, host):
             found.append(Floating(str(item.address), outside[item.network_id], str(item.fixed_address)))
         elif mine:
             found.append(Floating(str(item.address), outside[item.network_id]))
@@ -292,7 +334,7 @@ def _is_gateway(port: Port) -> bool:
 def _forwards(want: Snapshot, host: str, floating: FloatingIp) -> Iterator[Forward]:
     for forwarding_id in sorted(want.forwardings_of_floating_ip.get(floating.id, ())):
         item = want.forwardings[forwarding_id]
-        if _is_on(want, item.port_id, host):
+        if is_led(want, floating.router_id, item.port_id, host):
             yield Forward(
                 address=str(floating.address),
                 protocol=item.protocol,
@@ -302,5 +344,9 @@ def _forwards(want: Snapshot, host: str, floating: FloatingIp) -> Iterator[Forwa
             )
 
 
-def _is_on(want: Snapshot, port_id: str, host: str) -> bool:
-    return port_id in want.ports and want.ports[port_id].host == host
+def is_led(want: Snapshot, router_id: str, port_id: str, host: str) -> bool:
+    """Tell whether what comes for a port from outside by a router comes by a host's."""
+    port = want.ports.get(port_id)
+    if port is None or not port.host or port.network_id not in want.networks:
+        return False
+    return host == (first_host(want, router_id) if _is_physical(want, port) else port.host)

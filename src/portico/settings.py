@@ -68,6 +68,10 @@ class AgentSettings(msgspec.Struct, frozen=True, kw_only=True):
     reconcile_s: Annotated[
         float, Meta(ge=1, description="seconds between two comparisons of everything with the kernel")
     ] = 30
+    physical_networks: Annotated[
+        dict[str, str],
+        Meta(description="interface of this host for each physical network that it has (provider:physical_network)"),
+    ] = {}
     idle_bridge_s: Annotated[
         float, Meta(ge=0, description="seconds that a bridge, router or uplink stays after its last port, for the next")
     ] = 10
@@ -81,6 +85,10 @@ class NetworkSettings(msgspec.Struct, frozen=True, kw_only=True):
     dns_domain: Annotated[str, Meta(description="domain of ports' names where a network has none of its own")] = (
         "portico.internal"
     )
+    vlan_ranges: Annotated[
+        tuple[str, ...],
+        Meta(description="VLAN IDs for networks of type vlan that name none: PHYSICAL_NETWORK:FIRST:LAST"),
+    ] = ()
     block_v4: Annotated[
         int, Meta(ge=8, le=32, description="prefix length of hosts' blocks of routed IPv4 addresses; 32: no blocks")
     ] = 26

@@ -16,6 +16,11 @@ DOMAIN = re.compile(
 )
 HOST = re.compile(r"[^\s/]{1,255}")
 ZONE = re.compile(r"[^\s,/]{1,255}")
+PHYSICAL_NETWORK = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+# IFNAMSIZ is 16 with the terminating zero; dev_valid_name in the kernel's net/core/dev.c.
+INTERFACE = re.compile(r"(?!\.{1,2}$)[!-+\--.0-9;-~]{1,15}")
+# 0 and 4095 have a meaning of their own (IEEE 802.1Q section 9.6).
+VLAN_MIN, VLAN_MAX = 1, 4094
 # sun_path holds 108 bytes with the NUL (unix(7)).
 SOCKET_PATH_MAX = 107
 
@@ -137,6 +142,49 @@ def _database(value: str) -> None:
         raise ValueError("must be a URL such as sqlite:////var/lib/portico/portico.db")
 
 
+class VlanRange(NamedTuple):
+    """VLAN IDs of a physical network, first and last."""
+
+    physical_network: str
+    first: int
+    last: int
+
+
+def parse_vlan_range(text: str) -> VlanRange:
+    """Return the range that `text` names, as Neutron's network_vlan_ranges have them.
+
+    Raises:
+        ValueError: with the rule that `text` breaks.
+    """
+    name, *ends = text.split(":")
+    if len(ends) != 2 or not all(end.isascii() and end.isdecimal() for end in ends):
+        raise ValueError(f"'{text}' is not PHYSICAL_NETWORK:FIRST:LAST")
+    _physical_network(name)
+    first, last = map(int, ends)
+    if not VLAN_MIN <= first <= last <= VLAN_MAX:
+        raise ValueError(f"'{text}' is no range of VLAN IDs, which are {VLAN_MIN} to {VLAN_MAX}")
+    return VlanRange(name, first, last)
+
+
+def _vlan_ranges(value: tuple[str, ...]) -> None:
+    for text in value:
+        parse_vlan_range(text)
+
+
+def _physical_network(name: str) -> None:
+    if not PHYSICAL_NETWORK.fullmatch(name):
+        raise ValueError(f"'{name}' must be 1 to 64 letters, digits, dots, dashes or underscores")
+
+
+def _physical_networks(value: Mapping[str, str]) -> None:
+    for name, interface in value.items():
+        _physical_network(name)
+        if not INTERFACE.fullmatch(interface):
+            raise ValueError(f"'{interface}' of '{name}' is no link's name: 1 to 15 characters without space or slash")
+        if [*value.values()].count(interface) > 1:
+            raise ValueError(f"'{interface}' is the interface of two physical networks")
+
+
 def _mac_base(value: str) -> None:
     if not re.fullmatch(r"[0-9a-f]{2}(:[0-9a-f]{2}){2}", value):
         raise ValueError("must be three octets such as fa:16:3e, in lower case")
@@ -190,6 +238,7 @@ CHECKS: Mapping[str, Callable[[Any], None]] = {
     "agent.address_v4": _address(ipaddress.IPv4Address),
     "agent.address_v6": _address(ipaddress.IPv6Address),
     "agent.netns": _matches(NETNS_NAME, "must be 1 to 64 letters, digits, dots, dashes or underscores"),
+    "agent.physical_networks": _physical_networks,
     "agent.availability_zone": _matches(ZONE, "must be 1 to 255 characters without space, comma or slash"),
     "docker.socket": _docker_socket,
     "docker.engine_socket": _engine_socket,
@@ -203,6 +252,7 @@ CHECKS: Mapping[str, Callable[[Any], None]] = {
     "neutron.clouds_file": _absolute_or_empty,
     "neutron.password_file": _absolute_or_empty,
     "network.mac_base": _mac_base,
+    "network.vlan_ranges": _vlan_ranges,
     "network.dns_domain": _matches(DOMAIN, "must be a domain name (RFC 1035 section 2.3.1)"),
 }
 

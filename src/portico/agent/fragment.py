@@ -79,7 +79,9 @@ def fragment(item: HostObject, wanted: Wanted) -> Fragment | None:
     match item:
         case Bridge() if item.network_id in wanted.zones:
             zone = wanted.zones[item.network_id]
-            return Fragment({Element(f"{INET}zone_numbers", f"{zone:#x}"): str(zone)})
+            number = {Element(f"{INET}zone_numbers", f"{zone:#x}"): str(zone)}
+            outside = _open_fragment("", owner.segment_link(item.network_id), zone) if item.physical_network else None
+            return Fragment({**number, **(outside.elements if outside else {})})
         case Space():
             return _open_fragment(INET, owner.SPACE_LINK, wanted.zones[ROUTED])
         case Vif() if item.network_id in wanted.zones:

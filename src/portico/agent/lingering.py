@@ -3,7 +3,8 @@
 
 Making and removing a bridge, a router or an uplink takes longer than all the rest of a port, and the next port is
 often on its way. Nothing stays that could be in the way: a router only if no port is left on its networks, an uplink
-only if no router is left, and neither of them when something comes that might meet it.
+only if no router is left, and neither of them when something comes that might meet it. A router that is on a physical
+network goes at once: another host may have it already.
 """
 
 from __future__ import annotations
@@ -45,7 +46,8 @@ class Lingering:
 
         for key in update.gone if self._linger_s else ():
             item = wanted.objects.get(key)
-            if isinstance(item, Bridge) or (isinstance(item, Router | Uplink) and not is_needed(item)):
+            stays = isinstance(item, Bridge) or (isinstance(item, Router | Uplink) and not is_needed(item))
+            if stays and not _is_outside(wanted, item):
                 self._ends.setdefault(key, self._clock() + self._linger_s)
         return [key for key in update.gone if key not in self._ends], back
 
@@ -60,6 +62,12 @@ class Lingering:
     def ends(self) -> Collection[float]:
         """Return when keys go."""
         return self._ends.values()
+
+
+def _is_outside(wanted: Wanted, item: HostObject | None) -> bool:
+    """Tell whether an object is a router on a physical network."""
+    bridges = (wanted.objects.get(f"bridge/{name}") for name in (_networks(item) if isinstance(item, Router) else ()))
+    return any(isinstance(bridge, Bridge) and bridge.physical_network for bridge in bridges)
 
 
 def _needs(item: HostObject, going: HostObject) -> bool:

@@ -22,6 +22,8 @@ GROUP_LINK = 1
 SCOPE_LINK = 253
 
 IFF_UP = 1
+IFF_PROMISC = 0x100
+"""As somebody set it; what the kernel itself does for a bridge or a capture does not show."""
 
 _IFLA_ADDRESS = 1
 _IFLA_IFNAME = 3
@@ -34,6 +36,8 @@ _IFLA_NET_NS_FD = 28
 _IFLA_EXT_MASK = 29
 _INFO_KIND = 1
 _INFO_DATA = 2
+_INFO_SLAVE_KIND, _INFO_SLAVE_DATA = 4, 5
+_BRPORT_ISOLATED = 33
 _VETH_INFO_PEER = 1
 _BR_FORWARD_DELAY = 1
 _BR_STP_STATE = 5
@@ -69,6 +73,7 @@ class Link:
     master: int
     up: bool
     bridge: tuple[int, ...] = ()
+    promiscuous: bool = False
 
 
 BRIDGE_SETTINGS = (0, 0, 0, 1, 1, 1)
@@ -151,9 +156,13 @@ class Links:
         mac: str | None = None,
         mtu: int | None = None,
         master: int | None = None,
+        promiscuous: bool | None = None,
     ) -> None:
         """Change what is given of the link `name`."""
-        body = _IFINFO.pack(0, 0, 0, IFF_UP if up else 0, 0 if up is None else IFF_UP) + text(_IFLA_IFNAME, name)
+        flags = {IFF_UP: up, IFF_PROMISC: promiscuous}
+        given = sum(flag for flag, value in flags.items() if value is not None)
+        body = _IFINFO.pack(0, 0, 0, sum(flag for flag, value in flags.items() if value), given)
+        body += text(_IFLA_IFNAME, name)
         if alias is not None:
             body += attr(_IFLA_IFALIAS, alias.encode())
         if mac is not None:
@@ -163,6 +172,12 @@ class Links:
         if master is not None:
             body += u32(_IFLA_MASTER, master)
         self._route.ask(RTM_SETLINK, body)
+
+    def isolate(self, name: str) -> None:
+        """Keep the port `name` of a bridge from those of its ports that are isolated as well. Source: bridge(8)."""
+        port = nest(_INFO_SLAVE_DATA, u8(_BRPORT_ISOLATED, 1))
+        info = nest(_IFLA_LINKINFO, text(_INFO_SLAVE_KIND, "bridge"), port)
+        self._route.ask(RTM_NEWLINK, _IFINFO.pack(0, 0, 0, 0, 0) + text(_IFLA_IFNAME, name) + info)
 
     def add_address(
         self, name: str, address: str, *, peer: str = "", scope: int = 0, prefix_route: bool = True
@@ -234,6 +249,7 @@ def parse(body: bytes) -> Link:
         mtu=netlink.number(found.get(_IFLA_MTU, b"")),
         master=netlink.number(found.get(_IFLA_MASTER, b"")),
         up=bool(flags & IFF_UP),
+        promiscuous=bool(flags & IFF_PROMISC),
         bridge=_bridge_settings(info.get(_INFO_DATA, b"")) if kind == "bridge" else (),
     )
 

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Mapping
 
 from portico import __version__
-from portico.agent import speaker, underlay
+from portico.agent import speaker, tagging, underlay
 from portico.agent.drivers.sysctls import abilities
 from portico.agent.feed import Api, Follower, Reporter
 from portico.agent.runtime import Place, Runtime, only_agent
@@ -54,7 +54,7 @@ def facts(place: Place, told: Mapping[str, str], runtime: Runtime) -> dict[str, 
         "netns": place.netns,
         **told,
         **found,
-        **_able({**abilities(), "bgp": speaker.lack()}),
+        **_able({**abilities(), "bgp": speaker.lack(), "bpf": tagging.lacks()}),
         **speaker.sessions(speaker.folder(place.run_dir, place.netns)),
         **{kind: str(count) for kind, count in runtime.counts().items()},
     }

@@ -18,6 +18,8 @@
 | routes by way of that end | host | the link, and protocol 80 |
 | veth end `pu<network id[:11]>` | our namespace | alias `portico:<network id> uplink <link name>` |
 | veth end `px<network id[:11]>` | host | alias `portico:<network id> uplink <netns>`; goes with its other end |
+| veth end `ps<network id[:11]>` | our namespace | alias `portico:<network id> segment <link name>` |
+| veth end `py<network id[:11]>` | host | alias `portico:<network id> segment <netns>`; goes with its other end |
 | veth end `pv<port id[:11]>` | host or container | alias `portico:<port id> <netns>`; goes with its other end |
 | nft tables `bridge portico`, `inet portico` | our namespace | the namespace |
 | nft table `inet portico`, for another `<netns>` than `portico` with a digest of it | host | its name |
@@ -29,6 +31,8 @@
 | port of an Open vSwitch bridge | Open vSwitch | `external_ids:portico-netns` is `<netns>` |
 | bpf filter that joins a tap | ingress of the tap | preference 28783; leads to a `pv` of ours, or to nothing |
 | bpf filter that joins a subport | ingress of the tap and of the `pv` | preference 28782, name `portico-tag-...` |
+| bpf filter that joins a physical network | ingress of interface and `py` | the same; leads to a `py` or to nothing |
+| flags of that interface: up, promiscuous | host | the name of that filter tells which are ours |
 | dnsmasq | a DHCP or router namespace of ours, or our namespace | that namespace |
 | BIRD | host | its configuration is a file in our folder |
 | routes that BIRD learnt | host's table `main` | protocol 12 (`bird`) and metric 2080 |
@@ -103,6 +107,16 @@ def uplink_link(network_id: str) -> str:
 def uplink_host_link(network_id: str) -> str:
     """Return the name of its other end, which the host has."""
     return f"px{short(network_id)}"
+
+
+def segment_link(network_id: str) -> str:
+    """Return the name of the end, in the bridge, of the link from a network to a physical one."""
+    return f"ps{short(network_id)}"
+
+
+def segment_host_link(network_id: str) -> str:
+    """Return the name of its other end, which the host has."""
+    return f"py{short(network_id)}"
 
 
 def host_table(netns: str) -> str:

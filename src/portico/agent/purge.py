@@ -10,6 +10,7 @@ from pathlib import Path
 from portico.agent import kernel, links, netlink, owner
 from portico.agent.docker_user import CHAIN, DockerUser
 from portico.agent.drivers.libnftables import Nft
+from portico.agent.drivers.segment import is_segment, let_go
 from portico.agent.learnt import LearntRoutes
 from portico.agent.open_vswitch import OpenVswitch
 from portico.agent.redirect import Redirects
@@ -17,6 +18,7 @@ from portico.agent.runtime import Place, only_agent
 from portico.agent.server import Server
 from portico.agent.servers import FOLDER, ROUTED_FOLDER, ROUTER_FOLDER
 from portico.agent.speaker import Bird
+from portico.agent.tagging import Tags
 
 _FOLDERS = (FOLDER, ROUTED_FOLDER, ROUTER_FOLDER)
 
@@ -28,7 +30,14 @@ def purge(place: Place) -> list[str]:
         Unavailable: an agent runs here.
     """
     with only_agent(place):
-        removed = [*_speaker(place), *_taps(place), *_outlets(place), *_servers(place), *_namespace(place)]
+        removed = [
+            *_speaker(place),
+            *_taps(place),
+            *_segments(place),
+            *_outlets(place),
+            *_servers(place),
+            *_namespace(place),
+        ]
         removed += _host_rules(place)
         for folder in (top / kind / place.netns for kind in _FOLDERS for top in (place.run_dir, place.state_dir)):
             if folder.is_dir():
@@ -69,6 +78,20 @@ def _taps(place: Place) -> list[str]:
             if link.index not in foreign:
                 host.remove(link.name)
                 removed.append(f"tap {link.name}")
+    return removed
+
+
+def _segments(place: Place) -> list[str]:
+    """Give back to interfaces of physical networks what networks of ours have of them."""
+    removed = []
+    with netlink.Socket(netlink.ROUTE) as route:
+        host, tags = links.Links(route), Tags(route)
+        found = {link.index: link for link in host.all()}
+        for link in found.values():
+            for vlan, target in tags.untagged(link.index).items() if link.kind != "tun" else ():
+                if target not in found or is_segment(place.netns, found[target].alias):
+                    let_go(host, tags, link, vlan)
+                    removed.append(f"VLAN {vlan} of interface {link.name}")
     return removed
 
 

@@ -11,9 +11,9 @@ import select
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from portico.agent import kernel, links, netlink, owner, packages, redirect
@@ -32,6 +32,7 @@ from portico.agent.drivers.publish import HostRulesDriver
 from portico.agent.drivers.route import RouteDriver, Side, SpaceDriver
 from portico.agent.drivers.routed_dhcp import RoutedDhcpDriver
 from portico.agent.drivers.router import RouterDriver
+from portico.agent.drivers.segment import SegmentDriver
 from portico.agent.drivers.share import ShareDriver
 from portico.agent.drivers.subport import SubportDriver
 from portico.agent.drivers.sysctls import SysctlDriver
@@ -65,7 +66,7 @@ FINISH_WITHIN_S = 2.0
 
 _KINDS = {
     "br": "bridge", "pb": "vif", "pi": "vif", "pd": "dhcp", "pl": "router", "pm": "router", "pq": "dhcp",
-    "pu": "uplink",
+    "ps": "bridge", "pu": "uplink",
 }  # fmt: skip
 """Kind of wanted object by the first letters of a link's name in our namespace (see owner)."""
 
@@ -74,7 +75,7 @@ _KINDS = {
 class Place:
     """Where the agent works: its network namespace by name, and its folders. The host's namespace is the caller's.
 
-    `full_interval_s` and `linger_s` are those of `Loop`.
+    `physical_networks` are interfaces of the host by name; `full_interval_s` and `linger_s` are those of `Loop`.
     """
 
     netns: str
@@ -82,6 +83,7 @@ class Place:
     run_dir: Path
     full_interval_s: float = 30.0
     linger_s: float = 10.0
+    physical_networks: Mapping[str, str] = field(default_factory=dict)
 
 
 @contextmanager
@@ -203,8 +205,7 @@ class Runtime:
         servers = DhcpDriver(table, Servers(netns, **folders))
         routed_servers = RoutedDhcpDriver(table, ours, OwnServers(netns, **folders))
         adverts = AdvertDriver(RouterServers(netns, run_dir=self._place.run_dir))
-        subports = SubportDriver(table, host.links, Tags(host_route), self._place.netns)
-        taps = TapDriver(table, host.links, Redirects(host_route), self._host_netns, self._place.netns)
+        taps, subports, segments = self._joins(table, host, host_route)
         drivers: list[Driver] = [
             SysctlDriver(),
             bridges,
@@ -215,6 +216,7 @@ class Runtime:
             CarrierDriver(table),
             UplinkDriver(table, host, self._host_netns, self._place.netns),
             published,
+            segments,
             RouterDriver(table, RouterSpaces(netns, self._netns)),
             ShareDriver(table, Shares(route), Redirects(route)),
             adverts,
@@ -236,12 +238,23 @@ class Runtime:
         def notice() -> None:
             notice_links(loop, table, shapers, own_events)
             notice_rules(loop, filters, rule_events)
-            notice_taps(loop, taps, subports, host_events)
+            notice_host(loop, taps, subports, segments, host_events)
             loop.suspect(key for one in ending for key in one.ended())
             loop.suspect(published.changed(), delay_s=HOST_RULES_WAIT_S)
 
         self._follow(loop, poll, notice)
         removal.finish(FINISH_WITHIN_S)
+
+    def _joins(
+        self, table: LinkTable, host: Side, host_route: netlink.Socket
+    ) -> tuple[TapDriver, SubportDriver, SegmentDriver]:
+        """Return the drivers of what is joined to links of the host."""
+        netns, tags = self._place.netns, Tags(host_route)
+        return (
+            TapDriver(table, host.links, Redirects(host_route), self._host_netns, netns),
+            SubportDriver(table, host.links, tags, netns),
+            SegmentDriver(table, host, tags, self._host_netns, netns, self._place.physical_networks),
+        )
 
     def _loop(self, drivers: Sequence[Driver]) -> Loop:
         return Loop(
@@ -328,20 +341,24 @@ def notice_rules(loop: Loop, filters: FilterDriver, events: netlink.Socket) -> N
         loop.suspect()
 
 
-def notice_taps(loop: Loop, taps: TapDriver, subports: SubportDriver, events: netlink.Socket) -> None:
-    """Have the loop look at ports whose tap has come, gone or changed, or whose join was taken away; and at uplinks."""
+def notice_host(
+    loop: Loop, taps: TapDriver, subports: SubportDriver, segments: SegmentDriver, events: netlink.Socket
+) -> None:
+    """Have the loop look at what is joined to links of the host that have come, gone or changed, or lost the join."""
     try:
         arrived = list(events.events())
     except netlink.NetlinkError:
         loop.suspect()
         return
     loop.suspect(key for kind, body in arrived if (key := taps.joined.get(redirect.lost_at(kind, body))))
-    loop.suspect(key for kind, body in arrived for key in subports.joined.get(redirect.lost_at(kind, body), ()))
+    for driver in (subports, segments):
+        loop.suspect(key for kind, body in arrived for key in driver.joined.get(redirect.lost_at(kind, body), ()))
     names = {links.name_of(body) for _, body in _about_links(arrived)}
     if names:
         loop.suspect(f"vif/{vif.port_id}" for vif in loop.wanted.of(Vif) if vif.plug == "tap" and vif.tap_name in names)
         uplinks = loop.wanted.of(Uplink)
         loop.suspect(it.key for it in uplinks if owner.uplink_host_link(it.network_id) in names)
+        loop.suspect(key for key, links_of in segments.beside(loop.wanted).items() if names & links_of)
         outlets = loop.wanted.of(Outlet)
         loop.suspect(f"outlet/{item.port_id}" for item in outlets if {item.device, item.bridge} & names)
 

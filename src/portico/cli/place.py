@@ -16,4 +16,11 @@ def place_of(settings: Settings) -> Place:
     from portico.agent.runtime import Place
 
     agent = settings.agent
-    return Place(agent.netns, settings.state_dir, settings.run_dir, agent.reconcile_s, agent.idle_bridge_s)
+    return Place(
+        agent.netns,
+        settings.state_dir,
+        settings.run_dir,
+        agent.reconcile_s,
+        agent.idle_bridge_s,
+        agent.physical_networks,
+    )

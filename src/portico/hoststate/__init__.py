@@ -34,11 +34,14 @@ class Bridge(msgspec.Struct, frozen=True, tag="bridge", tag_field="kind"):
     """The L2 segment of one network on this host.
 
     `mtu` is in bytes. Isolation between networks (addresses may overlap) is the agent's business: it gives each
-    bridge a conntrack zone of its own.
+    bridge a conntrack zone of its own. With a `physical_network` it goes on to the host's interface there: to what has
+    the tag of `vlan`, or with 0 to what has none.
     """
 
     network_id: str
     mtu: int
+    physical_network: str = ""
+    vlan: int = 0
 
 
 class Space(msgspec.Struct, frozen=True, tag="space", tag_field="kind"):
@@ -315,9 +318,10 @@ class Report(msgspec.Struct, frozen=True):
     """What an agent sends: statuses that changed since the last report, and its facts, which also serve as heartbeat.
 
     `revision` is the newest Update that the statuses take into account. `started` is set until the first Report since
-    the agent's start is delivered. The fact `availability_zone` is the zone of the host, `able` names what
-    it can do, with spaces between, and `lacks_NAME` says why not what else a backend may need. `measures` are numbers
-    about the agent's own work, for metrics alone, and come with the facts.
+    the agent's start is delivered. The fact `availability_zone` is the zone of the host, `physical_networks` has
+    NAME:INTERFACE of each that the host has, with spaces between, `able` names what it can do, with spaces between, and
+    `lacks_NAME` says why not what else a backend may need. `measures` are numbers about the agent's own work, for
+    metrics alone, and come with the facts.
     """
 
     revision: int

@@ -26,6 +26,8 @@ BINDING_FAILED = "binding_failed"
 MIN_MTU = 68
 # The facts by which an agent tells at which addresses other hosts reach its host.
 HOST_ADDRESSES = ("address_v4", "address_v6")
+# What it tells of its host's physical networks: their interfaces by name (the word of Neutron's Linux bridge agent).
+INTERFACES = "interface_mappings"
 
 
 class Network(msgspec.Struct, frozen=True):
@@ -174,6 +176,7 @@ class Host(msgspec.Struct, frozen=True):
     id: str
     name: str
     addresses: tuple[IpAddress, ...]
+    physical_networks: frozenset[str] = frozenset()
 
 
 class Block(msgspec.Struct, frozen=True):
@@ -312,7 +315,12 @@ def _address_group(row: Row) -> AddressGroup:
 
 def _host(row: Row) -> Host:
     told = row["configurations"] or {}
-    return Host(id=row["id"], name=row["host"], addresses=tuple(_addresses(told.get(name) for name in HOST_ADDRESSES)))
+    return Host(
+        id=row["id"],
+        name=row["host"],
+        addresses=tuple(_addresses(told.get(name) for name in HOST_ADDRESSES)),
+        physical_networks=frozenset(told.get(INTERFACES) or ()),
+    )
 
 
 def _block(row: Row) -> Block:

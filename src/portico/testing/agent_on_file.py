@@ -24,9 +24,10 @@ STATE_DIR = Path("/var/lib/portico")
 RUN_DIR = Path("/run/portico")
 
 
-def command(update: str, netns: str = "portico") -> list[str]:
+def command(update: str, netns: str = "portico", **physical_networks: str) -> list[str]:
     """Return the command that runs one on the file `update`."""
-    return [sys.executable, "-m", "portico.testing.agent_on_file", update, netns]
+    pairs = (f"{name}={interface}" for name, interface in physical_networks.items())
+    return [sys.executable, "-m", "portico.testing.agent_on_file", update, netns, *pairs]
 
 
 def run(place: Place, path: Path) -> int:
@@ -50,10 +51,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("update", type=Path, help="file with the Update, as JSON")
     parser.add_argument("netns", help="network namespace of the data plane")
+    parser.add_argument("physical_networks", nargs="*", help="NAME=INTERFACE of those that the host has")
     given = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
     try:
-        return run(Place(given.netns, STATE_DIR, RUN_DIR), given.update)
+        physical_networks = dict(pair.split("=", 1) for pair in given.physical_networks)
+        return run(Place(given.netns, STATE_DIR, RUN_DIR, physical_networks=physical_networks), given.update)
     except PorticoError as error:
         sys.stderr.write(f"{error.message}\n")
         return 1

@@ -22,6 +22,7 @@ from portico.broker.hosts import HostStates
 from portico.contract import Backend, ObjectStatus
 from portico.hoststate import ROUTED, Status, Update
 from portico.testing import fakerouters, nft_eval
+from portico.testing.fakejoins import FakeRedirects, FakeTags
 from portico.testing.fakekernel import (
     DESCRIPTOR,
     HOST,
@@ -31,9 +32,7 @@ from portico.testing.fakekernel import (
     FakeLinks,
     FakeNetfilter,
     FakeNft,
-    FakeRedirects,
     FakeShapers,
-    FakeTags,
     Process,
     tables,
 )

@@ -19,11 +19,9 @@ from portico.agent.drivers.conntrack import Conntrack
 from portico.agent.drivers.libnftables import Nft, NftError
 from portico.agent.links import BRIDGE_SETTINGS, Link, Links
 from portico.agent.netlink import NetlinkError
-from portico.agent.redirect import Redirects
 from portico.agent.router_rules import Translation
 from portico.agent.routes import Route
 from portico.agent.shaper import Shape, Shapers
-from portico.agent.tagging import Tags
 from portico.agent.verdict import Connection, Judge
 from portico.testing.faults import Faults, Outcome
 from portico.testing.nft_state import NftState, Table, listing
@@ -57,6 +55,8 @@ class FakeKernel:
         self.shapes: dict[int, Shape] = {}
         self.tagged: dict[int, tuple[int, int]] = {}
         self.untagged: dict[tuple[int, int], int] = {}
+        self.notes: dict[tuple[int, int], str] = {}
+        self.isolated: set[int] = set()
         self.routes: dict[str, dict[str, Route]] = {HOST: {}, OURS: {}}
         self.switches: defaultdict[str, dict[str, str]] = defaultdict(dict)
         self.files: dict[tuple[str, str], str] = {}
@@ -157,10 +157,11 @@ class FakeLinks(Links):
         mac: str | None = None,
         mtu: int | None = None,
         master: int | None = None,
+        promiscuous: bool | None = None,
     ) -> None:
         """See Links."""
         link = self._get(name)
-        given = {"up": up, "alias": alias, "mac": mac, "mtu": mtu, "master": master}
+        given = {"up": up, "alias": alias, "mac": mac, "mtu": mtu, "master": master, "promiscuous": promiscuous}
         if self._kernel.write("change", name, link.alias):
             self._links[name] = replace(link, **{word: value for word, value in given.items() if value is not None})  # type: ignore[arg-type]
             if up is False:
@@ -185,6 +186,12 @@ class FakeLinks(Links):
         link = self._get(name)
         if self._kernel.write("add address", name, link.alias):
             self._kernel.addresses[link.index].add(address)
+
+    def isolate(self, name: str) -> None:
+        """See Links."""
+        link = self._get(name)
+        if self._kernel.write("isolate", name, link.alias):
+            self._kernel.isolated.add(link.index)
 
     def mute_ipv6(self, name: str) -> None:
         """See Links."""
@@ -228,65 +235,6 @@ class FakeLinks(Links):
             raise NetlinkError(errno.EEXIST, f"link {name} exists")
 
 
-class FakeRedirects(Redirects):
-    """The redirections of a `FakeKernel`, whose links have indexes of their own in every namespace."""
-
-    def __init__(self, kernel: FakeKernel) -> None:
-        self._kernel = kernel
-
-    def target(self, index: int) -> int:
-        """See Redirects."""
-        return self._kernel.redirects.get(index, 0)
-
-    def put(self, index: int, target: int) -> None:
-        """See Redirects."""
-        if self._kernel.write("redirect", self._name(index)):
-            self._kernel.redirects[index] = target
-
-    def remove(self, index: int) -> None:
-        """See Redirects."""
-        if index in self._kernel.redirects and self._kernel.write("end redirect", self._name(index)):
-            del self._kernel.redirects[index]
-
-    def _name(self, index: int) -> str:
-        return _name(self._kernel, index)
-
-
-class FakeTags(Tags):
-    """The joins by tags of a `FakeKernel`."""
-
-    def __init__(self, kernel: FakeKernel) -> None:
-        self._kernel = kernel
-
-    def untagged(self, index: int) -> dict[int, int]:
-        """See Tags."""
-        return {vlan: target for (tap, vlan), target in self._kernel.untagged.items() if tap == index}
-
-    def tagged(self, index: int) -> tuple[int, int]:
-        """See Tags."""
-        return self._kernel.tagged.get(index, (0, 0))
-
-    def untag(self, index: int, vlan: int, target: int) -> None:
-        """See Tags."""
-        if self._kernel.write("untag", _name(self._kernel, index), _name(self._kernel, target)):
-            self._kernel.untagged[index, vlan] = target
-
-    def tag(self, index: int, vlan: int, target: int) -> None:
-        """See Tags."""
-        if self._kernel.write("tag", _name(self._kernel, index)):
-            self._kernel.tagged[index] = (vlan, target)
-
-    def end_untag(self, index: int, vlan: int) -> None:
-        """See Tags."""
-        if (index, vlan) in self._kernel.untagged and self._kernel.write("end untag", _name(self._kernel, index)):
-            del self._kernel.untagged[index, vlan]
-
-    def end_tags(self, index: int) -> None:
-        """See Tags."""
-        if index in self._kernel.tagged and self._kernel.write("end tag", _name(self._kernel, index)):
-            del self._kernel.tagged[index]
-
-
 class FakeShapers(Shapers):
     """The token bucket filters of a `FakeKernel`."""
 
@@ -303,12 +251,12 @@ class FakeShapers(Shapers):
 
     def put(self, index: int, wanted: Shape) -> None:
         """See Shapers."""
-        if self._kernel.write("shape", _name(self._kernel, index)):
+        if self._kernel.write("shape", name_of(self._kernel, index)):
             self._kernel.shapes[index] = wanted
 
     def remove(self, index: int) -> None:
         """See Shapers."""
-        if index in self._kernel.shapes and self._kernel.write("end shape", _name(self._kernel, index)):
+        if index in self._kernel.shapes and self._kernel.write("end shape", name_of(self._kernel, index)):
             del self._kernel.shapes[index]
 
 
@@ -345,7 +293,8 @@ class FakeNft(Nft):
         """See Nft."""
 
 
-def _name(kernel: FakeKernel, index: int) -> str:
+def name_of(kernel: FakeKernel, index: int) -> str:
+    """Return name and alias of a link, for faults to be told by."""
     found = kernel.by_index(index)
     return f"{found[1].name} {found[1].alias}" if found else ""
 

@@ -51,6 +51,8 @@ class RouterWorld(World):
 
     outside_type = "flat"
     """The type of the network that gateways are on."""
+    tagged: tuple[int, ...] = ()
+    """Those of the other networks that are on the physical network "lab"."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -70,7 +72,18 @@ class RouterWorld(World):
         return changed
 
     def _put(self, resource: str, row: Row, changed: Changed) -> None:
-        super()._put(resource, _placed(resource, row, self.outside_type), changed)
+        placed = _placed(resource, row, self.outside_type)
+        if resource == "network" and (number := int(row["id"][-12:])) in self.tagged:
+            tag = {"provider:physical_network": "lab", "provider:segmentation_id": number}
+            placed = {**placed, "provider:network_type": "vlan", **tag}
+        super()._put(resource, placed, changed)
+
+    def put_host(self, name: str, *physical_networks: str) -> Changed:
+        """Have the agent of a host tell of its physical networks."""
+        changed: Changed = {}
+        told = {"interface_mappings": dict.fromkeys(physical_networks, "eth1")}
+        self._put("agent", {"id": f"agent of {name}", "host": name, "configurations": told}, changed)
+        return changed
 
     def _settle_routers(self, changed: Changed) -> None:
         rows = dict(_rows(self._wished, self.rows))

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from portico.testing.driver_suite import DriverFaultSuite, Site
 from portico.testing.fakebird import BirdMachine, FakeBird
+from portico.testing.fakejoins import FakeRedirects, FakeTags
 from portico.testing.fakekernel import (
     DESCRIPTOR,
     HOST,
@@ -14,9 +15,7 @@ from portico.testing.fakekernel import (
     FakeLinks,
     FakeNetfilter,
     FakeNft,
-    FakeRedirects,
     FakeShapers,
-    FakeTags,
 )
 from portico.testing.fakeservers import FakeServers
 from portico.testing.faults import Faults

@@ -30,7 +30,9 @@ def test_every_name_and_sign_that_the_agent_gives_is_in_the_table() -> None:
         owner.dhcp_netns("<netns>", NETWORK), owner.host_alias("<netns>", PORT), owner.alias(NETWORK, "<zone>"),
         owner.alias(PORT, "<link name>", "<mac>"), owner.alias(NETWORK, "dhcp", "<digest>"),
         owner.uplink_link(NETWORK), owner.uplink_host_link(NETWORK), owner.alias(NETWORK, "uplink", "<link name>"),
-        owner.alias(NETWORK, "uplink", "<netns>"), f"inet {owner.host_table('portico')}",
+        owner.alias(NETWORK, "uplink", "<netns>"), owner.segment_link(NETWORK), owner.segment_host_link(NETWORK),
+        owner.alias(NETWORK, "segment", "<link name>"), owner.alias(NETWORK, "segment", "<netns>"),
+        f"inet {owner.host_table('portico')}",
         owner.leg_link(PORT), owner.alias(ROUTER, "leg", PORT), owner.router_netns("<netns>", ROUTER),
         f"bridge {owner.TABLE}", f"inet {owner.TABLE}",
     ]  # fmt: skip

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from portico.backends.bridge import BridgeBackend, plan
 from portico.broker.hosts import HostStates
 from portico.contract import Dirty
-from portico.hoststate import Dhcp, HostObject, Update, key_of
+from portico.hoststate import Bridge, Dhcp, HostObject, Router, Update, key_of
 from portico.testing import strategies
-from portico.testing.router_world import PutRouter, RouterWorld
+from portico.testing.router_world import OUTSIDE, PutRouter, RouterWorld, l3_id
 from portico.testing.world import (
     HOSTS,
     Drop,
@@ -28,6 +28,7 @@ from portico.testing.world import (
     PutRule,
     PutSubnet,
     World,
+    object_id,
 )
 
 State = dict[str, dict[str, HostObject]]
@@ -108,6 +109,69 @@ def joined(*edits: Edit | PutRouter) -> RouterWorld:
 @example(joined(JOIN), [[Drop("subnet", 16 * 4 + 4)], [PutNetwork(2, mtu=1400)]])
 def test_changes_of_routers_equal_the_whole_plan(world: RouterWorld, batches: list[list[Edit | PutRouter]]) -> None:
     follow_changes(world, batches)
+
+
+class TaggedWorld(RouterWorld):
+    """One with a network that is one on all hosts."""
+
+    tagged = (2,)
+
+
+def tagged(*edits: Edit | PutRouter) -> TaggedWorld:
+    world = TaggedWorld()
+    for number in (0, 2, 4):
+        world.apply(PutNetwork(number), PutSubnet(number, 4))
+    world.apply(A, *edits)
+    return world
+
+
+FAR = PutPort(1, 2, host=HOSTS[1])
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.lists(strategies.edits() | strategies.routers(), max_size=2), max_size=4))
+@example([[JOIN], [PutPort(2, 2)], [Drop("port", 0)], [Drop("port", 2)]])
+@example([[PutRouter(0, (2,), outside=True, floating=(1,))], [PutPort(2, 2)], [Drop("port", 2)]])
+def test_changes_of_routers_on_physical_networks_equal_the_whole_plan(batches: list[list[Edit | PutRouter]]) -> None:
+    follow_changes(tagged(FAR), batches)
+
+
+def legs(world: RouterWorld) -> dict[str, set[int]]:
+    """Return the networks that router 0 is on, by host."""
+    found = {host: state.get(f"router/{l3_id('router', 0)}") for host, state in whole(world).items()}
+    return {
+        host: {int(leg.network_id[-12:]) for leg in item.legs}
+        for host, item in found.items()
+        if isinstance(item, Router)
+    }
+
+
+def test_one_host_has_a_routers_part_in_physical_networks() -> None:
+    world = tagged(FAR, replace(JOIN, floating=(1,)))
+    assert legs(world) == {HOSTS[0]: {0, 2, OUTSIDE}}
+    state = whole(world)
+    assert state[HOSTS[0]][f"bridge/{object_id('network', 2)}"] == Bridge(object_id("network", 2), 1500, "lab", 2)
+    router = state[HOSTS[0]][f"router/{l3_id('router', 0)}"]
+    assert isinstance(router, Router) and [item.fixed for item in router.floating] == ["198.18.1.13"]
+    # Where a host has ports on a network of its own, the router is there as well, but not on the others' segment.
+    world.apply(PutPort(3, 0, host=HOSTS[1]))
+    assert legs(world) == {HOSTS[0]: {0, 2, OUTSIDE}, HOSTS[1]: {0}}
+
+
+def test_a_host_without_a_routers_physical_networks_is_not_the_one() -> None:
+    world = tagged(PutPort(2, 2), FAR, PutRouter(0, (2,), outside=True))
+    hosts = HostStates()
+    backend, want, state = BridgeBackend(hosts), world.snapshot(), follow(hosts)
+    backend.sync(want, Dirty(everything=True))
+    seen = []
+    for number, told in enumerate(((), ("lab",), ("attic",)), 2):
+        changed = world.put_host(HOSTS[0], *told)
+        world.update(want, changed)
+        backend.sync(want, Dirty(ids={resource: frozenset(ids) for resource, ids in changed.items()}))
+        hosts.publish(number)
+        assert state == whole(world)
+        seen.append([*legs(world)])
+    assert seen == [[HOSTS[1]], [HOSTS[0]], [HOSTS[1]]]
 
 
 def follow_changes(world: Any, batches: Sequence[Sequence[Edit | PutRouter]]) -> None:

@@ -225,6 +225,7 @@ class DhcpDriver:
             peer_mac=make.mac,
             peer_netns=netns,
         )
+        self._table.kernel.isolate(name)  # each host has such a server: none is to be met by a physical network
         inner.change("lo", up=True)
         inner.change(dnsmasq.LINK, up=True)
         for address in make.addresses:

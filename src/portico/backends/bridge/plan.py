@@ -14,7 +14,7 @@ from portico import planning, planning_routers
 from portico.backends.bridge import uplink
 from portico.contract import Dirty
 from portico.hoststate import Bridge, HostObject, Member
-from portico.model.snapshot import DHCP_OWNER, Port, Snapshot
+from portico.model.snapshot import DHCP_OWNER, Network, Port, Snapshot
 
 
 def host_objects(want: Snapshot, host: str, dns_domain: str = "") -> list[HostObject]:
@@ -22,7 +22,7 @@ def host_objects(want: Snapshot, host: str, dns_domain: str = "") -> list[HostOb
     objects: list[HostObject] = []
     for network_id in sorted(planning_routers.networks_of_host(want, host)):
         network = want.networks[network_id]
-        objects.append(Bridge(network_id=network.id, mtu=network.mtu))
+        objects.append(bridge(network))
         if network_id in want.taps_of_host.get(host, ()):
             objects.extend(planning.dhcp(want, network, host, dns_domain))
     # A port's row may be newer than what is known of groups: theirs follows.
@@ -44,6 +44,13 @@ def host_objects(want: Snapshot, host: str, dns_domain: str = "") -> list[HostOb
     objects.extend(planning_routers.router(want, host, router_id) for router_id in routers)
     objects.extend(uplink.host_objects(want, host))
     return objects
+
+
+def bridge(network: Network) -> Bridge:
+    """Return the bridge of a network."""
+    if network.network_type not in planning_routers.PHYSICAL:
+        return Bridge(network_id=network.id, mtu=network.mtu)
+    return Bridge(network.id, network.mtu, network.physical_network or "", network.segmentation_id or 0)
 
 
 def _near(want: Snapshot, host: str) -> dict[str, list[str]]:

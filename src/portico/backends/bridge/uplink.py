@@ -41,6 +41,8 @@ def publish(want: Snapshot, host: str, item: PortForwarding) -> Publish | None:
     floating, port = want.floating_ips.get(item.floatingip_id), want.ports.get(item.port_id)
     if not item.host_addresses or floating is None or port is None or port.host != host:
         return None
+    if not planning_routers.is_led(want, floating.router_id, port.id, host):
+        return None
     network = want.networks.get(floating.network_id)
     if network is None or network.network_type != TYPE:
         return None
