@@ -20,6 +20,8 @@ class Capabilities(msgspec.Struct, frozen=True):
     """What a backend realises; anything else is refused at admission.
 
     `network_types` are values of provider:network_type; the first is the type of a network that names none.
+    Networks of `physical_types` are on a physical network of hosts, which provider:physical_network names, and hosts
+    without it have no ports of theirs; one of type `vlan` has a VLAN ID for provider:segmentation_id besides.
     `features` are names from `FEATURES`. `overhead` is encapsulation in bytes, taken off the underlay's MTU. `look_s`
     is how often at least a sync of everything is to come: short where what is realised changes without a word.
     `services` are resources of other packages that it realises; who realises some wants everything on all networks, and
@@ -37,6 +39,7 @@ class Capabilities(msgspec.Struct, frozen=True):
     host_needs: tuple[str, ...] = ()
     one_space: bool = False
     services: tuple[str, ...] = ()
+    physical_types: tuple[str, ...] = ()
 
 
 FEATURES = frozenset(

@@ -37,7 +37,7 @@ from portico.model.load import load
 from portico.model.resource import Registry
 from portico.rules.context import Everything, Limits, Policy
 from portico.settings import Settings
-from portico.settings_check import TcpAddress, is_loopback, is_loopback_name, parse_listen
+from portico.settings_check import TcpAddress, is_loopback, is_loopback_name, parse_listen, parse_vlan_range
 from portico.store import schema
 from portico.store.store import Store
 from portico.telemetry.audit import AuditLog
@@ -76,6 +76,7 @@ def make_api(settings: Settings) -> Api:
         default_project=settings.default_project,
         block_v4=settings.network.block_v4,
         block_v6=settings.network.block_v6,
+        vlan_ranges=tuple(map(parse_vlan_range, settings.network.vlan_ranges)),
     )
     policy = make_policy(settings, store.registry)
     api = Api(Service(store=store, page_max=settings.api.page_max), broker, hosts, limits, policy)

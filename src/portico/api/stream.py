@@ -8,6 +8,7 @@ import contextlib
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import msgspec
 
@@ -18,6 +19,7 @@ from portico.broker.status import reason, write_report
 from portico.errors import BadRequest, RevisionGone, Unavailable
 from portico.hoststate import Report, Update
 from portico.model import check
+from portico.model.snapshot import INTERFACES
 from portico.rules import agent, lookup
 from portico.rules.availability_zone import DEFAULT_ZONE
 from portico.rules.context import Context, Row
@@ -184,8 +186,10 @@ def report(service: Service, host: str, raw: bytes) -> Report:
     def write(tx: Transaction) -> None:
         write_report(tx, host, found)
         if found.facts:
-            configurations = dict(found.facts)
+            configurations: dict[str, Any] = dict(found.facts)
             zone = configurations.pop("availability_zone", DEFAULT_ZONE)
+            if (told := configurations.pop("physical_networks", None)) is not None:
+                configurations[INTERFACES] = agent.interfaces(told)
             facts = {"configurations": configurations, "availability_zone": zone}
             agent.heartbeat(tx, host, "Portico agent", "portico-agent", facts, time.time(), started=found.started)
 

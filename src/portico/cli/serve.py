@@ -51,6 +51,7 @@ def _agent(settings: Settings) -> int:
     told = {name: getattr(settings.agent, name) for name in ("availability_zone", "address_v4", "address_v6")}
     carried = {name: getattr(settings.agent, name) for name in ("bandwidth_kbps", "packet_rate_kpps")}
     told |= {name: str(value) for name, value in carried.items() if value}
+    told["physical_networks"] = " ".join(f"{name}:{link}" for name, link in settings.agent.physical_networks.items())
     access = access_of(settings)
     return run(place_of(settings), host=settings.host, told=told, api_url=settings.api_url, access=access)
 

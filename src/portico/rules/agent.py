@@ -10,7 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from portico.model.snapshot import HOST_ADDRESSES
+from portico.model.snapshot import HOST_ADDRESSES, INTERFACES
 from portico.rules.availability_zone import DEFAULT_ZONE
 from portico.rules.context import Context, Row
 from portico.store import blocks
@@ -70,7 +70,36 @@ def heartbeat(
 
 
 def _has_moved(before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
-    return any(before.get(name) != after.get(name) for name in HOST_ADDRESSES)
+    return any(before.get(name) != after.get(name) for name in (*HOST_ADDRESSES, INTERFACES))
+
+
+def interfaces(told: str) -> dict[str, str]:
+    """Return what an agent tells of its host's physical networks, each with its interface; see `hoststate.Report`."""
+    pairs = (pair.partition(":") for pair in told.split())
+    return {name: interface for name, _, interface in pairs}
+
+
+def physical_networks(tx: Transaction) -> dict[str, list[str]]:
+    """Return the hosts that have each physical network."""
+    found: dict[str, list[str]] = {}
+    for row in tx.find("agent"):
+        for name in _physical_networks(row):
+            found.setdefault(name, []).append(row["host"])
+    return found
+
+
+def lacks_physical_network(tx: Transaction, host: str, name: str) -> str:
+    """Return why no port of a network on a physical network can be bound to `host`, or ""."""
+    here = tx.find("agent", host=host)
+    if not here or any(name in _physical_networks(row) for row in here):
+        return ""
+    others = ", ".join(sorted(one for row in here for one in _physical_networks(row)))
+    return f"host {host} has no physical network '{name}', but: {others or 'none'}"
+
+
+def _physical_networks(row: Row) -> Mapping[str, str]:
+    found: Mapping[str, str] = (row["configurations"] or {}).get(INTERFACES) or {}
+    return found
 
 
 def update(tx: Transaction, context: Context, row: Row, changes: Row) -> Row:

@@ -12,7 +12,7 @@ from portico.errors import BadRequest, Conflict
 from portico.model.show import show
 from portico.model.snapshot import BINDING_FAILED as FAILED
 from portico.model.snapshot import UNBOUND
-from portico.rules import agent, dhcp, lookup
+from portico.rules import agent, dhcp, lookup, provider
 from portico.rules.context import Context, Row
 from portico.store.transaction import Transaction
 
@@ -83,13 +83,20 @@ def result(tx: Transaction, context: Context, before: Row | None, row: Row) -> t
         return {"binding:vif_type": UNBOUND, "binding:vif_details": {}}, ""
     network = lookup.get(tx, "network", row["network_id"])
     stays = before is not None and before["binding:host_id"] == host and before["binding:vif_type"] != FAILED
-    reason = (
-        "" if stays else agent.unfit(tx, host, context.broker.capabilities(network["portico:backend"] or "").host_needs)
-    )
+    reason = "" if stays else _unfit(tx, context, network, host)
     if reason:
         return {"binding:vif_type": FAILED, "binding:vif_details": {}}, reason
     bound = context.broker.bind(row, network)
     return {"binding:vif_type": bound.vif_type, "binding:vif_details": bound.vif_details}, ""
+
+
+def _unfit(tx: Transaction, context: Context, network: Row, host: str) -> str:
+    """Return why no port of a network can be bound to a host now, or ""."""
+    able = context.broker.capabilities(network["portico:backend"] or "")
+    network_type, physical = network["provider:network_type"], network["provider:physical_network"]
+    if reason := agent.unfit(tx, host, provider.host_needs(able, network_type)):
+        return reason
+    return agent.lacks_physical_network(tx, host, physical) if network_type in able.physical_types else ""
 
 
 def refuse_taken_tap(tx: Transaction, port: Row) -> None:

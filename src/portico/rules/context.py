@@ -51,6 +51,7 @@ class Broker(Protocol):
 class Limits(msgspec.Struct, frozen=True):
     """Settings that rules follow. `quotas` maps a resource's name to the default limit (-1: none).
 
+    `vlan_ranges` are physical networks with first and last VLAN ID, for networks that name none.
     `block_v4` and `block_v6` are the lengths of the prefixes of hosts' blocks.
     """
 
@@ -61,6 +62,7 @@ class Limits(msgspec.Struct, frozen=True):
     default_project: str
     block_v4: int = 26
     block_v6: int = 122
+    vlan_ranges: tuple[tuple[str, int, int], ...] = ()
 
 
 class Policy(Protocol):

@@ -17,6 +17,7 @@ from portico.rules import (
     floatingip,
     mtu,
     port,
+    provider,
     qos_minimum,
     qos_policy,
     quota,
@@ -31,7 +32,7 @@ from portico.store.sharing import EXTERNAL, SHARED
 from portico.store.transaction import Transaction
 
 # Attributes that say where the network is realised.
-_PLACE = {"portico:backend", "provider:network_type"}
+_PLACE = {"portico:backend", provider.TYPE, provider.PHYSICAL, provider.SEGMENT}
 # Attributes that stand for a policy for every project.
 _SHARED_BY = {"shared": SHARED, "router:external": EXTERNAL}
 
@@ -52,6 +53,7 @@ def create(tx: Transaction, context: Context, body: Row) -> Row:
         "availability_zone_hints": body.get("availability_zone_hints") or [],
         "qos_policy_id": body.get("qos_policy_id") or qos_policy.default_of(tx, body["project_id"]),
     }
+    row |= provider.place(tx, context, row)
     row["is_default"] = _is_default(tx, row)
     mtu.check(row, row["mtu"], [])
     context.broker.admit("network", None, row)
@@ -73,6 +75,8 @@ def update(tx: Transaction, context: Context, row: Row, changes: Row) -> Row:
     moves = changes.keys() & _PLACE
     if moves:
         _move(tx, context, row, changes)
+        changes |= provider.place(tx, context, {**row, **changes}, row)
+        _refuse_under_ports(tx, row, changes)
     context.broker.admit("network", row, {**row, **changes})
     if moves or "qos_policy_id" in changes:
         qos_policy.check_network(tx, context, row, {**row, **changes})
@@ -125,7 +129,8 @@ def _choose(tx: Transaction, context: Context, row: Row, given: Row) -> tuple[st
             f"project {project_id}: {', '.join(offered)}",
             type="PolicyNotAuthorized",
         )
-    if reason := agent.nowhere(tx, context.broker.capabilities(chosen[0]).host_needs):
+    able = context.broker.capabilities(chosen[0])
+    if reason := agent.nowhere(tx, provider.host_needs(able, chosen[1])):
         raise Conflict(f"portico:backend '{chosen[0]}' can be had on no host: {reason}.", type="BackendNotAvailable")
     return chosen
 
@@ -155,6 +160,21 @@ def _move(tx: Transaction, context: Context, row: Row, changes: Row) -> None:
         subnet.check_space(tx, context, backend, ip_network(item["cidr"]))
         context.broker.admit("subnet", item, item, {**row, **changes})
         blocks.forget(tx, item["id"])
+
+
+def _refuse_under_ports(tx: Transaction, row: Row, changes: Row) -> None:
+    """Refuse to move a network to or from a physical network, or on it, under its ports.
+
+    Raises:
+        Conflict: names what would change, and the ports.
+    """
+    moved = [name for name in (provider.PHYSICAL, provider.SEGMENT) if changes.get(name, row[name]) != row[name]]
+    if moved and (named := _ports_in_the_way(tx.find("port", network_id=row["id"]))):
+        raise Conflict(
+            f"Unable to complete operation on network {row['id']}: {moved[0]} cannot change from '{row[moved[0]]}' to "
+            f"'{changes[moved[0]]}' while ports are in use on the network: {named}.",
+            type="NetworkInUse",
+        )
 
 
 def _ports_in_the_way(ports: Sequence[Row]) -> str:

@@ -77,7 +77,8 @@ def test_a_backend_shows_what_it_realises_where_and_how_much(api: Asker) -> None
     while (found["networks"], found["ports"]) != (1, 1) and time.monotonic() < deadline:
         found = shown(api)
     assert (found["networks"], found["ports"], found["reason"]) == (1, 1, "")
-    assert found["network_types"] == ["local", "host"] and found["features"] == sorted(CAPABILITIES.features)
+    assert found["network_types"] == ["local", "host", "flat", "vlan"]
+    assert found["features"] == sorted(CAPABILITIES.features)
     assert found["hosts"] == [
         {"host": "able", "able": True, "reason": ""},
         {"host": "unable", "able": False, "reason": WHY},

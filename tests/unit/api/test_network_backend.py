@@ -27,7 +27,7 @@ from .asker import Asker
 
 BACKEND, TYPE = "portico:backend", "provider:network_type"
 LIMITS = Limits({}, 1500, "fa:16:3e", "portico.test.", "red")
-SETTINGS = BrokerSettings(types={"flat": "second"}, projects={"blue": "second bridge"})
+SETTINGS = BrokerSettings(types={"flat": "second", "vlan": "second"}, projects={"blue": "second bridge"})
 
 
 class Second(BridgeBackend):
@@ -35,7 +35,8 @@ class Second(BridgeBackend):
 
     def describe(self) -> Capabilities:
         features = CAPABILITIES.features - {"dhcp"}
-        return msgspec.structs.replace(CAPABILITIES, name="second", network_types=("flat", "vlan"), features=features)
+        changed = {"network_types": ("flat", "vlan"), "physical_types": (), "features": features}
+        return msgspec.structs.replace(CAPABILITIES, name="second", **changed)
 
     def admit(self, _want: Snapshot, change: Change) -> None:
         refuse_undeclared(self.describe(), change)
@@ -71,7 +72,7 @@ def test_an_unknown_backend_is_refused_with_those_that_there_are(api: Asker) -> 
     ):
         assert answer.error == (400, "InvalidInput")
         assert "portico:backend 'pigeon' is no backend here; known are: bridge, second" in answer.message
-    assert api.try_create("networks", **{BACKEND: "bridge", TYPE: "vlan"}).error == (400, "InvalidInput")
+    assert api.try_create("networks", **{BACKEND: "second", TYPE: "local"}).error == (400, "InvalidInput")
     assert api.try_create("networks", **{BACKEND: None}).error[0] == 400
 
 

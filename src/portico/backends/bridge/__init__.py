@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""L2 networks on one host: a Linux bridge each."""
+"""L2 networks: a Linux bridge each, on every host that needs it, which a physical network may join."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from portico import planning
+from portico import planning, planning_routers
 from portico.admission import refuse_undeclared
 from portico.backends.bridge import plan, uplink
 from portico.contract import Binding, Capabilities, Change, Dirty, Hosts, ObjectStatus
@@ -15,7 +15,7 @@ from portico.model.snapshot import Port, Snapshot
 
 CAPABILITIES = Capabilities(
     name="bridge",
-    network_types=("local", "host"),
+    network_types=("local", uplink.TYPE, *planning_routers.PHYSICAL),
     features=frozenset(
         {
             "no-address", "port-security-off", "address-pairs", "security-groups", "stateless-groups",
@@ -25,11 +25,12 @@ CAPABILITIES = Capabilities(
         }
     ),
     host_needs=("bridge",),
+    physical_types=planning_routers.PHYSICAL,
 )  # fmt: skip
 
 
 class BridgeBackend:
-    """Networks of type `local`, and external ones of type `host`, realised by each host's agent.
+    """Networks of type `local`, external ones of type `host`, and such of types `flat` and `vlan`, by hosts' agents.
 
     `dns_domain` is that of networks which name none.
     """
@@ -44,11 +45,11 @@ class BridgeBackend:
         return CAPABILITIES
 
     def admit(self, want: Snapshot, change: Change) -> None:
-        """Refuse what a Linux bridge on one host cannot be."""
+        """Refuse what a Linux bridge cannot be."""
         refuse_undeclared(CAPABILITIES, change)
         uplink.admit(want, change)
         after: Mapping[str, Any] = change.after
-        if change.resource == "network":
+        if change.resource == "network" and after.get("provider:network_type") not in CAPABILITIES.physical_types:
             for name in ("provider:physical_network", "provider:segmentation_id"):
                 if after.get(name) is not None:
                     raise Unsupported(
