@@ -238,10 +238,14 @@ def changes(want: Snapshot, dirty: Dirty, memory: Memory, ways: Ways) -> dict[st
         for host in _near(want, before, ways) | _near(want, after, ways):
             if host not in whole:
                 add_part(parts, host, _port_part(want, host, before, after, ways))
-    for router_id in _routers(want, dirty, memory):
-        for host in planning_routers.hosts_of_router(want, router_id) - whole:
-            add_part(parts, host, Part((planning_routers.router(want, host, router_id),), ()))
     return parts
+
+
+def router_changes(want: Snapshot, dirty: Dirty, memory: Memory) -> Iterator[tuple[str, Part]]:
+    """Yield the routers whose floating IPs have changed or moved, by host, where routers are namespaces."""
+    for router_id in _routers(want, dirty, memory):
+        for host in planning_routers.hosts_of_router(want, router_id):
+            yield host, Part((planning_routers.router(want, host, router_id),), ())
 
 
 def _routers(want: Snapshot, dirty: Dirty, memory: Memory) -> set[str]:

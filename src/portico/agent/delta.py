@@ -174,6 +174,7 @@ class Wanted:
     def _published_beside(self, touched: Collection[HostObject]) -> Iterator[Publish]:
         """Yield published ports that depend on a touched uplink, or that may want the same of the host."""
         networks = {item.network_id for item in touched if isinstance(item, Uplink)}
+        networks |= {ROUTED for item in touched if isinstance(item, Space)}
         places = [(item.protocol, item.ports) for item in touched if isinstance(item, Publish)]
         for item in self.of(Publish) if networks or places else ():
             first, last = item.ports

@@ -13,6 +13,7 @@ import subprocess
 from collections.abc import Collection, Sequence
 
 from portico.agent import kernel, owner
+from portico.agent.host_rules import host_link
 
 CHAIN = "DOCKER-USER"
 PROGRAMS = ("iptables", "ip6tables")
@@ -20,7 +21,10 @@ _WAY = re.compile(r'-A DOCKER-USER -[io] (\S+) -m comment --comment "?([^"]*)"? 
 
 
 class DockerUser:
-    """The chain in the namespace that `netns` describes, for the agent of `name`."""
+    """The chain in the namespace that `netns` describes, for the agent of `name`.
+
+    The routed space has an uplink of its own there.
+    """
 
     def __init__(self, netns: int, name: str) -> None:
         self._netns = netns
@@ -31,7 +35,7 @@ class DockerUser:
         there = [self._ways(lines) for lines in map(self._lines, PROGRAMS) if lines is not None]
         known = {*networks, *(network_id for ways in there for network_id in ways)}
         return {
-            network_id: all(ways.get(network_id) == [owner.uplink_host_link(network_id)] * 2 for ways in there)
+            network_id: all(ways.get(network_id) == [host_link(network_id, self._name)] * 2 for ways in there)
             for network_id in known
         }
 
@@ -50,7 +54,7 @@ class DockerUser:
             OSError: iptables refuses.
         """
         self.remove(network_id)
-        link = owner.uplink_host_link(network_id)
+        link = host_link(network_id, self._name)
         comment = owner.alias(network_id, "uplink", self._name)
         for program in PROGRAMS:
             lines = self._lines(program)

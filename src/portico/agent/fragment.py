@@ -13,10 +13,10 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-from portico.agent import addresses, owner, rules
+from portico.agent import addresses, owner, router_rules, rules
 from portico.agent.addresses import Net
 from portico.agent.delta import Wanted
 from portico.hoststate import ROUTED, Bridge, Dhcp, Group, HostObject, Limit, Member, Qos, Router, Space, Uplink, Vif
@@ -33,6 +33,27 @@ INET = "inet/"
 ESTABLISHED = "established"
 SHORT_WAY = {"": ("meta l4proto tcp goto receive", "meta l4proto icmp goto receive"), INET: ("goto receive",)}
 """The chain that lets tracked packets pass early, and its rules by table; none while a port's groups are stateless."""
+
+HOOKS = {
+    f"{INET}arriving": "type nat hook prerouting priority dstnat; policy accept;",
+    f"{INET}left": "type filter hook forward priority filter; policy accept;",
+    f"{INET}leaving": "type nat hook postrouting priority srcnat; policy accept;",
+}
+TRANSLATION = {
+    f"{INET}arriving": (
+        "meta mark & 0xffff != 0 accept",
+        "dnat ip addr . port to ip daddr . meta l4proto . th dport map @ports",
+        "dnat ip to ip daddr . meta l4proto . th dport map @ranges",
+        "dnat ip to ip daddr map @floating",
+    ),
+    f"{INET}left": ("ip daddr @outer drop",),
+    f"{INET}leaving": (
+        "ct status dnat snat ip to ip saddr . ip daddr map @itself",
+        "oifname . ip daddr @inside accept",
+        f'oifname "{owner.SPACE_LINK}" snat ip to ip saddr map @fixed',
+    ),
+}
+"""The chains that translate floating addresses, with their hooks and rules: there while any port has one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +79,7 @@ class Fragment:
 
     `policies` are tuples of group ids, each with its table, `members` groups whose member sets must exist (`INET`
     before those of that table), `chains` are a group's or a metered port's, `stateful` is a group's, `owned` are the
-    addresses of a guarded port, each with its zone.
+    addresses of a guarded port, each with its zone, and some elements translate floating addresses if it `translates`.
     """
 
     elements: Mapping[Element, str] = field(default_factory=dict)
@@ -68,6 +89,7 @@ class Fragment:
     chains: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     stateful: bool = True
     owned: frozenset[tuple[int, Net]] = frozenset()
+    translates: bool = False
 
 
 def fragment(item: HostObject, wanted: Wanted) -> Fragment | None:
@@ -83,9 +105,9 @@ def fragment(item: HostObject, wanted: Wanted) -> Fragment | None:
             outside = _open_fragment("", owner.segment_link(item.network_id), zone) if item.physical_network else None
             return Fragment({**number, **(outside.elements if outside else {})})
         case Space():
-            return _open_fragment(INET, owner.SPACE_LINK, wanted.zones[ROUTED])
+            return _space_fragment(item, _open_fragment(INET, owner.SPACE_LINK, wanted.zones[ROUTED]))
         case Vif() if item.network_id in wanted.zones:
-            return _port_fragment(item, wanted.zones[item.network_id])
+            return _translate(item, _port_fragment(item, wanted.zones[item.network_id]))
         case Dhcp() if item.network_id in wanted.zones:
             name = owner.dhcp_link(item.network_id)
             return _open_fragment("", name, wanted.zones[item.network_id])
@@ -160,6 +182,49 @@ def _open_fragment(table: str, name: str, zone: int) -> Fragment:
             Element(f"{table}ingress", link): rules.YES["ingress"],
         }
     )
+
+
+def _space_fragment(space: Space, piece: Fragment) -> Fragment:
+    """Add to the fragment of the link to the host which addresses need no translation beyond it."""
+    elements, networks = dict(piece.elements), set[Network]()
+    for number, cidr in enumerate(space.known):
+        net = addresses.network(cidr, f"known[{number}]")
+        if net.version == 4:
+            exact, ranges = _place(f"{INET}inside", f"{INET}inside", f'"{owner.SPACE_LINK}"', net, "")
+            elements |= exact
+            networks |= ranges
+    return replace(piece, elements=elements, networks=frozenset(networks))
+
+
+def _translate(vif: Vif, piece: Fragment) -> Fragment:
+    """Add to a port's fragment its floating addresses, and the ports of such that are led to it."""
+    if not vif.admin_up or not (vif.floating or vif.forwards):
+        return piece
+    elements = dict(piece.elements)
+    pairs = [(it.address, it.fixed) for it in vif.forwards] + [(it.address, it.fixed) for it in vif.floating]
+    for address, fixed in (tuple(map(router_rules.ipv4, pair)) for pair in pairs):
+        elements[Element(f"{INET}itself", f"{fixed} . {fixed}")] = address
+        if f"{address}/32" in vif.routes:  # of several ports that it is led to, one has it
+            elements[Element(f"{INET}outer", address)] = ""
+    for item in vif.floating:
+        address, fixed = (router_rules.ipv4(text) for text in (item.address, item.fixed))
+        elements[Element(f"{INET}floating", address)] = fixed
+        if item.known:
+            elements[Element(f"{INET}fixed", fixed)] = address
+    ports, ranges = router_rules.forwards(vif.forwards)
+    for address, number, port, fixed, to in ports:
+        elements[Element(f"{INET}ports", f"{address} . {number} . {port}")] = f"{fixed} . {to}"
+    for address, number, first, last, fixed in ranges:
+        elements[Element(f"{INET}ranges", f"{address} . {number} . {first}-{last}")] = fixed
+    return replace(piece, elements=elements, translates=True)
+
+
+def untranslated(before: Fragment, now: Fragment) -> Iterator[str]:
+    """Yield the floating addresses that are not translated any more as they were."""
+    names = {f"{INET}{name}" for name in ("floating", "fixed", "ports", "ranges")}
+    for element, value in before.elements.items() if before.translates else ():
+        if element.container in names and now.elements.get(element) != value:
+            yield value if element.container == f"{INET}fixed" else element.key.partition(" ")[0]
 
 
 def _router_fragment(router: Router, wanted: Wanted) -> Fragment:

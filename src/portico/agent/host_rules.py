@@ -10,10 +10,11 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from portico.agent import addresses, owner
-from portico.hoststate import Publish, Target, Uplink
+from portico.agent.addresses import Net
+from portico.hoststate import ROUTED, Publish, Space, Target, Uplink
 
 ANY = {4: "0.0.0.0", 6: "::"}  # noqa: S104 (a word of the wanted state, nothing is bound to it)
 
@@ -34,6 +35,16 @@ Rules = tuple[tuple[str, str], ...]
 
 _COMMENTED = re.compile(r'\s*(?P<text>\S.* comment "(?P<key>\S+) (?P<digest>\S+)")')
 _CHAIN = re.compile(r"\s*chain (\S+) \{")
+
+
+def host_link(network_id: str, netns: str) -> str:
+    """Return the host's link to a network, or to the routed space."""
+    return owner.space_link(netns) if network_id == ROUTED else owner.uplink_host_link(network_id)
+
+
+def way_key(network_id: str) -> str:
+    """Return the key of what leads from a network, or from the routed space, to the host."""
+    return f"space/{ROUTED}" if network_id == ROUTED else f"uplink/{network_id}"
 
 
 def of_uplink(item: Uplink) -> Rules:
@@ -59,16 +70,49 @@ def of_uplink(item: Uplink) -> Rules:
     )
 
 
-def of_publish(item: Publish) -> Rules:
+def of_space(item: Space, link_name: str) -> Rules:
+    """Return the rules of the routed space of a host with a way out; its link there is called `link_name`.
+
+    As with an uplink, what a port sends to a port that the host publishes comes back to the host, which it would else
+    not: ports of one host reach each other without it.
+
+    Raises:
+        ValueError: an address in it is not one.
+    """
+    link = f'"{link_name}"'
+    nets = [addresses.network(cidr, f"masquerade[{number}]") for number, cidr in enumerate(item.masquerade)]
+    known = [addresses.network(cidr, f"known[{number}]") for number, cidr in enumerate(item.known)]
+    return (
+        ("saying", f"oifname {link} icmp type redirect drop"),
+        ("saying", f"oifname {link} icmpv6 type nd-redirect drop"),
+        ("leaving", f"oifname {link} ip saddr 127.0.0.0/8 masquerade"),
+        ("leaving", f"iifname {link} oifname {link} ct status dnat masquerade"),
+        *(("leaving", row) for version in (4, 6) for row in _way_out(link, nets, known, version)),
+    )
+
+
+def _way_out(link: str, nets: Sequence[Net], known: Sequence[Net], version: int) -> Iterator[str]:
+    """Yield the rule by which what is from `nets` and for none of `known` has the host's address outside."""
+    ours, theirs = (", ".join(str(net) for net in some if net.version == version) for some in (nets, known))
+    if ours:
+        ip = _ip(version)
+        yield f"iifname {link} oifname != {link} {ip} saddr {{ {ours} }} {ip} daddr != {{ {theirs} }} masquerade"
+
+
+def of_publish(item: Publish, link_name: str) -> Rules:
     """Return the rules of published ports.
 
     What is not published at all addresses is for nobody else: a neighbour that sends to the target by way of the host
     is refused. A container that has an IPv6 address of its own is reached by that, whatever is published.
 
+    Args:
+        item: what is published.
+        link_name: the host's link to the targets.
+
     Raises:
         ValueError: an address in it is not one.
     """
-    link = f'"{owner.uplink_host_link(item.network_id)}"'
+    link = f'"{link_name}"'
     targets = {addresses.address(target.address, "targets.address").version: target for target in item.targets}
     rules = []
     for text in item.addresses:
@@ -155,7 +199,8 @@ def _to(item: Publish, target: Target, version: int) -> str:
     first, last = item.ports
     if first == last:
         return f"{verdict} {address}:{target.ports[0]}"
-    pairs = (f"{port} : {port - first + target.ports[0]}" for port in range(first, last + 1))
+    start, end = target.ports
+    pairs = (f"{port} : {min(port - first + start, end)}" for port in range(first, last + 1))
     return f"{verdict} {address}:{item.protocol} dport map {{ {', '.join(pairs)} }}"
 
 

@@ -63,12 +63,12 @@ def translation(router: Router, names: Mapping[str, str]) -> Translation:
     apart = tuple(sorted((names[leg.port_id], leg.outside, _ranges(leg.apart)) for leg in router.legs if leg.apart))
     if not (router.floating or router.forwards or any(leg.snat for leg in gateways)):
         return Translation(announces=prefixes, apart=apart)
-    ports, ranges = _forwards(router.forwards)
-    fixed = [(_ipv4(item.address), _ipv4(item.fixed)) for item in router.floating if item.fixed]
+    ports, ranges = forwards(router.forwards)
+    fixed = [(ipv4(item.address), ipv4(item.fixed)) for item in router.floating if item.fixed]
     inside = (str(net) for leg in router.legs if not leg.outside for net in _networks(leg))
     return Translation(
         inside=tuple(sorted(set(inside))),
-        outside=tuple(sorted((names[leg.port_id], _ipv4(leg.snat) if leg.snat else "") for leg in gateways)),
+        outside=tuple(sorted((names[leg.port_id], ipv4(leg.snat) if leg.snat else "") for leg in gateways)),
         own=next((str(address) for leg in gateways for address in _own(leg)), ""),
         fixed=tuple(sorted(fixed)),
         ports=tuple(sorted(ports)),
@@ -97,21 +97,31 @@ def _own(leg: Leg) -> Iterator[ipaddress.IPv4Address]:
             yield interface.ip
 
 
-def _ipv4(text: str) -> str:
+def ipv4(text: str) -> str:
+    """Return an address that is translated.
+
+    Raises:
+        ValueError: it is none of IPv4.
+    """
     found = addresses.address(text, "address")
     if found.version != 4:
         raise ValueError(f"address {text!a} is translated, and not of IPv4")
     return str(found)
 
 
-def _forwards(
-    forwards: Iterable[Forward],
+def forwards(
+    items: Iterable[Forward],
 ) -> tuple[set[tuple[str, int, int, str, int]], set[tuple[str, int, int, int, str]]]:
+    """Return forwarded ports, one by one and in ranges, as in `Translation`.
+
+    Raises:
+        ValueError: an address or a protocol is none.
+    """
     ports, ranges = set(), set()
-    for item in forwards:
+    for item in items:
         if item.protocol not in NUMBERS:
             raise ValueError(f"forwards: protocol {item.protocol!a} has no ports that can be forwarded")
-        number, address, fixed = NUMBERS[item.protocol], _ipv4(item.address), _ipv4(item.fixed)
+        number, address, fixed = NUMBERS[item.protocol], ipv4(item.address), ipv4(item.fixed)
         (first, last), (start, end) = item.external, item.internal
         if (first, last) == (start, end) and first != last:
             ranges.add((address, number, first, last, fixed))

@@ -50,6 +50,7 @@ class Ruleset:
         self._policies: Counter[Policy] = Counter()
         self._untracked: set[Policy] = set()
         self._members: Counter[str] = Counter()
+        self._translated = 0
         self._networks: dict[tuple[str, str], Counter[str]] = {}
         self._widest: dict[tuple[str, str], list[Element]] = {}
 
@@ -77,9 +78,11 @@ class Ruleset:
                     self._policies[policy] += sign
                 for group_id in piece.members:
                     self._members[group_id] += sign
+                self._translated += sign * piece.translates
         policies |= {policy for policy in self._policies if regrouped.intersection(policy[1])}
         for policy in policies:
             chains.update(self._policy(policy))
+        chains.update(parts.TRANSLATION if self._translated else dict.fromkeys(parts.TRANSLATION))
         slow = {table for table, _ in self._untracked}
         for table, rows in parts.SHORT_WAY.items():
             chains[f"{table}{parts.ESTABLISHED}"] = () if table in slow else rows
@@ -179,7 +182,7 @@ def render(change: Change) -> str:
     """Return `change` as nft commands, in an order in which nothing refers to what is not there."""
     lines: list[str] = []
     lines += [_set_text(name) for name in sorted(change.sets)]
-    lines += [f"add chain {_address(name)}" for name in sorted(change.chains)]
+    lines += [f"add chain {_address(name)}{_hook(name)}" for name in sorted(change.chains)]
     lines += [f"flush chain {_address(name)}" for name in sorted([*change.chains, *change.gone_chains])]
     for name, rows in sorted(change.chains.items()):
         lines += [f"add rule {_address(name)} {row}" for row in rows]
@@ -260,6 +263,11 @@ def _element_text(verb: str, elements: Mapping[Element, str]) -> list[str]:
     for element, value in sorted(elements.items(), key=lambda pair: (pair[0].container, pair[0].key)):
         by_container.setdefault(element.container, []).append(f"{element.key} : {value}" if value else element.key)
     return [f"{verb} element {_address(name)} {{ {', '.join(items)} }}" for name, items in by_container.items()]
+
+
+def _hook(name: str) -> str:
+    """Return what follows the name of a chain that a hook calls."""
+    return f" {{ {parts.HOOKS[name]} }}" if name in parts.HOOKS else ""
 
 
 def _address(name: str) -> str:

@@ -176,7 +176,7 @@ class Runtime:
     def _published(self) -> HostRulesDriver:
         """Return the driver of the rules in the host's namespace; called in a thread of it."""
         return HostRulesDriver(
-            owner.host_table(self._place.netns),
+            self._place.netns,
             Nft(),
             DockerUser(self._host_netns, self._place.netns),
             HostPorts(self._host_netns),

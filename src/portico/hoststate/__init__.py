@@ -14,7 +14,9 @@ from typing import Any, Literal
 
 import msgspec
 
+from portico.hoststate.l3 import Forward as Forward
 from portico.hoststate.l3 import Router as Router
+from portico.hoststate.l3 import Standing as Standing
 from portico.hoststate.limit import Limit as Limit
 from portico.hoststate.speaker import Peer as Peer
 from portico.hoststate.speaker import Speaker as Speaker
@@ -49,10 +51,16 @@ class Space(msgspec.Struct, frozen=True, tag="space", tag_field="kind"):
 
     The agent's namespace forwards, and one link joins it to the host's namespace. `mtu` is that of the link: the most
     that any routed network on this host carries. With `ipv6` the host's namespace forwards IPv6 too.
+    With a `way_out` the host lets what comes from it pass to its other links, and publishes ports. What is from
+    `masquerade` (CIDRs) and for none of the routed subnets, `known`, leaves with the address of the link by which it
+    leaves.
     """
 
     mtu: int
     ipv6: bool = False
+    way_out: bool = False
+    masquerade: tuple[str, ...] = ()
+    known: tuple[str, ...] = ()
 
 
 class Source(msgspec.Struct, frozen=True):
@@ -96,6 +104,7 @@ class Vif(msgspec.Struct, frozen=True, tag="vif", tag_field="kind"):
     `guard` None means port security is off: everything passes. `admin_up` False means no packet passes; the consumer's
     link loses its carrier then, unless the port is `steady`. Without `qos` it may use what there is.
     A subport of a trunk has a `vlan`: it is what passes with that VLAN's tag at the tap, which is its trunk's port's.
+    A routed port has the `floating` addresses that stand for its own, and is led what `forwards` say.
     """
 
     port_id: str
@@ -113,6 +122,8 @@ class Vif(msgspec.Struct, frozen=True, tag="vif", tag_field="kind"):
     shared_routes: tuple[str, ...] = ()
     qos: Qos | None = None
     vlan: int = 0
+    floating: tuple[Standing, ...] = ()
+    forwards: tuple[Forward, ...] = ()
 
 
 class Outlet(msgspec.Struct, frozen=True, tag="outlet", tag_field="kind"):

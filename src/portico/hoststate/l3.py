@@ -58,6 +58,17 @@ class Floating(msgspec.Struct, frozen=True):
     fixed: str = ""
 
 
+class Standing(msgspec.Struct, frozen=True):
+    """A floating address that stands for `fixed`, an address of a routed port.
+
+    If it is `known` outside, what the port sends there has it for its source.
+    """
+
+    address: str
+    fixed: str
+    known: bool = True
+
+
 class Forward(msgspec.Struct, frozen=True):
     """Ports of a floating address that lead to those of `fixed`; ranges name their first and last port.
 

@@ -43,10 +43,10 @@ class Target(msgspec.Struct, frozen=True):
 
 
 class Publish(msgspec.Struct, frozen=True, tag="publish", tag_field="kind"):
-    """Ports of the host, first and last, that lead by the uplink of a network to ports elsewhere.
+    """Ports of the host, first and last, that lead by the uplink of a network, or into the routed space, to others.
 
     `addresses` are those of the host; "0.0.0.0" and "::" stand for all of their IP version. There is at most one target
-    of each version, as many ports in it as here; an address whose version has no target is not published.
+    of each version, as many ports in it as here or one; an address whose version has no target is not published.
     """
 
     forwarding_id: str

@@ -12,6 +12,7 @@ from typing import Literal
 
 import msgspec
 
+from portico.model import standing
 from portico.model.address import IpAddress, IpNetwork
 from portico.model.snapshot import DHCP_OWNER, Snapshot
 from portico.model.speaker import BgpPeer, BgpSpeaker
@@ -125,7 +126,8 @@ def blocks_of(want: Snapshot, speaker: BgpSpeaker, host: str) -> list[IpNetwork]
 def routes_of(want: Snapshot, speaker: BgpSpeaker) -> list[Announced]:
     """Return the routes that a speaker announces, in order, all by way of hosts that it has an address of.
 
-    They are the hosts' blocks, and addresses of bound ports that are in no block of their host.
+    They are the hosts' blocks, and what is in no block of its host: addresses of bound ports, and floating IPs of
+    announced networks.
     """
     next_hops = _addresses(want, speaker)
     blocks = {host: blocks_of(want, speaker, host) for host in next_hops}
@@ -138,7 +140,19 @@ def routes_of(want: Snapshot, speaker: BgpSpeaker) -> list[Announced]:
             for net in _ranges(want, port):
                 if net.version == speaker.ip_version and not _is_inside(net, blocks[port.host]):
                     found.add(Announced(net, next_hops[port.host]))
+    for net, host in _floating(want, speaker):
+        if host in next_hops and not _is_inside(net, blocks[host]):
+            found.add(Announced(net, next_hops[host]))
     return sorted(found, key=lambda one: (one.destination.network_address, one.destination.prefixlen, one.next_hop))
+
+
+def _floating(want: Snapshot, speaker: BgpSpeaker) -> Iterator[tuple[IpNetwork, str]]:
+    """Yield the floating IPs of announced networks that are led to ports, with these ports' hosts."""
+    announced = networks_of(want, speaker) if speaker.ip_version == 4 else ()
+    for floating in want.floating_ips.values():
+        port = standing.holder(want, floating) if floating.network_id in announced else None
+        if port is not None and want.networks[port.network_id].backend == ROUTED:
+            yield ip_network(floating.address), port.host
 
 
 def _is_inside(net: IpNetwork, nets: Sequence[IpNetwork]) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from ipaddress import ip_address
 
 from portico.errors import BadRequest, Conflict, NotFound
@@ -135,9 +135,28 @@ def get_advertised_routes(tx: Transaction, context: Context, row: Row, body: Row
     for resource in ("subnet", "port", "block"):
         for item in tx.list(resource, Query(filters=(Filter("network_id", tuple(announced)),))):
             want.put(resource, item)
+    _add_floating(tx, want, announced)
     routes = bgp.routes_of(want, want.speakers[row["id"]])
     shown = [{"destination": str(one.destination), "next_hop": str(one.next_hop)} for one in routes]
     return {"advertised_routes": shown}
+
+
+def _add_floating(tx: Transaction, want: Snapshot, networks: Sequence[str]) -> None:
+    """Add to what is wanted the floating IPs of networks, with all that says where they are led."""
+    rows = tx.list("floatingip", Query(filters=(Filter("floating_network_id", tuple(networks)),)))
+    used = [row for row in rows if row["router_id"]]
+    ids = tuple(row["id"] for row in used)
+    forwardings = tx.list("port_forwarding", Query(filters=(Filter("floatingip_id", ids),))) if ids else []
+    ports = {row["port_id"] for row in used if row["port_id"]} | {row["internal_port_id"] for row in forwardings}
+    found = {
+        "floatingip": used,
+        "port_forwarding": forwardings,
+        "router": tx.get_many("router", sorted({row["router_id"] for row in used})),
+        "port": tx.get_many("port", sorted(ports)),
+    }
+    for resource, items in found.items():
+        for item in items:
+            want.put(resource, item)
 
 
 def check_peer(tx: Transaction, speaker: Row, peer: Row) -> None:

@@ -19,10 +19,14 @@ def replace(tx: Transaction, context: Context, router: Row, routes: Sequence[Row
     Raises:
         BadRequest: a next hop is on no subnet of the router, or is the router.
         OverQuota: there are too many.
+        Unsupported: the backend of the router's networks realises none.
     """
     plain = _plain(routes)
     check(tx, router, plain)
     quota.check(tx, context, "router_route", router["project_id"], len(plain))
+    inside = router_port.of_router(tx, router["id"], INTERFACE_OWNER) if plain else ()
+    for network in tx.get_many("network", sorted({port["network_id"] for port in inside})):
+        context.broker.admit("router", router, {**router, "routes": plain}, network)
     return tx.update("router", router, {"routes": plain})
 
 

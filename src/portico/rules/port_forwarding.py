@@ -8,15 +8,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from ipaddress import ip_address
 
 from portico.errors import BadRequest, Conflict, NotFound, Unsupported
+from portico.model.bgp import ROUTED
 from portico.rules import floating_use, lookup
 from portico.rules.context import Context, Row
 from portico.rules.floatingip import already_associated
+from portico.rules.router_port import BEHIND_HOST
 from portico.store.query import Filter, Query
 from portico.store.transaction import Transaction
 
 Ports = tuple[int, int]  # first and last
-# The provider:network_type of external networks that are behind the host itself: it reaches their floating IPs.
-BEHIND_HOST = "host"
 
 
 def create(tx: Transaction, context: Context, body: Row) -> Row:
@@ -35,6 +35,7 @@ def create(tx: Transaction, context: Context, body: Row) -> Row:
     _refuse_clash(tx, row, found)
     _refuse_floating(tx, floating, row, found)
     router_id = _router_of(tx, floating, row, found)
+    _refuse_other_host(tx, row, found)
     made = tx.insert("port_forwarding", row)
     here: Row = {}
     if floating["router_id"] is None:
@@ -58,6 +59,7 @@ def update(tx: Transaction, context: Context, row: Row, changes: Row) -> Row:
     if moves:
         _refuse_floating(tx, floating, after, found)
     _router_of(tx, floating, after, found)
+    _refuse_other_host(tx, after, found)
     different = {name: value for name, value in after.items() if row.get(name) != value}
     changed = tx.update("port_forwarding", row, different)
     tx.update("floatingip", floating, {})
@@ -198,6 +200,27 @@ def _refuse_floating(tx: Transaction, floating: Row, row: Row, found: Row) -> No
             f"floating IP: {other['floating_ip_address']}.",
             type="PortHasBindingFloatingIP",
         )
+
+
+def _refuse_other_host(tx: Transaction, row: Row, found: Row) -> None:
+    """Refuse a routed port on another host than those of the floating IP's other forwardings: its route leads to one.
+
+    Raises:
+        Unsupported: names both ports and hosts.
+    """
+    network = lookup.get(tx, "network", found["network_id"])
+    if network["portico:backend"] != ROUTED or row["portico:host_addresses"] or not found["binding:host_id"]:
+        return
+    others = tx.find("port_forwarding", floatingip_id=row["floatingip_id"])
+    ids = {it["internal_port_id"] for it in others if it["id"] != row["id"] and not it["portico:host_addresses"]}
+    for port in tx.get_many("port", sorted(ids)):
+        if port["binding:host_id"] not in ("", found["binding:host_id"]):
+            raise Unsupported(
+                f"Invalid input for operation: port_forwarding {row['id']}: internal_port_id {found['id']} is on host "
+                f"{found['binding:host_id']}, and port {port['id']}, to which floating IP {row['floatingip_id']} leads "
+                f"too, on host {port['binding:host_id']}: in the routed space a floating IP is on one host.",
+                type="InvalidInput",
+            )
 
 
 def _router_of(tx: Transaction, floating: Row, row: Row, found: Row) -> str:

@@ -7,12 +7,15 @@ from collections.abc import Iterator, Sequence
 from ipaddress import ip_network
 
 from portico.errors import BadRequest, Conflict, Unsupported
+from portico.model.bgp import ROUTED
 from portico.model.l3 import GATEWAY_OWNER, INTERFACE_OWNER
 from portico.rules import lookup
 from portico.rules.context import Context, Row
 from portico.store.transaction import Transaction
 
 OWNERS = (INTERFACE_OWNER, GATEWAY_OWNER)
+# The provider:network_type of external networks that are behind the host itself: it reaches their floating IPs.
+BEHIND_HOST = "host"
 # What says whose a port is, and where.
 _KEPT = ("device_id", "device_owner", "binding:host_id")
 
@@ -53,15 +56,21 @@ def check_apart(present: Sequence[Row], added: Sequence[Row]) -> None:
                 )
 
 
+def _fit(network: Row, other: Row) -> bool:
+    """Tell whether a router may join two networks: of one backend, or routed ones and the hosts that they are on."""
+    kinds = {row["portico:backend"] for row in (network, other) if row["provider:network_type"] != BEHIND_HOST}
+    return network["portico:backend"] == other["portico:backend"] or kinds == {ROUTED}
+
+
 def check_backend(tx: Transaction, context: Context, router: Row, network: Row) -> None:
-    """Refuse a network whose backend does not route, or is another one than that of the router's other networks.
+    """Refuse a network whose backend does not route, or not to the router's other networks.
 
     Raises:
         Unsupported: names the router and both networks.
     """
     others = {port["network_id"] for port in of_router(tx, router["id"])} - {network["id"]}
     for other in tx.get_many("network", sorted(others)):
-        if other["portico:backend"] != network["portico:backend"]:
+        if not _fit(network, other):
             raise Unsupported(
                 f"Invalid input for operation: router {router['id']} cannot join network {network['id']} of "
                 f"portico:backend '{network['portico:backend']}' with network {other['id']} of portico:backend "

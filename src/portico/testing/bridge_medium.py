@@ -276,7 +276,7 @@ def _dump_container(container: Container, zones: Mapping[int, str]) -> frozenset
         return tuple(zones.get(part, part) if isinstance(part, int) else part for part in parts)  # type: ignore[misc]
 
     def value(text: str) -> str:
-        number = int(text, 0) if text[:1].isdecimal() else None
+        number = int(text, 0) if text.startswith("0x") or text.isdecimal() else None
         return text if number is None else f"{zones.get(number & 0xFFFF, number)} {number >> 16}"
 
     return frozenset((named(key), value(text)) for key, text in {**container.single, **container.ranges}.items())

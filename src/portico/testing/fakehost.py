@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
-from portico.agent import owner
 from portico.agent.docker_user import DockerUser
 from portico.agent.drivers.libnftables import Nft, NftError
 from portico.agent.drivers.link import LinkTable
@@ -30,7 +29,7 @@ class FakeHost:
     def drivers(self, table: LinkTable) -> tuple[UplinkDriver, HostRulesDriver]:
         """Return new drivers without memory."""
         rules = HostRulesDriver(
-            owner.host_table(OURS),
+            OURS,
             FakeHostNft(self),
             FakeDockerUser(self),
             FakeHostPorts(self),

@@ -11,7 +11,7 @@ from __future__ import annotations
 import errno
 import itertools
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from portico.agent import netlink
@@ -330,6 +330,9 @@ class FakeConntrack(Conntrack):
         """See Conntrack."""
 
     def forget_datagrams(self, ports: tuple[int, int]) -> None:
+        """See Conntrack."""
+
+    def forget_floating(self, addresses: Collection[bytes]) -> None:
         """See Conntrack."""
 
 

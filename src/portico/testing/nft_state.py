@@ -21,7 +21,7 @@ Key = tuple[Part, ...]
 
 RANGES = (range, IPv4Network, IPv6Network)
 
-_PRIORITIES = {"raw": -300, "mangle": -150, "filter": 0}
+_PRIORITIES = {"raw": -300, "mangle": -150, "dstnat": -100, "filter": 0, "srcnat": 100}
 _NUMBER = re.compile(r"(0x[0-9a-f]+|\d+)(-(0x[0-9a-f]+|\d+))?")
 _MAC = re.compile(r"([0-9a-f]{2}:){5}[0-9a-f]{2}")
 
@@ -57,6 +57,7 @@ class Chain:
     """A chain; one with a hook is a base chain."""
 
     hook: str = ""
+    kind: str = "filter"
     priority: int = 0
     policy: str = "accept"
     rows: list[str] = field(default_factory=list)
@@ -70,8 +71,9 @@ class Table:
     chains: dict[str, Chain] = field(default_factory=dict)
 
     def hooked(self, hook: str) -> list[Chain]:
-        """Return the base chains of a hook in the order in which packets meet them."""
-        return sorted((chain for chain in self.chains.values() if chain.hook == hook), key=lambda chain: chain.priority)
+        """Return the chains of a hook that filter, in the order in which packets meet them."""
+        found = (chain for chain in self.chains.values() if (chain.hook, chain.kind) == (hook, "filter"))
+        return sorted(found, key=lambda chain: chain.priority)
 
 
 class NftState:
@@ -115,7 +117,7 @@ def listing(name: str, table: Table) -> str:
 
 def _body(thing: Container | Chain) -> list[str]:
     if isinstance(thing, Chain):
-        hook = f"type filter hook {thing.hook} priority {thing.priority}; policy {thing.policy};"
+        hook = f"type {thing.kind} hook {thing.hook} priority {thing.priority}; policy {thing.policy};"
         return [*([hook] if thing.hook else []), *thing.rows]
     elements = {**thing.single, **thing.ranges}
     return [f"elements = {{ {', '.join(f'{key} : {value}' for key, value in elements.items())} }}"] if elements else []
@@ -146,7 +148,7 @@ def _change(table: Table, verb: str, kind: str, name: str, rest: str) -> None:
         case "add", "set":
             table.containers.setdefault(name, Container())
         case "add", "chain":
-            table.chains.setdefault(name, Chain())
+            _read_head(table.chains.setdefault(name, Chain()), rest.strip("{ }"))
         case "delete", "set" | "map":
             del table.containers[_known(table.containers, name)]
         case "delete", "chain":
@@ -192,12 +194,17 @@ def _read_chain(chain: Chain, lines: Iterator[str]) -> None:
     for line in lines:
         if line == "}":
             return
-        found = re.fullmatch(r"type (?:filter|nat) hook (\w+) priority (\S+); policy (\w+);", line)
-        if found:
-            chain.hook, chain.policy = found[1], found[3]
-            chain.priority = _PRIORITIES[found[2]] if found[2] in _PRIORITIES else int(found[2])
-        elif line and not line.startswith("#"):
+        if not _read_head(chain, line) and line and not line.startswith("#"):
             chain.rows.append(line)
+
+
+def _read_head(chain: Chain, text: str) -> bool:
+    """Take over where a chain is called from; return whether that is what the text tells."""
+    found = re.fullmatch(r"type (filter|nat) hook (\w+) priority (\S+); policy (\w+);", text)
+    if found:
+        chain.kind, chain.hook, chain.policy = found[1], found[2], found[4]
+        chain.priority = _PRIORITIES[found[3]] if found[3] in _PRIORITIES else int(found[3])
+    return found is not None
 
 
 def _check_references(table: Table) -> None:

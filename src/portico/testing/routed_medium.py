@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Set
 from dataclasses import replace
+from ipaddress import ip_address
 
 from portico.agent import owner
 from portico.agent.routes import Route
@@ -16,7 +17,7 @@ from portico.testing.bridge_medium import FakeHostsMedium
 from portico.testing.fakekernel import HOST, OURS, FakeKernel, FakeLinks, tables
 from portico.testing.fakeroutes import led_over
 from portico.testing.world import HOSTS
-from portico.trace.packet import Packet
+from portico.trace.packet import PORTED, Packet
 
 
 class FakeRoutedMedium(FakeHostsMedium):
@@ -78,9 +79,23 @@ def _by_name(kernel: FakeKernel, route: Route) -> tuple[str, str]:
     return (found[1].name if found else "", route.gateway)
 
 
+def _translated(kernel: FakeKernel, packet: Packet) -> Packet:
+    """Return a packet as the chain `arriving` makes it, if the rules have one."""
+    table = tables(kernel, "inet")
+    if "arriving" not in table.chains or packet.source.version == 6:
+        return packet
+    key = (packet.destination, packet.protocol, packet.high)
+    if (found := table.containers["ports"].find(key)) is not None and packet.protocol in PORTED:
+        address, _, port = found.partition(" . ")
+        return replace(packet, destination=ip_address(address), high=int(port))
+    whole = table.containers["ranges"].find(key) if packet.protocol in PORTED else None
+    address = whole or table.containers["floating"].find((packet.destination,)) or ""
+    return replace(packet, destination=ip_address(address)) if address else packet
+
+
 def delivers(kernel: FakeKernel, packet: Packet) -> bool:
     """Return whether the routes and rules of one host deliver a packet."""
-    ours = kernel.namespaces[OURS]
+    packet, ours = _translated(kernel, packet), kernel.namespaces[OURS]
     near, far = (ours.get(owner.port_link(port_id)) for port_id in (packet.sender, packet.receiver))
     if near is None or far is None or not (near.up and far.up) or near.master or far.master:
         return False

@@ -71,6 +71,11 @@ class RouterWorld(World):
             self._settle_routers(changed)
         return changed
 
+    def routed(self) -> RouterWorld:
+        """Return a world with the same history where all networks are routed, the one outside too."""
+        (again := _RoutedWorld()).apply(*self._history)
+        return again
+
     def _put(self, resource: str, row: Row, changed: Changed) -> None:
         placed = _placed(resource, row, self.outside_type)
         if resource == "network" and (number := int(row["id"][-12:])) in self.tagged:
@@ -94,6 +99,18 @@ class RouterWorld(World):
                 owned = resource != "port" or row["device_owner"].startswith("network:router") or _is_floating(row)
                 if owned and (resource, row["id"]) not in rows:
                     self._drop(resource, row["id"], changed)
+
+
+class _RoutedWorld(RouterWorld):
+    """A world in which no two networks have the same subnets."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._is_routed = True
+
+    def _put(self, resource: str, row: Row, changed: Changed) -> None:
+        is_outside = resource == "network" and row["id"] == object_id("network", OUTSIDE)
+        super(RouterWorld, self)._put(resource, row | {"router:external": True} if is_outside else row, changed)
 
 
 def put_in_scopes(world: World, scopes: Mapping[int, str]) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from portico.model.l3 import FLOATING_OWNER, ROUTER_OWNERS
 from portico.model.snapshot import IpAddress, Port, Router, Snapshot
-from portico.trace import router, security, way
+from portico.trace import router, security, space, way
 from portico.trace.packet import ICMP, ICMPV6, Hop, Packet, Verdict
 
 ECHO = {4: (ICMP, 8), 6: (ICMPV6, 128)}
@@ -77,15 +77,15 @@ def _realised(hops: Iterable[Hop], unrealised: Mapping[str, str]) -> Iterator[Ho
 
 def _hops(want: Snapshot, packet: Packet) -> Iterator[Hop]:
     sender = want.ports[packet.sender]
+    packet, found = space.led(want, sender, packet)
     yield from way.departs(want, sender, packet)
+    yield from found
     receiver = want.ports[packet.receiver] if packet.receiver else _near(want, sender, packet.destination)
     if receiver is not None and _is_direct(want, sender, receiver):
         yield way.carried(want, sender, receiver, packet)
         yield from way.arrives(want, receiver, packet)
     elif security.are_routed(want, sender):
-        what = f"leads {packet.destination} on"
-        why = "no port of the routed space has it: the host's own routes decide"
-        yield Hop(f"network/{sender.network_id}", what, "pass", why)
+        yield space.leaves(want, sender, packet)
     else:
         yield from _by_router(want, sender, packet)
 

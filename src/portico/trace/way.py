@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from portico.model.snapshot import DHCP_OWNER, IpAddress, Port, Snapshot
-from portico.trace import router, security
+from portico.trace import router, security, space
 from portico.trace.packet import ROUTED, Hop, Packet, Verdict
 
 
@@ -34,7 +34,9 @@ def follow(hops: Iterable[Hop]) -> Verdict:
 
 
 def _hops(want: Snapshot, sender: Port, receiver: Port, packet: Packet) -> Iterator[Hop]:
+    packet, found = space.led(want, sender, packet)
     yield from departs(want, sender, packet)
+    yield from found
     if sender.network_id != receiver.network_id and not security.are_routed(want, sender, receiver):
         yield from across(want, sender, receiver, packet)
         return

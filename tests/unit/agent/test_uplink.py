@@ -193,7 +193,7 @@ def test_a_port_whose_network_has_no_uplink_waits_and_one_with_a_bad_address_sto
 def test_rules_of_published_ports(
     addresses: tuple[str, ...], ports: tuple[int, int], target: Target, rules: list[str] | None
 ) -> None:
-    found = host_rules.of_publish(Publish("x", NET, "tcp", addresses, ports, (target,)))
+    found = host_rules.of_publish(Publish("x", NET, "tcp", addresses, ports, (target,)), "pxaaaaaaaa-00")
     if rules is not None:
         assert [text for _, text in found] == rules
     else:

@@ -3,14 +3,16 @@
 
 from __future__ import annotations
 
-from portico.testing.backend_suite import BackendSuite
 from portico.testing.medium import Medium
 from portico.testing.routed_medium import FakeRoutedMedium
+from portico.testing.router_suite import RouterSuite
+from portico.testing.router_world import RouterWorld
 from portico.testing.world import World
 
 
-class TestRouted(BackendSuite):
+class TestRouted(RouterSuite):
     machine_examples = 8
+    scopes_are_apart = False
     ports_need_networks = False
 
     def medium(self) -> Medium:
@@ -18,4 +20,8 @@ class TestRouted(BackendSuite):
 
     def fit(self, world: World) -> World:
         """Return a world in which no two networks have the same subnets: others are refused at admission."""
+        return world.routed()
+
+    def fit_routers(self, world: RouterWorld) -> RouterWorld:
+        """See RouterSuite, and `fit`."""
         return world.routed()

@@ -11,6 +11,8 @@ import struct
 from collections.abc import Collection, Iterator, Sequence
 
 from portico.agent import netlink
+from portico.agent.delta import ROUTED_ZONE
+from portico.agent.rules import PORTED
 from portico.agent.verdict import Connection, Judge
 
 _CT_GET = 0x0101
@@ -18,7 +20,7 @@ _CT_DELETE = 0x0102
 _CT_GET_STATS = 0x0105
 _NFGEN = struct.Struct("=BBH")
 
-_TUPLE_ORIG = 1
+_TUPLE_ORIG, _TUPLE_REPLY = 1, 2
 _ID = 12
 _STATS_ENTRIES = 1
 _ZONE = 18
@@ -58,8 +60,13 @@ class Conntrack:
         doomed = []
         for zone, original, entry in self._entries(judge.zones):
             source, destination = _addresses(original)
+            # What was sent to a floating address is its port's business by the one that it came to stand for.
+            sent_to, reply = destination, _reply(entry) if zone == ROUTED_ZONE else b""
+            destination = _addresses(reply)[0] if reply else sent_to
             if judge.concerns(zone, source) or judge.concerns(zone, destination):
                 protocol, low, high = _transport(original)
+                if destination != sent_to and protocol in PORTED:
+                    high = _transport(reply)[1]
                 if judge.is_unwanted(Connection(zone, source, destination, protocol, low, high)):
                     doomed.append(_deletion(zone, original, entry))
         self._delete(doomed)
@@ -88,6 +95,12 @@ class Conntrack:
                 if addresses is None or any(address in addresses for address in _addresses(item[1]))
             ]
         )
+
+    def forget_floating(self, addresses: Collection[bytes]) -> None:
+        """Remove the entries of connections, begun from either side, in which `addresses` (packed) are translated."""
+        found = self._entries({ROUTED_ZONE})
+        doomed = (it for it in found if any(_addresses(ends)[1] in addresses for ends in (it[1], _reply(it[2]))))
+        self._delete([_deletion(*item) for item in doomed])
 
     def _entries(self, zones: Collection[int] | None) -> Iterator[tuple[int, bytes, bytes]]:
         """Yield zone, original tuple and message of the entries in `zones`, or of all.
@@ -136,6 +149,11 @@ def _zone_and_original(entry: bytes) -> tuple[int, bytes]:
         elif kind == _ZONE:
             return int.from_bytes(value, "big"), original
     return 0, original
+
+
+def _reply(entry: bytes) -> bytes:
+    """Return the tuple of what comes back."""
+    return next(value for kind, value in netlink.each_attribute(entry, _NFGEN.size) if kind == _TUPLE_REPLY)
 
 
 def _addresses(original: bytes) -> tuple[bytes, bytes]:

@@ -14,13 +14,14 @@ import ctypes
 import socket
 import struct
 from collections.abc import Collection, Mapping
+from ipaddress import ip_address
 from typing import Any
 
 from portico.agent import filter_text, netlink, ruleset
 from portico.agent.delta import Delta, Forgotten, Trouble, Wanted
 from portico.agent.drivers.conntrack import Conntrack
 from portico.agent.drivers.libnftables import Nft, NftError
-from portico.agent.fragment import Fragment, fragments
+from portico.agent.fragment import Fragment, fragments, untranslated
 from portico.agent.verdict import Judge
 
 GROUP_NFTABLES = 7
@@ -91,7 +92,17 @@ class FilterDriver:
         return self._generation == self._kernel_generation()
 
     def _cut(self, changed: Collection[str] | None) -> None:
-        """Cut connections that are no longer let in, after a change of the rules (None: of all of them)."""
+        """Cut connections that are no longer let in, after a change of the rules (None: of all of them).
+
+        And those by floating addresses that stand for something else now: they would go on as they were.
+        """
+        now = self._rules.fragments
+        if left := {
+            ip_address(text).packed
+            for key, before in self._uncut.items()
+            for text in untranslated(before, now.get(key, Fragment()))
+        }:
+            self._conntrack.forget_floating(left)
         judge = Judge(self._wanted, changed, self._uncut)
         if judge.zones is None or judge.zones:
             self._conntrack.remove(judge)

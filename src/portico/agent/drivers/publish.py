@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The rules in the host's namespace: of uplinks, and of the ports that the host publishes.
+"""The rules in the host's namespace: of uplinks, of the routed space, and of the ports that the host publishes.
 
 All are in one table, which every change replaces whole in one transaction; connections that are there keep their way.
 The table as nft lists it after our last change tells whether somebody else has changed it since.
@@ -9,16 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
-from portico.agent import host_rules, netlink
+from portico.agent import host_rules, netlink, owner
 from portico.agent.delta import Delta, Forgotten, Trouble, Wanted
 from portico.agent.docker_user import DockerUser
 from portico.agent.drivers.conntrack import Conntrack
 from portico.agent.drivers.libnftables import Nft, NftError
 from portico.agent.host_ports import HostPorts
 from portico.agent.host_rules import Rules
-from portico.hoststate import Publish, Uplink
+from portico.hoststate import Publish, Space, Uplink
+
+_WAYS = ("uplink/", "space/")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,18 +32,19 @@ class HostRulesItem:
 
 
 class HostRulesDriver:
-    """Keys `uplink/...` and `publish/...`; `table` is that of this agent in the host's namespace."""
+    """Keys `uplink/...`, `space/...` and `publish/...`; `netns` is the agent's namespace by name."""
 
     def __init__(
         self,
-        table: str,
+        netns: str,
         nft: Nft,
         docker: DockerUser,
         ports: HostPorts,
         conntrack: Conntrack,
         events: netlink.Socket,
     ) -> None:
-        self._table = table
+        self._netns = netns
+        self._table = owner.host_table(netns)
         self._nft = nft
         self._docker = docker
         self._ports = ports
@@ -51,28 +54,36 @@ class HostRulesDriver:
         self._rules: dict[str, Rules] = {}
         """What is in the table, with comments, by key."""
         self._may_have_chain_rules = True
-        self._wanted: dict[str, Uplink | Publish] = {}
+        self._wanted: dict[str, Uplink | Space | Publish] = {}
         self._texts: dict[str, Rules] = {}
 
     def plan(self, wanted: Wanted, keys: Collection[str]) -> tuple[dict[str, Any], dict[str, Trouble]]:
         """See Driver. Of several that want the same port of the host, the one that has it keeps it."""
-        mine = {key: item for key in keys if isinstance(item := wanted.objects.get(key), Uplink | Publish)}
+        found = {key: wanted.objects.get(key) for key in keys}
+        mine = {key: item for key, item in found.items() if isinstance(item, Uplink | Publish) or _is_way_out(item)}
         items, troubles = {}, self._clashes(wanted) if any(isinstance(item, Publish) for item in mine.values()) else {}
         troubles = {key: trouble for key, trouble in troubles.items() if key in mine}
         for key, item in mine.items():
             if key in troubles:
                 continue
-            if isinstance(item, Publish) and f"uplink/{item.network_id}" not in wanted.objects:
+            if isinstance(item, Publish) and not _has_way(wanted, item.network_id):
                 troubles[key] = Trouble(f"network {item.network_id} has no uplink on this host yet", waiting=True)
                 continue
             try:
-                rules = host_rules.of_uplink(item) if isinstance(item, Uplink) else host_rules.of_publish(item)
+                rules = self._rules_of(item)
             except ValueError as error:
                 troubles[key] = Trouble(str(error))
                 continue
             self._texts[key], self._wanted[key] = rules, item
             items[key] = HostRulesItem(host_rules.digest(rules))
         return items, troubles
+
+    def _rules_of(self, item: Uplink | Space | Publish) -> Rules:
+        if isinstance(item, Uplink):
+            return host_rules.of_uplink(item)
+        if isinstance(item, Space):
+            return host_rules.of_space(item, owner.space_link(self._netns))
+        return host_rules.of_publish(item, host_rules.host_link(item.network_id, self._netns))
 
     def _clashes(self, wanted: Wanted) -> dict[str, Trouble]:
         ordered = sorted(wanted.of(Publish), key=lambda item: (item.key not in self._rules, item.key))
@@ -86,7 +97,7 @@ class HostRulesDriver:
 
     def read(self, keys: Collection[str] | None) -> dict[str, Any]:
         """See Driver."""
-        if keys is not None and not any(key.startswith(("uplink/", "publish/")) for key in keys):
+        if keys is not None and not any(key.startswith((*_WAYS, "publish/")) for key in keys):
             return {}
         listing = self._list()
         if listing != self._listing:
@@ -94,7 +105,7 @@ class HostRulesDriver:
                 raise Forgotten
             self._take_over(listing)
         found = {key: HostRulesItem(digest) for key, digest in self._digests(listing).items()}
-        if keys is None or any(key.startswith("uplink/") for key in keys):
+        if keys is None or any(key.startswith(_WAYS) for key in keys):
             found = self._with_docker(found)
         return found if keys is None else {key: item for key, item in found.items() if key in keys}
 
@@ -109,12 +120,12 @@ class HostRulesDriver:
 
     def _with_docker(self, found: dict[str, HostRulesItem]) -> dict[str, HostRulesItem]:
         """Return what was found, with what Docker's chain has of uplinks, and what only that has."""
-        uplinks = [key.partition("/")[2] for key in found if key.startswith("uplink/")]
+        uplinks = [key.partition("/")[2] for key in found if key.startswith(_WAYS)]
         if not uplinks and not self._may_have_chain_rules:
             return found
         passes = self._docker.read(uplinks)
         self._may_have_chain_rules = bool(passes)
-        told = {f"uplink/{network_id}": is_right for network_id, is_right in passes.items()}
+        told = {host_rules.way_key(network_id): is_right for network_id, is_right in passes.items()}
         return found | {
             key: HostRulesItem(found[key].digest if key in found else "", passes=is_right)
             for key, is_right in told.items()
@@ -169,7 +180,7 @@ class HostRulesDriver:
         """Do what comes after the rules of an object have changed."""
         kind, _, object_id = key.partition("/")
         item = self._wanted.get(key) if is_put else self._wanted.pop(key, None)
-        if kind == "uplink":
+        if kind in ("uplink", "space"):
             (self._docker.put if is_put else self._docker.remove)(object_id)
         elif isinstance(item, Publish) and item.protocol == "udp":
             self._conntrack.forget_datagrams(item.ports)
@@ -198,10 +209,19 @@ class HostRulesDriver:
         if not is_changed or not self._rules:
             return []
         is_ours = self._list() == self._listing
-        return [key for key in self._rules if not is_ours or key.startswith("uplink/")]
+        return [key for key in self._rules if not is_ours or key.startswith(_WAYS)]
 
     def _list(self) -> str:
         return self._nft.tables([("inet", self._table)]).get("inet", "")
+
+
+def _is_way_out(item: object) -> TypeGuard[Space]:
+    return isinstance(item, Space) and item.way_out
+
+
+def _has_way(wanted: Wanted, network_id: str) -> bool:
+    found = wanted.objects.get(host_rules.way_key(network_id))
+    return isinstance(found, Uplink) or _is_way_out(found)
 
 
 def _digest(rules: Rules) -> str:

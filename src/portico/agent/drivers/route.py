@@ -58,12 +58,14 @@ class SpaceItem:
     """The joint of the routed space as wanted or found.
 
     `near` and `far` are the addresses at our end and at the host's, `gateways` where our namespace sends what is no
-    port's. `forwards`: IPv4 passes both namespaces, and with `ipv6` that passes the host's.
+    port's. `forwards`: IPv4 passes both namespaces, and with `ipv6` that passes the host's. With a `way_out` the host
+    may send to ports what it has from 127.0.0.1: ports that it publishes.
     """
 
     link_name: str
     mtu: int
     ipv6: bool
+    way_out: bool = False
     forwards: bool = True
     up: bool = True
     near: frozenset[str] = frozenset(NEAR)
@@ -95,7 +97,10 @@ class SpaceDriver:
         """See Driver. The host may forward IPv6 for others."""
         spaces = {key: item for key in keys if isinstance(item := wanted.objects.get(key), Space)}
         name = owner.space_link(self._netns)
-        return {key: SpaceItem(name, item.mtu, item.ipv6 or self._forwards_ipv6) for key, item in spaces.items()}, {}
+        return {
+            key: SpaceItem(name, item.mtu, item.ipv6 or self._forwards_ipv6, item.way_out)
+            for key, item in spaces.items()
+        }, {}
 
     def read(self, keys: Collection[str] | None) -> dict[str, Any]:
         """See Driver."""
@@ -117,6 +122,7 @@ class SpaceDriver:
                 link_name=far.name,
                 mtu=near.mtu if near.mtu == far.mtu else 0,
                 ipv6=self._forwards_ipv6,
+                way_out=self._host.switches.read(_localnet(far.name)) == _localnet(far.name),
                 forwards=self._ours.switches.read(OURS) == OURS and self._host.switches.read(HOST) == HOST,
                 up=near.up and far.up,
                 near=self._ours.routes.addresses(near.index).get(near.index, frozenset()) & {*NEAR},
@@ -149,7 +155,11 @@ class SpaceDriver:
             self._make(item)
         for side, name, switches in (
             (self._ours, owner.SPACE_LINK, OURS),
-            (self._host, item.link_name, HOST | (HOST_IPV6 if item.ipv6 else {})),
+            (
+                self._host,
+                item.link_name,
+                HOST | (HOST_IPV6 if item.ipv6 else {}) | _localnet(item.link_name, on=item.way_out),
+            ),
         ):
             if item.ipv6 and side is self._host:
                 side.switches.accept_advertisements()
@@ -196,6 +206,11 @@ class SpaceDriver:
 
 
 _EVERYWHERE = ("0.0.0.0/0", "::/0")
+
+
+def _localnet(name: str, *, on: bool = True) -> dict[str, str]:
+    """Return the sysctl by which a link carries 127.0.0.1; what ports send with it ends in our namespace."""
+    return {f"ipv4/conf/{name}/route_localnet": "1" if on else "0"}
 
 
 class RouteDriver:

@@ -65,7 +65,7 @@ def _near(want: Snapshot, host: str) -> dict[str, list[str]]:
 def changes(want: Snapshot, dirty: Dirty, memory: planning.Memory) -> dict[str, planning.Part | None]:
     """Return what changes on which host; None stands for "everything on it: call `host_objects`"."""
     parts = planning.changes(want, dirty, memory, planning.Ways(_hosts_near, _about, _is_shared))
-    for host, part in uplink.changes(want, dirty, memory):
+    for host, part in (*planning.router_changes(want, dirty, memory), *uplink.changes(want, dirty, memory)):
         if host not in parts or parts[host] is not None:
             planning.add_part(parts, host, part)
     return parts

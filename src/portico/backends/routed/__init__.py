@@ -23,7 +23,7 @@ CAPABILITIES = Capabilities(
             "port-security-off", "address-pairs", "security-groups", "stateless-groups", "remote-groups",
             "remote-address-groups", "dhcp", "router-advertisements", "dhcp-options", "tap", "veth",
             "admin-state", "steady-link", "qos-bandwidth-limit", "qos-dscp-marking", "qos-packet-rate-limit",
-            "qos-minimum-bandwidth", "qos-minimum-packet-rate", "trunks",
+            "qos-minimum-bandwidth", "qos-minimum-packet-rate", "trunks", "routers",
         }
     ),
     host_needs=("routed",),
@@ -59,6 +59,11 @@ class RoutedBackend:
             raise _refused(
                 f"port {after['id']}: binding:vnic_type '{after['binding:vnic_type']}' is not realised by the routed "
                 "backend, which has only 'normal'"
+            )
+        if change.resource == "router" and after.get("routes"):
+            raise _refused(
+                f"router {after['id']}: routes {after['routes']!r} are not realised by the routed backend: what is for "
+                "no port of the routed space goes where the host's own routes lead"
             )
         if change.resource == "subnet":
             _refuse_overlap(want, after)

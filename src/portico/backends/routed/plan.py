@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from msgspec import structs
 
 from portico import planning
+from portico.backends.routed import outside
 from portico.contract import Dirty
 from portico.hoststate import ROUTED, Dhcp, HostObject, Member, Space, Vif
 from portico.model.snapshot import DHCP_OWNER, Port, Snapshot
@@ -22,10 +23,7 @@ def host_objects(want: Snapshot, host: str, dns_domain: str = "") -> list[HostOb
     networks = [want.networks[network_id] for network_id in sorted(want.networks_of_host.get(host, ()))]
     if not networks:
         return []
-    subnets = (want.subnets[item] for network in networks for item in want.subnets_of_network.get(network.id, ()))
-    objects: list[HostObject] = [
-        Space(mtu=max(network.mtu for network in networks), ipv6=any(subnet.cidr.version == 6 for subnet in subnets))
-    ]
+    objects: list[HostObject] = [space(want, host)]
     for network in networks:
         if network.id in want.taps_of_host.get(host, ()):
             objects.extend(map(_routed, planning.dhcp(want, network, host, dns_domain)))
@@ -40,12 +38,30 @@ def host_objects(want: Snapshot, host: str, dns_domain: str = "") -> list[HostOb
         port = want.ports[port_id]
         if port.device_owner != DHCP_OWNER:
             objects.append(vif(want, port.on(host)))
+            objects.extend(outside.published(want, host, port))
     return objects
+
+
+def space(want: Snapshot, host: str) -> Space:
+    """Return the routed space of a host that has networks in it."""
+    networks = [want.networks[network_id] for network_id in want.networks_of_host[host]]
+    subnets = (want.subnets[item] for network in networks for item in want.subnets_of_network.get(network.id, ()))
+    mtu, ipv6 = max(network.mtu for network in networks), any(subnet.cidr.version == 6 for subnet in subnets)
+    return outside.with_way_out(want, host, Space(mtu=mtu, ipv6=ipv6))
 
 
 def changes(want: Snapshot, dirty: Dirty, memory: planning.Memory) -> dict[str, planning.Part | None]:
     """Return what changes on which host; None stands for "everything on it: call `host_objects`"."""
-    return planning.changes(want, dirty, memory, planning.Ways(_hosts_near, _about, _is_shared))
+    dirty = outside.concerned(want, dirty, memory)
+    parts = planning.changes(want, dirty, memory, planning.Ways(_hosts_near, _about, _is_shared))
+    more = [*outside.unpublished(want, dirty, memory)]
+    if not dirty.ids.keys().isdisjoint(("network", "subnet")):
+        hosts = [host for host, networks in want.networks_of_host.items() if networks]
+        more += [(host, planning.Part((space(want, host),), ())) for host in hosts]
+    for host, part in more:
+        if host not in parts or parts[host] is not None:
+            planning.add_part(parts, host, part)
+    return parts
 
 
 def vif(want: Snapshot, port: Port) -> Vif:
@@ -66,7 +82,8 @@ def vif(want: Snapshot, port: Port) -> Vif:
         for net in nets
         if net.version == pair.cidr.version and pair.cidr.subnet_of(net)  # type: ignore[arg-type]  # the same version
     }
-    return structs.replace(found, network_id=ROUTED, routes=own, shared_routes=tuple(sorted(shared - {*own})))
+    found = structs.replace(found, network_id=ROUTED, routes=own, shared_routes=tuple(sorted(shared - {*own})))
+    return outside.with_floating(want, port, found)
 
 
 def _hosts_near(want: Snapshot, port: Port) -> set[str]:
@@ -88,6 +105,7 @@ def _about(want: Snapshot, host: str, port: Port) -> Iterator[HostObject]:
         return
     if host in port.hosts:
         yield vif(want, port.on(host))
+        yield from outside.published(want, host, port)
     if port.network_id in want.taps_of_host.get(host, ()) and port.network_id in want.dhcp_ports_of_network:
         yield planning.lease(port, host)
     if want.networks_of_host.get(host):

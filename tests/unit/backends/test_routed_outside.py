@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Routers in the routed space: what is planned of floating IPs, the way out and published ports."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from tests.unit.backends.test_bridge_plan import follow
+from tests.unit.backends.test_routed_plan import planned
+
+from portico.backends.routed import RoutedBackend, plan
+from portico.broker.hosts import HostStates
+from portico.contract import Change, Dirty
+from portico.errors import Unsupported
+from portico.hoststate import Forward, Publish, Space, Standing, Target, Vif
+from portico.testing import strategies
+from portico.testing.router_suite import change
+from portico.testing.router_world import OUTSIDE, PutRouter, RouterWorld, put_in_scopes
+from portico.testing.world import HOSTS, Drop, Edit, PutNetwork, PutPort, PutSubnet, object_id
+
+WEB, DATA = PutPort(0, 0, groups=()), PutPort(1, 1, groups=())
+WITH_FLOATING = PutRouter(0, (0, 1), outside=True, floating=(0,))
+FLOATING, FIXED = "192.0.6.200", "192.0.2.10"
+
+
+def world(*edits: Edit | PutRouter) -> RouterWorld:
+    made = RouterWorld()
+    for number in (0, 1, OUTSIDE):
+        made.apply(PutNetwork(number), PutSubnet(number, 4))
+    made.apply(WEB, DATA, *edits)
+    return made.routed()
+
+
+def of(made: RouterWorld, kind: type, host: str = HOSTS[0]) -> list[Any]:
+    return [item for item in plan.host_objects(made.snapshot(), host) if isinstance(item, kind)]
+
+
+def vif(made: RouterWorld, number: int, host: str = HOSTS[0]) -> Vif:
+    (found,) = (item for item in of(made, Vif, host) if item.port_id == object_id("port", number))
+    assert isinstance(found, Vif)
+    return found
+
+
+def test_a_floating_ip_is_a_route_to_its_port_and_goes_where_that_goes() -> None:
+    found = vif(world(WITH_FLOATING), 0)
+    assert found.floating == (Standing(FLOATING, FIXED),)
+    assert found.routes == (f"{FIXED}/32", f"{FLOATING}/32")
+    assert vif(world(WITH_FLOATING), 1).floating == ()
+    assert vif(world(WITH_FLOATING, replace(WEB, host=HOSTS[1])), 0, HOSTS[1]).routes == found.routes
+    for edit in (replace(WITH_FLOATING, admin_up=False), replace(WEB, admin_up=False), replace(WEB, host="")):
+        made = world(WITH_FLOATING, edit)
+        assert not any(item.floating or len(item.routes) > 1 for item in of(made, Vif))
+    behind = world(WITH_FLOATING)
+    for row in behind.rows["floatingip"].values():
+        row["floating_network_id"] = "of another backend"
+    assert vif(behind, 0).floating == (Standing(FLOATING, FIXED, known=False),), "outside nobody knows it"
+
+
+def test_a_floating_ip_of_forwarded_ports_is_led_to_the_first_of_their_ports_that_is_there() -> None:
+    made = world(replace(WITH_FLOATING, floating=(), forwarded=(0,)))
+    (floating,) = made.rows["floatingip"].values()
+    (item,) = (item for item in made.rows["port_forwarding"].values() if item["external_port_range"] == "8000:8000")
+    second = {"id": "zz", "internal_port_id": object_id("port", 1), "internal_ip_address": "192.0.3.12"}
+    made.rows["port_forwarding"]["zz"] = item | second | {"external_port_range": "9000:9001"}
+    first, other = vif(made, 0), vif(made, 1)
+    assert f"{FLOATING}/32" in first.routes and f"{FLOATING}/32" not in other.routes
+    assert Forward(FLOATING, "tcp", (8000, 8000), FIXED, (80, 80)) in first.forwards
+    assert other.forwards == (Forward(FLOATING, "tcp", (9000, 9001), "192.0.3.12", (80, 80)),)
+    made.apply(replace(DATA, host=HOSTS[1]))
+    made.rows["port_forwarding"]["zz"] = item | second
+    made.rows["floatingip"][floating["id"]] = floating
+    assert vif(made, 1, HOSTS[1]).forwards == (), "it is on one host"
+    made.apply(replace(WEB, admin_up=False))
+    made.rows["port_forwarding"] = {"zz": item | second}
+    made.rows["floatingip"][floating["id"]] = floating
+    assert f"{FLOATING}/32" in vif(made, 1, HOSTS[1]).routes
+
+
+def test_what_leaves_for_no_routed_subnet_has_the_address_of_its_host() -> None:
+    (space,) = of(world(), Space)
+    assert (space.way_out, space.masquerade, space.known) == (False, (), ())
+    (space,) = of(world(WITH_FLOATING), Space)
+    assert space.way_out and space.masquerade == ("192.0.2.0/24", "192.0.3.0/24")
+    assert space.known == ("192.0.2.0/24", "192.0.3.0/24", "192.0.6.0/24")
+    (space,) = of(world(replace(WITH_FLOATING, snat=False)), Space)
+    assert space.way_out and space.masquerade == ()
+    scoped = world(WITH_FLOATING)
+    put_in_scopes(scoped, {0: "a", 1: "b", OUTSIDE: "a"})
+    (space,) = of(scoped, Space)
+    assert space.masquerade == ("192.0.3.0/24",), "addresses of network 0 mean the same outside"
+    made = world(PutSubnet(0, 6), replace(WITH_FLOATING, networks=(0,)))
+    assert of(made, Space)[0].masquerade == ("192.0.2.0/24",), "IPv6 that is known everywhere"
+    for row in made.rows["subnet"].values():
+        row["cidr"] = row["cidr"].replace("2001:db8:", "fd00:")
+    assert of(made, Space)[0].masquerade == ("192.0.2.0/24", "fd00:0:1::/64")
+
+
+def test_a_host_publishes_ports_of_its_own_ports_at_their_own_addresses() -> None:
+    made = world(PutSubnet(0, 6), WEB, replace(WITH_FLOATING, floating=(), published=(0,)))
+    (found,) = of(made, Publish)
+    address6 = made.rows["port"][object_id("port", 0)]["fixed_ips"][1]["ip_address"]
+    assert found.targets == (Target(FIXED, (80, 80)), Target(address6, (80, 80)))
+    assert (found.network_id, found.ports, found.addresses) == ("routed", (8000, 8000), ("0.0.0.0",))
+    assert not vif(made, 0).forwards and f"{FLOATING}/32" not in vif(made, 0).routes, "nobody else is told of it"
+    made.apply(replace(WEB, host=HOSTS[1]))
+    assert (of(made, Publish), len(of(made, Publish, HOSTS[1]))) == ([], 1)
+
+
+def routers() -> st.SearchStrategy[PutRouter]:
+    return st.builds(
+        PutRouter,
+        st.integers(0, 1),
+        st.none() | st.sampled_from([(0,), (1,), (0, 1)]),
+        outside=st.booleans(),
+        published=st.sampled_from([(), (0,), (0, 1)]),
+        forwarded=st.sampled_from([(), (2,)]),
+    )
+
+
+PUBLISHING = PutRouter(0, (0,), outside=True, published=(0,))
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.lists(st.lists(strategies.edits() | routers(), max_size=2), max_size=4))
+@example([[replace(PUBLISHING, published=())], [PUBLISHING], [replace(WEB, host=HOSTS[1])], [Drop("port", 0)]])
+@example([[PUBLISHING], [replace(PUBLISHING, published=())], [replace(PUBLISHING, floating=(0,), published=())]])
+@example([[WITH_FLOATING], [PutNetwork(3), PutSubnet(3, 4)], [replace(WITH_FLOATING, floating=())]])
+def test_changes_equal_the_whole_plan(batches: list[list[Edit | PutRouter]]) -> None:
+    made, hosts = world(), HostStates()
+    backend, want, state = RoutedBackend(hosts), made.snapshot(), follow(hosts)
+    backend.sync(want, Dirty(everything=True))
+    hosts.publish(1)
+    for revision, batch in enumerate(batches, 2):
+        backend.sync(want, change(made, want, batch))
+        hosts.publish(revision)
+    assert state == {host: planned(made, host) for host in HOSTS}
+
+
+def test_extra_routes_are_refused_for_the_space_leads_where_the_host_does() -> None:
+    backend = RoutedBackend(HostStates())
+    row = {"id": "r", "routes": [{"destination": "10.9.0.0/16", "nexthop": "10.1.0.9"}]}
+    with pytest.raises(Unsupported, match=r"router r: routes .*10\.9\.0\.0/16.* are not realised"):
+        backend.admit(world().snapshot(), Change("router", row, row))
+    backend.admit(world().snapshot(), Change("router", None, {"id": "r", "routes": []}))
