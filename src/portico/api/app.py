@@ -299,11 +299,10 @@ def _collection_routes(api: Api, resource: Resource) -> list[Route]:
     routes += [
         route(f"{resource.path}/{{id}}/{item.name}", _action_verb(api, resource, item)) for item in resource.actions
     ]
-    if resource.tags:
-        tags = partial(api.tags, resource)
-        routes.append(route(f"{resource.path}/{{id}}/tags", dict.fromkeys(("GET", "PUT", "POST", "DELETE"), tags)))
-        one_tag = dict.fromkeys(("GET", "PUT", "DELETE"), tags)
-        routes.append(route(f"{resource.path}/{{id}}/tags/{{tag:path}}", one_tag))
+    tags = partial(api.tags, resource)
+    for path in resource.tag_paths:
+        routes.append(route(f"{path}/{{id}}/tags", dict.fromkeys(("GET", "PUT", "POST", "DELETE"), tags)))
+        routes.append(route(f"{path}/{{id}}/tags/{{tag:path}}", dict.fromkeys(("GET", "PUT", "DELETE"), tags)))
     return routes
 
 

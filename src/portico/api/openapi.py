@@ -120,8 +120,8 @@ def _collection(resource: Resource) -> dict[str, Any]:
     paths = {resource.path: {"parameters": inside, **many} if inside else many}
     if one:
         paths[f"{resource.path}/{{id}}"] = {"parameters": [*inside, _id(resource)], **one}
-    if resource.tags:
-        paths |= _tags(resource)
+    for path in resource.tag_paths:
+        paths |= _tags(resource, path)
     return paths | {f"{resource.path}/{{id}}/{action.name}": _action(resource, action) for action in resource.actions}
 
 
@@ -263,15 +263,16 @@ def _page() -> list[dict[str, Any]]:
     ]
 
 
-def _tags(resource: Resource) -> dict[str, Any]:
-    """Return the paths of an object's labels."""
+def _tags(resource: Resource, path: str) -> dict[str, Any]:
+    """Return the paths of an object's labels, below a path of the collection."""
+    where = "" if path == resource.path else "_by_plural"
     label = {"type": "string", "maxLength": 255}
     body = schema.record({"tags": schema.array(label, uniqueItems=True)}, ["tags"])
     faults = (400, 403, 404, 413, 503)
 
     def operation(verb: str, name: str, status: int, answer: dict[str, Any] | None = None) -> dict[str, Any]:
         return {
-            "operationId": f"{name}_{resource.name}",
+            "operationId": f"{name}_{resource.name}{where}",
             "summary": verb,
             "tags": [resource.plural],
             "responses": _answers(status, answer, faults),
@@ -280,14 +281,14 @@ def _tags(resource: Resource) -> dict[str, Any]:
     with_body = {"requestBody": {"required": True, "content": _json(body)}}
     tag = {"name": "tag", "in": "path", "required": True, "schema": {**label, "pattern": "^[A-Za-z0-9_.-]+$"}}
     return {
-        f"{resource.path}/{{id}}/tags": {
+        f"{path}/{{id}}/tags": {
             "parameters": [_id(resource)],
             "get": operation("Show the labels of an object.", "tags_of", 200, body),
             "put": operation("Replace the labels of an object.", "replace_tags_of", 200, body) | with_body,
             "post": operation("Add labels to an object.", "add_tags_to", 200, body) | with_body,
             "delete": operation("Remove all labels of an object.", "remove_tags_of", 204),
         },
-        f"{resource.path}/{{id}}/tags/{{tag}}": {
+        f"{path}/{{id}}/tags/{{tag}}": {
             "parameters": [_id(resource), tag],
             "get": operation("Tell whether an object has a label.", "has_tag", 204),
             "put": operation("Add a label to an object.", "add_tag_to", 201),

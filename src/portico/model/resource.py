@@ -120,6 +120,16 @@ class Resource:
         return f"{self.parent.path}/{{{self.parent_key}}}/{self.collection}"
 
     @property
+    def tag_paths(self) -> tuple[str, ...]:
+        """Return the paths below which objects have their labels; none without them.
+
+        Neutron knows a collection of two words there by its plural alone (/v2.0/policies/ID/tags).
+        """
+        if not self.tags:
+            return ()
+        return (self.path, f"/v2.0/{self.plural}") if "/" in self.collection else (self.path,)
+
+    @property
     def parent_key(self) -> str:
         """Return the attribute that holds the id of the parent; empty without one."""
         if self.parent is None:

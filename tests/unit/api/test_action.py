@@ -59,6 +59,16 @@ def test_tags_are_set_added_asked_for_and_removed(api: Asker, collection: str) -
     assert singular(collection) and status("PATCH", path) == 405
 
 
+def test_tags_of_policies_are_where_neutron_has_them_and_below_their_own_path(api: Asker) -> None:
+    made = api.ask("POST", "qos/policies", {"policy": {"name": "p"}}).body["policy"]
+    path, own = f"policies/{made['id']}/tags", f"qos/policies/{made['id']}/tags"
+    assert api.ask("PUT", path, {"tags": ["b", "a"]}).status == 200
+    assert sorted(api.get(own)["tags"]) == ["a", "b"]
+    assert [api.ask(verb, f"{path}/a").status for verb in ("GET", "DELETE", "GET")] == [204, 204, 404]
+    assert api.get(path) == {"tags": ["b"]}
+    assert api.ask("GET", "policies").status == 404, "nothing else is there"
+
+
 @pytest.mark.parametrize("tag", ["with space", "a,b", "ä", "x" * 255, "%", "a/b", "tags"])
 def test_a_tag_may_be_any_text(api: Asker, tag: str) -> None:
     path = f"networks/{api.network()['id']}/tags"
