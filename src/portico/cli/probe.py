@@ -52,6 +52,12 @@ FEATURES = (
         ["ip link add i0 type ifb", "tc qdisc add dev i0 root tbf rate 1mbit burst 10kb limit 10kb"],
         "limits of bandwidth",
     ),
+    Feature(
+        "sch_htb",
+        "sch_htb",
+        ["tc qdisc replace dev i0 root handle 1: htb", "tc class add dev i0 parent 1: classid 1:1 htb rate 1mbit"],
+        "limits of bandwidth of floating IPs and gateways",
+    ),
 )
 # What routers, floating IPs and published ports do to addresses.
 TRANSLATION = """

@@ -45,3 +45,27 @@ def test_a_machines_tap_is_limited_and_has_a_port_on_another_network(machine: Ma
     assert "portico-tag-off-7-" in machine.host.run(["tc", "filter", "show", "dev", "tap-vm", "ingress"]).out
     machine.json("bandwidth-limit-rule", "set", rule["id"], "--qos-policy", "slow", "--max-kbps", "60000")
     wait_until("the rule's change is in force", lambda: (link, "60Mbit") in rates(), 15)
+    floats_within_limits(machine)
+
+
+def floats_within_limits(machine: Machine) -> None:
+    """Give the machine's port a floating IP with the policy, and the gateway beside it another one."""
+    machine.json("network", "create", "public", "--router-external")
+    machine.json("subnet", "create", "--network", "public", "--no-enable-dhcp", "203.0.113.0/24")
+    machine.json("subnet", "create", "--name", "blue4", "--network", "blue", "10.1.0.0/24")
+    machine.json("port", "set", "vm", "--fixed-ip", "subnet-id=blue4")
+    machine.json("router", "create", "r", "--external-gateway-info", "network=public")
+    machine.json("router", "add-router-interface", "r", "--subnet", "blue4")
+    wanted = ("--floating-network", "public", "--port", "vm", "--qos-policy", "slow")
+    floating = machine.json("floatingip", "create", *wanted)["id"]
+    gateway = next(port for port in machine.json("port", "list") if port["device_owner"] == "network:router_gateway")
+    names = {owner.leg_link(gateway["id"]): "60Mbit", owner.share_link(gateway["id"]): "20Mbit"}
+
+    def shares() -> set[tuple[str, str]]:
+        show = ("tc", "-n", "portico", "class", "show", "dev")
+        told = {name: machine.host.run([*show, name], check=False).out for name in names}
+        return {(name, line.split("rate ")[1].split()[0]) for name, out in told.items() for line in out.splitlines()}
+
+    wait_until("the floating IP has its share", lambda: shares() == {*names.items()}, 15, lambda: str(shares()))
+    machine.json("floatingip", "set", "--no-qos-policy", floating)
+    wait_until("it has none", lambda: not shares(), 15, lambda: str(shares()))
