@@ -14,7 +14,7 @@ from typing import Any
 from portico.errors import BadRequest, Conflict
 from portico.model.l3 import FLOATING_OWNER
 from portico.model.snapshot import DHCP_OWNER
-from portico.rules import fixed_ip, floating_use, lookup, port, qos_policy, quota, service_port
+from portico.rules import fixed_ip, floating_use, lookup, port, qos_policy, quota, router_port, service_port
 from portico.rules.context import Context, Row
 from portico.store.query import Filter, Query
 from portico.store.transaction import Transaction
@@ -76,10 +76,11 @@ def update(tx: Transaction, context: Context, row: Row, changes: Row) -> Row:
     if "qos_policy_id" in changes:
         network = lookup.get(tx, "network", row["floating_network_id"])
         qos_policy.check_outside(tx, context, row, {**row, **changes}, network, "floatingip")
-    if changes and not changes.keys() & {"port_id", "fixed_ip_address"}:
+    if changes and not changes.keys() & {"port_id", "fixed_ip_address", "router_id"}:
         return tx.update("floatingip", row, changes)
     if "port_id" not in changes and changes.get("fixed_ip_address") is None:
-        changes = changes and {**changes, "port_id": row["port_id"]}
+        address = {} if "fixed_ip_address" in changes else {"fixed_ip_address": row["fixed_ip_address"]}
+        changes = changes and {**changes, **address, "port_id": row["port_id"]}
     return tx.update("floatingip", row, changes | _association(tx, context, row, changes))
 
 
@@ -87,7 +88,9 @@ def _association(tx: Transaction, context: Context, row: Row, given: Row) -> Row
     """Return what a floating IP that is to lead to a port, or to none, has to say of that."""
     if not given.get("port_id"):
         if given.get("fixed_ip_address"):
-            raise _without_port()
+            raise _without_port("fixed_ip_address")
+        if given.get("router_id"):
+            raise _without_port("router_id")
         # A floating IP with port forwardings stays at the router that has them.
         router_id = row["router_id"] if _has_forwardings(tx, row) else None
         return {**_FREE, "router_id": router_id, "status": floating_use.status_by(tx, row["id"], router_id)}
@@ -96,12 +99,32 @@ def _association(tx: Transaction, context: Context, row: Row, given: Row) -> Row
     found = lookup.visible(tx, context, "port", given["port_id"])
     fixed = _fixed(context, row, found, given.get("fixed_ip_address"))
     address, network_id = fixed["ip_address"], row["floating_network_id"]
-    router_id = floating_use.router_for(tx, found, fixed, network_id)
+    router_id = _router(tx, context, row, found, fixed, given.get("router_id"))
     for other in tx.find("floatingip", port_id=found["id"], fixed_ip_address=address, floating_network_id=network_id):
         if other["id"] != row["id"]:
             raise already_associated(row, found["id"], address)
     status = floating_use.status_by(tx, row["id"], router_id)
     return {"port_id": found["id"], "fixed_ip_address": address, "router_id": router_id, "status": status}
+
+
+def _router(tx: Transaction, context: Context, row: Row, found: Row, fixed: Row, named: str | None) -> str:
+    """Return the router that is to have a floating IP: the one that is named, else one on the port's own subnet.
+
+    One that is named need not be on that subnet: its routes may lead there.
+
+    Raises:
+        Conflict: it has no gateway on the floating IP's network.
+        NotFound: there is no such router, or none between port and network.
+        Unsupported: it is not of the backend of the port's network.
+    """
+    network_id = row["floating_network_id"]
+    if not named:
+        return floating_use.router_for(tx, found, fixed, network_id)
+    router = lookup.visible(tx, context, "router", named)
+    if not any(item["network_id"] == network_id for item in router["external_gateways"] or ()):
+        raise Conflict(f"Router {router['id']} has no external gateway on network {network_id}", type="Conflict")
+    router_port.check_backend(tx, context, router, lookup.get(tx, "network", found["network_id"]))
+    return str(router["id"])
 
 
 def _fixed(context: Context, row: Row, found: Row, address: str | None) -> Row:
@@ -190,8 +213,8 @@ def _in_use(row: Row) -> Conflict:
     return Conflict(f"Floating IP {row['id']} in use by Port Forwarding resources.", type="FipInUseByPortForwarding")
 
 
-def _without_port() -> BadRequest:
-    return _bad("fixed_ip_address cannot be specified without a port_id")
+def _without_port(name: str) -> BadRequest:
+    return _bad(f"{name} cannot be specified without a port_id")
 
 
 def _bad(rule: str) -> BadRequest:

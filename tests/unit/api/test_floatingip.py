@@ -154,6 +154,32 @@ def test_of_several_routers_the_one_at_the_gateway_address_has_it(site: Site) ->
         assert site.floating(port_id=site.api.port(site.inside)["id"])["router_id"] == site.router["id"]
 
 
+def test_a_router_that_is_named_has_it_wherever_the_port_is(site: Site) -> None:
+    """As in Neutron: how packets get from there to the port is up to routes."""
+    far = site.api.network("10.9.0.0/24")
+    port, near = site.api.port(far), site.api.port(site.inside)
+    named = {"port_id": port["id"], "router_id": site.router["id"]}
+    made = site.floating(**named)
+    assert made["router_id"] == site.router["id"] and made["fixed_ip_address"] == addresses(port)[0]
+    assert site.api.update("floatingips", made, description="kept")["router_id"] == site.router["id"]
+    other = site.new_router(gateway=True)
+    moved = site.api.update("floatingips", made, router_id=other["id"])
+    assert (moved["router_id"], moved["port_id"]) == (other["id"], port["id"])
+    lost = site.api.try_update("floatingips", made, router_id=None)
+    assert lost.error == (404, "ExternalGatewayForFloatingIPNotFound"), "without a name it is one at the port's subnet"
+    assert site.api.update("floatingips", made, port_id=near["id"])["router_id"] == site.router["id"]
+    assert site.api.update("floatingips", made, port_id=None)["router_id"] is None
+    closed = site.new_router(gateway=False)
+    for values, error in (
+        ({**named, "router_id": closed["id"]}, (409, "Conflict")),
+        ({**named, "router_id": NOWHERE}, (404, "RouterNotFound")),
+        ({"router_id": other["id"]}, (400, "BadRequest")),
+    ):
+        assert site.api.try_update("floatingips", made, **values).error == error, values
+        assert site.try_floating(**values).error == error, values
+    assert site.now(made)["port_id"] is None
+
+
 def test_a_port_takes_its_floating_ip_along_neither_when_it_goes_nor_when_it_moves(site: Site) -> None:
     port = site.api.port(site.inside)
     made = site.floating(port_id=port["id"])

@@ -268,6 +268,18 @@ def test_routes_lead_to_next_hops_on_the_router_s_subnets_and_hold_these(as_admi
     world.act(router, remove, subnet_id=subnet["id"])
 
 
+def test_a_router_that_is_named_for_a_floating_ip_is_of_the_ports_backend(as_admin: World) -> None:
+    world = as_admin
+    net, _ = world.network("203.0.113.0/24", external=True)
+    router = world.make("router", external_gateway_info={"network_id": net["id"]})
+    other, _ = world.network("198.51.100.0/24", backend="routed")
+    body = {"floating_network_id": net["id"], "router_id": router["id"]}
+    mine = world.make("port", network_id=world.network("192.0.2.0/24")[0]["id"])
+    assert world.make("floatingip", port_id=mine["id"], **body)["router_id"] == router["id"]
+    port = world.make("port", network_id=other["id"])
+    assert world.refused(world.make, "floatingip", port_id=port["id"], **body) == (400, "InvalidInput")
+
+
 def test_a_gateway_stays_while_a_route_leads_to_its_network(as_admin: World) -> None:
     world = as_admin
     net, _ = world.network("203.0.113.0/24", external=True)
