@@ -14,7 +14,7 @@ from portico.testing.lab import Lab
 from portico.testing.lab.process import wait_until
 
 HOSTS = ("conformance-1", "conformance-2")
-START_TIMEOUT_S = 60
+START_TIMEOUT_S = 120
 
 
 @contextlib.contextmanager

@@ -28,8 +28,8 @@ from conformance import BIN, process
 from conformance.folder import temporary
 from portico.testing.lab.process import Process
 
-START_TIMEOUT_S = 60
-MANAGE_TIMEOUT_S = 120
+START_TIMEOUT_S = 120
+MANAGE_TIMEOUT_S = 300
 PASSWORD = "only-on-loopback"
 REGION = "RegionOne"
 

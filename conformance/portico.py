@@ -16,7 +16,7 @@ from conformance import process
 from conformance.folder import temporary
 from conformance.keystone import SERVICE, Keystone
 
-START_TIMEOUT_S = 60
+START_TIMEOUT_S = 120
 
 
 @dataclass(frozen=True, slots=True)
