@@ -110,3 +110,17 @@ def test_a_pool_that_a_restart_lost_is_an_error_that_says_so(engine: EngineCalls
     asked = {"RequestAddressType": "com.docker.network.gateway"}
     with pytest.raises(CallFailed, match="the plugin was restarted in between: create it again"):
         engine.call("IpamDriver.RequestAddress", PoolID=pool["PoolID"], Address="", Options=asked)
+
+
+SLAAC = {"name": "six", "cidr": "2001:db8:1::/64", "ip_version": 6}
+
+
+@pytest.mark.parametrize("modes", [("ipv6_ra_mode",), ("ipv6_ra_mode", "ipv6_address_mode")], ids=["one", "both"])
+@pytest.mark.parametrize("value", ["slaac", "dhcpv6-stateless"])
+def test_a_subnet_whose_addresses_are_made_of_mac_addresses_is_refused_by_its_mode(
+    engine: EngineCalls, api: InProcessApi, blue: dict[str, Any], modes: tuple[str, ...], value: str
+) -> None:
+    api.create("subnets", {"network_id": blue["id"], **SLAAC, **dict.fromkeys(modes, value)})
+    with pytest.raises(CallFailed, match=rf"2001:db8:1::/64 has {modes[-1]} {value}: Docker needs one without"):
+        engine.create_network("2001:db8:1::/64", options={"portico.network": "blue"})
+    assert api.list("ports") == []
