@@ -25,6 +25,7 @@ from portico.agent.drivers.link import BridgeDriver, CarrierDriver, LinkTable, P
 from portico.agent.drivers.route import RouteDriver, Side, SpaceDriver
 from portico.agent.drivers.routed_dhcp import RoutedDhcpDriver
 from portico.agent.drivers.router import RouterDriver
+from portico.agent.drivers.share import ShareDriver
 from portico.agent.drivers.subport import SubportDriver
 from portico.agent.drivers.tap import TapDriver
 from portico.agent.redirect import Redirects
@@ -33,6 +34,7 @@ from portico.agent.routes import Routes
 from portico.agent.runtime import Place
 from portico.agent.servers import OwnServers, RouterServers, Servers
 from portico.agent.shaper import Shapers
+from portico.agent.shares import Shares
 from portico.agent.switches import Switches
 from portico.agent.tagging import Tags
 from portico.hoststate import ROUTED, HostObject, Router, Vif
@@ -83,6 +85,7 @@ def _drivers(place: Place, host: Side, tags: Tags, host_netns: int, own_netns: i
         "limit": LimitDriver(table, Shapers(route), Redirects(route)),
         "carrier": CarrierDriver(table),
         "router": RouterDriver(table, RouterSpaces(place.netns, own_netns)),
+        "share": ShareDriver(table, Shares(route), Redirects(route)),
         "advertisements": AdvertDriver(RouterServers(place.netns, run_dir=place.run_dir)),
         "route": RouteDriver(table, ours, host, place.netns),
         "dhcp": DhcpDriver(table, servers, only_look=True),

@@ -14,6 +14,7 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address
+from itertools import pairwise
 
 from portico.agent import netlink
 from portico.agent.netlink import NetlinkError, attr, text, u32
@@ -60,6 +61,20 @@ class Division:
     classes: tuple[tuple[int, int], ...]
     """Bytes a second and a bucket in ticks of 64 ns, as in `Shape`."""
     program: bytes
+
+    def __str__(self) -> str:
+        """Return it for people to read: addresses with their rates, and that of what has no share."""
+        steps = list(_STEP.iter_unpack(self.program))
+        found = [
+            f"{IPv4Address(value)} {self._rate(number)}"
+            for (code, _, unless, value), (_, _, _, number) in pairwise(steps)
+            if (code, unless) == (_EQUALS, 1)
+        ]
+        return ", ".join([*found, f"else {self._rate(steps[-1][3] if steps else 0)}"])
+
+    def _rate(self, number: int) -> str:
+        place = number - _HANDLE - 1
+        return f"{self.classes[place][0] * 8 // 1000} kbit/s" if 0 <= place < len(self.classes) else "unlimited"
 
 
 def division(shares: Sequence[tuple[IPv4Address | None, Shape | None]], *, sends: bool) -> Division:

@@ -78,6 +78,10 @@ def test_what_is_no_ipv4_has_the_share_of_the_rest_but_for_what_keeps_the_link_a
     )
     assert {answer(found.program, packet6(58, kind)) for kind in range(133, 138)} == {AT_ONCE}
     assert answer(found.program, bytes(12) + b"\x08\x06" + bytes(28)) == AT_ONCE
+    assert str(found) == "203.0.113.1 1 kbit/s, else 2 kbit/s"
+    assert str(division([(A, None), (B, shape(Limit(9), 68))], sends=False)) == (
+        "203.0.113.1 unlimited, 203.0.113.2 9 kbit/s, else unlimited"
+    )
 
 
 def test_more_than_a_program_can_tell_apart_are_refused() -> None:

@@ -44,6 +44,19 @@ class LegShares:
     ingress: Side | None
     whole: bool = True
 
+    def __str__(self) -> str:
+        """Return it for people to read."""
+        sides = (("egress", self.egress), ("ingress", self.ingress))
+        words = [f"{way} {side.division}" for way, side in sides if side is not None]
+        return f"{owner.leg_link(self.port_id)} {' '.join(words)}{'' if self.whole else ' (egress is not led there)'}"
+
+
+@dataclass(frozen=True, slots=True)
+class RouterShares:
+    """What is wanted or found of a router, by the ids of its legs' ports."""
+
+    legs: tuple[LegShares, ...]
+
 
 class ShareDriver:
     """Keys `router/...` of routers that have shares. Comes after the routers' legs."""
@@ -60,7 +73,7 @@ class ShareDriver:
             router = wanted.objects.get(key)
             try:
                 if isinstance(router, Router) and (found := [_wanted(leg) for leg in router.legs if leg.shares]):
-                    items[key] = tuple(sorted(found, key=lambda leg: leg.port_id))
+                    items[key] = RouterShares(tuple(sorted(found, key=lambda leg: leg.port_id)))
             except ValueError as error:
                 troubles[key] = Trouble(f"shares: {error}")
         return items, troubles
@@ -81,20 +94,21 @@ class ShareDriver:
         for key, port_id in sorted(ports):
             if (item := self._find(port_id, divided)) is not None:
                 found[key] = (*found.get(key, ()), item)
-        return found
+        return {key: RouterShares(legs) for key, legs in found.items()}
 
     def apply(self, delta: Delta) -> dict[str, Trouble]:
         """See Driver."""
         troubles = {}
         for key in delta.gone:
-            for leg in delta.before[key]:
+            for leg in delta.before[key].legs:
                 self._end(leg.port_id)
-        for key, legs in delta.put.items():
-            kept = {leg.port_id: leg for leg in delta.before.get(key, ())}
+        for key, item in delta.put.items():
+            before = delta.before.get(key)
+            kept = {leg.port_id: leg for leg in before.legs} if before else {}
             try:
-                for port_id in kept.keys() - {leg.port_id for leg in legs}:
+                for port_id in kept.keys() - {leg.port_id for leg in item.legs}:
                     self._end(port_id)
-                for leg in legs:
+                for leg in item.legs:
                     if kept.get(leg.port_id) != leg:
                         self._put(key.partition("/")[2], leg, kept.get(leg.port_id))
             except OSError as error:
