@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any, TypeGuard, TypeVar
@@ -311,11 +312,24 @@ def decode(raw: bytes) -> Any:
     """Return the JSON value of a body.
 
     Raises:
-        BadRequest: it is no JSON text.
+        BadRequest: it is no JSON text, or an object in it has a key twice (which RFC 8259 section 4 gives no meaning).
     """
     if not raw:
         raise _bad("Resource body required: the request has none.")
     try:
-        return msgspec.json.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        found = msgspec.json.decode(raw)
+        _KEYS.decode(raw.decode())
+    except (ValueError, RecursionError) as error:
         raise _bad(f"Malformed request body: {error}.") from error
+    return found
+
+
+def _refuse_twice(pairs: list[tuple[str, Any]]) -> None:
+    seen: set[str] = set()
+    for key, _ in pairs:
+        if key in seen:
+            raise ValueError(f"an object has the key {key[:60]!a} twice")
+        seen.add(key)
+
+
+_KEYS = json.JSONDecoder(object_pairs_hook=_refuse_twice)

@@ -49,9 +49,22 @@ def test_bad_utf_8_and_lone_surrogates_are_refused(lasting_api: Asker, text: byt
     assert answer.error[0] == 400, answer
 
 
-def test_of_two_equal_keys_the_last_one_counts_as_with_neutron(lasting_api: Asker) -> None:
-    answer = lasting_api.ask("POST", "networks", b'{"network":{"name":"a","name":"b"}}')
-    assert (answer.status, answer.body["network"]["name"]) == (201, "b")
+def test_a_key_that_stands_twice_is_refused_by_name(lasting_api: Asker) -> None:
+    for raw, key in (
+        (b'{"network":{"name":"a","name":"b"}}', "name"),
+        (b'{"network":{"name":"a"},"network":{"name":"a"}}', "network"),
+        (b'{"network":{"name":"a","n\\u0061me":"a"}}', "name"),
+        (b'{"network":{"availability_zone_hints":[{"x":[{"deep":1,"y":2,"deep":1}]}]}}', "deep"),
+    ):
+        answer = lasting_api.ask("POST", "networks", raw)
+        assert malformed(answer.error) and answer.message.endswith(f"an object has the key '{key}' twice."), answer
+
+
+def test_many_keys_of_one_object_take_bounded_time(lasting_api: Asker) -> None:
+    begun = time.monotonic()
+    keys = ",".join(f'"k{number}":0' for number in range(90_000))
+    assert lasting_api.ask("POST", "networks", f'{{"network":{{{keys}}}}}'.encode()).error[0] == 400
+    assert time.monotonic() - begun < 5
 
 
 @pytest.mark.parametrize("number", ["9" * 100_000, "1e999", "-1e999999999", "NaN", "Infinity"])
