@@ -29,6 +29,11 @@ _SCOPE_UNIVERSE, _SCOPE_LINK = 0, 253
 _ONLINK = 4
 _FIB_MATCH = 0x2000
 _SOL_NETLINK, _STRICT = 270, 12
+# What is answered where no route leads to the address, or one of a type that leads nowhere: EINVAL is a blackhole, as a
+# speaker has it for the host's blocks (`fib_props` in net/ipv4/fib_semantics.c).
+_NOWHERE = frozenset(
+    {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ESRCH, errno.ENODEV, errno.EINVAL, errno.EACCES, errno.EAGAIN}
+)
 _FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
 
 
@@ -69,7 +74,7 @@ class Routes:
         try:
             answers = self._route.ask(_GET_ROUTE, body)
         except netlink.NetlinkError as error:
-            if error.errno in (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ESRCH, errno.ENODEV):
+            if error.errno in _NOWHERE:
                 return None
             raise
         found = [_parse(answer) for answer in answers if answer[5] == owner.PROTOCOL]

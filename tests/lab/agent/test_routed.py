@@ -34,8 +34,10 @@ def plug(rig: Rig, name: str, vif: Vif) -> Workload:
 
 
 def two(rig: Rig, **second: object) -> tuple[Workload, Workload]:
-    """Start an agent and two workloads in an open group; the host has an address of its own."""
+    """Start an agent and two workloads in an open group; the host has an address, and blocks as a speaker has them."""
     rig.host.run(["ip", "addr", "add", f"{HOST}/32", "dev", "lo"])
+    for block in ("10.0.0.0/24", "2001:db8::/64"):
+        rig.host.run(["ip", "route", "add", "blackhole", block])
     a, b = routed(1, EVERYBODY.group_id), routed(2, EVERYBODY.group_id, **second)
     rig.want(Space(1500, ipv6=True), EVERYBODY, a, b)
     rig.start()
