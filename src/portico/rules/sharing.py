@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 
 from portico.errors import Conflict
+from portico.model.l3 import GATEWAY_OWNER
 from portico.model.snapshot import DHCP_OWNER
 from portico.rules import router_port
 from portico.rules.context import Context, Row
@@ -110,6 +111,14 @@ def _users(tx: Transaction, resource: str, object_id: str) -> set[str]:
         port, link = tx.tables.of["port"], tx.tables.port_group
         filtered = sa.select(link.c.port_id).where(link.c.group_id == object_id)
         found |= set(tx.connection.execute(sa.select(port.c.project_id).where(port.c.id.in_(filtered))).scalars())
+    if resource == "policy":
+        # A gateway's port is nobody's: what it has is its router's.
+        port, router = tx.tables.of["port"], tx.tables.of["router"]
+        gateways = sa.select(port.c.device_id).where(
+            port.c.device_owner == GATEWAY_OWNER, port.c.qos_policy_id == object_id
+        )
+        found |= set(tx.connection.execute(sa.select(router.c.project_id).where(router.c.id.in_(gateways))).scalars())
+        found.discard("")
     return found
 
 

@@ -89,6 +89,24 @@ def test_a_shared_policy_is_there_for_others_and_stays_while_they_have_it(
     root.delete("rbac_policy", sharing["id"])
 
 
+def test_a_policy_of_a_gateway_is_the_projects_whose_router_has_it(head: Asker, blue: Asker, root: Asker) -> None:
+    public = root.create("network", **{"router:external": True})
+    root.create("subnet", network_id=public["id"], ip_version=4, cidr="203.0.113.0/24")
+    made = head.create("policy", name="p")
+    about = {"object_type": "qos_policy", "object_id": made["id"], "action": "access_as_shared"}
+    sharing = root.create("rbac_policy", target_tenant="blue", **about)
+    gateway = {"network_id": public["id"], "qos_policy_id": made["id"]}
+    router = blue.create("router", external_gateway_info=gateway)
+    assert refusal(partial(root.delete, "rbac_policy", sharing["id"]))[:2] == (409, "RbacPolicyInUse")
+    blue.update("router", router["id"], external_gateway_info={**gateway, "qos_policy_id": None})
+    floating = blue.create("floatingip", floating_network_id=public["id"], qos_policy_id=made["id"])
+    assert refusal(partial(root.delete, "rbac_policy", sharing["id"]))[:2] == (409, "RbacPolicyInUse")
+    blue.delete("floatingip", floating["id"])
+    root.delete("rbac_policy", sharing["id"])
+    refused = refusal(partial(blue.update, "router", router["id"], external_gateway_info=gateway))
+    assert refused[:2] == (404, "QosPolicyNotFound")
+
+
 def test_what_the_operator_has_put_on_a_network_is_not_the_projects_to_take_off(red: Asker, root: Asker) -> None:
     net, made = red.create("network"), root.create("policy", name="p")
     root.update("network", net["id"], qos_policy_id=made["id"])
