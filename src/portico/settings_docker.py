@@ -38,7 +38,7 @@ class DockerSettings(msgspec.Struct, frozen=True, kw_only=True):
     ] = True
     external_network: Annotated[
         str,
-        Meta(description="external network, by id or name, of those routers; empty: one behind the host itself"),
+        Meta(description="external network, by id or name, of those routers; empty: the default one, else the host's"),
     ] = ""
     external_subnet: Annotated[
         str, Meta(description="IPv4 subnet of the network behind the host, where the plugin has to make it")

@@ -106,7 +106,7 @@ class Networks:
                 record = msgspec.structs.replace(record, security_groups=(made,), group=made)
             subnets = self._make_subnets(record, pools)
             if record.default_route and not record.routed:
-                record = self._with_router(record, network, subnets)
+                record = self._with_router(record, network, subnets, options.external)
             if options.default_route and not (record.router or record.routed):
                 raise _no_gateway(network)
             return self._anchor(record, subnets, pools)
@@ -114,8 +114,10 @@ class Networks:
             self._undo(record)
             raise
 
-    def _with_router(self, record: DockerNetwork, network: Object, subnets: Sequence[Object]) -> DockerNetwork:
-        router = self._outside.connect(network, subnets)
+    def _with_router(
+        self, record: DockerNetwork, network: Object, subnets: Sequence[Object], external: str
+    ) -> DockerNetwork:
+        router = self._outside.connect(network, subnets, external)
         held = tuple(subnet["gateway_ip"] for subnet in subnets if router and subnet["gateway_ip"])
         return msgspec.structs.replace(record, router=router, routed_gateways=held)
 

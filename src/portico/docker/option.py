@@ -19,8 +19,9 @@ SECURITY_GROUPS = "portico.security-groups"
 EXPOSE = "portico.expose"
 BACKEND = "portico.backend"
 DEFAULT_ROUTE = "portico.gateway"
+EXTERNAL = "portico.external"
 OF_IPAM = frozenset({NETWORK, SUBNET})
-OF_NETWORK = frozenset({NETWORK, SUBNET, SECURITY_GROUPS, EXPOSE, BACKEND, DEFAULT_ROUTE})
+OF_NETWORK = frozenset({NETWORK, SUBNET, SECURITY_GROUPS, EXPOSE, BACKEND, DEFAULT_ROUTE, EXTERNAL})
 OF_ENDPOINT = frozenset({PORT, SECURITY_GROUPS, EXPOSE})
 
 # Docker's own keys (moby, libnetwork/netlabel/labels.go).
@@ -48,7 +49,7 @@ class NetworkOptions(msgspec.Struct, frozen=True):
 
     `security_groups` None: the project's default group; `mtu` None: Portico's default; `backend` empty: Portico chooses
     it; `default_route`: whether the network may carry a container's, None: if it has one to offer; `internal`: it was
-    made with --internal.
+    made with --internal; `external`: the external network of its way out, empty: Portico chooses it.
     """
 
     network: str = ""
@@ -58,6 +59,7 @@ class NetworkOptions(msgspec.Struct, frozen=True):
     mtu: int | None = None
     backend: str = ""
     default_route: bool | None = None
+    external: str = ""
     internal: bool = False
 
 
@@ -117,6 +119,7 @@ def of_network(options: Mapping[str, Any] | None) -> NetworkOptions:
         mtu=_mtu(generic.get(MTU)),
         backend=given.get(BACKEND, ""),
         default_route=_flag(given, DEFAULT_ROUTE),
+        external=given.get(EXTERNAL, ""),
         internal=bool((options or {}).get(INTERNAL)),
     )
 

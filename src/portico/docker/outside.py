@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from ipaddress import ip_network
 
-from portico.docker import group
+from portico.docker import group, option
 from portico.docker.api import Api, Object, delete_if_there
 from portico.errors import BadRequest, Conflict, Forbidden, NotFound, PorticoError, PreconditionFailed, Unsupported
 from portico.settings_docker import DockerSettings
@@ -36,10 +36,14 @@ class Outside:
         self._host = host
         self._settings = settings
 
-    def connect(self, network: Mapping[str, object], subnets: Sequence[Object]) -> str:
+    def connect(self, network: Mapping[str, object], subnets: Sequence[Object], external: str = "") -> str:
         """Give a network that was just made a router, and return its id; empty if there is none to be had.
 
         There is none on a backend that does not have the external network's, nor where subnets have no gateway.
+
+        Args:
+            external: the external network that the router is to have its gateway on, by id or name; empty: that of
+                the settings, else the operator's default one, else one behind the host.
 
         Raises:
             PorticoError: the API refuses; what was made so far is left to `remove_routers`.
@@ -48,11 +52,11 @@ class Outside:
         if not (self._settings.gateways and inside):
             return ""
         for is_again in (False, True):
-            external = self._external(network)
-            if external is None:
+            found = self._external(network, external)
+            if found is None:
                 return ""
             try:
-                router = self._api.create("routers", self._router(network, external))
+                router = self._api.create("routers", self._router(network, found))
                 break
             except NotFound:  # the last network that needed it went just now, and it with that
                 if is_again:
@@ -68,21 +72,41 @@ class Outside:
             "external_gateway_info": {"network_id": external["id"]},
         }
 
-    def _external(self, network: Mapping[str, object]) -> Object | None:
-        """Return the external network for a network's router: the one of the settings, or one behind the host."""
-        word = self._settings.external_network
+    def _external(self, network: Mapping[str, object], word: str) -> Object | None:
+        """Return the external network for a network's router; None if its backend has none."""
         if word:
-            found = self._api.list("networks", id=word) or self._api.list("networks", name=word)
-            if len(found) != 1 or not found[0]["router:external"]:
-                raise Conflict(
-                    f"docker.external_network '{word}': there are {len(found)} networks of this name or id, and one "
-                    "with router:external true is needed."
-                )
-        else:
-            found = self._behind_hosts() or self._make()
-        external = found[0] if found else None
-        backends = {item["portico:backend"] for item in (external, network) if item is not None}
-        return external if len(backends) == 1 else None
+            return self._named(network, word, f"Option {option.EXTERNAL}")
+        if self._settings.external_network:
+            return self._named(network, self._settings.external_network, "docker.external_network")
+        default = self._api.list("networks", is_default=True, **{"router:external": True})
+        for one in default:
+            if _fit(one, network) and not self._lack(one):
+                return one
+        found = self._behind_hosts() or self._make()
+        return found[0] if found and _fit(found[0], network) else None
+
+    def _named(self, network: Mapping[str, object], word: str, setting: str) -> Object | None:
+        """Return the external network of this name or id, if its backend is that of a network.
+
+        Raises:
+            Conflict: there is none, there are several, or this host does not have it.
+        """
+        found = self._api.list("networks", id=word) or self._api.list("networks", name=word)
+        if len(found) != 1 or not found[0]["router:external"]:
+            raise Conflict(
+                f"{setting} '{word}': there are {len(found)} networks of this name or id, and one with "
+                "router:external true is needed."
+            )
+        if lack := self._lack(found[0]):
+            raise Conflict(f"{setting} '{word}': {lack}.")
+        return found[0] if _fit(found[0], network) else None
+
+    def _lack(self, external: Object) -> str:
+        """Return why this host has no external network, or ""; who may not see where that is cannot know."""
+        physical = external.get("provider:physical_network")
+        agents = self._api.list("agents", host=self._host) if physical else []
+        has = any(physical in (agent["configurations"].get("interface_mappings") or {}) for agent in agents)
+        return "" if has or not agents else f"host {self._host} has no physical network '{physical}'"
 
     def _behind_hosts(self) -> list[Object]:
         found = self._api.list("networks", **{"provider:network_type": HOST_TYPE, "router:external": True})
@@ -122,6 +146,11 @@ class Outside:
                 raise
             return found
         return [network]
+
+
+def _fit(external: Object, network: Mapping[str, object]) -> bool:
+    """Tell whether a router may join two networks: of one backend."""
+    return bool(external["portico:backend"] == network["portico:backend"])
 
 
 def find_router(api: Api, network_id: str, gateways: Sequence[str]) -> tuple[str, tuple[str, ...]]:

@@ -20,6 +20,7 @@ from portico import host_port
 from portico.docker import group, option, wire
 from portico.docker.api import Api, Object, delete_if_there
 from portico.docker.option import PortMap
+from portico.docker.outside import HOST_TYPE
 from portico.docker.record import DockerNetwork, Records
 from portico.errors import BadRequest, Conflict, NotFound, PorticoError
 
@@ -64,7 +65,7 @@ class Published:
         # Of endpoints that this process knows: what was made for them, each with its floating IP.
         self._made: dict[str, list[tuple[str, str]]] = {}
         # The network that a router has its gateway on.
-        self._externals: dict[str, str] = {}
+        self._externals: dict[str, Object] = {}
 
     def program(self, call: wire.External) -> wire.Answer:
         """Publish the ports that a container asks for; all or none.
@@ -127,9 +128,17 @@ class Published:
             raise BadRequest(
                 f"Port {wish.port}/{wish.protocol} cannot be published: the container has no IPv4 address."
             )
+        external = self._external(record)
+        addresses = wish.addresses if is_behind_host(external) else ()
+        if not addresses and (own := {*wish.addresses} - {*EVERYWHERE.values()}):
+            raise BadRequest(
+                f"Port {wish.port}/{wish.protocol} cannot be published on {min(own)}: the network's way out is "
+                f"'{external['name']}', and not behind the host; it can be published on a floating IP there, without "
+                "an address."
+            )
         why = f"no port of {wish.host_ports[0]} to {wish.host_ports[-1]} is free"
         for number in _some(wish.host_ports):
-            found = (self._obstacle(wish.protocol, address, number) for address in wish.addresses)
+            found = (self._obstacle(wish.protocol, address, number) for address in addresses)
             if trouble := next((item for item in found if item), ""):
                 why = trouble
                 continue
@@ -140,24 +149,25 @@ class Published:
                 "internal_port_id": port["id"],
                 "internal_ip_address": fixed,
                 "description": group.made_by(self._host),
-                "portico:host_addresses": list(wish.addresses),
+                "portico:host_addresses": list(addresses),
             }
             try:
-                made.append(self._forward(record, body))
+                made.append(self._forward(record, external, body))
             except Conflict as error:
                 why = error.message
             else:
                 return
         raise Conflict(f"Port {wish.port}/{wish.protocol} cannot be published: {why}.")
 
-    def _forward(self, record: DockerNetwork, body: Object) -> tuple[str, str]:
+    def _forward(self, record: DockerNetwork, external: Object, body: Object) -> tuple[str, str]:
         """Make a port forwarding, of the first floating IP whose port is free.
+
+        Not behind the host a network has one alone, for its address is what others ask.
 
         Raises:
             Conflict: another container of the host has the port.
         """
-        external = self._external(record)
-        ours = self._api.list("floatingips", description=group.made_by(self._host), floating_network_id=external)
+        ours = self._api.list("floatingips", description=group.made_by(self._host), floating_network_id=external["id"])
         known = [item for item in ours if item["router_id"] == record.router] + [item for item in ours if is_free(item)]
         for _ in range(MOST_FLOATING):
             for item in known:
@@ -167,16 +177,18 @@ class Published:
                     continue  # it went with another network just now
                 except BadRequest as error:
                     if "port collision with the external_port_range" in error.message:
+                        if not is_behind_host(external):
+                            raise Conflict(error.message.rstrip(".")) from error
                         continue  # by another address of the host
                     if "port collision with the portico:host_addresses" in error.message:
                         raise Conflict(error.message.rstrip(".")) from error
                     raise
                 return item["id"], str(made["id"])
-            wanted = {"floating_network_id": external, "description": group.made_by(self._host)}
+            wanted = {"floating_network_id": external["id"], "description": group.made_by(self._host)}
             known = [self._api.create("floatingips", wanted)]
         raise Conflict(f"port {body['external_port']} is another container's whatever the floating IP")
 
-    def _external(self, record: DockerNetwork) -> str:
+    def _external(self, record: DockerNetwork) -> Object:
         """Return the network that a Docker network's router has its gateway on."""
         known = self._externals.get(record.router)
         if known is not None:
@@ -184,13 +196,18 @@ class Published:
         [router] = self._api.list("routers", id=record.router)
         if router["external_gateway_info"] is None:
             raise Conflict(f"router {record.router} of Docker network {record.id} has no gateway outside")
-        found = str(router["external_gateway_info"]["network_id"])
+        [found] = self._api.list("networks", id=router["external_gateway_info"]["network_id"])
         self._externals[record.router] = found
         return found
 
     def _floating(self, record: DockerNetwork) -> list[Object]:
         """Return the floating IPs by which a Docker network's containers publish ports now."""
         return self._api.list("floatingips", description=group.made_by(self._host), router_id=record.router)
+
+
+def is_behind_host(external: Object) -> bool:
+    """Tell whether a host publishes ports by an external network; who may not see its type is told if it does not."""
+    return bool(external.get("provider:network_type", HOST_TYPE) == HOST_TYPE)
 
 
 def is_free(floating: Object) -> bool:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 
 import pytest
 
@@ -12,6 +13,7 @@ from portico.docker import outside
 from portico.docker.engine import Inventory
 from portico.docker.sweep import Sweeper
 from portico.errors import Unavailable
+from portico.rules import agent
 from portico.testing.docker_calls import CallFailed, EngineCalls, EngineEndpoint
 from portico.testing.in_process import InProcessApi
 
@@ -43,12 +45,27 @@ def clear(api: InProcessApi) -> None:
         api.delete("floatingips", floating["id"])
     for port in api.list("ports", device_owner=outside.INTERFACE_OWNER):
         api.request("PUT", f"/v2.0/routers/{port['device_id']}/remove_router_interface", {"port_id": port["id"]})
-    for collection in ("routers", "ports", "networks"):
+    for collection in ("routers", "ports", "networks", "agents"):
         for item in api.list(collection):
             api.delete(collection, item["id"])
     for group in api.list("security_groups"):
         if group["name"] != "default":
             api.delete("security_groups", group["id"])
+
+
+def tell(api: InProcessApi, *physical_networks: str) -> None:
+    """Have the agent of the host tell of its physical networks."""
+    facts = {"configurations": {"interface_mappings": dict.fromkeys(physical_networks, "eth1")}}
+    with api.service.store.write() as tx:
+        agent.heartbeat(tx, HOST, "Portico agent", "portico-agent", facts, time.time())
+
+
+def make_external(api: InProcessApi, name: str, vlan: int, **more: object) -> None:
+    """Make an external network on the physical network "lab"."""
+    place = {"provider:network_type": "vlan", "provider:physical_network": "lab", "provider:segmentation_id": vlan}
+    made = api.create("networks", {"name": name, "router:external": True, **place, **more})
+    subnet = {"network_id": made["id"], "cidr": f"203.0.{vlan}.0/24", "ip_version": 4, "enable_dhcp": False}
+    api.create("subnets", subnet)
 
 
 @pytest.fixture
@@ -109,6 +126,29 @@ def test_an_internal_network_and_one_without_gateway_stay_so_at_no_cost(api: InP
         assert api.requests - before <= 2
     with pytest.raises(CallFailed, match="an --internal network carries no default route"):
         engine.create_network("10.3.0.0/24", internal=True, options={"portico.gateway": "true"})
+
+
+def test_the_way_out_is_the_one_that_is_named_else_the_operators_default(
+    api: InProcessApi, engine: EngineCalls
+) -> None:
+    def way_out(cidr: str, **options: str) -> str:
+        known = {item["id"] for item in api.list("routers")}
+        engine.create_network(cidr, options={f"portico.{name}": value for name, value in options.items()})
+        [router] = (item for item in api.list("routers") if item["id"] not in known)
+        [network] = api.list("networks", id=router["external_gateway_info"]["network_id"])
+        return str(network["name"])
+
+    tell(api, "lab")
+    make_external(api, "wan", 7, is_default=True)
+    make_external(api, "other", 8)
+    assert way_out("10.1.0.0/24") == "wan"
+    assert way_out("10.2.0.0/24", external="other") == "other"
+    with pytest.raises(CallFailed, match=r"Option portico.external 'nowhere': there are 0 networks"):
+        engine.create_network("10.3.0.0/24", options={"portico.external": "nowhere"})
+    tell(api)
+    assert way_out("10.4.0.0/24") == outside.NAME, "what the host has not is no default of its networks"
+    with pytest.raises(CallFailed, match=r"Option portico.external 'wan': host h has no physical network 'lab'"):
+        engine.create_network("10.5.0.0/24", options={"portico.external": "wan"})
 
 
 def test_on_an_existing_network_its_own_router_is_the_gateway(api: InProcessApi, engine: EngineCalls) -> None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.unit.docker.test_outside import api, config, engine, module_api, sweeper
+from tests.unit.docker.test_outside import api, config, engine, make_external, module_api, sweeper, tell
 
 __all__ = ["api", "config", "engine", "module_api"]
 
@@ -56,6 +56,27 @@ def forwardings(api: InProcessApi) -> set[tuple[object, ...]]:
         for floating in api.list("floatingips")
         for item in api.list(f"floatingips/{floating['id']}/port_forwardings")
     }
+
+
+def test_on_an_external_network_that_is_not_behind_the_host_the_floating_ip_publishes(
+    api: InProcessApi, engine: EngineCalls
+) -> None:
+    tell(api, "lab")
+    make_external(api, "wan", 7, is_default=True)
+    network = engine.create_network("10.1.0.0/24")
+    endpoint = start(engine, network, "8080:80", "5353:53/udp")
+    assert forwardings(api) == {("tcp", 8080, 80), ("udp", 5353, 53)}
+    [floating] = api.list("floatingips")
+    assert floating["floating_ip_address"].startswith("203.0.7.")
+    with pytest.raises(CallFailed, match="port collision with the external_port_range"):
+        start(engine, network, "8080:80")
+    with pytest.raises(CallFailed, match=r"80/tcp cannot be published on 127.0.0.1: the network's way out is 'wan'"):
+        start(engine, network, "127.0.0.1:8081:80")
+    assert forwardings(api) == {("tcp", 8080, 80), ("udp", 5353, 53)} and len(api.list("floatingips")) == 1
+    stop(engine, endpoint)
+    engine.remove_network(network)
+    assert [api.list(kind) for kind in ("floatingips", "routers", "ports")] == [[], [], []]
+    assert [item["name"] for item in api.list("networks")] == ["wan"]
 
 
 def test_what_is_published_is_a_port_forwarding_to_the_container(api: InProcessApi, engine: EngineCalls) -> None:
