@@ -14,7 +14,7 @@ pytestmark = pytest.mark.lab
 
 
 def test_a_machines_tap_is_limited_and_has_a_port_on_another_network(machine: Machine) -> None:
-    machine.up("--docker-enabled", "false")
+    machine.up("--docker-enabled", "false", "--agent-bandwidth-kbps", "1000")
     machine.json("qos-policy", "create", "slow")
     machine.json("bandwidth-limit-rule", "create", "--qos-policy", "slow", "--max-kbps", "20000")
     rule = machine.json(
@@ -45,6 +45,9 @@ def test_a_machines_tap_is_limited_and_has_a_port_on_another_network(machine: Ma
     assert "portico-tag-off-7-" in machine.host.run(["tc", "filter", "show", "dev", "tap-vm", "ingress"]).out
     machine.json("bandwidth-limit-rule", "set", rule["id"], "--qos-policy", "slow", "--max-kbps", "60000")
     wait_until("the rule's change is in force", lambda: (link, "60Mbit") in rates(), 15)
+    least = ("minimum-bandwidth-rule", "create", "--qos-policy", "slow", "--min-kbps")
+    code, _, err = machine.portico(*least, "1001")
+    assert code != 0 and "it carries 1000 (agent.bandwidth_kbps)" in err
     floats_within_limits(machine)
 
 
