@@ -26,8 +26,6 @@ DHCP_OWNER = "network:dhcp"
 AUTOMATIC = ("slaac", "dhcpv6-stateless")
 # The address space of Docker's null IPAM driver (moby, libnetwork/ipams/null).
 NULL_SPACE = "null"
-# The backend whose networks have no L2.
-ROUTED = "routed"
 
 
 class Pool(msgspec.Struct, frozen=True):
@@ -105,7 +103,7 @@ class Networks:
                 made = group.make(self._api, self._host, record.id, group.ANYTHING)
                 record = msgspec.structs.replace(record, security_groups=(made,), group=made)
             subnets = self._make_subnets(record, pools)
-            if record.default_route and not record.routed:
+            if record.default_route:
                 record = self._with_router(record, network, subnets, options.external)
             if options.default_route and not (record.router or record.routed):
                 raise _no_gateway(network)
@@ -164,7 +162,7 @@ class Networks:
             there = [item for item in there if options.subnet in (item["id"], item["name"])]
         subnets = [_existing_subnet(network, there, pool, self._pending) for pool in pools]
         record = _with_routes(msgspec.structs.replace(draft, network_id=network["id"]), network, options)
-        if record.default_route and not record.routed:
+        if record.default_route:
             router, held = outside.find_router(self._api, record.network_id, record.gateways)
             record = msgspec.structs.replace(record, router=router, routed_gateways=held)
         if options.default_route and not (record.router or record.routed):
@@ -243,7 +241,7 @@ def remove(api: Api, host: str, record: DockerNetwork, revision: int | None = No
 
 def _with_routes(record: DockerNetwork, network: Object, options: NetworkOptions) -> DockerNetwork:
     """Return a Docker network with what its backend makes of routes."""
-    routed = network["portico:backend"] == ROUTED
+    routed = network["portico:backend"] == outside.ROUTED
     if options.default_route and options.internal:
         raise BadRequest(f"-o {option.DEFAULT_ROUTE}=true: an --internal network carries no default route.")
     carries = options.default_route is not False and not options.internal

@@ -15,6 +15,8 @@ from portico.settings_docker import DockerSettings
 
 LOG = logging.getLogger(__name__)
 
+# The backend whose networks have no L2: hosts give their ports a way out, too.
+ROUTED = "routed"
 # provider:network_type of networks behind the host itself.
 HOST_TYPE = "host"
 NAME = "host"
@@ -39,7 +41,7 @@ class Outside:
     def connect(self, network: Mapping[str, object], subnets: Sequence[Object], external: str = "") -> str:
         """Give a network that was just made a router, and return its id; empty if there is none to be had.
 
-        There is none on a backend that does not have the external network's, nor where subnets have no gateway.
+        There is none on a backend that routes to no external network, nor where subnets have no gateway.
 
         Args:
             external: the external network that the router is to have its gateway on, by id or name; empty: that of
@@ -149,8 +151,9 @@ class Outside:
 
 
 def _fit(external: Object, network: Mapping[str, object]) -> bool:
-    """Tell whether a router may join two networks: of one backend."""
-    return bool(external["portico:backend"] == network["portico:backend"])
+    """Tell whether a router may join two networks: of one backend, or a routed one and the hosts that it is on."""
+    is_behind = external["provider:network_type"] == HOST_TYPE and network["portico:backend"] == ROUTED
+    return is_behind or external["portico:backend"] == network["portico:backend"]
 
 
 def find_router(api: Api, network_id: str, gateways: Sequence[str]) -> tuple[str, tuple[str, ...]]:

@@ -31,7 +31,7 @@ def create(tx: Transaction, context: Context, body: Row) -> Row:
     row = {**body, "id": str(uuid.uuid4()), "project_id": floating["project_id"], **_sides(body, {})}
     row["portico:host_addresses"] = _published(body.get("portico:host_addresses"))
     found = lookup.visible(tx, context, "port", row["internal_port_id"])
-    _check_publishing(tx, floating, row)
+    _check_publishing(tx, floating, row, found)
     _refuse_clash(tx, row, found)
     _refuse_floating(tx, floating, row, found)
     router_id = _router_of(tx, floating, row, found)
@@ -54,7 +54,7 @@ def update(tx: Transaction, context: Context, row: Row, changes: Row) -> Row:
     found = lookup.visible(tx, context, "port", port_id) if moves else lookup.get(tx, "port", port_id)
     if moves and "internal_ip_address" not in changes:
         after["internal_ip_address"] = next((item["ip_address"] for item in floating_use.ipv4(found)), None)
-    _check_publishing(tx, floating, after)
+    _check_publishing(tx, floating, after, found)
     _refuse_clash(tx, after, found)
     if moves:
         _refuse_floating(tx, floating, after, found)
@@ -115,18 +115,19 @@ def _published(addresses: Sequence[str] | None) -> list[str]:
     return list(dict.fromkeys(str(item) for item in found))
 
 
-def _check_publishing(tx: Transaction, floating: Row, row: Row) -> None:
-    """Refuse addresses of a host for a floating IP that hosts do not reach by themselves.
+def _check_publishing(tx: Transaction, floating: Row, row: Row, found: Row) -> None:
+    """Refuse addresses of a host where hosts reach neither the floating IP by themselves, nor the port.
 
     Raises:
         Unsupported: names the network and its type.
     """
     network = lookup.get(tx, "network", floating["floating_network_id"])
-    if row["portico:host_addresses"] and network["provider:network_type"] != BEHIND_HOST:
+    is_reached = network["provider:network_type"] == BEHIND_HOST or _is_routed(tx, found)
+    if row["portico:host_addresses"] and not is_reached:
         raise Unsupported(
             f"Invalid input for operation: port_forwarding {row['id']}: portico:host_addresses needs a floating IP of "
-            f"a network of provider:network_type '{BEHIND_HOST}', and network {network['id']} is of type "
-            f"'{network['provider:network_type']}'.",
+            f"a network of provider:network_type '{BEHIND_HOST}', or a routed port, and network {network['id']} is of "
+            f"type '{network['provider:network_type']}'.",
             type="InvalidInput",
         )
 
@@ -202,14 +203,17 @@ def _refuse_floating(tx: Transaction, floating: Row, row: Row, found: Row) -> No
         )
 
 
+def _is_routed(tx: Transaction, port: Row) -> bool:
+    return bool(lookup.get(tx, "network", port["network_id"])["portico:backend"] == ROUTED)
+
+
 def _refuse_other_host(tx: Transaction, row: Row, found: Row) -> None:
     """Refuse a routed port on another host than those of the floating IP's other forwardings: its route leads to one.
 
     Raises:
         Unsupported: names both ports and hosts.
     """
-    network = lookup.get(tx, "network", found["network_id"])
-    if network["portico:backend"] != ROUTED or row["portico:host_addresses"] or not found["binding:host_id"]:
+    if row["portico:host_addresses"] or not found["binding:host_id"] or not _is_routed(tx, found):
         return
     others = tx.find("port_forwarding", floatingip_id=row["floatingip_id"])
     ids = {it["internal_port_id"] for it in others if it["id"] != row["id"] and not it["portico:host_addresses"]}

@@ -67,11 +67,15 @@ def test_containers_reach_out_and_are_reached_by_published_ports(site: DockerSit
     site.create("blue", "--subnet", "10.1.0.0/24")
     site.create("green", "--ipv6", "--subnet", "10.2.0.0/24", "--subnet", "fd00:2::/64")
     site.create("inner", "--internal", "--subnet", "10.3.0.0/24")
+    site.create("fast", "-o", "portico.backend=routed", "--subnet", "10.4.0.0/24")
     site.run("web", "blue", "-p", "8080:80", "-p", "127.0.0.1:9090:80", command=WEB)
+    site.run("hare", "fast", "-p", "8087:80", "-p", "127.0.0.1:9091:80", command=WEB)
     site.run("other", "green", "-p", "8086:80", command=WEB)
     soon(site, "web", BEYOND, 80, WAN)
     soon(site, "beyond", WAN, 8080, BEYOND)
     soon(site, "", WAN, 8080, WAN)
+    soon(site, "hare", BEYOND, 80, WAN)
+    soon(site, "beyond", WAN, 8087, BEYOND)
     soon(site, "other", f"[{BEYOND6}]", 80, WAN6)
     soon(site, "beyond", f"[{WAN6}]", 8086, BEYOND6)
     for where, address, port in (
@@ -82,6 +86,9 @@ def test_containers_reach_out_and_are_reached_by_published_ports(site: DockerSit
     ):
         soon(site, where, address, port, "100.64.0.1")
     assert ask(site, "beyond", WAN, 9090) == "" and ask(site, "other", "10.1.0.2", 80) == ""
+    for where, address, port in (("", "127.0.0.1", 8087), ("", "127.0.0.1", 9091), ("hare", WAN, 8087)):
+        _answers(site, where, address, port)
+    assert ask(site, "beyond", WAN, 9091) == ""
     links = site.execute("web", "ip", "-o", "link").out
     assert [line.split(":")[1].split("@")[0].strip() for line in links.splitlines()] == ["lo", "eth0"]
     _the_gateway_moves(site)
@@ -92,6 +99,11 @@ def test_containers_reach_out_and_are_reached_by_published_ports(site: DockerSit
     wait_until("nothing in the host's namespace", lambda: "px" not in run(["ip", "-br", "link"]).out, 20)
     wait_until("no rules of ours", lambda: "inet portico" not in run(["nft", "list", "tables"]).out, 20)
     assert "portico" not in run(["iptables", "-S", "DOCKER-USER"]).out
+
+
+def _answers(site: DockerSite, where: str, address: str, port: int) -> None:
+    """Wait until the server there says anything: which of its addresses a host takes is its own affair."""
+    wait_until(f"{address}:{port} to {where or 'the host'}", lambda: ask(site, where, address, port) != "", 15)
 
 
 def _the_gateway_moves(site: DockerSite) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.unit.docker.test_publish import forwardings, start, stop
 
 from portico import settings
 from portico.testing.docker_calls import CallFailed, EngineCalls, EngineEndpoint, EngineNetwork
@@ -35,7 +36,7 @@ def join(engine: EngineCalls, endpoint: EngineEndpoint, sandbox: str = "") -> An
 def test_a_routed_container_has_its_addresses_alone(site: tuple[EngineCalls, InProcessApi]) -> None:
     engine, api = site
     network = engine.create_network("10.1.0.0/24", version6=["2001:db8::/64"], options=ROUTED)
-    [made] = api.list("networks")
+    [made] = api.list("networks", **{"router:external": False})
     assert made["portico:backend"] == "routed"
     endpoint = engine.connect(network, "10.1.0.20", "2001:db8::20")
     assert [cidr for _, cidr in endpoint.addresses] == ["10.1.0.20/32", "2001:db8::20/128"]
@@ -69,9 +70,30 @@ def test_who_shares_a_routed_network_may_say_that_another_one_carries_the_defaul
     ]
 
 
+def test_a_routed_network_has_a_way_out_and_publishes_ports(site: tuple[EngineCalls, InProcessApi]) -> None:
+    engine, api = site
+    network = engine.create_network("10.1.0.0/24", options=ROUTED)
+    [router] = api.list("routers")
+    [external] = api.list("networks", **{"router:external": True})
+    assert external["provider:network_type"] == "host"
+    assert router["external_gateway_info"]["network_id"] == external["id"]
+    endpoint = start(engine, network, "8080:80", "127.0.0.1:9090:80")
+    assert join(engine, endpoint)["Gateway"] == "169.254.1.1", "not the router's address: nobody has that"
+    assert forwardings(api) == {("tcp", 8080, 80, "0.0.0.0", "::"), ("tcp", 9090, 80, "127.0.0.1")}
+    with pytest.raises(CallFailed, match="port collision with the portico:host_addresses"):
+        start(engine, network, "8080:80")
+    stop(engine, endpoint)
+    shared = engine.create_network("10.1.0.0/24", options={"portico.network": f"docker-{network.id[:12]}"})
+    stop(engine, start(engine, shared, "8080:80"))
+    for each in (shared, network):
+        engine.remove_network(each)
+    assert [api.list(kind) for kind in ("floatingips", "routers", "networks", "ports")] == [[], [], [], []]
+
+
 def test_an_internal_network_carries_no_default_route(site: tuple[EngineCalls, InProcessApi]) -> None:
-    engine, _ = site
+    engine, api = site
     network = engine.create_network("10.1.0.0/24", options=ROUTED, internal=True)
+    assert api.list("routers") == []
     assert "Gateway" not in join(engine, engine.connect(network))
     with pytest.raises(CallFailed, match="an --internal network carries no default route"):
         engine.create_network("10.2.0.0/24", options={**ROUTED, "portico.gateway": "true"}, internal=True)
@@ -107,7 +129,7 @@ def test_a_container_whose_ipv6_engines_from_28_on_switch_off_has_ipv4_routes(
 def test_an_existing_port_of_a_routed_network_brings_its_address_alone(site: tuple[EngineCalls, InProcessApi]) -> None:
     engine, api = site
     engine.create_network("10.1.0.0/24", options=ROUTED)
-    [network] = api.list("networks")
+    [network] = api.list("networks", **{"router:external": False})
     mine = api.create("ports", {"network_id": network["id"]})
     bare = engine.create_unaddressed_network({"portico.network": network["id"]})
     answer = _adopt(engine, bare, mine["id"])
