@@ -80,11 +80,15 @@ class Cloud:
 
     def port(self, host: str) -> dict[str, Any]:
         """Make a port that is bound to a host, and a workload on it; it is ACTIVE when this returns."""
-        body = {"network_id": self.network, "binding:host_id": host, "binding:profile": {"plug": "veth"}}
-        port = dict(self.client.create("ports", body))
+        port = self.bare(host)
         wait_until("the port", lambda: self.client.show("ports", port["id"])["status"] == "ACTIVE", 20)
         self.take_over(port, host)
         return port
+
+    def bare(self, host: str) -> dict[str, Any]:
+        """Make a port that is bound to a host, without a workload."""
+        body = {"network_id": self.network, "binding:host_id": host, "binding:profile": {"plug": "veth"}}
+        return dict(self.client.create("ports", body))
 
     def take_over(self, port: dict[str, Any], host: str, *, wait: bool = True) -> None:
         """Give a port's link on a host to a workload there."""
@@ -139,6 +143,32 @@ def test_workloads_on_two_hosts_and_a_router_outside_reach_each_other_and_a_port
     flow.kill()
     assert longest_gap(flow.output, moved_at) < 0.3
     wait_until("from outside again", lambda: pings(cloud.outside, address(two)), 20)
+
+
+def test_a_floating_ip_is_announced_from_where_its_port_is(cloud: Cloud) -> None:
+    client, h1 = cloud.client, cloud.hosts["h1"]
+    body = {"provider:network_type": "routed", "router:external": True}
+    outside = client.create("networks", body)["id"]
+    client.create("subnets", {"network_id": outside, "cidr": "203.0.113.0/24", "ip_version": 4, "enable_dhcp": False})
+    router = client.create("routers", {"external_gateway_info": {"network_id": outside}})["id"]
+    [subnet] = client.list("subnets", network_id=cloud.network)
+    client.put_json(f"/v2.0/routers/{router}/add_router_interface", {"subnet_id": subnet["id"]})
+    one, two = (cloud.bare(host) for host in ("h1", "h2"))
+    floating = client.create("floatingips", {"floating_network_id": outside, "port_id": one["id"]})
+    told = floating["floating_ip_address"]
+
+    def via() -> str:
+        return cloud.outside.run(["ip", "route", "get", told], check=False).out
+
+    wait_until("its route", lambda: "via 198.51.100.1" in via(), 30, via)
+    assert "proto 80" in h1.run(["ip", "route", "show", told]).out
+    client.update("floatingips", floating["id"], {"port_id": two["id"]})
+    wait_until("it is elsewhere", lambda: "via 198.51.100.2" in via(), 30, via)
+    wait_until("other hosts learn it, too", lambda: "via 198.51.100.2" in h1.run(["ip", "route", "get", told]).out, 30)
+    advertised = client.get_json(f"/v2.0/bgp-speakers/{cloud.speaker['id']}/get_advertised_routes")["advertised_routes"]
+    assert {"destination": f"{told}/32", "next_hop": "198.51.100.2"} in advertised
+    client.update("floatingips", floating["id"], {"port_id": None})
+    wait_until("it is nowhere", lambda: "via" not in via(), 30, via)
 
 
 def longest_gap(output: str, moved_at: float) -> float:
