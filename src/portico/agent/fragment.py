@@ -31,8 +31,12 @@ packets are counted or marked."""
 INET = "inet/"
 
 ESTABLISHED = "established"
-SHORT_WAY = {"": ("meta l4proto tcp goto receive", "meta l4proto icmp goto receive"), INET: ("goto receive",)}
-"""The chain that lets tracked packets pass early, and its rules by table; none while a port's groups are stateless."""
+SHORT_WAY = {
+    "": tuple(f'meta l4proto {protocol} oifname "p*" accept' for protocol in ("tcp", "icmp")),
+    INET: ("accept",),
+}
+"""The chain that lets tracked packets pass early, and its rules by table; none while a port has only stateless groups,
+or what it receives is counted."""
 
 HOOKS = {
     f"{INET}arriving": "type nat hook prerouting priority dstnat; policy accept;",
@@ -79,7 +83,8 @@ class Fragment:
 
     `policies` are tuples of group ids, each with its table, `members` groups whose member sets must exist (`INET`
     before those of that table), `chains` are a group's or a metered port's, `stateful` is a group's, `owned` are the
-    addresses of a guarded port, each with its zone, and some elements translate floating addresses if it `translates`.
+    addresses of a guarded port, each with its zone, and some elements translate floating addresses if it `translates`;
+    `counted` is the table in which all that a port receives is counted.
     """
 
     elements: Mapping[Element, str] = field(default_factory=dict)
@@ -90,6 +95,7 @@ class Fragment:
     stateful: bool = True
     owned: frozenset[tuple[int, Net]] = frozenset()
     translates: bool = False
+    counted: frozenset[str] = frozenset()
 
 
 def fragment(item: HostObject, wanted: Wanted) -> Fragment | None:
@@ -166,11 +172,17 @@ def policy_lines(
     first: tuple[str, ...] = ()
     verdict = rules.YES[direction]
     if is_tracked(groups, known):
-        first = (f"meta mark & {TRACKED:#x} != 0 {verdict}", f"meta mark & {INVALID:#x} != 0 drop")
+        tracked, invalid = _STATES if table == INET else _MARKS
+        first = (f"{tracked} {verdict}", f"{invalid} drop")
     always: tuple[str, ...] = ()
     if table != INET:  # what hosts need to find each other is not routed
         always = ("jump welcome",) if direction == "ingress" else (f"ether type arp {verdict}",)
     return (*first, *always, *(f"jump {group_chain(direction, group_id)}" for group_id in shown), "drop")
+
+
+_STATES = ("ct state established,related", "ct state invalid")
+_MARKS = (f"meta mark & {TRACKED:#x} != 0", f"meta mark & {INVALID:#x} != 0")
+"""What tracking has found; rules for bridges learn it by the mark."""
 
 
 def _open_fragment(table: str, name: str, zone: int) -> Fragment:
@@ -291,7 +303,8 @@ def _meter(vif: Vif, table: str, piece: Fragment) -> Fragment:
         name, judge = meter_chain("ingress", vif.port_id), Element(f"{table}ingress", link)
         chains[f"{table}{name}"] = (_over(qos.ingress_packets), elements[judge])
         elements[judge] = f"goto {name}"
-    return replace(piece, elements=elements, chains=chains) if chains else piece
+    counted = frozenset({table} if qos.ingress_packets else ())
+    return replace(piece, elements=elements, chains=chains, counted=counted) if chains else piece
 
 
 def _over(limit: Limit) -> str:

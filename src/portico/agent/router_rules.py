@@ -192,9 +192,9 @@ def _chains(wanted: Translation) -> Iterator[str]:
     target = "ip daddr . meta l4proto . th dport"
     yield f"""chain untracked {{
 	type filter hook prerouting priority raw; policy accept;
-	iifname {{ {links} }} meta mark set {FROM_OUTSIDE}
-	meta nfproto ipv6 notrack
-	ip saddr @inside ip daddr @inside notrack
+	meta nfproto ipv6 notrack accept
+	iifname {{ {links} }} meta mark set {FROM_OUTSIDE} accept
+	ip daddr @inside notrack
 }}
 chain to {{
 	type nat hook prerouting priority dstnat; policy accept;

@@ -51,6 +51,7 @@ class Ruleset:
         self._untracked: set[Policy] = set()
         self._members: Counter[str] = Counter()
         self._translated = 0
+        self._counted: Counter[str] = Counter()
         self._networks: dict[tuple[str, str], Counter[str]] = {}
         self._widest: dict[tuple[str, str], list[Element]] = {}
 
@@ -79,11 +80,12 @@ class Ruleset:
                 for group_id in piece.members:
                     self._members[group_id] += sign
                 self._translated += sign * piece.translates
+                self._counted.update(dict.fromkeys(piece.counted, sign))
         policies |= {policy for policy in self._policies if regrouped.intersection(policy[1])}
         for policy in policies:
             chains.update(self._policy(policy))
         chains.update(parts.TRANSLATION if self._translated else dict.fromkeys(parts.TRANSLATION))
-        slow = {table for table, _ in self._untracked}
+        slow = {table for table, _ in self._untracked} | {*+self._counted}
         for table, rows in parts.SHORT_WAY.items():
             chains[f"{table}{parts.ESTABLISHED}"] = () if table in slow else rows
         return self._settle(elements, chains, ranges)

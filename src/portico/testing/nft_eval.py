@@ -131,7 +131,10 @@ def _obey(table: Table, verdict: str, packet: Seen) -> bool:
 def _row_verdict(table: Table, row: str, packet: Seen) -> str:
     if _IGNORED.fullmatch(row):
         return ""
-    while marking := _MARKING.match(row):
+    while marking := _MARKING.search(row):
+        before = row[: marking.start()].rstrip()
+        if before and any(_try(table, test, packet) is None for test in parse_row(before)[0]):
+            return ""
         key = tuple(packet.value(name) for name in marking["key"].split(" . "))
         mark = None if None in key else table.containers[marking["map"]].find(key)  # type: ignore[arg-type]
         if mark is None:
@@ -165,6 +168,8 @@ def _masked(value: Value | None, mask: int) -> Value | None:
 
 
 def _equals(part: Part, value: object) -> bool:
+    if isinstance(part, str) and part.endswith("*"):
+        return str(value).startswith(part[:-1])
     return value in part if isinstance(part, RANGES) else value == part
 
 

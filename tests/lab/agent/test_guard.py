@@ -8,9 +8,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from portico.hoststate import Guard, Source
+from portico.agent import owner
+from portico.hoststate import Guard, Rule, Source
 from portico.testing import frames
-from portico.testing.lab import Lab
+from portico.testing.lab import Lab, wait_until
 from portico.testing.rig import ANY, Rig, Workload, group, network, port
 
 pytestmark = pytest.mark.lab
@@ -196,3 +197,24 @@ def test_a_port_without_port_security_sends_what_it_likes(pair: tuple[Workload, 
     listener.send(*(frames.ethernet(f"02:ff:00:00:00:0{number}", *frame) for number, frame in odd.items()))
     sniffer.wait_for_text("02ff00000002", 20)
     assert "02ff00000001" not in sniffer.output  # a guarded port receives IP and ARP only
+
+
+def test_a_link_that_is_not_ours_hears_nothing_of_a_connection_that_the_bridge_sends_everywhere() -> None:
+    with Lab() as lab:
+        rig, open_to_all = Rig(lab.host("h1")), group(1, *ANY, Rule("ingress", "IPv4"))
+        vifs = [port(number, open_to_all.group_id) for number in (1, 2, 3)]
+        rig.want(network(), open_to_all, *vifs)
+        rig.start()
+        a, b, c = (rig.plug(f"w{vif.link_name}", vif, f"10.0.0.{n}/24") for n, vif in enumerate(vifs, 1))
+        run, link = rig.host.run, owner.port_link(vifs[1].port_id)
+        run(["ip", "netns", "add", "stranger"])
+        run(["ip", "-n", "portico", "link", "add", "eth9", "type", "veth", "peer", "eth0", "netns", "stranger"])
+        run(["ip", "-n", "portico", "link", "set", "eth9", "up", "master", owner.bridge_name(vifs[0].network_id)])
+        run(["ip", "-n", "stranger", "link", "set", "eth0", "up"])
+        heard, other = Workload("stranger", vifs[0], rig.host).sniff(), c.sniff()
+        run(["bridge", "-n", "portico", "link", "set", "dev", link, "learning", "off"])
+        run(["bridge", "-n", "portico", "fdb", "del", vifs[1].mac, "dev", link, "master"], check=False)
+        assert a.pings("10.0.0.2", count=3)
+        sent = b.vif.mac.replace(":", "") + a.vif.mac.replace(":", "")
+        wait_until("the flood at a port of ours", lambda: other.output.count(sent) >= 3, 10)
+        assert sent not in heard.output

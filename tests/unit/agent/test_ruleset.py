@@ -14,9 +14,23 @@ from hypothesis import strategies as st
 
 from portico.agent import rules
 from portico.agent.delta import Wanted
-from portico.agent.fragment import ESTABLISHED, INET, SHORT_WAY, Element, Fragment, fragment, link_local
+from portico.agent.fragment import ESTABLISHED, INET, SHORT_WAY, Element, Fragment, fragment, link_local, policy_lines
 from portico.agent.ruleset import Change, Ruleset, render, skeleton
-from portico.hoststate import ROUTED, Bridge, Group, Guard, HostObject, Member, Rule, Source, Space, Vif, key_of
+from portico.hoststate import (
+    ROUTED,
+    Bridge,
+    Group,
+    Guard,
+    HostObject,
+    Limit,
+    Member,
+    Qos,
+    Rule,
+    Source,
+    Space,
+    Vif,
+    key_of,
+)
 
 NETS = ("n1", "n2")
 CIDRS = ("10.0.0.1/32", "10.0.0.0/24", "10.0.0.0/25", "0.0.0.0/0", "2001:db8::1/128", "2001:db8::/64", "2001:db8::/32")
@@ -192,6 +206,31 @@ def test_established_packets_take_the_short_way_only_while_no_port_has_just_stat
         kept.change({key: piece for key, piece in pieces.items() if piece is not None})
         assert kept.chain(ESTABLISHED) == expected
         assert kept.chain(f"{INET}{ESTABLISHED}") == SHORT_WAY[INET]
+
+
+@pytest.mark.parametrize(("network", "table"), [("n1", ""), (ROUTED, INET)])
+def test_no_packet_takes_the_short_way_past_what_is_counted(network: str, table: str) -> None:
+    wanted, kept = Wanted(), Ruleset()
+    wanted.change([Bridge("n1", 1500), Space(1500)], ())
+    for limit, expected in ((Limit(100), ()), (None, SHORT_WAY[table])):
+        vif = Vif("p1", network, "00:00:5e:00:53:01", 1500, "pv", qos=Qos(ingress_packets=limit))
+        wanted.change([vif], ())
+        piece = fragment(vif, wanted)
+        assert piece is not None
+        kept.change({key_of(vif): piece})
+        assert kept.chain(f"{table}{ESTABLISHED}") == expected
+    kept.change({}, [key_of(vif)])
+    assert [kept.chain(f"{each}{ESTABLISHED}") for each in SHORT_WAY] == [*SHORT_WAY.values()]
+
+
+def test_routed_packets_are_judged_by_what_tracking_says_and_bridged_ones_by_their_mark() -> None:
+    rows = {table: policy_lines("ingress", ("g",), {"g": True}, table) for table in ("", INET)}
+    assert rows[INET] == (
+        "ct state established,related accept", "ct state invalid drop", "jump ingress-g", "drop"
+    )  # fmt: skip
+    assert rows[""][:2] == ("meta mark & 0x10000 != 0 accept", "meta mark & 0x20000 != 0 drop")
+    stateless = policy_lines("ingress", ("g",), {"g": False}, INET)
+    assert stateless == ("jump ingress-g", "drop")
 
 
 def test_the_short_ways_in_the_skeleton_are_those_that_rule_sets_begin_with() -> None:
