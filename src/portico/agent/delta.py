@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
+from portico.agent import owner
 from portico.hoststate import (
     ROUTED,
     Bridge,
@@ -19,6 +20,7 @@ from portico.hoststate import (
     HostObject,
     Lease,
     Member,
+    Outlet,
     Peer,
     Publish,
     Router,
@@ -79,6 +81,8 @@ class Wanted:
         self.objects: dict[str, HostObject] = {}
         self.zones: dict[str, int] = {}
         self._last_zone = 0
+        # By key, the names of the host's links that an object depends on.
+        self.host_links: dict[str, frozenset[str]] = {}
         # Keys of what drivers of other packages make: as a rule few, and each needs others.
         self._customs: set[str] = set()
 
@@ -108,6 +112,9 @@ class Wanted:
         self.objects.update(changed)
         for key in removed:
             del self.objects[key]
+        for key in [*changed, *removed]:
+            self.host_links.pop(key, None)
+        self.host_links |= {key: names for key, item in changed.items() if (names := _host_links(item))}
         self._customs.difference_update(removed)
         self._customs.update(key for key, item in changed.items() if isinstance(item, Custom))
         self._assign_zones(keep=keep_zones)
@@ -195,6 +202,17 @@ class Wanted:
                 server = self.objects.get(f"dhcp/{item.network_id}")
                 return isinstance(server, Dhcp) and server.routed
         return False
+
+
+def _host_links(item: HostObject) -> frozenset[str]:
+    match item:
+        case Vif():
+            return frozenset({item.tap_name} if item.plug == "tap" else ())
+        case Uplink():
+            return frozenset({owner.uplink_host_link(item.network_id)})
+        case Outlet():
+            return frozenset({item.device, item.bridge} - {""})
+    return frozenset()
 
 
 class Forgotten(Exception):

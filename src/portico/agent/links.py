@@ -26,7 +26,7 @@ IFF_PROMISC = 0x100
 """As somebody set it; what the kernel itself does for a bridge or a capture does not show."""
 
 _IFLA_ADDRESS = 1
-_IFLA_IFNAME = 3
+IFLA_IFNAME = 3
 _IFLA_MTU = 4
 _IFLA_MASTER = 10
 _IFLA_LINKINFO = 18
@@ -95,7 +95,7 @@ class Links:
 
     def find(self, name: str) -> Link | None:
         """Return the link called `name`."""
-        body = _IFINFO.pack(0, 0, 0, 0, 0) + text(_IFLA_IFNAME, name) + u32(_IFLA_EXT_MASK, _SKIP_STATS)
+        body = _IFINFO.pack(0, 0, 0, 0, 0) + text(IFLA_IFNAME, name) + u32(_IFLA_EXT_MASK, _SKIP_STATS)
         try:
             return parse(self._route.ask(RTM_GETLINK, body)[0])
         except netlink.NetlinkError as error:
@@ -114,13 +114,13 @@ class Links:
 
     def add_bridge(self, name: str, mac: str, mtu: int) -> None:
         """Make a bridge with `BRIDGE_SETTINGS`, up."""
-        body = _IFINFO.pack(0, 0, 0, IFF_UP, IFF_UP) + text(_IFLA_IFNAME, name)
+        body = _IFINFO.pack(0, 0, 0, IFF_UP, IFF_UP) + text(IFLA_IFNAME, name)
         body += attr(_IFLA_ADDRESS, pack_mac(mac)) + u32(_IFLA_MTU, mtu) + _bridge_info()
         self._route.ask(RTM_NEWLINK, body, netlink.NLM_F_CREATE | netlink.NLM_F_EXCL)
 
     def reset_bridge(self, name: str) -> None:
         """Give an existing bridge `BRIDGE_SETTINGS` again."""
-        self._route.ask(RTM_NEWLINK, _IFINFO.pack(0, 0, 0, 0, 0) + text(_IFLA_IFNAME, name) + _bridge_info())
+        self._route.ask(RTM_NEWLINK, _IFINFO.pack(0, 0, 0, 0, 0) + text(IFLA_IFNAME, name) + _bridge_info())
 
     def add_veth(
         self, name: str, *, master: int, mtu: int, peer: str, peer_mac: str, peer_netns: int, mac: str = ""
@@ -130,10 +130,10 @@ class Links:
         One message, so that there is no moment with half a pair. A `master` of 0 is none; a MAC address that is not
         given is the kernel's choice.
         """
-        far = _IFINFO.pack(0, 0, 0, 0, 0) + text(_IFLA_IFNAME, peer) + u32(_IFLA_MTU, mtu)
+        far = _IFINFO.pack(0, 0, 0, 0, 0) + text(IFLA_IFNAME, peer) + u32(_IFLA_MTU, mtu)
         far += u32(_IFLA_NET_NS_FD, peer_netns) + (attr(_IFLA_ADDRESS, pack_mac(peer_mac)) if peer_mac else b"")
         info = nest(_IFLA_LINKINFO, text(_INFO_KIND, "veth"), nest(_INFO_DATA, attr(_VETH_INFO_PEER, far)))
-        body = _IFINFO.pack(0, 0, 0, 0, 0) + text(_IFLA_IFNAME, name) + u32(_IFLA_MTU, mtu)
+        body = _IFINFO.pack(0, 0, 0, 0, 0) + text(IFLA_IFNAME, name) + u32(_IFLA_MTU, mtu)
         body += (u32(_IFLA_MASTER, master) if master else b"") + (attr(_IFLA_ADDRESS, pack_mac(mac)) if mac else b"")
         body += info
         self._route.ask(RTM_NEWLINK, body, netlink.NLM_F_CREATE | netlink.NLM_F_EXCL)
@@ -143,7 +143,7 @@ class Links:
 
         It is made down. Source: `drivers/net/ifb.c`.
         """
-        body = _IFINFO.pack(0, 0, 0, 0, 0) + text(_IFLA_IFNAME, name) + nest(_IFLA_LINKINFO, text(_INFO_KIND, "ifb"))
+        body = _IFINFO.pack(0, 0, 0, 0, 0) + text(IFLA_IFNAME, name) + nest(_IFLA_LINKINFO, text(_INFO_KIND, "ifb"))
         self._route.ask(RTM_NEWLINK, body, netlink.NLM_F_CREATE | netlink.NLM_F_EXCL)
         self.change(name, alias=alias)
 
@@ -162,7 +162,7 @@ class Links:
         flags = {IFF_UP: up, IFF_PROMISC: promiscuous}
         given = sum(flag for flag, value in flags.items() if value is not None)
         body = _IFINFO.pack(0, 0, 0, sum(flag for flag, value in flags.items() if value), given)
-        body += text(_IFLA_IFNAME, name)
+        body += text(IFLA_IFNAME, name)
         if alias is not None:
             body += attr(_IFLA_IFALIAS, alias.encode())
         if mac is not None:
@@ -177,7 +177,7 @@ class Links:
         """Keep the port `name` of a bridge from those of its ports that are isolated as well. Source: bridge(8)."""
         port = nest(_INFO_SLAVE_DATA, u8(_BRPORT_ISOLATED, 1))
         info = nest(_IFLA_LINKINFO, text(_INFO_SLAVE_KIND, "bridge"), port)
-        self._route.ask(RTM_NEWLINK, _IFINFO.pack(0, 0, 0, 0, 0) + text(_IFLA_IFNAME, name) + info)
+        self._route.ask(RTM_NEWLINK, _IFINFO.pack(0, 0, 0, 0, 0) + text(IFLA_IFNAME, name) + info)
 
     def add_address(
         self, name: str, address: str, *, peer: str = "", scope: int = 0, prefix_route: bool = True
@@ -203,12 +203,12 @@ class Links:
     def mute_ipv6(self, name: str) -> None:
         """Keep the kernel from giving the link `name` an IPv6 link-local address when it comes up."""
         inet6 = nest(socket.AF_INET6, u8(_INET6_ADDR_GEN_MODE, _ADDR_GEN_NONE))
-        body = _IFINFO.pack(0, 0, 0, 0, 0) + text(_IFLA_IFNAME, name) + nest(_IFLA_AF_SPEC, inet6)
+        body = _IFINFO.pack(0, 0, 0, 0, 0) + text(IFLA_IFNAME, name) + nest(_IFLA_AF_SPEC, inet6)
         self._route.ask(RTM_SETLINK, body)
 
     def remove(self, name: str) -> None:
         """Remove the link `name`; no error if there is none."""
-        self._remove(_IFINFO.pack(0, 0, 0, 0, 0) + text(_IFLA_IFNAME, name))
+        self._remove(_IFINFO.pack(0, 0, 0, 0, 0) + text(IFLA_IFNAME, name))
 
     def remove_at(self, index: int) -> None:
         """Remove the link with `index`; no error if there is none."""
@@ -225,7 +225,7 @@ class Links:
 def name_of(body: bytes) -> str:
     """Read only the name in a link message; it comes first."""
     return next(
-        netlink.string(value) for kind, value in netlink.each_attribute(body, _IFINFO.size) if kind == _IFLA_IFNAME
+        netlink.string(value) for kind, value in netlink.each_attribute(body, _IFINFO.size) if kind == IFLA_IFNAME
     )
 
 
@@ -242,7 +242,7 @@ def parse(body: bytes) -> Link:
     kind = netlink.string(info.get(_INFO_KIND, b""))
     return Link(
         index=index,
-        name=netlink.string(found[_IFLA_IFNAME]),
+        name=netlink.string(found[IFLA_IFNAME]),
         kind=kind,
         alias=netlink.string(found.get(_IFLA_IFALIAS, b"")),
         mac=found.get(_IFLA_ADDRESS, b"").hex(":"),

@@ -70,7 +70,7 @@ class Loop:
 
     def measures(self) -> dict[str, float]:
         """Return numbers about its work so far, by the names that metrics know."""
-        errors = sum(status.state == "error" for status in self._statuses.values())
+        errors = sum(status.state == "error" for status in list(self._statuses.values()))
         return {"passes": self._passes, "pass_seconds": self._pass_s, "errors": errors}
 
     def learn_zones(self, zones: dict[str, int]) -> None:

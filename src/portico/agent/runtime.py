@@ -40,6 +40,7 @@ from portico.agent.drivers.tap import TapDriver
 from portico.agent.drivers.uplink import UplinkDriver
 from portico.agent.host_ports import HostPorts
 from portico.agent.learnt import LearntRoutes
+from portico.agent.link_news import LinkNews
 from portico.agent.loop import Loop
 from portico.agent.open_vswitch import OpenVswitch
 from portico.agent.redirect import Redirects
@@ -53,7 +54,7 @@ from portico.agent.speaker import Bird
 from portico.agent.switches import Switches
 from portico.agent.tagging import Tags
 from portico.errors import Unavailable
-from portico.hoststate import Outlet, Status, Update, Uplink, Vif
+from portico.hoststate import Status, Update
 
 log = logging.getLogger(__name__)
 
@@ -117,8 +118,7 @@ class Runtime:
         self._tasks: queue.SimpleQueue[Callable[[Loop], None] | None] = queue.SimpleQueue()
         self._woken, self._wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._thread = threading.Thread(target=self._run, name="loop")
-        self._counts: dict[str, int] = {}
-        self._measures: dict[str, float] = {}
+        self._loop: Loop | None = None
 
     def start(self) -> None:
         """Open the namespaces and start. Called in a thread of the host's namespace."""
@@ -144,12 +144,13 @@ class Runtime:
         return self._thread.is_alive()
 
     def counts(self) -> dict[str, int]:
-        """Return how many objects of each kind are wanted, as of the last pass."""
-        return self._counts
+        """Return how many objects of each kind are wanted; from any thread."""
+        keys = list(self._loop.wanted.objects) if self._loop else []
+        return dict(Counter(key.partition("/")[0] for key in keys))
 
     def measures(self) -> dict[str, float]:
-        """Return what the loop tells of its work, as of the last pass."""
-        return self._measures
+        """Return what the loop tells of its work; from any thread."""
+        return self._loop.measures() if self._loop else {}
 
     def _submit(self, task: Callable[[Loop], None] | None) -> None:
         self._tasks.put(task)
@@ -158,11 +159,11 @@ class Runtime:
     def _run(self) -> None:
         try:
             host_route = netlink.Socket(netlink.ROUTE)
-            host_events = netlink.Socket(netlink.ROUTE, [links.GROUP_LINK, redirect.GROUP])
+            news = LinkNews()
             host = Side(links.Links(host_route), Routes(netlink.Socket(netlink.ROUTE)), Switches(self._host_netns))
             speaker, published = self._speaker(), self._published()
             kernel.enter(self._netns)
-            self._work(host_route, host_events, host, speaker, published)
+            self._work(host_route, news, host, speaker, published)
         except Exception:
             log.exception("the loop has ended")
             raise
@@ -187,7 +188,7 @@ class Runtime:
     def _work(
         self,
         host_route: netlink.Socket,
-        host_events: netlink.Socket,
+        news: LinkNews,
         host: Side,
         speaker: SpeakerDriver,
         published: HostRulesDriver,
@@ -229,16 +230,16 @@ class Runtime:
             *packages.drivers(),
             speaker,
         ]
-        loop = self._loop(drivers)
+        loop = self._loop = self._make_loop(drivers)
         loop.learn_zones({item.network_id: item.zone for item in bridges.read(None).values()})
         poll, ending = select.poll(), (servers, routed_servers, adverts, speaker)
-        for source in (own_events, rule_events, host_events, *ending, published, self._woken):
+        for source in (own_events, rule_events, news.events, *ending, published, self._woken):
             poll.register(source, select.POLLIN)
 
         def notice() -> None:
             notice_links(loop, table, shapers, own_events)
             notice_rules(loop, filters, rule_events)
-            notice_host(loop, taps, subports, segments, host_events)
+            notice_host(loop, taps, subports, segments, news)
             loop.suspect(key for one in ending for key in one.ended())
             loop.suspect(published.changed(), delay_s=HOST_RULES_WAIT_S)
 
@@ -256,7 +257,7 @@ class Runtime:
             SegmentDriver(table, host, tags, self._host_netns, netns, self._place.physical_networks),
         )
 
-    def _loop(self, drivers: Sequence[Driver]) -> Loop:
+    def _make_loop(self, drivers: Sequence[Driver]) -> Loop:
         return Loop(
             drivers,
             clock=time.monotonic,
@@ -267,7 +268,6 @@ class Runtime:
 
     def _follow(self, loop: Loop, poll: select.poll, notice: Callable[[], None]) -> None:
         """Let the loop work until asked to stop: on what is wanted, on what `notice` finds, and when it is time."""
-        counted = -1, 0
         while True:
             wait_s = loop.next_s()
             poll.poll(None if wait_s is None else wait_s * 1000)
@@ -279,10 +279,6 @@ class Runtime:
             except OSError:
                 log.exception("a pass has failed; everything is looked at again in %.0f s", AGAIN_S)
                 loop.suspect(delay_s=AGAIN_S)
-            self._measures = loop.measures()
-            if (state := (loop.revision, len(loop.wanted.objects))) != counted:
-                counted = state
-                self._counts = dict(Counter(key.partition("/")[0] for key in loop.wanted.objects))
 
     def _take_tasks(self, loop: Loop) -> bool:
         """Do what other threads have asked for; False when asked to stop."""
@@ -341,12 +337,12 @@ def notice_rules(loop: Loop, filters: FilterDriver, events: netlink.Socket) -> N
         loop.suspect()
 
 
-def notice_host(
-    loop: Loop, taps: TapDriver, subports: SubportDriver, segments: SegmentDriver, events: netlink.Socket
-) -> None:
+def notice_host(loop: Loop, taps: TapDriver, subports: SubportDriver, segments: SegmentDriver, news: LinkNews) -> None:
     """Have the loop look at what is joined to links of the host that have come, gone or changed, or lost the join."""
+    beside = {**loop.wanted.host_links, **segments.beside(loop.wanted)}
+    news.attend(beside)
     try:
-        arrived = list(events.events())
+        arrived = list(news.events.events())
     except netlink.NetlinkError:
         loop.suspect()
         return
@@ -354,13 +350,7 @@ def notice_host(
     for driver in (subports, segments):
         loop.suspect(key for kind, body in arrived for key in driver.joined.get(redirect.lost_at(kind, body), ()))
     names = {links.name_of(body) for _, body in _about_links(arrived)}
-    if names:
-        loop.suspect(f"vif/{vif.port_id}" for vif in loop.wanted.of(Vif) if vif.plug == "tap" and vif.tap_name in names)
-        uplinks = loop.wanted.of(Uplink)
-        loop.suspect(it.key for it in uplinks if owner.uplink_host_link(it.network_id) in names)
-        loop.suspect(key for key, links_of in segments.beside(loop.wanted).items() if names & links_of)
-        outlets = loop.wanted.of(Outlet)
-        loop.suspect(f"outlet/{item.port_id}" for item in outlets if {item.device, item.bridge} & names)
+    loop.suspect(key for key, links_of in beside.items() if not names.isdisjoint(links_of))
 
 
 def drain(events: netlink.Socket) -> bool:

@@ -58,7 +58,7 @@ class LimitDriver:
         """See Driver. When everything is read, an ifb that nobody has named yet is removed."""
         table = self._table
         if keys is not None:
-            names = [name for key in keys for name in _names(key)]
+            names = [name for key in keys if key.startswith("vif/") for name in _names(key)]
             table.refresh([name for name in names if name.startswith("pi")])
             links = [table.by_name[name] for name in names if name in table.by_name]
             shapes = {link.index: one for link in links if (one := self._shapers.at(link.index)) is not None}

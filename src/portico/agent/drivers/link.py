@@ -79,6 +79,11 @@ class LinkTable:
             else:
                 self.by_name[name] = found
 
+    def read(self, names: Collection[str]) -> list[Link]:
+        """Read the links called `names` again, and return those that there are."""
+        self.refresh(names)
+        return [self.by_name[name] for name in names if name in self.by_name]
+
     def find(self, name: str) -> Link | None:
         """Return the link called `name`, as the kernel has it now."""
         found = self.kernel.find(name)
@@ -126,9 +131,13 @@ class BridgeDriver:
 
     def read(self, keys: Collection[str] | None) -> dict[str, Any]:
         """See Driver."""
-        self._table.refresh(None if keys is None else [owner.bridge_name(key.partition("/")[2]) for key in keys])
+        if keys is None:
+            self._table.refresh()
+            links = list(self._table.by_name.values())
+        else:
+            links = self._table.read([owner.bridge_name(key[7:]) for key in keys if key.startswith("bridge/")])
         found = {}
-        for link in self._table.by_name.values():
+        for link in links:
             alias = owner.words(link.alias)
             if link.kind == "bridge" and len(alias) == 2 and alias[1].isdecimal():
                 key = f"bridge/{alias[0]}"
@@ -205,11 +214,13 @@ class PairDriver:
 
     def read(self, keys: Collection[str] | None) -> dict[str, Any]:
         """See Driver. Links of ours without an alias, left by a crash, are removed when everything is read."""
-        if keys is not None:
-            self._table.refresh([owner.port_link(key.partition("/")[2]) for key in keys])
+        if keys is None:
+            links = list(self._table.by_name.values())
+        else:
+            links = self._table.read([owner.port_link(key[4:]) for key in keys if key.startswith("vif/")])
         bridges = {link.index: link.name for link in self._table.by_name.values() if link.kind == "bridge"}
         found = {}
-        for link in [*self._table.by_name.values()]:
+        for link in links:
             alias = owner.words(link.alias)
             if link.kind == "veth" and link.name.startswith("pb") and len(alias) == 3:
                 key = f"vif/{alias[0]}"

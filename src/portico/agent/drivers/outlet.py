@@ -75,6 +75,8 @@ class OutletDriver:
 
     def read(self, keys: Collection[str] | None) -> dict[str, Any]:
         """See Driver."""
+        if keys is not None and not any(key.startswith("outlet/") for key in keys):
+            return {}
         if keys is None:
             links = self._host.all()
         else:

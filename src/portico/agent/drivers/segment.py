@@ -101,11 +101,11 @@ class SegmentDriver:
         if keys is None:
             self.joined = {}
             self._sweep()
+            links = list(self._table.by_name.values())
         else:
-            ids = [key.partition("/")[2] for key in keys if key.startswith("bridge/")]
-            self._table.refresh([owner.segment_link(network_id) for network_id in ids])
+            links = self._table.read([owner.segment_link(key[7:]) for key in keys if key.startswith("bridge/")])
         found = {}
-        for link in [*self._table.by_name.values()]:
+        for link in links:
             alias = owner.words(link.alias)
             key = f"bridge/{alias[0]}" if len(alias) == 3 and alias[1] == "segment" else ""
             if key and (keys is None or key in keys):

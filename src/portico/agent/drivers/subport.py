@@ -37,12 +37,15 @@ class SubportDriver:
         self._netns = netns
         self.joined: dict[int, set[str]] = {}
         """The keys of the joins last seen, by the indexes of their links: whom a lost filter concerns."""
+        self._concerned: set[str] = set()
+        """Keys that were planned or found here: at the links of all others there is nothing of ours to look for."""
 
     def plan(self, wanted: Wanted, keys: Collection[str]) -> tuple[dict[str, Any], dict[str, Trouble]]:
         """See Driver."""
         vifs = {key: vif for key in keys if isinstance(vif := wanted.objects.get(key), Vif) and vif.vlan}
         wrong = {key: vif.tap_name for key, vif in vifs.items() if not LINK_NAME.fullmatch(vif.tap_name)}
         items = {key: SubportItem(vif.tap_name, vif.vlan) for key, vif in vifs.items() if key not in wrong}
+        self._concerned |= items.keys()
         return items, {key: Trouble(f"tap {name!a}: no link can have that name") for key, name in wrong.items()}
 
     def read(self, keys: Collection[str] | None) -> dict[str, Any]:
@@ -56,9 +59,13 @@ class SubportDriver:
                     if target not in there:
                         self._tags.end_untag(link.index, vlan)
             ends = [link for link in links if link.kind == "veth" and self._port(link)]
+            looked = set()
         else:
-            ends = [end for key in keys if (end := self._host_end(key)) is not None]
-        return {f"vif/{self._port(end)}": item for end in ends if (item := self._item(end)) is not None}
+            looked = self._concerned.intersection(keys)
+            ends = [end for key in looked if (end := self._host_end(key)) is not None]
+        found = {f"vif/{self._port(end)}": item for end in ends if (item := self._item(end)) is not None}
+        self._concerned = self._concerned - looked | found.keys()
+        return found
 
     def apply(self, delta: Delta) -> dict[str, Trouble]:
         """See Driver. What leaves a tap goes first, for another port may come to its VLAN."""

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,7 @@ class SysctlDriver:
         self._root = root
         self._load = load
         self._reason = ""
+        self._modules = [(str(root / folder), module) for folder, module in MODULES.items()]
 
     def plan(self, wanted: Wanted, keys: Collection[str]) -> tuple[dict[str, Any], dict[str, Trouble]]:
         """See Driver."""
@@ -68,7 +70,7 @@ class SysctlDriver:
 
     def read(self, keys: Collection[str] | None) -> dict[str, Any]:
         """See Driver. When everything is read, or a module was missing, what is not as it must be is set again."""
-        missing = [module for folder, module in MODULES.items() if not (self._root / folder).is_dir()]
+        missing = [module for folder, module in self._modules if not os.path.isdir(folder)]  # noqa: PTH112 (each pass)
         for module in missing:
             self._load(module)
         if keys is None or missing or self._reason:

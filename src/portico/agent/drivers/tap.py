@@ -52,6 +52,8 @@ class TapDriver:
         self._netns = netns
         self.joined: dict[int, str] = {}
         """The keys of the joins last seen, by the indexes of both links: where a lost redirection concerns us."""
+        self._concerned: set[str] = set()
+        """Keys that were planned or found here: at the links of all others there is nothing of ours to look for."""
 
     def plan(self, wanted: Wanted, keys: Collection[str]) -> tuple[dict[str, Any], dict[str, Trouble]]:
         """See Driver."""
@@ -63,6 +65,7 @@ class TapDriver:
             for key, vif in vifs.items()
             if key not in wrong
         }
+        self._concerned |= items.keys()
         return items, {key: Trouble(f"tap {name!a}: no link can have that name") for key, name in wrong.items()}
 
     def read(self, keys: Collection[str] | None) -> dict[str, Any]:
@@ -76,7 +79,8 @@ class TapDriver:
                     self._redirects.remove(link.index)
             ends = [link for link in links if link.kind == "veth" and self._port(link)]
         else:
-            ends = [end for key in keys if (end := self._host_end(key)) is not None]
+            looked = self._concerned.intersection(keys)
+            ends = [end for key in looked if (end := self._host_end(key)) is not None]
             by_index = {}
         found = {}
         for end in ends:
@@ -85,6 +89,9 @@ class TapDriver:
                 found[f"vif/{self._port(end)}"] = item
         if keys is None:
             found |= self._made_alone(links, found)
+            self._concerned |= found.keys()
+        else:
+            self._concerned -= looked - found.keys()
         return found
 
     def apply(self, delta: Delta) -> dict[str, Trouble]:

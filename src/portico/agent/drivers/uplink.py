@@ -67,11 +67,12 @@ class UplinkDriver:
 
     def read(self, keys: Collection[str] | None) -> dict[str, Any]:
         """See Driver."""
-        if keys is not None:
-            ids = [key.partition("/")[2] for key in keys if key.startswith("uplink/")]
-            self._table.refresh([owner.uplink_link(network_id) for network_id in ids])
+        if keys is None:
+            links = list(self._table.by_name.values())
+        else:
+            links = self._table.read([owner.uplink_link(key[7:]) for key in keys if key.startswith("uplink/")])
         found = {}
-        for link in self._table.by_name.values():
+        for link in links:
             alias = owner.words(link.alias)
             key = f"uplink/{alias[0]}" if len(alias) == 3 and alias[1] == "uplink" else ""
             if key and (keys is None or key in keys):
