@@ -74,7 +74,7 @@ class Ipam:
         if not found:
             raise NotFound(f"'{name}' has no {f'subnet {wanted}' if wanted else f'IPv{version} subnet'}.")
         if len(found) > 1:
-            cidrs = ", ".join(item["cidr"] for item in found)
+            cidrs = ", ".join(sorted(item["cidr"] for item in found))
             raise Conflict(f"Network '{name}' has {len(found)} IPv{version} subnets: give --subnet, one of {cidrs}.")
         return Pending(new_id(ip_network(found[0]["cidr"]), None), time.monotonic(), found[0])
 

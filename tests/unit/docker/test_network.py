@@ -124,3 +124,56 @@ def test_a_subnet_whose_addresses_are_made_of_mac_addresses_is_refused_by_its_mo
     with pytest.raises(CallFailed, match=rf"2001:db8:1::/64 has {modes[-1]} {value}: Docker needs one without"):
         engine.create_network("2001:db8:1::/64", options={"portico.network": "blue"})
     assert api.list("ports") == []
+
+
+NAMED = {"portico.network": "blue"}
+# What is asked for, and what the answer says. "blue" is there, and another network that fills the pool of prefixes.
+REFUSED: list[tuple[tuple[str, ...], dict[str, Any], str]] = [
+    (("10.1.0.0/24",), {"ip_range": "nonsense"}, "--ip-range 'nonsense' is no network"),
+    (("10.1.0.0/33",), {}, "--subnet '10.1.0.0/33' is no network"),
+    (("",), {"ip_range": "10.1.0.0/25"}, "--ip-range 10.1.0.0/25: an address range needs its --subnet"),
+    (("",), {}, "docker.ipv4_pool 10.192.0.0/10 has no free prefix of length 24 left"),
+    (("10.1.0.0/24",), {"ip_range": "10.1.0.0/32"}, "10.1.0.0/32 has no address for containers in subnet 10.1.0.0/24"),
+    (("10.1.0.0/24",), {"gateway": "nonsense"}, "Address 'nonsense': "),
+    (("10.1.0.0/24",), {"options": {"portico.network": ""}}, "Option -o portico.network is empty"),
+    (("",), {"ipam_options": NAMED}, "'blue' has 2 IPv4 subnets: give --subnet, one of 10.5.0.0/24, 10.6.0.0/24"),
+    (("10.7.0.0/24",), {"ipam_options": NAMED}, "'blue' has no subnet 10.7.0.0/24"),
+    (
+        ("10.5.0.0/24",),
+        {"ipam_options": NAMED, "ip_range": "10.5.0.0/25"},
+        "--ip-range 10.5.0.0/25: an existing subnet has its allocation_pools already",
+    ),
+    (
+        ("10.5.0.0/24",),
+        {"options": NAMED, "ip_range": "10.5.0.0/25"},
+        "--ip-range 10.5.0.0/25: subnet 10.5.0.0/24 exists and has its allocation_pools",
+    ),
+    (
+        ("10.5.0.0/24",),
+        {"options": NAMED, "gateway": "10.5.0.9"},
+        "--gateway 10.5.0.9: subnet 10.5.0.0/24 exists and has gateway 10.5.0.254",
+    ),
+    (
+        ("10.5.0.0/24",),
+        {"options": {**NAMED, "com.docker.network.driver.mtu": "1400"}, "gateway": "10.5.0.254"},
+        "Network 'blue' has an MTU of 1500: it cannot be 1400",
+    ),
+    (
+        ("10.5.0.0/24",),
+        {"options": {"portico.network": "full"}, "ipam_options": NAMED},
+        "The options name 2 different networks",
+    ),
+]
+
+
+@pytest.mark.usefixtures("blue")
+def test_what_cannot_be_is_refused_with_option_value_and_rule_and_leaves_nothing(
+    engine: EngineCalls, api: InProcessApi
+) -> None:
+    full = api.create("networks", {"name": "full"})
+    body = {"cidr": "10.192.0.0/10", "ip_version": 4, "enable_dhcp": False}
+    api.create("subnets", {"network_id": full["id"], **body})
+    for subnets, asked, words in REFUSED:
+        with pytest.raises(CallFailed, match=words):
+            engine.create_network(*subnets, **asked)
+    assert (len(api.list("networks")), len(api.list("subnets")), api.list("ports")) == (2, 3, [])
