@@ -121,9 +121,10 @@ class Stage:
 
     def _make_router(self) -> None:
         words = ["network", "create", "-d", "portico", "--ipam-driver", "portico", "--subnet", GREEN_SUBNET, GREEN]
+        others = [router["id"] for router in self.portico("router", "list")]
         with self._screen.step(f"docker {' '.join(words)}") as step:
             self._engine.docker(*words)
-            [router] = self.portico("router", "list")
+            [router] = [each for each in self.portico("router", "list") if each["id"] not in others]
             outside = [each["ip_address"] for each in router["external_gateway_info"]["external_fixed_ips"]]
             step.detail = f"its router is {', '.join(outside)} outside"
         with self._screen.step("portico router add-router-interface: blue, too"):
