@@ -29,6 +29,7 @@ _IFLA_ADDRESS = 1
 IFLA_IFNAME = 3
 _IFLA_MTU = 4
 _IFLA_MASTER = 10
+_IFLA_OPERSTATE = 16
 _IFLA_LINKINFO = 18
 _IFLA_IFALIAS = 20
 _IFLA_AF_SPEC = 26
@@ -49,6 +50,7 @@ _NO_LINK_LOCAL_LEARN = 1
 _INET6_ADDR_GEN_MODE = 8
 _ADDR_GEN_NONE = 1
 _SKIP_STATS = 8
+_OPER_UP = 6
 
 _RTM_NEWADDR = 20
 _IFA_ADDRESS, _IFA_LOCAL = 1, 2
@@ -111,6 +113,12 @@ class Links:
             if netlink.is_absent(error):
                 return None
             raise
+
+    def passes(self, name: str) -> bool:
+        """Return whether the link `name` passes frames: after it goes up that takes the kernel a moment (RFC 2863)."""
+        body = _IFINFO.pack(0, 0, 0, 0, 0) + text(_IFLA_IFNAME, name) + u32(_IFLA_EXT_MASK, _SKIP_STATS)
+        found = netlink.attributes(self._route.ask(RTM_GETLINK, body)[0], _IFINFO.size)
+        return found.get(_IFLA_OPERSTATE, b"") == bytes([_OPER_UP])
 
     def add_bridge(self, name: str, mac: str, mtu: int) -> None:
         """Make a bridge with `BRIDGE_SETTINGS`, up."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import ipaddress
+import time
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -58,6 +59,10 @@ class RouterItem:
     digest: str
     set_up: bool = True
     translation: Translation = field(default=Translation(), compare=False)
+
+
+PASSES_WITHIN_S = 0.2
+"""How long a new leg may take to pass frames before its addresses are announced anyway."""
 
 
 class RouterDriver:
@@ -174,9 +179,17 @@ class RouterDriver:
             _put_ways(space, item, links)
             if before is None or before.digest != item.digest or before.router_id != item.router_id:
                 self._translate(space, key, item)
+            self._wait(space, [leg.name for leg, new in fresh.items() if new])
             for leg, new in fresh.items():
                 space.announce(leg.name, leg.mac, sorted(address.partition("/")[0] for address in new))
         self._table.refresh([leg.name for leg in item.legs])
+
+    def _wait(self, space: RouterSpace, names: Collection[str]) -> None:
+        """Wait a little until links pass frames: what is announced before reaches nobody."""
+        until_s = time.monotonic() + PASSES_WITHIN_S
+        ends = [(links, name) for links in (self._table.kernel, space.links) for name in names]
+        while not all(links.passes(name) for links, name in ends) and time.monotonic() < until_s:
+            time.sleep(0.001)
 
     def _put_leg(self, space: RouterSpace, router_id: str, leg: LegItem) -> set[str]:
         """Make a leg as it is to be; return the addresses that are new on it."""
