@@ -116,7 +116,7 @@ class Links:
 
     def passes(self, name: str) -> bool:
         """Return whether the link `name` passes frames: after it goes up that takes the kernel a moment (RFC 2863)."""
-        body = _IFINFO.pack(0, 0, 0, 0, 0) + text(_IFLA_IFNAME, name) + u32(_IFLA_EXT_MASK, _SKIP_STATS)
+        body = _IFINFO.pack(0, 0, 0, 0, 0) + text(IFLA_IFNAME, name) + u32(_IFLA_EXT_MASK, _SKIP_STATS)
         found = netlink.attributes(self._route.ask(RTM_GETLINK, body)[0], _IFINFO.size)
         return found.get(_IFLA_OPERSTATE, b"") == bytes([_OPER_UP])
 
