@@ -14,6 +14,7 @@ from portico.agent.drivers.nft import FilterDriver
 from portico.agent.drivers.route import RouteDriver, SpaceDriver
 from portico.agent.drivers.routed_dhcp import RoutedDhcpDriver
 from portico.agent.drivers.router import RouterDriver
+from portico.agent.drivers.share import ShareDriver
 from portico.agent.drivers.subport import SubportDriver
 from portico.agent.drivers.tap import TapDriver
 from portico.agent.loop import Loop
@@ -33,6 +34,7 @@ from portico.testing.fakekernel import (
     FakeNetfilter,
     FakeNft,
     FakeShapers,
+    FakeShares,
     Process,
     tables,
 )
@@ -77,6 +79,7 @@ class FakeHost:
                 FilterDriver(FakeNft(self.kernel), FakeNetfilter(self.kernel), conntrack),
                 CarrierDriver(table),
                 RouterDriver(table, FakeRouterSpaces(self.kernel)),
+                ShareDriver(table, FakeShares(self.kernel), FakeRedirects(self.kernel)),
                 RouteDriver(table, here, there, OURS),
                 DhcpDriver(table, FakeServers(self.kernel)),
                 RoutedDhcpDriver(table, here, FakeOwnServers(self.kernel)),
@@ -234,8 +237,9 @@ def dump(kernel: FakeKernel) -> dict[str, object]:
             mtu = link.mtu if link.kind != "ifb" else 0  # what waits there is as large as it came
             plain = replace(link, index=0, master=0, alias=alias, up=up, mtu=mtu)
             addresses = frozenset(kernel.addresses.get(link.index, ()))
-            joins = (master and master[1].name, target and target[1].name, addresses, kernel.shapes.get(link.index))
-            found[f"{place}/{link.name}"] = (plain, *joins, _tags(kernel, link.index))
+            joins = (master and master[1].name, target and target[1].name, addresses)
+            waits = (kernel.shapes.get(link.index), kernel.shares.get(link.index))
+            found[f"{place}/{link.name}"] = (plain, *joins, *waits, _tags(kernel, link.index))
     if kernel.namespaces[OURS]:
         for (family, _), table in kernel.nft.tables.items():
             found[f"nft/{family}"] = _dump_table(table, zones)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import errno
 import itertools
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from portico.agent import netlink
@@ -22,6 +22,7 @@ from portico.agent.netlink import NetlinkError
 from portico.agent.router_rules import Translation
 from portico.agent.routes import Route
 from portico.agent.shaper import Shape, Shapers
+from portico.agent.shares import Division, Shares
 from portico.agent.verdict import Connection, Judge
 from portico.testing.faults import Faults, Outcome
 from portico.testing.nft_state import NftState, Table, listing
@@ -53,6 +54,7 @@ class FakeKernel:
         self.addresses: defaultdict[int, set[str]] = defaultdict(set)
         self.redirects: dict[int, int] = {}
         self.shapes: dict[int, Shape] = {}
+        self.shares: dict[int, Division] = {}
         self.tagged: dict[int, tuple[int, int]] = {}
         self.untagged: dict[tuple[int, int], int] = {}
         self.notes: dict[tuple[int, int], str] = {}
@@ -222,6 +224,7 @@ class FakeLinks(Links):
         for index in (link.index, peer[1].index if peer else 0):
             self._kernel.redirects.pop(index, None)
             self._kernel.shapes.pop(index, None)
+            self._kernel.shares.pop(index, None)
             self._kernel.tagged.pop(index, None)
             for key in [key for key in self._kernel.untagged if key[0] == index]:
                 del self._kernel.untagged[key]
@@ -262,6 +265,32 @@ class FakeShapers(Shapers):
         """See Shapers."""
         if index in self._kernel.shapes and self._kernel.write("end shape", name_of(self._kernel, index)):
             del self._kernel.shapes[index]
+
+
+class FakeShares(Shares):
+    """The divided links of a `FakeKernel`."""
+
+    def __init__(self, kernel: FakeKernel) -> None:
+        self._kernel = kernel
+
+    def indexes(self) -> set[int]:
+        """See Shares."""
+        return {*self._kernel.shares}
+
+    def at(self, index: int) -> Division | None:
+        """See Shares."""
+        return self._kernel.shares.get(index)
+
+    def put(self, index: int, wanted: Division, queues: Sequence[int]) -> None:
+        """See Shares."""
+        assert len(queues) == len(wanted.classes)
+        if self._kernel.write("share", name_of(self._kernel, index)):
+            self._kernel.shares[index] = wanted
+
+    def remove(self, index: int) -> None:
+        """See Shares."""
+        if index in self._kernel.shares and self._kernel.write("end share", name_of(self._kernel, index)):
+            del self._kernel.shares[index]
 
 
 class FakeNft(Nft):

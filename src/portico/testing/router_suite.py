@@ -13,15 +13,15 @@ from itertools import islice
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from portico.contract import Dirty
+from portico.contract import Backend, Dirty
 from portico.model.snapshot import Snapshot
 from portico.testing import strategies
-from portico.testing.backend_suite import BackendSuite, differences, sync
+from portico.testing.backend_suite import ALL, BackendSuite, differences, policy_row, sync
 from portico.testing.faults import Crash
 from portico.testing.medium import Medium
 from portico.testing.probes import router_probes
 from portico.testing.router_world import OUTSIDE, PutRouter, RouterWorld, put_in_scopes
-from portico.testing.world import Drop, Edit, PutGroup, PutNetwork, PutPort, PutRule, PutSubnet
+from portico.testing.world import Drop, Edit, PutGroup, PutNetwork, PutPort, PutRule, PutSubnet, object_id
 from portico.trace.way import verdict
 
 FEW = settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
@@ -153,3 +153,50 @@ class RouterSuite(BackendSuite):
             sync(medium, backend, want)
             assert differences(medium.peek(), expected) == {}, f"fault at write {number}"
         assert number > 1
+
+    def test_floating_ips_and_gateways_use_what_their_policies_say(self) -> None:
+        medium, world = self.medium(), joined_world(PutRouter(0, (0, 2), outside=True, floating=(0, 1)))
+        backend = medium.make()
+        if "qos-routers" not in backend.describe().features:
+            return
+        sync(medium, backend, world.snapshot())
+        plain = dict(medium.peek())
+        dirty = _limit_outside(world)
+        sync(medium, backend, world.snapshot(), dirty)
+        limited = dict(medium.peek())
+        assert differences(limited, plain) != {}
+        fresh = self.medium()
+        sync(fresh, fresh.make(), world.snapshot())
+        assert differences(limited, fresh.peek()) == {}
+        number, struck = 0, True
+        while struck:
+            number += 1
+            medium, backend = fresh, fresh.make()
+            self._unlimit(medium, backend, world)
+            assert differences(medium.peek(), plain) == {}
+            medium.faults.arm(number, deadly=bool(number % 2))
+            try:
+                sync(medium, backend, world.snapshot(), ALL)
+            except Crash:
+                backend = medium.make()
+            struck = medium.faults.disarm()
+            sync(medium, backend, world.snapshot())
+            assert differences(medium.peek(), limited) == {}, f"fault at write {number}"
+        assert number > 1
+
+    def _unlimit(self, medium: Medium, backend: Backend, world: RouterWorld) -> None:
+        """Have nobody limited, while the policies stay."""
+        want = world.snapshot()
+        for policy_id in ("own", "whole"):
+            want.put("policy", {"id": policy_id, "rules": []})
+        sync(medium, backend, want)
+
+
+def _limit_outside(world: RouterWorld) -> Dirty:
+    """Give a floating IP and the external network policies; return the hint that the broker would give."""
+    world.rows["policy"] |= {"own": policy_row("own", 1000), "whole": policy_row("whole", 2000)}
+    floating_id, network_id = min(world.rows["floatingip"]), object_id("network", OUTSIDE)
+    world.rows["floatingip"][floating_id]["qos_policy_id"] = "own"
+    world.rows["network"][network_id]["qos_policy_id"] = "whole"
+    changed = {"policy": {"own", "whole"}, "floatingip": {floating_id}, "network": {network_id}}
+    return Dirty(ids={resource: frozenset(ids) for resource, ids in changed.items()})

@@ -120,7 +120,7 @@ class LimitDriver:
         near, middle = (self._table.by_name.get(one) for one in (near_name, name))
         if near is None:
             raise OSError(errno.ENODEV, "it is missing")
-        if middle is None or middle.kind != "ifb":
+        if middle is None or middle.kind != "ifb" or not owner.words(middle.alias):
             self._table.remove(name)
             self._table.kernel.add_ifb(name, owner.alias(owner.words(near.alias)[0], WORD))
             middle = self._table.kernel.find(name)

@@ -147,7 +147,7 @@ class ShareDriver:
             self._end_egress(leg.port_id)
             return
         name = owner.share_link(leg.port_id)
-        if middle is None or middle.kind != "ifb":
+        if middle is None or middle.kind != "ifb" or not owner.words(middle.alias):
             self._table.remove(name)
             self._table.kernel.add_ifb(name, owner.alias(router_id, WORD, leg.port_id))
             middle = self._table.kernel.find(name)
