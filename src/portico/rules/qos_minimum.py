@@ -10,6 +10,7 @@ the Networking API reference, "Port resource request groups".
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -215,15 +216,17 @@ def present(tx: Transaction, rows: Sequence[Row], networks: Mapping[str, Row]) -
     ids = sorted({policy_id for policy_id in policies.values() if policy_id})
     known = {item["id"]: item["rules"] for item in tx.get_many("policy", ids)} if ids else {}
     for row in rows:
-        groups = _request_groups(row, known.get(policies[row["id"]], ()))
+        physical = networks[row["network_id"]]["provider:physical_network"]
+        groups = _request_groups(row, known.get(policies[row["id"]], ()), physical)
         row["resource_request"] = (
             {"request_groups": groups, "same_subtree": [group["id"] for group in groups]} if groups else None
         )
 
 
-def _request_groups(row: Row, rules: Sequence[Row]) -> list[Row]:
+def _request_groups(row: Row, rules: Sequence[Row], physical: str | None) -> list[Row]:
     """Return what is asked of placement for a port: a group for each type of rules, with Neutron's id for it."""
-    card = f"CUSTOM_VNIC_TYPE_{row['binding:vnic_type'].upper().replace('-', '_')}"
+    card = _trait(f"VNIC_TYPE_{row['binding:vnic_type']}")
+    wire = _trait(f"PHYSNET_{physical}") if physical else _NO_PHYSICAL_NETWORK
     groups = []
     for kind in _VALUES:
         mine = [rule for rule in rules if rule["type"] == kind]
@@ -231,8 +234,13 @@ def _request_groups(row: Row, rules: Sequence[Row]) -> list[Row]:
             groups.append(
                 {
                     "id": str(uuid.uuid5(uuid.UUID(row["id"]), ":".join(rule["id"] for rule in mine))),
-                    "required": [_NO_PHYSICAL_NETWORK, card] if kind == "minimum_bandwidth" else [card],
+                    "required": [wire, card] if kind == "minimum_bandwidth" else [card],
                     "resources": {_CLASSES[key]: value for key, value in demand_of(mine).items()},
                 }
             )
     return groups
+
+
+def _trait(name: str) -> str:
+    """Return a trait's name as os-traits writes it."""
+    return f"CUSTOM_{re.sub('[^A-Z0-9_]+', '_', name.upper())}"

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from portico.rules import agent
+from portico.rules import agent, qos_minimum
 from portico.store.store import Store
 
 from .asker import Answer, Asker, Row
@@ -140,6 +140,15 @@ def test_a_port_tells_placement_what_it_is_to_have(api: Asker) -> None:
     assert made["resource_request"]["same_subtree"] == [group["id"] for group in groups] == expected
     for plain in (policy(api, bandwidth_limit={"max_kbps": 1}), policy(api)):
         assert port(api, net, "", plain).body["port"]["resource_request"] is None
+
+
+def test_a_port_on_a_wire_tells_placement_which(api: Asker, store: Store) -> None:
+    made = port(api, network(api, policy(api, minimum_bandwidth={"min_kbps": 1})), "").body["port"]
+    with store.read() as tx:
+        [row], [net] = tx.find("port", id=made["id"]), tx.find("network", id=made["network_id"])
+        qos_minimum.present(tx, [row], {net["id"]: {**net, "provider:physical_network": "dc-1.east"}})
+    [group] = row["resource_request"]["request_groups"]
+    assert group["required"] == ["CUSTOM_PHYSNET_DC_1_EAST", "CUSTOM_VNIC_TYPE_NORMAL"]
 
 
 @pytest.fixture(scope="module")
