@@ -4,33 +4,47 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from hypothesis import HealthCheck, Phase, example, given, settings
 from tests.lab.backends.test_bridge_conformance import at_home, disagreements, realise
 
-from portico.model.snapshot import Snapshot
+from portico.model.snapshot import IpAddress, Snapshot
 from portico.testing import strategies
 from portico.testing.backend_suite import change, example_world
 from portico.testing.lab import Lab
+from portico.testing.probes import router_probes
 from portico.testing.routed_lab import RoutedSite
+from portico.testing.router_suite import joined_world
+from portico.testing.router_world import PutRouter
 from portico.testing.world import PutAddressGroup, PutPort, PutRule, World
+from portico.trace.way import verdict
 
 pytestmark = pytest.mark.lab
 
 
-def lasting(site: RoutedSite, want: Snapshot) -> list[str]:
+Compare = Callable[[RoutedSite, Snapshot], list[str]]
+
+
+def lasting(site: RoutedSite, want: Snapshot, compare: Compare = disagreements) -> list[str]:
     """Return where packets and oracle disagree, now and still a little later.
 
     The kernel takes a link into use up to a second after it has a carrier, if its number in our namespace happens to be
     that of its other end (`linkwatch_urgent_event` in net/core/link_watch.c), and drops what it is to send until then.
     """
-    found = disagreements(site, want)
+    found = compare(site, want)
     if found:
         time.sleep(1.2)
-        found = disagreements(site, want)
+        found = compare(site, want)
     return found
+
+
+def disagreements_about_routers(site: RoutedSite, want: Snapshot) -> list[str]:
+    """Return where packets to other networks and to floating IPs do not go where the oracle says."""
+    told = {packet: verdict(want, packet) for packet in router_probes(want)}
+    found = site.delivered(want, told)
+    return [f"{packet}: {told[packet]}" for packet, came in found.items() if came != told[packet].delivered]
 
 
 @pytest.fixture(scope="module")
@@ -66,3 +80,17 @@ def test_real_packets_follow_changes_and_a_new_agent_and_broker_change_nothing(s
         assert lasting(site, want) == [], edits
     realise(site, site.make(), want)
     assert lasting(site, want) == []
+
+
+def test_real_packets_to_floating_ips_go_where_the_oracle_says(site: RoutedSite) -> None:
+    want = at_home(joined_world().routed())
+    realise(site, site.make(), want)
+    assert any(verdict(want, packet) and packet.destination in floating(want) for packet in router_probes(want))
+    assert lasting(site, want, disagreements_about_routers) == []
+    want = at_home(joined_world(PutRouter(0, None), PutRouter(1, (1, 3), outside=True, floating=(2, 3))).routed())
+    realise(site, site.make(), want)
+    assert lasting(site, want, disagreements_about_routers) == []
+
+
+def floating(want: Snapshot) -> set[IpAddress]:
+    return {item.address for item in want.floating_ips.values()}
