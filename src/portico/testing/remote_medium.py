@@ -15,7 +15,7 @@ from portico.backends.neutron.plan import Signs
 from portico.backends.neutron.remote import Refused, Row
 from portico.broker.hosts import HostStates
 from portico.contract import Backend, Dirty, ObjectStatus
-from portico.model.snapshot import Snapshot
+from portico.model.snapshot import Snapshot, Subnet
 from portico.settings_neutron import NeutronSettings
 from portico.testing.bridge_medium import delivers
 from portico.testing.faults import Faults, Outcome
@@ -73,18 +73,19 @@ class _Remembering(NeutronBackend):
 def _as_an_api_allows(want: Snapshot) -> Snapshot:
     """Return the same without what a `World` may do and no API takes, the remote's neither.
 
-    Its addresses under SLAAC are not SLAAC's: DHCPv6 takes its place. Its groups turn stateless while ports have them:
-    they stay stateful, which makes no difference to the first packet of a connection.
+    Its addresses under SLAAC are not SLAAC's: DHCPv6 takes its place; and subnets without DHCP have no mode. Its groups
+    turn stateless while ports have them: they stay stateful, which makes no difference to the first packet of a
+    connection.
     """
     found = copy.copy(want)
-    found.subnets = {
-        subnet.id: msgspec.structs.replace(subnet, ra_mode="dhcpv6-stateful", address_mode="dhcpv6-stateful")
-        if subnet.ra_mode == "slaac"
-        else subnet
-        for subnet in want.subnets.values()
-    }
+    found.subnets = {subnet.id: _in_mode(subnet) for subnet in want.subnets.values()}
     found.groups = {key: msgspec.structs.replace(group, stateful=True) for key, group in want.groups.items()}
     return found
+
+
+def _in_mode(subnet: Subnet) -> Subnet:
+    mode = "dhcpv6-stateful" if subnet.ra_mode and subnet.enable_dhcp else None
+    return msgspec.structs.replace(subnet, ra_mode=mode, address_mode=mode)
 
 
 class RemoteMedium:

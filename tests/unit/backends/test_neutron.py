@@ -18,7 +18,7 @@ from portico.testing import strategies
 from portico.testing.backend_suite import FEW, BackendSuite, example_world, overlapping_world
 from portico.testing.medium import Medium
 from portico.testing.remote_medium import RemoteMedium
-from portico.testing.world import Edit, World
+from portico.testing.world import Edit, PutNetwork, PutSubnet, World
 
 # What openstacksdk says of its own future.
 pytestmark = [
@@ -32,6 +32,13 @@ few = settings(FEW, max_examples=EXAMPLES)
 def _body(test: Any) -> Any:
     """Return what a test of the suite does with one example."""
     return test.hypothesis.inner_test
+
+
+def without_dhcp() -> tuple[World, list[list[Edit]]]:
+    """Return a subnet that loses its DHCP server, which no API lets keep its address mode."""
+    world = World()
+    world.apply(PutNetwork(0), PutSubnet(0, 6, ra_mode="slaac"))
+    return world, [[PutSubnet(0, 6, enable_dhcp=False, ra_mode="slaac")]]
 
 
 class TestNeutron(BackendSuite):
@@ -58,6 +65,7 @@ class TestNeutron(BackendSuite):
 
     @few
     @given(strategies.worlds(), strategies.batches(3))
+    @example(*without_dhcp())
     def test_a_new_instance_converges_and_sweeps(self, world: World, batches: list[list[Edit]]) -> None:
         _body(BackendSuite.test_a_new_instance_converges_and_sweeps)(self, world, batches)
 
