@@ -48,7 +48,9 @@ def create(tx: Transaction, context: Context, body: Row) -> Row:
     own["ip_allocation"] = fixed_ip.allocation(own["fixed_ips"])
     tx.insert("port", own)
     row["floating_ip_address"] = own["fixed_ips"][0]["ip_address"]
-    return tx.insert("floatingip", row | _association(tx, context, row, body))
+    row |= _association(tx, context, row, body)
+    _check_limits(tx, context, row)
+    return tx.insert("floatingip", row)
 
 
 def _address(tx: Transaction, context: Context, network: Row, own: Row, body: Row) -> fixed_ip.Chosen:
@@ -76,12 +78,26 @@ def update(tx: Transaction, context: Context, row: Row, changes: Row) -> Row:
     if "qos_policy_id" in changes:
         network = lookup.get(tx, "network", row["floating_network_id"])
         qos_policy.check_outside(tx, context, row, {**row, **changes}, network, "floatingip")
+        _check_limits(tx, context, {**row, **changes})
     if changes and not changes.keys() & {"port_id", "fixed_ip_address", "router_id"}:
         return tx.update("floatingip", row, changes)
     if "port_id" not in changes and changes.get("fixed_ip_address") is None:
         address = {} if "fixed_ip_address" in changes else {"fixed_ip_address": row["fixed_ip_address"]}
         changes = changes and {**changes, **address, "port_id": row["port_id"]}
-    return tx.update("floatingip", row, changes | _association(tx, context, row, changes))
+    changes |= _association(tx, context, row, changes)
+    _check_limits(tx, context, {**row, **changes})
+    return tx.update("floatingip", row, changes)
+
+
+def _check_limits(tx: Transaction, context: Context, row: Row) -> None:
+    """Refuse a policy of a floating IP whose port is realised by others than its network, if they limit nothing.
+
+    Raises:
+        Unsupported: what that backend says.
+    """
+    if row.get("qos_policy_id") and row["port_id"]:
+        network = lookup.get(tx, "network", lookup.get(tx, "port", row["port_id"])["network_id"])
+        context.broker.admit("floatingip", row, row, network)
 
 
 def _association(tx: Transaction, context: Context, row: Row, given: Row) -> Row:

@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Iterator, Sequence
 
 from portico.errors import Conflict, Forbidden, NotFound, Unsupported
-from portico.model.l3 import GATEWAY_OWNER
+from portico.model.l3 import GATEWAY_OWNER, INTERFACE_OWNER
 from portico.model.qos import RULE_TYPES
 from portico.rules import lookup, sharing
 from portico.rules.context import Context, Row
@@ -123,7 +123,9 @@ def check_outside(tx: Transaction, context: Context, before: Row | None, after: 
     """
     _check_exchange(tx, context, before, after)
     if policy_id := after.get("qos_policy_id"):
-        context.broker.admit(kind, before, after, network)
+        inside = tx.find("port", device_id=after["id"], device_owner=INTERFACE_OWNER) if kind == "router" else []
+        for near in (network, *tx.get_many("network", sorted({port["network_id"] for port in inside}))):
+            context.broker.admit(kind, before, after, near)
         _admit_outside(lookup.get(tx, "policy", policy_id)["rules"], f"{kind} {after['id']}")
 
 

@@ -68,7 +68,8 @@ def check_backend(tx: Transaction, context: Context, router: Row, network: Row) 
     Raises:
         Unsupported: names the router and both networks.
     """
-    others = {port["network_id"] for port in of_router(tx, router["id"])} - {network["id"]}
+    ports = of_router(tx, router["id"])
+    others = {port["network_id"] for port in ports} - {network["id"]}
     for other in tx.get_many("network", sorted(others)):
         if not _fit(network, other):
             raise Unsupported(
@@ -77,7 +78,9 @@ def check_backend(tx: Transaction, context: Context, router: Row, network: Row) 
                 f"'{other['portico:backend']}': all networks of a router are of one backend.",
                 type="InvalidInput",
             )
-    context.broker.admit("router", router, router, network)
+    policies = [port["qos_policy_id"] for port in ports if port["device_owner"] == GATEWAY_OWNER]
+    limits = next(filter(None, policies), None)
+    context.broker.admit("router", router, {**router, "qos_policy_id": limits}, network)
 
 
 def refuse_delete(tx: Transaction, port: Row) -> None:
