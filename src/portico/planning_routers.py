@@ -57,7 +57,8 @@ def first_host(want: Snapshot, router_id: str) -> str:
     """Return the host that has a router's part in networks that are one on all hosts; "" if it has none, or none can.
 
     It is the first by name of those with ports on the router's networks, or a router that sends to it, and with all
-    physical networks that the router is on. Hosts whose agents are not known have all.
+    physical networks that the router is on, in one of its availability zones if it names any. Hosts whose agents are
+    not known have all, and are in all.
     """
     ports = [want.ports[port_id] for port_id in want.ports_of_router.get(router_id, ())]
     physical = [want.networks[port.network_id] for port in ports if _is_physical(want, port)]
@@ -67,6 +68,8 @@ def first_host(want: Snapshot, router_id: str) -> str:
     found = {host for one in routers for port in interfaces(want, one) for host in _hosts(want, port)}
     if needed := {network.physical_network for network in physical} - {None}:
         found -= {item.name for item in want.hosts.values() if not needed <= item.physical_networks}
+    if zones := want.routers[router_id].zones if router_id in want.routers else ():
+        found -= {item.name for item in want.hosts.values() if item.zone not in zones}
     return min(found, default="")
 
 

@@ -30,7 +30,7 @@ class Gateway(msgspec.Struct, frozen=True):
 
 
 class Router(msgspec.Struct, frozen=True):
-    """A router. `routes` are its extra routes: destination and next hop."""
+    """A router. `routes` are its extra routes: destination and next hop; `zones` are for its gateway."""
 
     id: str
     name: str
@@ -38,6 +38,7 @@ class Router(msgspec.Struct, frozen=True):
     admin_state_up: bool
     gateways: tuple[Gateway, ...] = ()
     routes: tuple[tuple[IpNetwork, IpAddress], ...] = ()
+    zones: tuple[str, ...] = ()
 
 
 class SubnetPool(msgspec.Struct, frozen=True):
@@ -89,6 +90,7 @@ def _router(row: Row) -> Router:
             for item in _gateways(row)
         ),
         routes=tuple((ip_network(item["destination"]), ip_address(item["nexthop"])) for item in row["routes"] or ()),
+        zones=tuple(row.get("availability_zone_hints") or ()),
     )
 
 

@@ -171,12 +171,16 @@ class AddressGroup(msgspec.Struct, frozen=True):
 
 
 class Host(msgspec.Struct, frozen=True):
-    """A host as its agent tells of it, whose id it has: `addresses` are those that other hosts reach it at."""
+    """A host as its agent tells of it, whose id it has: `addresses` are those that other hosts reach it at.
+
+    `zone` is the availability zone that it is in.
+    """
 
     id: str
     name: str
     addresses: tuple[IpAddress, ...]
     physical_networks: frozenset[str] = frozenset()
+    zone: str = ""
 
 
 class Block(msgspec.Struct, frozen=True):
@@ -320,6 +324,7 @@ def _host(row: Row) -> Host:
         name=row["host"],
         addresses=tuple(_addresses(told.get(name) for name in HOST_ADDRESSES)),
         physical_networks=frozenset(told.get(INTERFACES) or ()),
+        zone=row.get("availability_zone") or "",
     )
 
 

@@ -63,8 +63,9 @@ def heartbeat(
     row = found[0]
     news = {name: value for name, value in told.items() if row[name] != value}
     if news:
-        # Where hosts are found is wanted state: others speak with them there.
-        tx.update("agent", row, news, touch=_has_moved(row["configurations"] or {}, told["configurations"]))
+        # Where hosts are is wanted state: others speak with them there, and gateways are meant for zones.
+        moved = "availability_zone" in news or _has_moved(row["configurations"] or {}, told["configurations"])
+        tx.update("agent", row, news, touch=moved)
     tx.write_quietly("agent", row, {"heartbeat_timestamp": timestamp(moment)})
     return str(row["id"])
 
@@ -163,6 +164,14 @@ def zones(tx: Transaction) -> list[str]:
     usable = (agent.c.admin_state_up, agent.c.heartbeat_timestamp >= _oldest_heartbeat())
     found = tx.connection.execute(sa.select(agent.c.availability_zone).where(*usable).distinct()).scalars()
     return sorted(zone for zone in found if zone)
+
+
+def present_zones(tx: Transaction, rows: Sequence[Row]) -> None:
+    """Add availability_zones to objects that may have hints: the zones, of those if there are any."""
+    usable = zones(tx)
+    for row in rows:
+        hints = row["availability_zone_hints"]
+        row["availability_zones"] = [zone for zone in usable if not hints or zone in hints]
 
 
 def present(tx: Transaction, context: Context, rows: list[Row]) -> list[Row]:

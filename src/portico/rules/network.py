@@ -187,10 +187,7 @@ def present(tx: Transaction, context: Context, rows: list[Row]) -> list[Row]:
     """Add `shared`, the address scopes, and availability_zones: where its ports can be bound now, of its hints."""
     sharing.present(tx, context, "network", rows)
     address_scope.present_networks(tx, rows)
-    zones = agent.zones(tx)
-    for row in rows:
-        hints = row["availability_zone_hints"]
-        row["availability_zones"] = [zone for zone in zones if not hints or zone in hints]
+    agent.present_zones(tx, rows)
     return rows
 
 

@@ -7,7 +7,7 @@ import uuid
 
 from portico.errors import Conflict
 from portico.model.l3 import INTERFACE_OWNER
-from portico.rules import extra_route, quota, router_gateway, router_port
+from portico.rules import agent, availability_zone, extra_route, quota, router_gateway, router_port
 from portico.rules.context import Context, Row
 from portico.store.transaction import Transaction
 
@@ -16,14 +16,16 @@ def create(tx: Transaction, context: Context, body: Row) -> Row:
     """Make a router without interfaces, and its gateway if it is to have one.
 
     Raises:
+        NotFound: a zone of availability_zone_hints is not there.
         OverQuota: the project has as many routers as it may.
         PorticoError: the gateway cannot be had; see `router_gateway.set_first`.
     """
     quota.check(tx, context, "router", body["project_id"])
+    hints = body.get("availability_zone_hints") or []
+    availability_zone.check_hints(tx, context, hints)
     info = body.pop("external_gateway_info", None)
-    made = tx.insert(
-        "router", {**body, "id": str(uuid.uuid4()), "status": "ACTIVE", "external_gateways": [], "routes": []}
-    )
+    row = {**body, "id": str(uuid.uuid4()), "status": "ACTIVE", "external_gateways": [], "routes": []}
+    made = tx.insert("router", {**row, "availability_zone_hints": hints})
     return router_gateway.set_first(tx, context, made, info) if info else made
 
 
@@ -54,6 +56,7 @@ def delete(tx: Transaction, context: Context, row: Row) -> None:
 
 
 def present(tx: Transaction, context: Context, rows: list[Row]) -> list[Row]:
-    """Add what clients see of the gateways."""
+    """Add what clients see of the gateways, and availability_zones."""
     router_gateway.present(tx, rows)
+    agent.present_zones(tx, rows)
     return rows

@@ -83,11 +83,12 @@ class RouterWorld(World):
             placed = {**placed, "provider:network_type": "vlan", **tag}
         super()._put(resource, placed, changed)
 
-    def put_host(self, name: str, *physical_networks: str) -> Changed:
-        """Have the agent of a host tell of its physical networks."""
+    def put_host(self, name: str, *physical_networks: str, zone: str = "") -> Changed:
+        """Have the agent of a host tell of its physical networks, and of its availability zone."""
         changed: Changed = {}
         told = {"interface_mappings": dict.fromkeys(physical_networks, "eth1")}
-        self._put("agent", {"id": f"agent of {name}", "host": name, "configurations": told}, changed)
+        row = {"id": f"agent of {name}", "host": name, "configurations": told, "availability_zone": zone}
+        self._put("agent", row, changed)
         return changed
 
     def _settle_routers(self, changed: Changed) -> None:

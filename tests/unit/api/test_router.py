@@ -3,7 +3,11 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
+
+from portico.rules import agent
+from portico.store.store import Store
 
 from .asker import Asker
 
@@ -52,6 +56,17 @@ def test_a_router_s_actions_take_and_give_what_neutron_s_do(api: Asker) -> None:
         wrong = {"router": {"external_gateways": [item]}}
         assert api.ask("PUT", f"{path}/add_external_gateways", wrong).status == 400, item
     assert api.try_update("routers", made, status="DOWN").error == (400, "HTTPBadRequest")
+
+
+def test_a_router_s_gateway_is_meant_for_zones_that_there_are(api: Asker, store: Store) -> None:
+    with store.write() as tx:
+        for host, zone in (("h1", "east"), ("h2", "west")):
+            agent.heartbeat(tx, host, "Portico agent", "portico-agent", {"availability_zone": zone}, time.time())
+    anywhere, made = api.create("routers"), api.create("routers", availability_zone_hints=["west"])
+    assert (anywhere["availability_zone_hints"], anywhere["availability_zones"]) == ([], ["east", "west"])
+    assert (made["availability_zone_hints"], made["availability_zones"]) == (["west"], ["west"])
+    assert api.try_create("routers", availability_zone_hints=["north"]).error == (404, "AvailabilityZoneNotFound")
+    assert api.try_update("routers", made, availability_zone_hints=["east"]).error == (400, "HTTPBadRequest")
 
 
 def test_routers_are_found_by_what_they_have(api: Asker) -> None:

@@ -174,6 +174,24 @@ def test_a_host_without_a_routers_physical_networks_is_not_the_one() -> None:
     assert seen == [[HOSTS[1]], [HOSTS[0]], [HOSTS[1]]]
 
 
+def test_a_router_that_is_meant_for_a_zone_has_its_part_in_physical_networks_there() -> None:
+    world = tagged(PutPort(2, 2), FAR, PutRouter(0, (2,), outside=True))
+    world.rows["router"][l3_id("router", 0)]["availability_zone_hints"] = ["west", "north"]
+    hosts = HostStates()
+    backend, want, state = BridgeBackend(hosts), world.snapshot(), follow(hosts)
+    backend.sync(want, Dirty(everything=True))
+    seen = []
+    zones = ((HOSTS[1], "west"), (HOSTS[0], "east"), (HOSTS[0], "north"), (HOSTS[1], "east"), (HOSTS[0], "east"))
+    for number, (host, zone) in enumerate(zones, 2):
+        changed = world.put_host(host, "lab", zone=zone)
+        world.update(want, changed)
+        backend.sync(want, Dirty(ids={resource: frozenset(ids) for resource, ids in changed.items()}))
+        hosts.publish(number)
+        assert state == whole(world)
+        seen.append([*legs(world)])
+    assert seen == [[HOSTS[0]], [HOSTS[1]], [HOSTS[0]], [HOSTS[0]], []], "a host that tells of no zone may be in any"
+
+
 def follow_changes(world: Any, batches: Sequence[Sequence[Edit | PutRouter]]) -> None:
     hosts = HostStates()
     backend = BridgeBackend(hosts)
