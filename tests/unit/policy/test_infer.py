@@ -141,3 +141,23 @@ def test_bindings_of_another_projects_port_are_not_there(mine: dict[str, Row], b
         "activate": lambda found: port_binding.activate(*about, found, "host-a"),
     }
     check(blue, asks, mine["port"]["id"])
+
+
+def test_what_the_operator_made_is_not_there_for_projects(red: Asker, root: Asker) -> None:
+    network = red.create("network", name="n")
+    (segment,) = root.list("segment", ("network_id", network["id"]))
+    bodies: dict[str, Row] = {
+        "bgp_speaker": {"name": "s", "local_as": 65000, "ip_version": 4},
+        "bgp_peer": {"name": "p", "peer_ip": "192.0.2.1", "remote_as": 65001, "auth_type": "none"},
+    }
+    made = {"segment": segment, **{name: root.create(name, **body) for name, body in bodies.items()}}
+    for name, row in made.items():
+        assert red.list(name) == [] != root.list(name)
+        asks: dict[str, Ask] = {
+            f"show {name}": partial(red.show, name),
+            f"update {name}": partial(update, red, name, {"name": "x"}),
+            f"delete {name}": partial(red.delete, name),
+        }
+        check(red, asks, row["id"])
+    for name, body in bodies.items():
+        assert refusal(partial(red.create, name, **body))[:2] == (403, "PolicyNotAuthorized")
