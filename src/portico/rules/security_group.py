@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
+from functools import cache
 
 import sqlalchemy as sa
 
@@ -161,9 +162,15 @@ def _refuse_in_use(tx: Transaction, row: Row, consequence: str) -> None:
 def link(tx: Transaction, port_id: str, before: Sequence[str], after: Sequence[str]) -> None:
     """Keep the table of which groups filter which port."""
     table = tx.tables.port_group
-    gone = set(before) - set(after)
+    gone = [group for group in before if group not in after]
     if gone:
-        tx.connection.execute(sa.delete(table).where(table.c.port_id == port_id, table.c.group_id.in_(gone)))
+        tx.later(_unlink(table), [{"port": port_id, "group": group} for group in gone])
     added = [group for group in after if group not in before]
     if added:
         tx.later(select.insert(table), [{"port_id": port_id, "group_id": group} for group in added])
+
+
+@cache
+def _unlink(table: sa.Table) -> sa.Delete:
+    """Return the statement that drops that the group `group` filters the port `port`."""
+    return sa.delete(table).where(table.c.port_id == sa.bindparam("port"), table.c.group_id == sa.bindparam("group"))

@@ -77,6 +77,14 @@ def reasons(tables: Tables) -> sa.Select[str, str, str]:
     )
 
 
+@lru_cache(256)
+def reasons_of(tables: Tables, names: tuple[str, ...]) -> sa.Select[str, str]:
+    """Return the statement that reads why objects of the resources `names` with the id `key` are not as wanted."""
+    status = tables.status
+    which = (status.c.resource.in_(names), status.c.id == sa.bindparam("key"))
+    return sa.select(status.c.resource, status.c.reason).where(*which)
+
+
 @cache
 def forget_reason(tables: Tables) -> sa.Delete:
     """Return the statement that drops why the object `key` of the resource `name` is not as wanted."""

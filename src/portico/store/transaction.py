@@ -313,6 +313,11 @@ class Transaction:
 
     def read_reasons(self, resources: Sequence[str], ids: Sequence[str]) -> None:
         """Read why objects are not as wanted, which `reason` is about to be asked for each."""
+        if len(ids) == 1:
+            found = self.ask(select.reasons_of(self.tables, tuple(resources)), {"key": ids[0]})
+            self._reasons |= {(resource, ids[0]): "" for resource in resources}
+            self._reasons |= {(row["resource"], ids[0]): row["reason"] for row in found}
+            return
         for part in select.parts(ids):
             self._reasons |= {(resource, key): "" for resource in resources for key in part}
             for row in self.connection.execute(select.reasons(self.tables), {"names": list(resources), "keys": part}):

@@ -4,6 +4,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+import sqlalchemy as sa
 
 from portico.errors import Conflict, NotFound, OverQuota
 from portico.rules import lookup, security_group
@@ -198,3 +199,13 @@ def test_a_group_that_does_not_exist_is_named_in_neutrons_words(store: Store) ->
         "SecurityGroupNotFound",
         "Security group nowhere does not exist.",
     )
+
+
+def test_a_port_leaves_the_groups_that_it_no_longer_names_and_keeps_the_others(store: Store) -> None:
+    with store.write() as tx:
+        security_group.link(tx, "p", (), ("a", "b", "c"))
+        security_group.link(tx, "q", (), ("a", "b"))
+        security_group.link(tx, "p", ("a", "b", "c"), ("c", "d"))
+        links = tx.tables.port_group
+        kept = tx.connection.execute(sa.select(links.c.port_id, links.c.group_id).order_by(*links.c)).all()
+    assert [tuple(row) for row in kept] == [("p", "c"), ("p", "d"), ("q", "a"), ("q", "b")]
