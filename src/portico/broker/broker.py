@@ -170,7 +170,7 @@ class Broker:
         while not self._stopping.is_set():
             try:
                 everything, known = time.monotonic() >= full_at, self._revision
-                more = (woken or everything) and self.follow(everything=everything)
+                more = (woken or everything or len(self._commits) > 0) and self.follow(everything=everything)
                 if everything or self._revision != known:
                     full_at = time.monotonic() + FULL_SYNC_S
                 self._prune()

@@ -23,13 +23,27 @@ class Commits:
         self.is_behind = True
         self._told: deque[Written | int] = deque(maxlen=MOST)
         self._wake = wake
-        store.on_write(self._told.append)
+        # Commits of this process that only told of statuses: nobody need hurry for those.
+        self._quiet: set[int] = set()
+        store.on_write(self._take)
         store.on_commit(self._hear)
+
+    def __len__(self) -> int:
+        """Return how much it was told that was not taken yet."""
+        return len(self._told)
+
+    def _take(self, written: Written) -> None:
+        self._told.append(written)
+        if written.keys and written.is_whole and not written.objects:
+            self._quiet.add(written.revision)
 
     def _hear(self, revision: int) -> None:
         # Of a commit of this process, what it wrote has been told before.
         self._told.append(revision)
-        self._wake()
+        is_quiet = revision in self._quiet
+        self._quiet.discard(revision)
+        if not is_quiet or len(self._told) > MOST // 2:
+            self._wake()
 
     def after(self, revision: int) -> list[Written] | None:
         """Return the commits since `revision` if all are of this process; None: the journal has to be read."""

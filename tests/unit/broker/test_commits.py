@@ -64,6 +64,43 @@ def test_a_write_without_a_change_leaves_no_gap(desk: Desk) -> None:
     assert reads_of_a_step(desk) == 0
 
 
+def tell_status(desk: Desk, key: str, status: str) -> int:
+    """Write a port's status, and return the revision."""
+    with desk.store.write() as tx:
+        (port,) = tx.find("port", id=key.partition("/")[2])
+        tx.update("port", port, {"status": status}, touch=False)
+        return tx.revision
+
+
+def test_statuses_alone_wake_nobody_until_there_are_many(desk: Desk) -> None:
+    woken: list[int] = []
+    heard = commits.Commits(desk.store, lambda: woken.append(len(heard)))
+    key = bind(desk)
+    assert woken.pop() and woken.pop() and not woken
+    newest = tell_status(desk, key, "ACTIVE")
+    assert not woken
+    bind(desk)
+    assert len(woken) == 2
+    heard.is_behind = False
+    ours = heard.after(newest - 3)
+    assert ours is not None
+    assert [bool(item.objects) for item in ours] == [True, True, False, True, True]
+    for number in range(commits.MOST // 4 + 2):
+        tell_status(desk, key, ("DOWN", "ACTIVE")[number % 2])
+    assert len(woken) > 2
+
+
+def test_statuses_alone_are_followed_all_the_same(desk: Desk) -> None:
+    key = bind(desk)
+    desk.broker.start()
+    try:
+        wait_until("the broker to have followed", lambda: not desk.broker.trouble, 10)
+        newest = tell_status(desk, key, "ACTIVE")
+        wait_until("the revision of a status", lambda: desk.broker.revision >= newest, 10)
+    finally:
+        desk.broker.stop()
+
+
 @pytest.mark.parametrize("why", ["a lost answer", "too many"])
 def test_what_may_have_been_missed_is_read(desk: Desk, why: str) -> None:
     desk.broker.step(everything=True)
