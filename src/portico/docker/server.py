@@ -15,6 +15,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from functools import cache
 from http import HTTPStatus
 from pathlib import Path
 
@@ -193,10 +194,10 @@ def _error(text: str) -> bytes:
 
 
 def _response(status: int, body: bytes, *, close: bool = False) -> bytes:
-    lines = [
-        f"HTTP/1.1 {status} {HTTPStatus(status).phrase}",
-        f"Content-Type: {CONTENT_TYPE}",
-        f"Content-Length: {len(body)}",
-        *(["Connection: close"] if close else []),
-    ]
-    return "\r\n".join([*lines, "", ""]).encode() + body
+    ending = "Connection: close\r\n\r\n" if close else "\r\n"
+    return f"{_begin(status)}Content-Length: {len(body)}\r\n{ending}".encode() + body
+
+
+@cache
+def _begin(status: int) -> str:
+    return f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\nContent-Type: {CONTENT_TYPE}\r\n"
