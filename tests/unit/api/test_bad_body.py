@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bodies and queries that are meant to hurt: refused in bounded time, and never answered with 500."""
+"""Bodies and queries that are meant to hurt: refused in bounded time, and never answered with 500.
+
+Time is the processor's, of client and server together: others may be at work on the machine.
+"""
 
 from __future__ import annotations
 
@@ -28,10 +31,10 @@ def malformed(answer: tuple[int, str]) -> bool:
 def test_deep_json_is_refused(lasting_api: Asker, opening: str, depth: int) -> None:
     for path in ("networks", "/portico/v1/hosts/a/status"):
         method = "POST" if path == "networks" else "PUT"
-        begun = time.monotonic()
+        begun = time.process_time()
         raw = (opening * depth).encode()
         assert malformed(lasting_api.ask(method, path, raw).error)
-        assert time.monotonic() - begun < 2
+        assert time.process_time() - begun < 2
 
 
 def test_deep_json_that_is_complete_is_refused_too(lasting_api: Asker) -> None:
@@ -61,17 +64,17 @@ def test_a_key_that_stands_twice_is_refused_by_name(lasting_api: Asker) -> None:
 
 
 def test_many_keys_of_one_object_take_bounded_time(lasting_api: Asker) -> None:
-    begun = time.monotonic()
+    begun = time.process_time()
     keys = ",".join(f'"k{number}":0' for number in range(90_000))
     assert lasting_api.ask("POST", "networks", f'{{"network":{{{keys}}}}}'.encode()).error[0] == 400
-    assert time.monotonic() - begun < 5
+    assert time.process_time() - begun < 5
 
 
 @pytest.mark.parametrize("number", ["9" * 100_000, "1e999", "-1e999999999", "NaN", "Infinity"])
 def test_numbers_that_nothing_can_hold_are_refused(lasting_api: Asker, number: str) -> None:
-    begun = time.monotonic()
+    begun = time.process_time()
     assert lasting_api.ask("POST", "networks", f'{{"network":{{"mtu":{number}}}}}'.encode()).error[0] == 400
-    assert time.monotonic() - begun < 2
+    assert time.process_time() - begun < 2
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=2000)
@@ -114,19 +117,19 @@ def test_long_lists_take_bounded_time(lasting_api: Asker, name: str) -> None:
     key = collection.removesuffix("s").replace("-", "_")
     for length in (MAX_ITEMS, MAX_ITEMS + 1):
         values = [item(number) for number in range(length)]
-        begun = time.monotonic()
+        begun = time.process_time()
         answer = lasting_api.ask("POST", collection, {key: needed.get(collection, {}) | {name: values}})
-        assert answer.status in (201, 400, 404, 409) and time.monotonic() - begun < 10, answer
+        assert answer.status in (201, 400, 404, 409) and time.process_time() - begun < 10, answer
         if length > MAX_ITEMS:
             assert answer.status == 400 and f"{length} is more than {MAX_ITEMS} items" in answer.message
 
 
 def test_thousands_of_filter_values_are_refused_at_once(lasting_api: Asker) -> None:
     values = "&".join(f"name=n{number}" for number in range(MAX_FILTER_VALUES + 1))
-    begun = time.monotonic()
+    begun = time.process_time()
     answer = lasting_api.ask("GET", f"networks?{values}")
     assert answer.error == (400, "HTTPBadRequest") and str(MAX_FILTER_VALUES) in answer.message
-    assert time.monotonic() - begun < 2
+    assert time.process_time() - begun < 2
 
 
 @pytest.mark.parametrize(
@@ -135,9 +138,9 @@ def test_thousands_of_filter_values_are_refused_at_once(lasting_api: Asker) -> N
 )
 def test_as_many_values_as_fit_into_a_request_take_bounded_time(lasting_api: Asker, name: str) -> None:
     values = "&".join(f"{name}={number}" for number in range(3000))
-    begun = time.monotonic()
+    begun = time.process_time()
     assert lasting_api.ask("GET", f"networks?{values}").status in (200, 400, 404)
-    assert time.monotonic() - begun < 3
+    assert time.process_time() - begun < 3
 
 
 @pytest.mark.parametrize(
@@ -152,14 +155,14 @@ def test_as_many_values_as_fit_into_a_request_take_bounded_time(lasting_api: Ask
     ids=lambda text: text.partition("=")[0],
 )
 def test_conditions_that_a_database_has_little_room_for_are_few(lasting_api: Asker, values: str) -> None:
-    begun = time.monotonic()
+    begun = time.process_time()
     assert lasting_api.ask("GET", values).status in (200, 400)
-    assert time.monotonic() - begun < 3
+    assert time.process_time() - begun < 3
 
 
 def test_many_conditions_of_different_kinds_take_bounded_time(lasting_api: Asker) -> None:
     values = "&".join(f"{name}=a&{name}=b" for name in ("name", "id", "status", "tags-any", "not-tags", "description"))
     long = "&".join(f"tags={'x' * 200}{number}" for number in range(250))
-    begun = time.monotonic()
+    begun = time.process_time()
     assert lasting_api.ask("GET", f"networks?{values}&{long}").status in (200, 400)
-    assert time.monotonic() - begun < 3
+    assert time.process_time() - begun < 3
