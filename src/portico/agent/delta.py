@@ -10,6 +10,8 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
+import msgspec
+
 from portico.agent import owner
 from portico.hoststate import (
     ROUTED,
@@ -134,6 +136,10 @@ class Wanted:
         """Yield the wanted objects of one kind."""
         return (item for item in self.objects.values() if isinstance(item, kind))
 
+    def only_passes(self, network_id: str) -> bool:
+        """Tell whether a network only joins routers to the host's way out, and has no ports to be filtered."""
+        return f"uplink/{network_id}" in self.objects and all(item.network_id != network_id for item in self.of(Vif))
+
     def _assign_zones(self, *, keep: bool) -> None:
         networks = {item.network_id for item in self.of(Bridge)}
         for network_id in [*self.zones]:
@@ -152,15 +158,16 @@ class Wanted:
     def _dependents(self, touched: Collection[HostObject]) -> set[str]:
         """Return keys whose realisation depends on a touched object.
 
-        What is on a bridge or in the routed space, the server of a lease, the speaker of a peer, the groups that filter
-        in the routed space too, and the ports that may lead the same addresses.
+        What is on a bridge or in the routed space, the bridge of an uplink, the server of a lease, the speaker of a
+        peer, the groups that filter in the routed space too, and the ports that may lead the same addresses.
         """
         servers = {f"dhcp/{item.network_id}" for item in touched if isinstance(item, Lease)}
         if any(isinstance(item, Peer) for item in touched):
             servers.add(SPEAKER_KEY)
         dirty = servers & self.objects.keys()
+        dirty |= self._bridges_of_uplinks(touched) & self.objects.keys()
         networks = {item.network_id for item in touched if isinstance(item, Bridge)}
-        if any(isinstance(item, Space) for item in touched):
+        if _is_other_space(touched):
             networks.add(ROUTED)
             dirty |= {key for key, item in self.objects.items() if isinstance(item, Group)}
         if networks:
@@ -177,6 +184,14 @@ class Wanted:
         if led:
             dirty |= {f"vif/{item.port_id}" for item in self.of(Vif) if not led.isdisjoint(item.shared_routes)}
         return dirty
+
+    def _bridges_of_uplinks(self, touched: Collection[HostObject]) -> set[str]:
+        """Return the keys of bridges that may have to track connections now, or no more (see `only_passes`)."""
+        return {
+            f"bridge/{item.network_id}"
+            for item in touched
+            if isinstance(item, Uplink) or (isinstance(item, Vif) and f"uplink/{item.network_id}" in self.objects)
+        }
 
     def _published_beside(self, touched: Collection[HostObject]) -> Iterator[Publish]:
         """Yield published ports that depend on a touched uplink, or that may want the same of the host."""
@@ -213,6 +228,13 @@ def _host_links(item: HostObject) -> frozenset[str]:
         case Outlet():
             return frozenset({item.device, item.bridge} - {""})
     return frozenset()
+
+
+def _is_other_space(touched: Collection[HostObject]) -> bool:
+    """Tell whether the routed space has come, gone, or become other than by its way out, which is nothing to its ports."""
+    spaces = [item for item in touched if isinstance(item, Space)]
+    plain = {msgspec.structs.replace(item, way_out=False, masquerade=(), known=()) for item in spaces}
+    return len(spaces) == 1 or len(plain) > 1
 
 
 class Forgotten(Exception):

@@ -83,6 +83,9 @@ BRIDGE_SETTINGS = (0, 0, 0, 1, 1, 1)
 and nothing learnt from frames to reserved groups (LLDP): no filter sees those, so a guarded port could draw
 another's traffic."""
 
+UNTRACKED_SETTINGS = (0, 0, 0, 0, 0, 1)
+"""The same of a bridge that has no ports to be filtered: nothing is passed to netfilter's hooks for IP."""
+
 
 class Links:
     """The links of one network namespace, over a socket opened there."""
@@ -120,15 +123,15 @@ class Links:
         found = netlink.attributes(self._route.ask(RTM_GETLINK, body)[0], _IFINFO.size)
         return found.get(_IFLA_OPERSTATE, b"") == bytes([_OPER_UP])
 
-    def add_bridge(self, name: str, mac: str, mtu: int) -> None:
-        """Make a bridge with `BRIDGE_SETTINGS`, up."""
+    def add_bridge(self, name: str, mac: str, mtu: int, settings: tuple[int, ...] = BRIDGE_SETTINGS) -> None:
+        """Make a bridge, up; `settings` as in `Link.bridge`."""
         body = _IFINFO.pack(0, 0, 0, IFF_UP, IFF_UP) + text(IFLA_IFNAME, name)
-        body += attr(_IFLA_ADDRESS, pack_mac(mac)) + u32(_IFLA_MTU, mtu) + _bridge_info()
+        body += attr(_IFLA_ADDRESS, pack_mac(mac)) + u32(_IFLA_MTU, mtu) + _bridge_info(settings)
         self._route.ask(RTM_NEWLINK, body, netlink.NLM_F_CREATE | netlink.NLM_F_EXCL)
 
-    def reset_bridge(self, name: str) -> None:
-        """Give an existing bridge `BRIDGE_SETTINGS` again."""
-        self._route.ask(RTM_NEWLINK, _IFINFO.pack(0, 0, 0, 0, 0) + text(IFLA_IFNAME, name) + _bridge_info())
+    def reset_bridge(self, name: str, settings: tuple[int, ...] = BRIDGE_SETTINGS) -> None:
+        """Give an existing bridge `settings` again."""
+        self._route.ask(RTM_NEWLINK, _IFINFO.pack(0, 0, 0, 0, 0) + text(IFLA_IFNAME, name) + _bridge_info(settings))
 
     def add_veth(
         self, name: str, *, master: int, mtu: int, peer: str, peer_mac: str, peer_netns: int, mac: str = ""
@@ -267,10 +270,9 @@ def pack_mac(mac: str) -> bytes:
     return bytes.fromhex(mac.replace(":", ""))
 
 
-def _bridge_info() -> bytes:
-    """Pack `BRIDGE_SETTINGS`."""
-    stp, delay, snooping, iptables, ip6tables, deaf = BRIDGE_SETTINGS
-    settings = (
+def _bridge_info(settings: tuple[int, ...]) -> bytes:
+    stp, delay, snooping, iptables, ip6tables, deaf = settings
+    packed = (
         u32(_BR_STP_STATE, stp),
         u32(_BR_FORWARD_DELAY, delay),
         u8(_BR_MCAST_SNOOPING, snooping),
@@ -278,7 +280,7 @@ def _bridge_info() -> bytes:
         u8(_BR_NF_CALL_IP6TABLES, ip6tables),
         attr(_BR_MULTI_BOOLOPT, struct.pack("=II", deaf, _NO_LINK_LOCAL_LEARN)),
     )
-    return nest(_IFLA_LINKINFO, text(_INFO_KIND, "bridge"), nest(_INFO_DATA, *settings))
+    return nest(_IFLA_LINKINFO, text(_INFO_KIND, "bridge"), nest(_INFO_DATA, *packed))
 
 
 def _bridge_settings(data: bytes) -> tuple[int, ...]:

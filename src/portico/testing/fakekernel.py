@@ -115,18 +115,18 @@ class FakeLinks(Links):
         """See Links."""
         return next((link for link in self._links.values() if link.index == index), None)
 
-    def add_bridge(self, name: str, mac: str, mtu: int) -> None:
+    def add_bridge(self, name: str, mac: str, mtu: int, settings: tuple[int, ...] = BRIDGE_SETTINGS) -> None:
         """See Links."""
         self._refuse_taken(self._place, name)
         if self._kernel.write("add bridge", name):
             index = next(self._kernel.indexes)
-            self._links[name] = Link(index, name, "bridge", "", mac, mtu, 0, up=True, bridge=BRIDGE_SETTINGS)
+            self._links[name] = Link(index, name, "bridge", "", mac, mtu, 0, up=True, bridge=settings)
 
-    def reset_bridge(self, name: str) -> None:
+    def reset_bridge(self, name: str, settings: tuple[int, ...] = BRIDGE_SETTINGS) -> None:
         """See Links."""
         link = self._get(name)
         if self._kernel.write("reset bridge", name, link.alias):
-            self._links[name] = replace(link, bridge=BRIDGE_SETTINGS)
+            self._links[name] = replace(link, bridge=settings)
 
     def add_veth(
         self, name: str, *, master: int, mtu: int, peer: str, peer_mac: str, peer_netns: int, mac: str = ""

@@ -6,12 +6,13 @@ from __future__ import annotations
 import shlex
 import sys
 
+import msgspec
 import pytest
 
 from portico.agent import owner
-from portico.hoststate import Publish, Target, Uplink
+from portico.hoststate import Guard, Publish, Source, Target, Uplink
 from portico.testing.lab import wait_until
-from portico.testing.rig import NET_A, Rig, Workload, network, port
+from portico.testing.rig import ANY, NET_A, Rig, Workload, group, network, port
 
 pytestmark = pytest.mark.lab
 
@@ -214,3 +215,15 @@ def test_a_port_that_somebody_has_is_told_and_not_taken(rig: Rig) -> None:
     holder.kill()
     rig.wait_status(WEB.key, "active", 15)
     assert heard(ask(rig, "beyond", "tcp", WAN, 8081)) == f"{BEYOND} 8081"
+
+
+def test_a_port_on_the_network_itself_is_filtered_by_connections(rig: Rig) -> None:
+    rig.want(network(), UPLINK)
+    rig.start()
+    silent = group(1, *ANY)
+    vif = port(1)
+    vif = msgspec.structs.replace(vif, guard=Guard((Source(vif.mac, f"{INSIDE}/32"),), (silent.group_id,)))
+    rig.want(silent, vif)
+    inside = rig.plug("inside", vif, f"{INSIDE}/24")
+    assert inside.pings("100.64.0.1", count=5), "the answers belong to what it asked"
+    assert not rig.host.run(["ping", "-c", "2", "-i", "0.1", "-W", "0.4", INSIDE], check=False).ok

@@ -10,8 +10,9 @@ import pytest
 from portico.agent import host_rules, owner
 from portico.agent.delta import Driver
 from portico.agent.drivers.link import BridgeDriver, LinkTable
+from portico.agent.links import BRIDGE_SETTINGS, UNTRACKED_SETTINGS
 from portico.agent.loop import Loop
-from portico.hoststate import Bridge, HostObject, HostRoute, Publish, Status, Target, Update, Uplink
+from portico.hoststate import Bridge, HostObject, HostRoute, Publish, Status, Target, Update, Uplink, Vif, key_of
 from portico.testing.fakehost import FakeHost
 from portico.testing.fakekernel import HOST, OURS, FakeConntrack, FakeKernel, FakeLinks
 from portico.testing.faults import Crash, Faults
@@ -198,3 +199,26 @@ def test_rules_of_published_ports(
         assert [text for _, text in found] == rules
     else:
         assert not any(chain == "published" for chain, _ in found)
+
+
+def test_a_network_tracks_connections_unless_it_only_joins_routers_to_the_way_out() -> None:
+    site = Site()
+    vif = Vif("cccccccc-1", NET, "00:00:5e:00:53:01", 1450, "pv1")
+    bridge = Bridge(NET, 1450)
+    for wanted, expected in (
+        ([bridge], BRIDGE_SETTINGS),
+        ([bridge, UPLINK], UNTRACKED_SETTINGS),
+        ([bridge, UPLINK, vif], BRIDGE_SETTINGS),
+        ([bridge, UPLINK], UNTRACKED_SETTINGS),
+        ([bridge], BRIDGE_SETTINGS),
+    ):
+        site.want(*wanted)
+        assert site.kernel.namespaces[OURS][owner.bridge_name(NET)].bridge == expected
+    site.loop.accept(Update(2, (UPLINK,)))
+    site.settle()
+    site.loop.accept(Update(3, (vif,)))
+    site.settle()
+    assert site.kernel.namespaces[OURS][owner.bridge_name(NET)].bridge == BRIDGE_SETTINGS
+    site.loop.accept(Update(4, (), gone=(key_of(vif),)))
+    site.settle()
+    assert site.kernel.namespaces[OURS][owner.bridge_name(NET)].bridge == UNTRACKED_SETTINGS

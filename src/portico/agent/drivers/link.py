@@ -17,7 +17,7 @@ from typing import Any
 from portico.agent import owner
 from portico.agent.delta import Delta, Trouble, Wanted
 from portico.agent.drivers.conntrack import Conntrack
-from portico.agent.links import BRIDGE_SETTINGS, Link, Links
+from portico.agent.links import BRIDGE_SETTINGS, UNTRACKED_SETTINGS, Link, Links
 from portico.agent.netlink import NetlinkError
 from portico.agent.removal import Removal
 from portico.hoststate import ROUTED, Bridge, Vif
@@ -126,7 +126,9 @@ class BridgeDriver:
             if isinstance(item, Bridge):
                 name = owner.bridge_name(item.network_id)
                 zone = wanted.zones[item.network_id]
-                items[key] = BridgeItem(name, item.network_id, zone, pinned_mac(item.network_id), item.mtu)
+                settings = UNTRACKED_SETTINGS if wanted.only_passes(item.network_id) else BRIDGE_SETTINGS
+                mac = pinned_mac(item.network_id)
+                items[key] = BridgeItem(name, item.network_id, zone, mac, item.mtu, settings=settings)
         return items, {}
 
     def read(self, keys: Collection[str] | None) -> dict[str, Any]:
@@ -171,12 +173,12 @@ class BridgeDriver:
             kernel.remove(item.name)
             there = None
         if there is None:
-            kernel.add_bridge(item.name, item.mac, item.mtu)
+            kernel.add_bridge(item.name, item.mac, item.mtu, item.settings)
         else:
             other = owner.words(there.alias)
             if other and other[0] != item.network_id:
                 raise OSError(errno.EEXIST, f"the name is taken by network {other[0]}")
-            kernel.reset_bridge(item.name)
+            kernel.reset_bridge(item.name, item.settings)
         kernel.change(item.name, alias=alias, mac=item.mac, mtu=item.mtu, up=True)
 
 

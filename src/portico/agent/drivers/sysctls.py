@@ -18,6 +18,9 @@ VALUES = {
     "ipv6/conf/all/disable_ipv6": "1",
     "ipv6/conf/default/disable_ipv6": "1",
     "bridge/bridge-nf-call-arptables": "0",
+    # each bridge says for itself whether it passes packets on to be tracked
+    "bridge/bridge-nf-call-iptables": "0",
+    "bridge/bridge-nf-call-ip6tables": "0",
     # a connection that was cut must not come back by its next packet
     "netfilter/nf_conntrack_tcp_loose": "0",
     # the ends judge their windows and checksums themselves; a bridge only has to know who began
