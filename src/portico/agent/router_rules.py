@@ -134,7 +134,7 @@ def forwards(
 def text(wanted: Translation) -> str:
     """Return the commands that put a translation in force in the place of whatever the table has, at once."""
     head = f"add table {TABLE}\ndelete table {TABLE}\n"
-    parts = [*_maps(wanted), *_chains(wanted)] if wanted.outside else []
+    parts = [*_maps(wanted), *_chains(wanted), *_strays(wanted)] if wanted.outside else []
     parts += [*(_local() if wanted.announces else ()), *(_scopes(wanted) if wanted.apart else ())]
     return head + (_block(parts) if parts else "")
 
@@ -161,6 +161,19 @@ def _scopes(wanted: Translation) -> Iterator[str]:
                 yield f'	oifname "{name}" {family} saddr {{ {listed} }} drop'
                 if outside:
                     yield f'	iifname "{name}" {family} daddr {{ {listed} }} drop'
+    yield "}"
+
+
+def _strays(wanted: Translation) -> Iterator[str]:
+    """What is of no connection is not translated: it shall not tell outside who is inside."""
+    yield "chain strays {\n	type filter hook forward priority filter; policy accept;"
+    for name, ranges in wanted.known:
+        yield f'	oifname "{name}" ip saddr {{ {", ".join(ranges)} }} accept'
+    if hidden := [f'"{name}"' for name, address in wanted.outside if address]:
+        yield f"	oifname {{ {', '.join(hidden)} }} meta mark != {FROM_OUTSIDE} ct state invalid drop"
+    if wanted.fixed:
+        links, fixed = ", ".join(f'"{name}"' for name, _ in wanted.outside), ", ".join(it for _, it in wanted.fixed)
+        yield f"	oifname {{ {links} }} ip saddr {{ {fixed} }} ct state invalid drop"
     yield "}"
 
 

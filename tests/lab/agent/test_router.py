@@ -14,6 +14,7 @@ import pytest
 from portico.agent import owner
 from portico.hoststate import Bridge, Guard, Router, Source, Vif
 from portico.hoststate.l3 import Floating, Forward, Leg, Prefix, Way
+from portico.testing import frames
 from portico.testing.lab import Lab, wait_until
 from portico.testing.rig import ANY, Rig, Workload, flow, group, lost
 
@@ -220,6 +221,16 @@ def test_floating_addresses_and_forwarded_ports(site: Site) -> None:
     assert seen_as(site.blue, f"{OUTER}.254", 80) == f"{OUTER}.9"
     site.outer.run("ip", "route", "del", "10.2.0.0/24", "via", f"{OUTER}.1")
     site.rig.want(router(1))
+
+
+def test_what_cannot_be_translated_does_not_leave(site: Site) -> None:
+    """A segment with a wrong checksum is of no connection; the good one after it is translated."""
+    capture, leg, payload = site.outer.sniff(), inside(1, 1).mac, b"strayed!"
+    stray = frames.ipv4("10.1.0.5", f"{OUTER}.254", 6, bytes(12) + b"\x50\x02" + bytes(6))
+    good = frames.ipv4("10.1.0.5", f"{OUTER}.254", 17, frames.udp(4000, 4001, payload))
+    site.blue.send(*(frames.ethernet(leg, site.blue.vif.mac, frames.IPV4, packet) for packet in (stray, good)))
+    wait_until("the good one", lambda: payload.hex() in capture.output, 20, lambda: capture.output)
+    assert "0a010005" not in capture.output, capture.output
 
 
 def test_a_restart_and_a_killed_agent_lose_no_packet_and_edits_are_mended(site: Site) -> None:

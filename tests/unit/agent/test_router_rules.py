@@ -92,6 +92,20 @@ def test_announcements_are_made_of_the_prefixes_of_each_leg() -> None:
         dnsmasq.announcement(router(wrong), run_dir="/run/x", user="nobody")
 
 
+def test_what_is_of_no_connection_does_not_leave_with_the_address_inside() -> None:
+    floating = (Floating("203.0.113.9", "out", "10.0.0.9"),)
+    plain = msgspec.structs.replace(OUTSIDE, snat="")
+    strays = [
+        router_rules.text(translation(router(INSIDE, leg, floating=items), NAMES)).partition("chain strays")[2]
+        for leg in (OUTSIDE, plain)
+        for items in (floating, ())
+    ]
+    hidden, own = '{ "plout" } meta mark != 1 ct state invalid drop', "saddr { 10.0.0.9 } ct state invalid drop"
+    assert [(hidden in text, own in text) for text in strays] == [
+        (True, True), (True, False), (False, True), (False, False)
+    ]  # fmt: skip
+
+
 def test_address_scopes_are_not_translated_within_and_not_joined() -> None:
     out = msgspec.structs.replace(OUTSIDE, known=("10.0.0.0/24",), apart=("2001:db8::/64",))
     other = Leg("other", "b", "02:00:00:00:00:03", 1450, ("10.0.1.1/24",), apart=("10.0.0.0/24",))
