@@ -231,7 +231,7 @@ def _host_links(item: HostObject) -> frozenset[str]:
 
 
 def _is_other_space(touched: Collection[HostObject]) -> bool:
-    """Tell whether the routed space has come, gone, or become other than by its way out, which is nothing to its ports."""
+    """Tell whether the routed space has come, gone, or changed other than by its way out: that is nothing to ports."""
     spaces = [item for item in touched if isinstance(item, Space)]
     plain = {msgspec.structs.replace(item, way_out=False, masquerade=(), known=()) for item in spaces}
     return len(spaces) == 1 or len(plain) > 1

@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Floating addresses of routed ports and the way out: what is looked at again, translated, and forgotten."""
+
+from __future__ import annotations
+
+from portico.agent.delta import Wanted
+from portico.agent.fragment import HOOKS, Fragment, fragments, untranslated
+from portico.agent.ruleset import Ruleset, render
+from portico.hoststate import ROUTED, Forward, Group, HostObject, Publish, Space, Standing, Vif, key_of
+
+F, X = "203.0.113.9", "10.1.0.5"
+WAY_OUT = Space(1500, way_out=True, masquerade=("10.1.0.0/24",), known=("10.1.0.0/24",))
+
+
+def vif(*floating: Standing, forwards: tuple[Forward, ...] = ()) -> Vif:
+    routes = (f"{X}/32", *(f"{item.address}/32" for item in floating), *(f"{item.address}/32" for item in forwards))
+    return Vif("p1", ROUTED, "00:00:5e:00:53:01", 1500, "pv", floating=floating, forwards=forwards, routes=routes)
+
+
+def piece(item: Vif) -> Fragment:
+    wanted = Wanted()
+    wanted.change([Space(1500), item], ())
+    found, faults = fragments(wanted, {key_of(item)})
+    assert faults == {}
+    return found[key_of(item)]
+
+
+def test_a_subnet_elsewhere_has_no_port_looked_at_again() -> None:
+    wanted = Wanted()
+    published = Publish("f", ROUTED, "tcp", ("0.0.0.0",), (80, 80), ())
+    everything: list[HostObject] = [WAY_OUT, vif(), Group("g", ()), published]
+    wanted.change(everything, ())
+    other = Space(1500, way_out=True, masquerade=WAY_OUT.masquerade, known=("10.1.0.0/24", "10.2.0.0/24"))
+    assert wanted.change([other], ()) == {key_of(other), key_of(published)}
+    assert wanted.change([Space(1400)], ()) >= {key_of(item) for item in everything}
+    assert wanted.change([], [key_of(other)]) >= {"vif/p1", "group/g"}
+
+
+def test_chains_that_translate_are_there_while_a_port_needs_them() -> None:
+    rules = Ruleset()
+    plain, led = piece(vif()), piece(vif(Standing(F, X)))
+    rules.change({"vif/p1": plain, "vif/p2": plain})
+    told = render(rules.change({"vif/p1": led}))
+    assert all(f"{{ {hook} }}" in told for hook in HOOKS.values())
+    assert f"add element inet portico floating {{ {F} : {X} }}" in told
+    assert f"add element inet portico fixed {{ {X} : {F} }}" in told
+    gone = render(rules.change({"vif/p1": plain}))
+    assert all(f"delete chain inet portico {name.partition('/')[2]}\n" in gone for name in HOOKS)
+
+
+def test_an_address_that_stands_for_another_one_now_is_forgotten_and_no_other() -> None:
+    forward, more = (Forward("203.0.113.8", "tcp", (port, port), X, (port, port)) for port in (80, 81))
+    before = piece(vif(Standing(F, X), forwards=(forward,)))
+    assert {*untranslated(before, piece(vif(Standing(F, X), forwards=(forward, more))))} == set(), "one more"
+    assert {*untranslated(before, piece(vif(Standing(F, X))))} == {"203.0.113.8"}
+    assert {*untranslated(before, piece(vif(Standing(F, X, known=False), forwards=(forward,))))} == {F}
+    assert {*untranslated(before, Fragment())} == {F, "203.0.113.8"}
+    assert {*untranslated(piece(vif()), Fragment())} == set()
