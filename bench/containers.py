@@ -16,7 +16,7 @@ from bench.running import Site
 from portico.testing.lab import IMAGE_WITH_IPERF, DockerEngine, Lab
 
 RUNS = 21
-BATCHES = 5
+BATCHES = 9
 BATCH = 16
 AT_A_TIME = 8
 NETWORKS = 11
