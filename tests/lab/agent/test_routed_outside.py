@@ -15,8 +15,16 @@ from portico.testing.rig import ANY, Rig, Workload, group
 pytestmark = pytest.mark.lab
 
 WAN, BEYOND, FLOATING = "198.51.100.1", "198.51.100.2", "203.0.113.9"
+WAN6, BEYOND6 = "2001:db8:1::1", "2001:db8:1::2"
 SPACE = Space(1500, ipv6=True, way_out=True, masquerade=("10.0.0.0/24",), known=("10.0.0.0/24", "203.0.113.0/24"))
-WEB = Publish("web", ROUTED, "tcp", ("0.0.0.0", "::"), (8080, 8080), (Target("10.0.0.2", (80, 80)),))
+WEB = Publish(
+    "web",
+    ROUTED,
+    "tcp",
+    ("0.0.0.0", "::"),
+    (8080, 8080),
+    (Target("10.0.0.2", (80, 80)), Target("2001:db8::2", (80, 80))),
+)
 SECRET = Publish("secret", ROUTED, "tcp", ("127.0.0.1",), (9000, 9000), (Target("10.0.0.2", (81, 81)),))
 
 # Tells everybody who connects their own address.
@@ -24,13 +32,13 @@ TELL = """
 import selectors, socket, sys
 every = selectors.DefaultSelector()
 for port in sys.argv[1:]:
-    s = socket.create_server(("0.0.0.0", int(port)))
+    s = socket.create_server(("::", int(port)), family=socket.AF_INET6, dualstack_ipv6=True)
     every.register(s, selectors.EVENT_READ)
 print("telling", flush=True)
 while True:
     for key, _ in every.select():
         c, peer = key.fileobj.accept()
-        c.sendall(peer[0].encode())
+        c.sendall(peer[0].removeprefix("::ffff:").encode())
         c.close()
 """
 ASK = """
@@ -56,9 +64,10 @@ def start(rig: Rig) -> tuple[Workload, Workload]:
     run = rig.host.run
     run(["ip", "netns", "add", "beyond"])
     run(["ip", "link", "add", "wan", "type", "veth", "peer", "name", "eth0", "netns", "beyond"])
-    for there, name, address in (([], "wan", WAN), (["-n", "beyond"], "eth0", BEYOND)):
+    for there, name, address, ipv6 in (([], "wan", WAN, WAN6), (["-n", "beyond"], "eth0", BEYOND, BEYOND6)):
         run(["ip", *there, "link", "set", name, "up"])
         run(["ip", *there, "addr", "add", f"{address}/24", "dev", name])
+        run(["ip", *there, "addr", "add", f"{ipv6}/64", "dev", name, "nodad"])
     run(["ip", "-n", "beyond", "route", "add", "203.0.113.0/24", "via", WAN])
     one, two = routed(1, EVERYBODY.group_id), routed(2, EVERYBODY.group_id)
     rig.want(SPACE, EVERYBODY, one, two)
@@ -109,9 +118,13 @@ def test_a_floating_address_is_led_to_its_port_both_ways_and_goes_with_what_was_
 
 def test_the_host_publishes_ports_of_routed_ones_to_others_to_itself_and_to_them(rig: Rig) -> None:
     start(rig)
-    rig.want(WEB, SECRET)
+    translated = ("10.0.0.0/24", "2001:db8::/64")
+    rig.want(WEB, SECRET, Space(1500, ipv6=True, way_out=True, masquerade=translated, known=translated))
+    assert ask(rig, "a", BEYOND6, 7000) == WAN6
     expected = {
         ("beyond", WAN, 8080): BEYOND,
+        ("beyond", WAN6, 8080): BEYOND6,
+        ("a", WAN6, 8080): WAN6,
         ("", "127.0.0.1", 8080): WAN,
         ("", WAN, 8080): WAN,
         ("a", WAN, 8080): WAN,
