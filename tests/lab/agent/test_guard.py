@@ -211,6 +211,8 @@ def test_a_link_that_is_not_ours_hears_nothing_of_a_connection_that_the_bridge_s
         run(["ip", "-n", "portico", "link", "add", "eth9", "type", "veth", "peer", "eth0", "netns", "stranger"])
         run(["ip", "-n", "portico", "link", "set", "eth9", "up", "master", owner.bridge_name(vifs[0].network_id)])
         run(["ip", "-n", "stranger", "link", "set", "eth0", "up"])
+        state = ["bridge", "-n", "portico", "link", "show", "dev", "eth9"]
+        wait_until("the stranger's link in the bridge", lambda: "forwarding" in run(state).out, 20)
         heard, other = Workload("stranger", vifs[0], rig.host).sniff(), c.sniff()
         run(["bridge", "-n", "portico", "link", "set", "dev", link, "learning", "off"])
         run(["bridge", "-n", "portico", "fdb", "del", vifs[1].mac, "dev", link, "master"], check=False)
