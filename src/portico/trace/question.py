@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from portico.model.l3 import FLOATING_OWNER, ROUTER_OWNERS
+from portico.model.l3 import FLOATING_OWNER, INTERFACE_OWNER, ROUTER_OWNERS
 from portico.model.snapshot import IpAddress, Port, Router, Snapshot
 from portico.trace import router, security, space, way
 from portico.trace.packet import ICMP, ICMPV6, Hop, Packet, Verdict
@@ -163,7 +163,7 @@ def _routed(want: Snapshot, asked: Router, sender: Port, packet: Packet) -> Iter
         yield Hop(name, f"leads {packet.destination} on", "missing", why)
         return
     yield way.routed(found)
-    yield from _beyond(want, asked, found)
+    yield from _beyond(want, found)
 
 
 def _receiver(want: Snapshot, packet: Packet, forwarded: str) -> Port | None:
@@ -182,15 +182,16 @@ def _own(want: Snapshot, asked: Router, address: IpAddress) -> bool:
     return any(item.address == address for port in ports for item in port.fixed_ips)
 
 
-def _beyond(want: Snapshot, asked: Router, found: router.Crossing) -> Iterator[Hop]:
-    """Yield what is known of a packet that has left a router for what is none of its networks."""
-    destination = found.packet.destination
-    hop = router.next_hop(asked, destination)
-    network_id = want.ports[found.left].network_id
-    holder = _holder(want, network_id, hop or destination)
+def _beyond(want: Snapshot, found: router.Crossing) -> Iterator[Hop]:
+    """Yield what is known of a packet that a router has sent on, by extra route or gateway, or to where nobody is."""
+    destination, left = found.packet.destination, want.ports[found.left]
+    network, what = f"network/{left.network_id}", f"takes it towards {destination}"
+    holder = _holder(want, left.network_id, found.hop)
     if holder is not None and holder.device_owner not in _ROUTERS:
         yield from way.arrives(want, holder, found.packet)
-        if hop is None:
+        if found.hop == destination:
             return
-    why = "what becomes of it beyond is not Portico's to know"
-    yield Hop(f"network/{network_id}", f"takes it towards {destination}", "pass", why)
+    if holder is None and found.hop == destination and left.device_owner == INTERFACE_OWNER:
+        yield Hop(network, what, "missing", f"no port there has {destination}, or none that is yours to see")
+        return
+    yield Hop(network, what, "pass", "what becomes of it beyond is not Portico's to know")

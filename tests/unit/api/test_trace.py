@@ -84,6 +84,10 @@ def test_a_packet_is_followed_across_a_router_as_far_as_it_comes(site: Site, sto
     assert passed["passes"]
     objects = [hop["object"].partition("/")[0] for hop in passed["hops"]]
     assert objects == ["port", "port", "network", "router", "port"]
+    nobody = told(site, a, "10.0.1.77")
+    assert (
+        last(nobody)[:2] == (f"network/{other['id']}", "missing") and "no port there has 10.0.1.77" in nobody["reason"]
+    )
     site.api.update("routers", site.router, admin_state_up=False)
     assert last(told(site, a, b)) == (f"router/{site.router['id']}", "drop", "admin_state_up is false")
 
