@@ -110,6 +110,25 @@ def test_a_wrong_setting_is_named_with_its_value_and_rule_in_one_line(
         assert word in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("agent.physical_networks", "lab=eth0:1", "'eth0:1' of 'lab' is no link's name"),
+        ("agent.physical_networks", "the lab=eth0", "'the lab' must be 1 to 64 letters"),
+        ("agent.physical_networks", "a=eth0, b=eth0", "'eth0' is the interface of two physical networks"),
+        ("network.vlan_ranges", "lab:7", "'lab:7' is not PHYSICAL_NETWORK:FIRST:LAST"),
+        ("network.vlan_ranges", "lab:0:7", "'lab:0:7' is no range of VLAN IDs, which are 1 to 4094"),
+        ("network.vlan_ranges", "lab:8:7", "'lab:8:7' is no range of VLAN IDs"),
+    ],
+)
+def test_a_wrong_physical_network_is_named(tmp_path: Path, name: str, value: str, words: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        load(tmp_path, "", {name: value})
+    assert words in str(caught.value)
+    right = load(tmp_path, 'agent.physical_networks = {lab = "eth1.7"}\nnetwork.vlan_ranges = ["lab:1:4094"]\n')
+    assert (right.agent.physical_networks, right.network.vlan_ranges) == ({"lab": "eth1.7"}, ("lab:1:4094",))
+
+
 def test_a_variable_misspelt_is_an_error_and_a_strangers_is_not(tmp_path: Path) -> None:
     assert load(tmp_path, PORTICO_SERVICE_HOST="10.0.0.1", PORTICO_PORT="tcp://10.0.0.1:80").host
     with pytest.raises(SettingsError, match="did you mean PORTICO_AGENT_NETNS"):

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from portico.agent import tagging
 from portico.cli import output, probe
 from portico.cli.context import Context
 from portico.client import Client
@@ -102,6 +103,20 @@ def check_filter(_: Settings) -> Iterator[Finding]:
         yield Finding("address translation", "missing", no_translation, "modprobe -a nf_nat nft_chain_nat nft_masq")
     else:
         yield Finding("address translation", "ok", "")
+
+
+def check_interfaces(settings: Settings) -> Iterator[Finding]:
+    """Interfaces of the physical networks that the settings name, and what joins networks with them."""
+    for name, interface in settings.agent.physical_networks.items():
+        check = f"physical network {name}"
+        if not Path("/sys/class/net", interface).exists():
+            yield Finding(check, "missing", f"there is no interface {interface}", "change `agent.physical_networks`")
+        elif lack := tagging.lacks():
+            yield Finding(
+                check, "missing", lack, "a kernel with CONFIG_BPF_SYSCALL and CONFIG_NET_CLS_BPF; run as root"
+            )
+        else:
+            yield Finding(check, "ok", interface)
 
 
 def check_tools(_: Settings) -> Iterator[Finding]:
@@ -261,6 +276,7 @@ CHECKS: Iterable[Callable[[Settings], Iterator[Finding]]] = (
     check_root,
     check_kernel,
     check_filter,
+    check_interfaces,
     check_tools,
     check_docker,
     check_identity,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from portico.cli.doctor import check_identity, check_listen
+from portico.cli.doctor import check_identity, check_interfaces, check_listen
 from portico.settings import Settings, load
 from portico.testing.authority import Authority
 
@@ -53,6 +53,14 @@ def test_a_certificate_without_its_key_is_missing(tmp_path: Path) -> None:
     _, another = map(str, authority.issue("two"))
     assert found(settings(tls__certificate=certificate, tls__key=key)) == [("certificate", "ok")]
     assert found(settings(tls__certificate=certificate, tls__key=another)) == [("certificate", "missing")]
+
+
+def test_the_interface_of_a_physical_network_has_to_be_there() -> None:
+    made = settings(agent__physical_networks="lab=lo,attic=nosuchlink")
+    lab, attic = check_interfaces(made)
+    assert (lab.check, lab.state in ("ok", "missing")) == ("physical network lab", True)
+    assert (attic.state, attic.detail) == ("missing", "there is no interface nosuchlink")
+    assert [*check_interfaces(settings())] == []
 
 
 class Healthy(BaseHTTPRequestHandler):
