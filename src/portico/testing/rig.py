@@ -154,7 +154,12 @@ class Workload:
 
     def pings(self, address: str, count: int = 1) -> bool:
         """Return whether `count` echo requests are answered; one is sent each 0.1 s until they are, 10 s at most."""
-        return self.run("ping", "-c", str(count), "-i", "0.1", "-w", "10", address, check=False).ok
+        end_s = time.monotonic() + 10
+        # ping(8) gives up as soon as a neighbour is said to be unreachable, which one may be for a moment.
+        while not self.run("ping", "-c", str(count), "-i", "0.1", "-w", "10", address, check=False).ok:
+            if time.monotonic() >= end_s:
+                return False
+        return True
 
     def misses(self, address: str, count: int = 2) -> bool:
         """Return whether none of `count` echo requests is answered within 0.4 s."""
