@@ -73,7 +73,7 @@ def asked(driver: Driver, kernel: Counted, keys: set[str]) -> int:
 
 def test_a_port_of_a_container_is_asked_for_by_its_own_links_names_alone(kernel: Counted) -> None:
     found = {name: asked(one, kernel, KEYS) for name, one in drivers(kernel, LinkTable(Links(kernel))).items()}
-    assert found == dict.fromkeys(found, 0) | {"pair": 1, "limit": 1}
+    assert found == dict.fromkeys(found, 0) | {"pair": 1}
 
 
 def test_a_bridge_is_asked_for_when_it_is_concerned(kernel: Counted) -> None:

@@ -42,6 +42,8 @@ class LimitDriver:
         self._table = table
         self._shapers = shapers
         self._redirects = redirects
+        self._concerned: set[str] = set()
+        """Keys that were planned or found here: what others send waits nowhere."""
 
     def plan(self, wanted: Wanted, keys: Collection[str]) -> tuple[dict[str, Any], dict[str, Trouble]]:
         """See Driver."""
@@ -52,14 +54,16 @@ class LimitDriver:
                 sent, received = vif.qos.egress, vif.qos.ingress
                 egress = shape(sent, vif.mtu) if sent else None
                 items[key] = LimitItem(egress, shape(received, vif.mtu) if received else None)
+        self._concerned |= items.keys()
         return items, {}
 
     def read(self, keys: Collection[str] | None) -> dict[str, Any]:
         """See Driver. When everything is read, an ifb that nobody has named yet is removed."""
         table = self._table
+        looked = self._concerned.intersection(keys or ())
         if keys is not None:
+            table.refresh([_names(key)[1] for key in looked])
             names = [name for key in keys if key.startswith("vif/") for name in _names(key)]
-            table.refresh([name for name in names if name.startswith("pi")])
             links = [table.by_name[name] for name in names if name in table.by_name]
             shapes = {link.index: one for link in links if (one := self._shapers.at(link.index)) is not None}
         else:
@@ -73,6 +77,7 @@ class LimitDriver:
             item = self._item(key, shapes)
             if item is not None:
                 found[key] = item
+        self._concerned = self._concerned - looked | found.keys()
         return found
 
     def apply(self, delta: Delta) -> dict[str, Trouble]:

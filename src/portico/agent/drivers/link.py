@@ -262,8 +262,18 @@ class PairDriver:
             if before.mtu != item.mtu and self._host.find(item.far_name) is not None:
                 self._host.change(item.far_name, mtu=item.mtu)
             return
-        self._clear(item)
-        kernel.add_veth(
+        try:
+            self._add(item, master)
+        except NetlinkError as error:
+            if error.errno != errno.EEXIST:
+                raise
+            self._clear(item)
+            self._add(item, master)
+        self._host.change(item.far_name, alias=owner.host_alias(self._netns, item.port_id))
+        kernel.change(item.name, alias=owner.alias(item.port_id, item.far_name, item.far_mac))
+
+    def _add(self, item: PairItem, master: int) -> None:
+        self._table.kernel.add_veth(
             item.name,
             master=master,
             mtu=item.mtu,
@@ -272,8 +282,6 @@ class PairDriver:
             peer_netns=self._host_netns,
             mac=item.near_mac,
         )
-        self._host.change(item.far_name, alias=owner.host_alias(self._netns, item.port_id))
-        kernel.change(item.name, alias=owner.alias(item.port_id, item.far_name, item.far_mac))
 
     def _clear(self, item: PairItem) -> None:
         """Make room for a new pair: remove an old one of this port, refuse when the name is another's."""
