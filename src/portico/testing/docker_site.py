@@ -126,8 +126,12 @@ class DockerSite:
         return self.docker("exec", container, *words, check=check)
 
     def reaches(self, container: str, address: str) -> bool:
-        """Tell whether a container pings an address."""
-        return self.execute(container, "ping", "-c", "1", "-W", "2", address, check=False).ok
+        """Tell whether a container pings an address, which it tries for 10 s."""
+        return any(not self.misses(container, address) for _ in range(5))
+
+    def misses(self, container: str, address: str) -> bool:
+        """Tell whether an address does not answer a container within 2 s."""
+        return not self.execute(container, "ping", "-c", "1", "-W", "2", address, check=False).ok
 
     def serves(self, container: str, address: str, port: int) -> bool:
         """Tell whether a container can open a TCP connection."""
