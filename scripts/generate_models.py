@@ -47,6 +47,7 @@ RESOURCES = {
     "minimum_packet_rate_rule": "minimum_packet_rate_rules",
     "network": "networks",
     "network_ip_availability": "network_ip_availabilities",
+    "network_segment_range": "network_segment_ranges",
     "packet_rate_limit_rule": "packet_rate_limit_rules",
     "policy": "policies",
     "port": "ports",

@@ -43,6 +43,9 @@ COLUMNS = {
     ),
     "router": ("id", "name", "status", "external_gateway_info", "routes"),
     "segment": ("id", "name", "network_id", "network_type"),
+    "network_segment_range": (
+        *("id", "name", "default", "shared", "project_id", "network_type", "physical_network", "minimum", "maximum"),
+    ),
     "default_security_group_rule": (
         *("id", "direction", "ethertype", "protocol", "port_range_min", "port_range_max", "remote_ip_prefix"),
         *("remote_group_id", "remote_address_group_id", "used_in_default_sg", "used_in_non_default_sg"),

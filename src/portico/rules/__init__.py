@@ -32,6 +32,7 @@ from portico.rules import (
     security_group,
     security_group_rule,
     segment,
+    segment_range,
     service,
     subnet,
     subnetpool,
@@ -87,6 +88,13 @@ TABLE: Mapping[str, Rules] = {
         },
     ),
     "segment": Rules(segment.create, segment.update, segment.delete),
+    "network_segment_range": Rules(
+        segment_range.create,
+        segment_range.update,
+        segment_range.delete,
+        segment_range.present,
+        before_list=segment_range.before_list,
+    ),
     "default_security_group_rule": Rules(default_security_group_rule.create, delete=default_security_group_rule.delete),
     "router": Rules(
         router.create,

@@ -15,6 +15,7 @@ _TEXTS = {
         "DefaultSecurityGroupRuleNotFound",
         "Default Security Group rule {id} does not exist.",
     ),
+    "network_segment_range": ("NetworkSegmentRangeNotFound", "Network Segment Range {id} could not be found."),
     "policy": ("QosPolicyNotFound", "QoS policy {id} could not be found."),
     **dict.fromkeys(
         ("bandwidth_limit_rule", "dscp_marking_rule", "minimum_bandwidth_rule", "packet_rate_limit_rule"),

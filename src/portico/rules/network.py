@@ -23,6 +23,7 @@ from portico.rules import (
     quota,
     router_port,
     segment,
+    segment_range,
     sharing,
     subnet,
 )
@@ -53,7 +54,7 @@ def create(tx: Transaction, context: Context, body: Row) -> Row:
         "availability_zone_hints": body.get("availability_zone_hints") or [],
         "qos_policy_id": body.get("qos_policy_id") or qos_policy.default_of(tx, body["project_id"]),
     }
-    row |= provider.place(tx, context, row)
+    row |= provider.place(tx, context, row, segment_range.offered(tx, context, row["project_id"]))
     row["is_default"] = _is_default(tx, row)
     mtu.check(row, row["mtu"], [])
     context.broker.admit("network", None, row)
@@ -75,7 +76,8 @@ def update(tx: Transaction, context: Context, row: Row, changes: Row) -> Row:
     moves = changes.keys() & _PLACE
     if moves:
         _move(tx, context, row, changes)
-        changes |= provider.place(tx, context, {**row, **changes}, row)
+        offered = segment_range.offered(tx, context, row["project_id"])
+        changes |= provider.place(tx, context, {**row, **changes}, offered, row)
         _refuse_under_ports(tx, row, changes)
     context.broker.admit("network", row, {**row, **changes})
     if moves or "qos_policy_id" in changes:

@@ -6,7 +6,7 @@ Of other types the backend that realises them judges these attributes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from portico.contract import Capabilities
 from portico.errors import BadRequest, Conflict, Unavailable
@@ -25,13 +25,20 @@ def host_needs(able: Capabilities, network_type: str) -> tuple[str, ...]:
     return (*able.host_needs, "bpf") if network_type in able.physical_types else able.host_needs
 
 
-def place(tx: Transaction, context: Context, row: Row, before: Row | None = None) -> Row:
+def place(
+    tx: Transaction,
+    context: Context,
+    row: Row,
+    offered: Iterable[tuple[str, Sequence[int]]],
+    before: Row | None = None,
+) -> Row:
     """Return physical network and VLAN ID of a network whose backend and type are chosen.
 
-    A VLAN ID that it does not name is chosen: one that nothing has, from `network.vlan_ranges`.
+    A VLAN ID that it does not name is chosen: one that nothing has, of those offered.
 
     Args:
         row: the network as it would be.
+        offered: physical networks with VLAN IDs that it may get; see segment_range.offered.
         before: the network as it is, None if it is new. Of where it was, what does not go with another type is dropped.
 
     Raises:
@@ -48,7 +55,7 @@ def place(tx: Transaction, context: Context, row: Row, before: Row | None = None
     physical, vlan = row.get(PHYSICAL) or None, row.get(SEGMENT)
     _check(tx, row[TYPE], physical, vlan)
     if row[TYPE] == VLAN and vlan is None:
-        physical, vlan = _free(tx, context, physical)
+        physical, vlan = _free(tx, row["project_id"], physical, offered)
     elif vlan in _taken(tx, physical, row.get("id")):
         raise _in_use(physical, vlan)
     return {PHYSICAL: physical, SEGMENT: vlan}
@@ -74,19 +81,21 @@ def _check(tx: Transaction, network_type: str, physical: str | None, vlan: int |
         )
 
 
-def _free(tx: Transaction, context: Context, physical: str | None) -> tuple[str, int]:
-    """Return the first VLAN ID that is free in the ranges of a physical network, None for any that a host has."""
+def _free(
+    tx: Transaction, project_id: str, physical: str | None, offered: Iterable[tuple[str, Sequence[int]]]
+) -> tuple[str, int]:
+    """Return the first VLAN ID that is free on a physical network, None for any that a host has."""
     known = agent.physical_networks(tx)
-    for name, first, last in context.limits.vlan_ranges:
+    for name, vlans in offered:
         if name in known and physical in (None, name):
             taken = set(_taken(tx, name))
-            free = next((vlan for vlan in range(first, last + 1) if vlan not in taken), None)
+            free = next((vlan for vlan in vlans if vlan not in taken), None)
             if free is not None:
                 return name, free
     where = f" of physical network {physical}" if physical else ""
     raise Unavailable(
         "Unable to create the network. No project network is available for allocation. "
-        f"No VLAN ID{where} is free in network.vlan_ranges.",
+        f"No VLAN ID{where} is free in network segment ranges of project {project_id} and in shared ones.",
         type="NoNetworkAvailable",
     )
 

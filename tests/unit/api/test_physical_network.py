@@ -96,7 +96,7 @@ def test_no_free_vlan_id_is_neutrons_no_network_available(api: Asker) -> None:
     for given, where in (((), ""), (("lab",), " of physical network lab")):
         status, kind, message = refused(api.try_create("networks", **body("vlan", *given)))
         assert (status, kind) == (503, "NoNetworkAvailable")
-        assert message.endswith(f"No VLAN ID{where} is free in network.vlan_ranges.")
+        assert f" No VLAN ID{where} is free in network segment ranges of project red " in message
     assert len(api.list("networks")) == 3
 
 

@@ -42,6 +42,7 @@ def test_the_core_collections_have_neutron_s_paths(registry: Registry) -> None:
         "/v2.0/floatingips",
         "/v2.0/floatingips/{floatingip_id}/port_forwardings",
         "/v2.0/network-ip-availabilities",
+        "/v2.0/network_segment_ranges",
         "/v2.0/networks",
         "/v2.0/ports",
         "/v2.0/qos/policies",

@@ -148,6 +148,7 @@ def test_what_the_operator_made_is_not_there_for_projects(red: Asker, root: Aske
     (segment,) = root.list("segment", ("network_id", network["id"]))
     bodies: dict[str, Row] = {
         "bgp_speaker": {"name": "s", "local_as": 65000, "ip_version": 4},
+        "network_segment_range": {"network_type": "vlan", "physical_network": "p", "minimum": 1, "maximum": 2},
         "bgp_peer": {"name": "p", "peer_ip": "192.0.2.1", "remote_as": 65001, "auth_type": "none"},
     }
     made = {"segment": segment, **{name: root.create(name, **body) for name, body in bodies.items()}}
