@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from hypothesis import example, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from portico.backends.bridge import BridgeBackend, plan
@@ -97,7 +97,7 @@ def joined(*edits: Edit | PutRouter) -> RouterWorld:
     return world
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     strategies.router_worlds(), st.lists(st.lists(strategies.edits() | strategies.routers(), max_size=2), max_size=4)
 )
@@ -128,7 +128,7 @@ def tagged(*edits: Edit | PutRouter) -> TaggedWorld:
 FAR = PutPort(1, 2, host=HOSTS[1])
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.lists(strategies.edits() | strategies.routers(), max_size=2), max_size=4))
 @example([[JOIN], [PutPort(2, 2)], [Drop("port", 0)], [Drop("port", 2)]])
 @example([[PutRouter(0, (2,), outside=True, floating=(1,))], [PutPort(2, 2)], [Drop("port", 2)]])

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from tests.unit.backends.test_bridge_plan import follow_changes
 
@@ -53,7 +53,7 @@ def routers() -> st.SearchStrategy[PutRouter]:
     )
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.lists(strategies.edits() | routers(), max_size=2), max_size=4))
 @example([[replace(PUBLISHING, published=())], [PUBLISHING], [replace(WEB, host=HOSTS[1])], [Drop("port", 0)]])
 @example([[PutPort(2, 0, host=HOSTS[1])], [replace(WEB, host=HOSTS[1])], [PutRouter(0, None)]])

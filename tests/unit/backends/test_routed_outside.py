@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from tests.unit.backends.test_bridge_plan import follow
 from tests.unit.backends.test_routed_plan import planned
@@ -124,7 +124,7 @@ def routers() -> st.SearchStrategy[PutRouter]:
 PUBLISHING = PutRouter(0, (0,), outside=True, published=(0,))
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.lists(strategies.edits() | routers(), max_size=2), max_size=4))
 @example([[replace(PUBLISHING, published=())], [PUBLISHING], [replace(WEB, host=HOSTS[1])], [Drop("port", 0)]])
 @example([[PUBLISHING], [replace(PUBLISHING, published=())], [replace(PUBLISHING, floating=(0,), published=())]])

@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from tests.unit.backends.test_bridge_plan import follow
 
 from portico.backends.routed import RoutedBackend, plan
@@ -42,6 +42,7 @@ def planned(made: World, host: str = HOSTS[0]) -> dict[str, HostObject]:
     return {key_of(item): item for item in plan.host_objects(made.snapshot(), host)}
 
 
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(strategies.worlds(), strategies.batches())
 def test_changes_lead_to_what_a_plan_from_nothing_gives(given_world: World, batches: list[list[Edit]]) -> None:
     made = given_world.routed()
