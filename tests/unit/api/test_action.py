@@ -166,7 +166,7 @@ def test_extensions_are_listed_and_shown(api: Asker, registry: Registry) -> None
         ("ports", "hints", None),
         ("routers", "distributed", False),
         ("routers", "ha", None),
-        ("floatingips", "qos_policy_id", None),
+        ("routers", "flavor_id", None),
         ("subnets", "dns_publish_fixed_ip", True),
     ],
 )
