@@ -19,7 +19,9 @@ PARTS = ("portico-api.service", "portico-agent.service", "portico-docker.service
 # It knows no unit but those below /run/units: Debian's own would set the machine up, and clear its /tmp. Control groups
 # have to be below the lab's (systemd leaves its own behind).
 BOOT = """
-cd "$(awk '$3 == "cgroup2" {print $2; exit}' /proc/mounts)"
+hierarchy=$(awk '$3 == "cgroup2" {print $2; exit}' /proc/mounts)
+test -n "$hierarchy"
+cd "$hierarchy"
 mkdir -p $LAB
 echo 0 > $LAB/cgroup.procs
 cd /
