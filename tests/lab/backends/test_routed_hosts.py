@@ -34,7 +34,7 @@ router bgp 65001
  neighbor 198.51.100.3 timers connect 1
  neighbor 198.51.100.3 advertisement-interval 0
 """
-# Waits for a port's link, and takes it over as a virtual machine its memory: with everything in it; tells when it had it.
+# Waits for a port's link, and takes it over as a virtual machine its memory: with everything in it; tells when.
 TAKE_OVER = """
 until ip link set {link} netns w 2> /dev/null; do sleep 0.005; done
 ip -n w -batch - << END
