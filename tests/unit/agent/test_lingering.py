@@ -69,6 +69,13 @@ def vif(number: int) -> Vif:
     return Vif(f"p{number}", "n1", "00:00:5e:00:53:01", 1500, f"pv{number}")
 
 
+def test_a_router_on_a_physical_network_goes_at_once_for_another_host_may_have_it() -> None:
+    agent = Agent()
+    agent.give(NET, Bridge("out", 1500, "lab", 7), ROUTER, vif(1), complete=True)
+    agent.give(gone=("vif/p1", "router/r1", "bridge/n1", "bridge/out"))
+    assert agent.loop.wanted.objects.keys() == {"bridge/n1", "bridge/out"}
+
+
 def test_the_way_out_stays_for_the_next_port_which_finds_it_as_it_was() -> None:
     agent = Agent()
     agent.give(*WAY_OUT, vif(1), complete=True)
