@@ -28,8 +28,8 @@ BY_STATUS: Mapping[int, type[errors.PorticoError]] = {
     412: errors.PreconditionFailed,
     503: errors.Unavailable,
 }
-# Neutron writes a collection's words with dashes in the path, but for this one.
-UNDERSCORED = {"availability_zones"}
+# Neutron writes a collection's words with dashes in the path, but for these.
+UNDERSCORED = {"availability_zones", "network_segment_ranges"}
 BY_TYPE: Mapping[str, type[errors.PorticoError]] = {"OverQuota": errors.OverQuota, "Unsupported": errors.Unsupported}
 
 

@@ -47,7 +47,10 @@ class Willing:
         return backend or "bridge", network_type or before or "local"
 
     def capabilities(self, backend: str) -> Capabilities:
-        return Capabilities(backend, (), frozenset(), host_needs=("bridge",), one_space=backend == "routed")
+        one_space = backend == "routed"
+        return Capabilities(
+            backend, (), frozenset(), host_needs=("bridge",), one_space=one_space, physical_types=("flat", "vlan")
+        )
 
     def offered(self, _project_id: str) -> tuple[str, ...]:
         return ("bridge",)

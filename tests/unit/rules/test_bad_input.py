@@ -134,6 +134,8 @@ def ids(lasting_store: Store, context: Context) -> dict[str, str]:
                             ("minimum_packet_rate", "min_kpps"), ("packet_rate_limit", "max_kpps")):  # fmt: skip
             make(tx, f"{kind}_rule", qos_policy_id=made["policy"], direction="egress", **{value: 0})
         make(tx, "router", name="r", admin_state_up=True)
+        where = {"network_type": "vlan", "physical_network": "p", "minimum": 7, "maximum": 9}
+        make(tx, "network_segment_range", name="v", shared=True, **where)
         made |= floating(tx, context, made)
         own = {"portico:bfd": False, "portico:hosts": []}
         make(tx, "bgp_peer", name="tor", peer_ip="192.0.2.1", remote_as=65001, auth_type="md5", password="x", **own)
