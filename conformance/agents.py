@@ -14,6 +14,8 @@ from portico.testing.lab import Lab
 from portico.testing.lab.process import wait_until
 
 HOSTS = ("conformance-1", "conformance-2")
+PHYSICAL_NETWORK, INTERFACE = "physnet1", "eth1"
+"""Of each host, with nobody at the other end."""
 START_TIMEOUT_S = 120
 
 
@@ -26,7 +28,11 @@ def running(server: Server) -> Iterator[None]:
     """
     with Lab() as lab:
         argv = [sys.executable, "-m", "portico.cli", "--config", os.devnull, "--set", f"api_url={server.local_url}"]
-        agents = [lab.host(name).spawn([*argv, "agent"], log="agent") for name in HOSTS]
+        argv += ["--set", f"agent.physical_networks={PHYSICAL_NETWORK}={INTERFACE}"]
+        hosts = [lab.host(name) for name in HOSTS]
+        for host in hosts:
+            host.run(["ip", "link", "add", INTERFACE, "type", "veth", "peer", "name", "far1"])
+        agents = [host.spawn([*argv, "agent"], log="agent") for host in hosts]
         with Client(server.local_url) as client:
             wait_until(
                 "an agent on each host",

@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 
 from conformance import BIN
+from conformance.agents import PHYSICAL_NETWORK
 from conformance.keystone import ADMIN, REGION, Keystone
 
 
@@ -109,7 +110,8 @@ def tempest_sections(folder: Path, cloud: Cloud, identity: Keystone) -> dict[str
         "validation": {"run_validation": False},
         "neutron_plugin_options": {
             "agent_availability_zone": "default",
-            "available_type_drivers": "local",
+            "available_type_drivers": "local,flat,vlan",
+            "provider_vlans": PHYSICAL_NETWORK,
             "create_shared_resources": True,
             "max_mtu": 65535,
             "max_networks_per_project": 4,
