@@ -52,6 +52,9 @@ def test_the_agent_guards_filters_and_plugs_under_the_stock_kernel_as_it_does_he
         "pytest",
         "-p",
         "no:cacheprovider",
+        # Its import takes an emulated machine ten times as long as this one.
+        "-p",
+        "no:schemathesis",
         "-q",
         *(f"{folder}/{test}" for test in AGENT_TESTS),
     ]
