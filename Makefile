@@ -8,7 +8,8 @@ PYTEST := $(BIN)/python -m pytest
 # What measures no time can share the cores; a file stays together, for what it makes once.
 PARALLEL := -n auto --dist loadfile
 # These wait for daemons, timers and machines half of the time.
-WAITING := -n 3 --dist loadfile --no-loadscope-reorder
+BY_FILE := --dist loadfile --no-loadscope-reorder
+WAITING := -n 3 $(BY_FILE)
 # A second for each process that does not use it.
 PLAIN := -p no:schemathesis
 CODE := $(foreach folder,src tests bench scripts demo conformance,$(if $(shell find $(folder) -name "*.py" 2>/dev/null),$(folder)))
@@ -22,7 +23,7 @@ COMPILE := CUSTOM_COMPILE_COMMAND="make locks" $(BIN)/pip-compile --quiet --gene
 # The targets of `test` need what those before them made, and would measure each other.
 .NOTPARALLEL:
 .PHONY: help venv packages lint types imports checks unit unit-postgresql lab test-stock-kernel compat conformance-venv \
-	conformance-fast clients fuzz neutron-venv remote conformance test demo bench picture locks format clean
+	conformance-fast system fuzz neutron-venv remote conformance test demo bench picture locks format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' Makefile
@@ -95,8 +96,8 @@ fuzz: packages venv ## many times the requests of `compat`, from the OpenAPI doc
 conformance-fast: venv conformance-venv ## a part of `make conformance` that needs less than three minutes
 	$(PYTEST) tests/conformance
 
-clients: packages venv conformance-venv ## `compat` and `conformance-fast` side by side: both wait for servers most of the time
-	$(PYTEST) $(WAITING) tests/conformance/test_tempest.py tests/conformance tests/compat
+system: packages venv conformance-venv ## `lab`, `compat` and `conformance-fast` side by side: all wait for servers and timers half of the time
+	$(PYTEST) -n 4 $(BY_FILE) tests/lab tests/conformance tests/compat
 
 conformance: packages venv conformance-venv remote ## OpenStack's API tests against Portico, with a real Keystone
 	$(BIN)/python -m conformance $(if $(POSTGRESQL),--postgresql)
@@ -105,7 +106,7 @@ remote: venv conformance-venv neutron-venv ## the neutron backend on a real Neut
 	$(PYTEST) tests/remote
 	PORTICO_NEUTRON_EXAMPLES=12 $(PYTEST) $(PARALLEL) tests/unit/backends/test_neutron.py
 
-test: packages venv checks unit unit-postgresql lab clients ## everything; what a change must pass
+test: packages venv checks unit unit-postgresql system ## everything; what a change must pass
 
 demo: packages venv ## containers and a VM on Portico networks, a BGP speaker beyond, and a table of who reaches whom
 	$(BIN)/python -m demo

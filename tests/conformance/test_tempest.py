@@ -9,6 +9,8 @@ from conformance.outcome import failures, reasons, unexplained
 
 from conformance import selection, suite
 
+pytestmark = pytest.mark.long
+
 LIMIT_S = 600
 CHOSEN = selection.load()
 
