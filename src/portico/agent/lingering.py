@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """What stays a while after its last port. Pure but for the clock.
 
-Making and removing a bridge, a router or an uplink takes longer than all the rest of a port, and the next port is
-often on its way. Nothing stays that could be in the way: a router only if no port is left on its networks, an uplink
-only if no router is left, and neither of them when something comes that might meet it. A router that is on a physical
-network goes at once: another host may have it already.
+Making and removing a bridge, a router, an uplink or the routed space takes longer than all the rest of a port, and the
+next port is often on its way. Nothing stays that could be in the way: a router only if no port is left on its networks,
+an uplink only if no router is left, the routed space only if none of its ports is, and none of them when something
+comes that might meet it. A router that is on a physical network goes at once: another host may have it already.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection
 from itertools import chain
 
 from portico.agent.delta import Wanted
-from portico.hoststate import Bridge, HostObject, Router, Update, Uplink, Vif, key_of
+from portico.hoststate import ROUTED, Bridge, HostObject, Router, Space, Update, Uplink, Vif, key_of
 
 
 class Lingering:
@@ -46,7 +46,7 @@ class Lingering:
 
         for key in update.gone if self._linger_s else ():
             item = wanted.objects.get(key)
-            stays = isinstance(item, Bridge) or (isinstance(item, Router | Uplink) and not is_needed(item))
+            stays = isinstance(item, Bridge) or (isinstance(item, Router | Uplink | Space) and not is_needed(item))
             if stays and not _is_outside(wanted, item):
                 self._ends.setdefault(key, self._clock() + self._linger_s)
         return [key for key in update.gone if key not in self._ends], back
@@ -74,6 +74,8 @@ def _needs(item: HostObject, going: HostObject) -> bool:
     """Tell whether an object that is wanted must notice at once that another one goes."""
     if isinstance(going, Router):
         return isinstance(item, Vif) and item.network_id in _networks(going)
+    if isinstance(going, Space):
+        return isinstance(item, Vif) and item.network_id == ROUTED
     return isinstance(going, Uplink) and isinstance(item, Router)
 
 
@@ -84,7 +86,7 @@ def _meet(going: HostObject, coming: HostObject) -> bool:
             return coming.network_id in _networks(going)
         case Router(), Router():
             return not _addresses(going).isdisjoint(_addresses(coming))
-        case Uplink(), Uplink():
+        case Uplink() | Space(), Uplink():
             return True
     return False
 

@@ -32,7 +32,12 @@ def _words(item: pytest.Item) -> str:
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     """Write the table, if there is anything to tell."""
-    reports = [report for reports in terminalreporter.stats.values() for report in reports if hasattr(report, "when")]
+    reports = [
+        report
+        for reports in terminalreporter.stats.values()
+        for report in reports
+        if isinstance(report, pytest.TestReport)
+    ]
     found = outcomes((dict(report.user_properties).get(PROPERTY), report.outcome) for report in reports)
     if found:
         terminalreporter.section("promises of backends")

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from portico.agent.delta import Delta, Trouble, Wanted
 from portico.agent.loop import Loop
-from portico.hoststate import Bridge, HostObject, Router, Status, Update, Uplink, Vif, key_of
+from portico.hoststate import ROUTED, Bridge, HostObject, Router, Space, Status, Update, Uplink, Vif, key_of
 from portico.hoststate.l3 import Floating, Leg
 from portico.testing.fakedrivers import FakeDrivers
 
@@ -29,6 +29,8 @@ OTHER = Router(
     (Leg("l3", "out", "00:00:5e:00:53:13", 1500, ("100.64.0.3/16",), outside=True),),
     floating=(Floating("100.64.0.9", "l3", "198.51.100.5"),),
 )
+SPACE = Space(1500, way_out=True, masquerade=("198.51.100.0/24",))
+SPACE_KEY = key_of(SPACE)
 WAY_OUT = (NET, OUTSIDE, UPLINK, ROUTER)
 WAY_OUT_KEYS = {"bridge/n1", "bridge/out", "uplink/out", "router/r1"}
 
@@ -119,3 +121,24 @@ def test_what_lingers_is_never_in_the_way(
     assert agent.loop.wanted.objects.keys() == {
         key_of(item) for item in (*WAY_OUT, vif(1)) if key_of(item) not in gone
     } | {key_of(item) for item in coming}
+
+
+@pytest.mark.parametrize(
+    ("gone", "coming", "left"),
+    [
+        (("vif/p1", SPACE_KEY), (), {SPACE_KEY}),
+        ((SPACE_KEY,), (), {"vif/p1"}),
+        (("vif/p1", SPACE_KEY), (NET, vif(2)), {SPACE_KEY, "bridge/n1", "vif/p2"}),
+        (("vif/p1", SPACE_KEY), (OUTSIDE, UPLINK), {"bridge/out", "uplink/out"}),
+    ],
+)
+def test_the_routed_space_stays_after_its_last_port_until_something_leads_out_by_the_host(
+    gone: tuple[str, ...], coming: tuple[HostObject, ...], left: set[str]
+) -> None:
+    agent = Agent()
+    agent.give(SPACE, replace(vif(1), network_id=ROUTED), complete=True)
+    agent.give(gone=gone)
+    agent.give(*coming)
+    assert agent.loop.wanted.objects.keys() == left
+    agent.later(11)
+    assert SPACE_KEY not in agent.loop.wanted.objects
