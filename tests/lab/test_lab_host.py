@@ -76,9 +76,21 @@ def test_a_spawned_process_can_be_watched_stopped_and_killed(host: LabHost) -> N
     assert process.alive
     assert process.stop() == 3
     assert process.output == "ready\nbye\n"
-    other = host.spawn(["sleep", "60"])
-    assert other.kill() == -signal.SIGKILL
-    assert not other.alive
+
+
+def test_half_a_line_of_a_running_process_is_not_read_as_a_whole_one(host: LabHost) -> None:
+    code = (
+        "import signal; signal.signal(signal.SIGUSR1, lambda *_: print('15', flush=True));"
+        "print('whole\\n203.0.113.2', end='', flush=True); [signal.pause() for _ in range(2)]"
+    )
+    process = host.spawn([sys.executable, "-c", code])
+    wait_until("half a line", lambda: process.log.read_text().endswith(".2"), 20)
+    assert process.output == "whole\n" and process.tail() == "whole\n203.0.113.2"
+    with pytest.raises(NotReady):
+        process.wait_for_text("203.0.113.2", timeout_s=0.01)
+    process.send_signal(signal.SIGUSR1)
+    process.wait_for_text("203.0.113.2", timeout_s=20)
+    assert process.output == "whole\n203.0.113.215\n"
 
 
 def test_waiting_for_a_process_that_has_ended_says_what_it_wrote(host: LabHost) -> None:

@@ -86,12 +86,14 @@ class Process:
 
     @property
     def output(self) -> str:
-        """Everything the process has written so far."""
-        return self.log.read_text(errors="replace")
+        """What the process has written so far; while it runs whole lines only: half of one may say another thing."""
+        alive = self.alive  # asked first: what a process that has ended wrote is complete
+        written = self._written()
+        return written if not alive else written[: written.rfind("\n") + 1]
 
     def tail(self, lines: int = 20) -> str:
         """Return the last lines that the process has written, for a message."""
-        return "\n".join(self.output.splitlines()[-lines:])
+        return "\n".join(self._written().splitlines()[-lines:])
 
     def send_signal(self, number: signal.Signals) -> None:
         """Send a signal; nothing happens if the process has ended."""
@@ -115,7 +117,7 @@ class Process:
         return self._popen.wait()
 
     def wait_for_text(self, text: str, timeout_s: float) -> None:
-        """Wait until the log contains `text`.
+        """Wait until a line of the log contains `text`.
 
         Raises:
             NotReady: it did not in time, or the process ended without it; the message holds the end of the log.
@@ -129,3 +131,6 @@ class Process:
         if not alive:
             raise NotReady(f"{self.argv[0]}: ended with exit code {self.code}\n{self.tail()}")
         return False
+
+    def _written(self) -> str:
+        return self.log.read_text(errors="replace")
