@@ -73,6 +73,7 @@ class Api:
         self.health = Health(service.store, broker, hosts, self.ending)
         self.metrics = Metrics()
         self.metrics.read_from(self.health.readings)
+        self.metrics.read_from(partial(backend.readings, service, broker))
         service.store.on_transaction(self.metrics.transaction)
         broker.on_sync(self.metrics.synced)
         self._openapi: bytes = b""

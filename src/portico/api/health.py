@@ -75,18 +75,16 @@ class Health:
     def readings(self) -> Iterator[Reading]:
         """Yield what metrics tell of store and broker; from any thread."""
         revision = self._broker.revision
-        yield "portico_broker_revision", "Newest revision that the broker took in", revision
-        yield "portico_broker_following", "1 while the broker follows the store", not self._broker.trouble
-        yield "portico_hosts_connected", "Hosts whose agent follows its wanted state here", self._hosts.followed()
+        yield Reading("portico_broker_revision", "Newest revision that the broker took in", revision)
+        yield Reading("portico_broker_following", "1 while the broker follows the store", not self._broker.trouble)
+        followed = self._hosts.followed()
+        yield Reading("portico_hosts_connected", "Hosts whose agent follows its wanted state here", followed)
         try:
             newest = self._newest()
         except PorticoError:
-            yield "portico_store_up", "1 if the database answers", 0
+            yield Reading("portico_store_up", "1 if the database answers", 0)
             return
-        yield "portico_store_up", "1 if the database answers", 1
-        yield "portico_store_revision", "Newest revision in the journal", newest
-        yield (
-            "portico_broker_lag_revisions",
-            "Revisions that the broker has still to take in",
-            max(0, newest - revision),
-        )
+        yield Reading("portico_store_up", "1 if the database answers", 1)
+        yield Reading("portico_store_revision", "Newest revision in the journal", newest)
+        lag = max(0, newest - revision)
+        yield Reading("portico_broker_lag_revisions", "Revisions that the broker has still to take in", lag)

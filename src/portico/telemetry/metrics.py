@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Literal
+from itertools import groupby
+from typing import Literal, NamedTuple
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
@@ -20,13 +21,20 @@ _BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
 SILENT_S = 60.0
 MAX_HOSTS = 10_000
 
-# A gauge or counter that is read when somebody asks: its name, what it is, and its value now.
-Reading = tuple[str, str, float]
 _AGENT_MEASURES: Mapping[str, tuple[Literal["counter", "gauge"], str]] = {
     "passes": ("counter", "Comparisons of wanted and actual state that the agent made since its start"),
     "pass_seconds": ("counter", "Time that these took"),
     "errors": ("gauge", "Objects of the host that are not as wanted"),
 }
+
+
+class Reading(NamedTuple):
+    """A gauge that is read when somebody asks: its name, what it is, its value now. Those of one name come together."""
+
+    name: str
+    text: str
+    value: float
+    labels: Mapping[str, str] = {}
 
 
 class Metrics:
@@ -75,7 +83,8 @@ class Metrics:
         self.read_from(self._own_readings)
 
     def _own_readings(self) -> Iterator[Reading]:
-        yield "portico_http_requests_in_flight", "Requests whose answer has not ended, streams too", self.in_flight
+        text = "Requests whose answer has not ended, streams too"
+        yield Reading("portico_http_requests_in_flight", text, self.in_flight)
 
     def answered(self, route: str, method: str, status: int, took_s: float) -> None:
         """Count an answer, which began `took_s` after its request."""
@@ -114,8 +123,11 @@ class Metrics:
         """Call `readings` whenever the metrics are asked for; what cannot be read now is left out."""
 
         def families() -> Iterator[GaugeMetricFamily]:
-            for name, text, value in readings():
-                yield GaugeMetricFamily(name, text, value=value)
+            for (name, text, labels), items in groupby(readings(), lambda item: (item.name, item.text, [*item.labels])):
+                family = GaugeMetricFamily(name, text, labels=labels)
+                for item in items:
+                    family.add_metric([*item.labels.values()], item.value)
+                yield family
 
         self.registry.register(_Called(families))
 

@@ -8,19 +8,20 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from portico.api.app import Api, make_app
 from portico.api.collection import Service
 from portico.backends.bridge import CAPABILITIES, BridgeBackend
 from portico.broker.broker import Broker
 from portico.broker.hosts import HostStates
-from portico.contract import Dirty, ObjectStatus
+from portico.contract import Capabilities, Dirty, ObjectStatus
 from portico.model.snapshot import Snapshot
 from portico.policy.policy import Policy
 from portico.rules.context import Context, Limits
 from portico.store.store import Store
 
-from .asker import Asker, Row
+from .asker import Asker, Row, wait_until
 
 LIMITS = Limits({}, 1500, "fa:16:3e", "portico.test.", "red")
 WHY = "the kernel module br_netfilter is not loaded (modprobe br_netfilter)"
@@ -37,6 +38,13 @@ class Frail(BridgeBackend):
         return super().sync(want, dirty)
 
 
+class Other(BridgeBackend):
+    """Another backend, which needs nothing of hosts."""
+
+    def describe(self) -> Capabilities:
+        return msgspec.structs.replace(CAPABILITIES, name="other", network_types=("other",), host_needs=())
+
+
 @pytest.fixture
 def frail() -> Frail:
     return Frail(HostStates())
@@ -44,9 +52,13 @@ def frail() -> Frail:
 
 @pytest.fixture
 def api(store: Store, frail: Frail) -> Iterator[Asker]:
-    hosts = HostStates()
-    with Asker(make_app(Api(Service(store, 1000), Broker(store, hosts, [frail]), hosts, LIMITS))) as asker:
+    with Asker(make_app(serving(store, frail))) as asker:
         yield asker
+
+
+def serving(store: Store, *backends: BridgeBackend) -> Api:
+    hosts = HostStates()
+    return Api(Service(store, 1000), Broker(store, hosts, backends), hosts, LIMITS)
 
 
 def tell(api: Asker, host: str, **facts: str) -> None:
@@ -86,6 +98,41 @@ def test_a_backend_shows_what_it_realises_where_and_how_much(api: Asker) -> None
     assert api.ask("GET", "/portico/v1/backends").body == {"backends": [shown(api)]}
     missing = api.ask("GET", "/portico/v1/backends/pigeon")
     assert missing.error == (404, "BackendNotFound") and "known are: bridge" in missing.message
+
+
+def measures(server: Api) -> dict[str, float]:
+    """Return what metrics tell of backends' health, by name and values of labels."""
+    return {
+        " ".join([item.name, *item.labels.values()]): item.value
+        for family in text_string_to_metric_families(server.metrics.text().decode())
+        for item in family.samples
+        if item.name in ("portico_backend_up", "portico_backend_host_able")
+    }
+
+
+def test_metrics_tell_how_each_backend_fares_and_which_hosts_can_have_it(store: Store, frail: Frail) -> None:
+    server = serving(store, frail, Other(HostStates()))
+    assert measures(server) == {"portico_backend_up bridge": 0, "portico_backend_up other": 0}
+    with Asker(make_app(server)) as api:
+        until(api, "ok")
+        tell(api, "able", able="bridge")
+        tell(api, "unable", able="", lacks_bridge=WHY)
+        tell(api, "old")
+        frail.broken = True
+        api.create("networks")
+        until(api, "failing")
+        wait_until(lambda: measures(server)["portico_backend_up other"] == 1)
+        assert measures(server) == {
+            "portico_backend_up bridge": 0,
+            "portico_backend_up other": 1,
+            "portico_backend_host_able bridge able": 1,
+            "portico_backend_host_able bridge unable": 0,
+            "portico_backend_host_able other able": 1,
+            "portico_backend_host_able other unable": 1,
+        }
+        frail.broken = False
+        until(api, "ok")
+        assert measures(server)["portico_backend_up bridge"] == 1
 
 
 def test_a_failing_backend_says_since_when_and_why(api: Asker, frail: Frail) -> None:
