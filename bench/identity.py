@@ -8,11 +8,10 @@ import socket
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
-from conformance.folder import temporary
-
 from bench.running import Target
 from conformance import keystone
 from conformance import portico as api
+from portico.testing.folder import temporary
 
 
 @contextlib.contextmanager

@@ -25,7 +25,7 @@ from typing import Any
 import httpx
 
 from conformance import BIN, process
-from conformance.folder import temporary
+from portico.testing.folder import temporary
 from portico.testing.lab.process import Process
 
 START_TIMEOUT_S = 120

@@ -20,8 +20,8 @@ from typing import Any
 import httpx
 
 from conformance import process
-from conformance.folder import temporary
 from conformance.keystone import ADMIN, SERVICE, Keystone
+from portico.testing.folder import temporary
 
 ROOT = Path(__file__).parents[1] / ".venv-neutron"
 """The environment that `make neutron-venv` makes from neutron.lock."""

@@ -13,8 +13,8 @@ from pathlib import Path
 import httpx
 
 from conformance import process
-from conformance.folder import temporary
 from conformance.keystone import SERVICE, Keystone
+from portico.testing.folder import temporary
 
 START_TIMEOUT_S = 120
 

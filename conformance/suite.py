@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from conformance import agents, portico, tempest, workspace
-from conformance.folder import temporary
 from conformance.keystone import Keystone
 from conformance.outcome import Outcome
 from conformance.selection import Expected, Selection
+from portico.testing.folder import temporary
 
 # The suites expect quotas, as Neutron has them: some set one that is a little higher than what there is.
 QUOTAS = {"quota.network": "100", "quota.security_group": "50", "quota.security_group_rule": "1000"}

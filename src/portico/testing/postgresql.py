@@ -9,12 +9,12 @@ import re
 import shutil
 import signal
 import subprocess
-import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 
+from portico.testing.folder import Folder
 from portico.testing.lab.process import NotReady
 
 # The server refuses to run as root; Debian's package makes this user.
@@ -35,7 +35,8 @@ class PostgresqlServer:
     def __init__(self, *, durable: bool = False, administrator: str = "") -> None:
         self.programs = _newest()
         self._superuser = administrator or "portico"
-        self.folder = Path(tempfile.mkdtemp(prefix="portico-postgresql-"))
+        self._held = Folder("postgresql")
+        self.folder = self._held.path
         if os.geteuid() == 0:
             shutil.chown(self.folder, USER, USER)
         self._settings: Mapping[str, str] = {} if durable else _QUICK
@@ -108,7 +109,7 @@ class PostgresqlServer:
     ) -> None:
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.stop(signal.SIGQUIT)
-        shutil.rmtree(self.folder, ignore_errors=True)
+        self._held.remove()
 
     def _run(self, program: str, *words: str, check: bool = True) -> int:
         argv = [*_as_user(), f"{self.programs}/{program}", *words]

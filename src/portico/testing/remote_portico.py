@@ -39,6 +39,7 @@ from portico.store.query import Query
 from portico.store.store import Store
 from portico.testing.bridge_medium import FakeHost
 from portico.testing.faults import Faults
+from portico.testing.folder import Folder
 from portico.testing.world import HOSTS
 
 URL = "http://127.0.0.1:9696"
@@ -52,11 +53,17 @@ def _registry() -> Registry:
 
 
 @cache
+def _folder() -> Path:
+    """Return the folder in which all databases of this process are."""
+    folder = Folder("remote")
+    atexit.register(folder.remove)
+    return folder.path
+
+
+@cache
 def _template() -> Path:
     """Return a database with all tables and nothing in them; making that takes longer than most tests."""
-    folder = tempfile.mkdtemp(prefix="portico-remote-")
-    atexit.register(shutil.rmtree, folder)
-    path = Path(folder) / "empty.db"
+    path = _folder() / "empty.db"
     store = Store(f"sqlite:///{path}", _registry())
     schema.ensure(store)
     store.close()
@@ -80,8 +87,8 @@ class RemotePortico:
     """
 
     def __init__(self, quotas: Mapping[str, int] | None = None, authenticator: Authenticator | None = None) -> None:
-        folder = tempfile.mkdtemp(prefix="portico-remote-")
-        weakref.finalize(self, shutil.rmtree, folder)
+        folder = tempfile.mkdtemp(dir=_folder())
+        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
         path = shutil.copy(_template(), Path(folder) / "portico.db")
         self.store = Store(f"sqlite:///{path}", _registry())
         self._states = HostStates()

@@ -23,6 +23,7 @@ from portico.model.resource import Registry
 from portico.store import allocate, journal, schema
 from portico.store.journal import Entry
 from portico.store.store import Store
+from portico.testing.folder import PREFIX
 from portico.testing.lab import wait_until
 from portico.testing.postgresql import PostgresqlServer
 
@@ -53,6 +54,10 @@ def pair(server: PostgresqlServer, registry: Registry) -> Iterator[tuple[Store, 
             schema.ensure(store)
             stores.append(store)
         yield stores[0], stores[1]
+
+
+def test_a_server_is_in_a_folder_that_goes_with_its_process(server: PostgresqlServer) -> None:
+    assert server.folder.name.startswith(PREFIX)
 
 
 def add(store: Store, *ids: str) -> str:
