@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -84,6 +84,25 @@ class LinkTable:
         self.refresh(names)
         return [self.by_name[name] for name in names if name in self.by_name]
 
+    def of(self, kind: str, name_of: Callable[[str], str], keys: Collection[str] | None) -> list[Link]:
+        """Return all links or, with `keys`, those of the objects of a kind among them, whose names `name_of` makes."""
+        if keys is None:
+            return list(self.by_name.values())
+        ids = [object_id for key in keys for one, _, object_id in [key.partition("/")] if one == kind]
+        return self.read([name_of(object_id) for object_id in ids])
+
+    def to_host(
+        self, kind: str, word: str, name_of: Callable[[str], str], keys: Collection[str] | None
+    ) -> dict[str, Link]:
+        """Return, as `of` does, links from networks to the host, by key: aliases are network, `word` and far end."""
+        found = {}
+        for link in self.of(kind, name_of, keys):
+            alias = owner.words(link.alias)
+            key = f"{kind}/{alias[0]}" if len(alias) == 3 and alias[1] == word else ""
+            if key and (keys is None or key in keys):
+                found[key] = link
+        return found
+
     def find(self, name: str) -> Link | None:
         """Return the link called `name`, as the kernel has it now."""
         found = self.kernel.find(name)
@@ -135,11 +154,8 @@ class BridgeDriver:
         """See Driver."""
         if keys is None:
             self._table.refresh()
-            links = list(self._table.by_name.values())
-        else:
-            links = self._table.read([owner.bridge_name(key[7:]) for key in keys if key.startswith("bridge/")])
         found = {}
-        for link in links:
+        for link in self._table.of("bridge", owner.bridge_name, keys):
             alias = owner.words(link.alias)
             if link.kind == "bridge" and len(alias) == 2 and alias[1].isdecimal():
                 key = f"bridge/{alias[0]}"
@@ -216,10 +232,7 @@ class PairDriver:
 
     def read(self, keys: Collection[str] | None) -> dict[str, Any]:
         """See Driver. Links of ours without an alias, left by a crash, are removed when everything is read."""
-        if keys is None:
-            links = list(self._table.by_name.values())
-        else:
-            links = self._table.read([owner.port_link(key[4:]) for key in keys if key.startswith("vif/")])
+        links = self._table.of("vif", owner.port_link, keys)
         bridges = {link.index: link.name for link in self._table.by_name.values() if link.kind == "bridge"}
         found = {}
         for link in links:

@@ -101,18 +101,11 @@ class SegmentDriver:
         if keys is None:
             self.joined = {}
             self._sweep()
-            links = list(self._table.by_name.values())
-        else:
-            links = self._table.read([owner.segment_link(key[7:]) for key in keys if key.startswith("bridge/")])
-        found = {}
-        for link in links:
-            alias = owner.words(link.alias)
-            key = f"bridge/{alias[0]}" if len(alias) == 3 and alias[1] == "segment" else ""
-            if key and (keys is None or key in keys):
-                found[key] = self._find(key, link)
-            elif keys is None and not link.alias and link.name.startswith("ps"):  # left by a crash
-                self._table.remove(link.name)
-        return found
+            for link in [*self._table.by_name.values()]:
+                if not link.alias and link.name.startswith("ps"):  # left by a crash
+                    self._table.remove(link.name)
+        found = self._table.to_host("bridge", "segment", owner.segment_link, keys)
+        return {key: self._find(key, link) for key, link in found.items()}
 
     def _sweep(self) -> None:
         for name in self._interfaces.values():

@@ -67,17 +67,8 @@ class UplinkDriver:
 
     def read(self, keys: Collection[str] | None) -> dict[str, Any]:
         """See Driver."""
-        if keys is None:
-            links = list(self._table.by_name.values())
-        else:
-            links = self._table.read([owner.uplink_link(key[7:]) for key in keys if key.startswith("uplink/")])
-        found = {}
-        for link in links:
-            alias = owner.words(link.alias)
-            key = f"uplink/{alias[0]}" if len(alias) == 3 and alias[1] == "uplink" else ""
-            if key and (keys is None or key in keys):
-                found[key] = self._find(alias[0], link)
-        return found
+        found = self._table.to_host("uplink", "uplink", owner.uplink_link, keys)
+        return {key: self._find(key.partition("/")[2], link) for key, link in found.items()}
 
     def _find(self, network_id: str, near: Link) -> UplinkItem:
         far = self._far(network_id)
