@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterable, Iterator
 from portico.agent import addresses, owner
 from portico.hoststate import Peer, Speaker
 
-CONFIG, CONTROL, PID, LOG = "bird.conf", "bird.ctl", "bird.pid", "bird.log"
+CONFIG, CONTROL, PID, LOG = "bird.conf", "bird.ctl", "bird.pid", "log/bird.log"
 
 HOLD_S = 9
 GRACEFUL_RESTART_S = 30

@@ -92,3 +92,9 @@ class Daemon:
 def program(name: str) -> str | None:
     """Return where a program is, also one for the administrator alone; None if it is not installed."""
     return shutil.which(name, path=f"{os.environ.get('PATH', '')}:{_SBIN}")
+
+
+def is_open_to_all(folder: Path) -> bool:
+    """Make `folder` unless it is there, and tell whether any user may look into it, and so gets to what is below."""
+    folder.mkdir(parents=True, exist_ok=True)
+    return all(path.stat().st_mode & 0o001 for path in (folder, *folder.resolve().parents))

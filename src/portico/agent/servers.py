@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from portico.agent import dnsmasq, kernel, netlink, owner
+from portico.agent.daemon import is_open_to_all
 from portico.agent.links import Links
 from portico.agent.server import Server, check_options
 
@@ -47,7 +48,8 @@ class Servers:
         self._prefix = owner.dhcp_netns_prefix(netns)
         self._run_dir = run_dir / FOLDER / netns
         self._state_dir = state_dir / FOLDER / netns
-        self.user = "nobody" if _is_open_to_all(run_dir) else "root"
+        # It reads its files again after it gave up being root.
+        self.user = "nobody" if is_open_to_all(run_dir) else "root"
         self._ends = select.epoll()
         self._watched: dict[int, tuple[str, Server]] = {}
 
@@ -208,9 +210,3 @@ def _prepare() -> netlink.Socket:
     for path, value in _SYSCTLS.items():
         kernel.sysctl(path, value)
     return netlink.Socket(netlink.ROUTE)
-
-
-def _is_open_to_all(folder: Path) -> bool:
-    """Return whether any user may look into `folder`: dnsmasq reads its files again after it gave up being root."""
-    folder.mkdir(parents=True, exist_ok=True)
-    return all(path.stat().st_mode & 0o001 for path in (folder, *folder.resolve().parents))

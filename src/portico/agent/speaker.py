@@ -3,11 +3,17 @@
 
 It is an instance of its own, with its own configuration and control socket, not the distribution's service. Its process
 outlives the agent.
+
+It runs as the user whom its package makes, with four capabilities that it keeps itself (`drop_uid` in
+`sysdep/linux/syspriv.h` of 2.0.12): net_admin, net_raw, net_bind_service, net_broadcast. Of our folder it may read the
+configuration, and write its log and what is in its pid file; nothing else, for the agent works there as root.
 """
 
 from __future__ import annotations
 
 import errno
+import os
+import pwd
 import select
 import shutil
 import subprocess
@@ -17,10 +23,11 @@ from contextlib import suppress
 from pathlib import Path
 
 from portico.agent import bird, birdc, kernel
-from portico.agent.daemon import Daemon, program
+from portico.agent.daemon import Daemon, is_open_to_all, program
 from portico.agent.learnt import LearntRoutes
 
 FOLDER = "bgp"
+USER = "bird"
 START_MAX_S = 10.0
 _NEW = f"{bird.CONFIG}.new"
 _NOTHING = "show status"
@@ -53,6 +60,7 @@ class Bird:
 
     def __init__(self, netns: str, *, run_dir: Path, host_netns: int, learnt: LearntRoutes) -> None:
         self.folder = folder(run_dir, netns)
+        self._run_dir = run_dir
         self._host_netns = host_netns
         self._learnt = learnt
         self._ends = select.epoll()
@@ -102,11 +110,13 @@ class Bird:
         Raises:
             OSError: BIRD is not there, or would not take it; with its own words.
         """
-        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        user = self._user()
+        self._prepare(user)
         path = self.folder / _NEW
         path.touch(mode=0o600)
         path.write_text(config)
-        self._run("-p", "-c", str(path))
+        _share(path, user, 0o640)
+        self._run(user, "-p", "-c", str(path))
 
     def adopt(self) -> None:
         """Put the configuration that was checked into the place of the one in force."""
@@ -130,9 +140,12 @@ class Bird:
         Raises:
             OSError: BIRD is not there, or refused; with its own words.
         """
+        user, pid_file = self._user(), self.folder / bird.PID
+        pid_file.touch()
+        os.chown(pid_file, user.pw_uid, user.pw_gid)
         names = (("-c", bird.CONFIG), ("-s", bird.CONTROL), ("-P", bird.PID))
         arguments = [word for option, name in names for word in (option, str(self.folder / name))]
-        self._run(*(["-R"] if self._learnt.any() else []), *arguments)
+        self._run(user, *(["-R"] if self._learnt.any() else []), *arguments)
         birdc.ask(self.folder / bird.CONTROL, _NOTHING)
         threading.Thread(target=self._keep_awake, name="bird", daemon=True).start()
 
@@ -146,6 +159,25 @@ class Bird:
         if self.is_known():
             self._learnt.remove_all()
             shutil.rmtree(self.folder)
+
+    def _user(self) -> pwd.struct_passwd:
+        """Return whom BIRD is to run as: root if its package made no user, or one who cannot get to our folder."""
+        with suppress(KeyError):
+            if is_open_to_all(self._run_dir):
+                return pwd.getpwnam(USER)
+        return pwd.getpwuid(0)
+
+    def _prepare(self, user: pwd.struct_passwd) -> None:
+        """Make the folders that are not there; the log of one who ran as somebody else goes."""
+        self.folder.parent.mkdir(exist_ok=True)
+        self.folder.parent.chmod(0o755)
+        self.folder.mkdir(exist_ok=True, mode=0o700)
+        _share(self.folder, user, 0o750)
+        log = (self.folder / bird.LOG).parent
+        if log.is_dir() and log.stat().st_uid != user.pw_uid:
+            shutil.rmtree(log)
+        log.mkdir(exist_ok=True, mode=0o700)
+        os.chown(log, user.pw_uid, user.pw_gid)
 
     def _keep_awake(self) -> None:
         """Wake BIRD while its sessions come up, until it does not answer.
@@ -169,14 +201,14 @@ class Bird:
             self._watched.close()
             self._watched = None
 
-    def _run(self, *arguments: str) -> None:
+    def _run(self, user: pwd.struct_passwd, *arguments: str) -> None:
         found = program("bird")
         if found is None:
             raise FileNotFoundError(errno.ENOENT, lack())
 
         def run() -> subprocess.CompletedProcess[str]:
             return subprocess.run(
-                [found, *arguments],
+                [found, "-u", str(user.pw_uid), "-g", str(user.pw_gid), *arguments],
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
                 text=True,
@@ -190,3 +222,9 @@ class Bird:
             raise TimeoutError(errno.ETIMEDOUT, f"BIRD has not started in {START_MAX_S:g} s") from error
         if done.returncode != 0:
             raise OSError(errno.EINVAL, done.stderr.strip() or f"BIRD ended with {done.returncode}")
+
+
+def _share(path: Path, user: pwd.struct_passwd, mode: int) -> None:
+    """Let `user`, by his group, do with root's file or folder what `mode` says."""
+    os.chown(path, 0, user.pw_gid)
+    path.chmod(mode)

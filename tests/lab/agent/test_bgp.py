@@ -167,6 +167,20 @@ def test_a_route_is_in_another_hosts_kernel_at_once_and_gone_at_once(fabric: Fab
     assert statistics.median(took["add"]) < 0.1 and statistics.median(took["del"]) < 0.1, took
 
 
+def test_it_is_not_root_and_keeps_four_capabilities(fabric: Fabric) -> None:
+    """It has to read its configuration and write its log, and nothing in the folder where the agent works as root."""
+    host = fabric.h1
+    status = host.run(["cat", f"/proc/{pid(host)}/status"]).out
+    rows = dict(line.split(":\t", 1) for line in status.splitlines())
+    uid, gid = (host.run(["id", option, "bird"]).out.strip() for option in ("-u", "-g"))
+    assert rows["Uid"].split() == [uid] * 4 and rows["Gid"].split() == [gid] * 4 and not rows["Groups"].strip()
+    # net_bind_service, net_broadcast, net_admin, net_raw of capabilities(7)
+    assert {rows[name] for name in ("CapPrm", "CapEff")} == {f"{0b1111 << 10:016x}"}
+    listed = host.run(["stat", "-c", "%A %U %G", FOLDER, f"{FOLDER}/bird.conf", f"{FOLDER}/log"]).out
+    assert listed.splitlines() == ["drwxr-x--- root bird", "-rw-r----- root bird", "drwx------ bird bird"]
+    assert "Started" in host.path(f"{FOLDER}/log/bird.log").read_text()
+
+
 def test_ipv6_goes_the_same_way(fabric: Fabric) -> None:
     address = "2001:db8:1::7"
     route(fabric.h1, "add", address, "eth0")

@@ -45,6 +45,9 @@ class Booted:
     def __init__(self, host: LabHost) -> None:
         self.host = host
         self.client = Client(f"unix:{host.path('/run/portico/api.sock')}")
+        host.run(["ip", "link", "add", "eth0", "type", "veth", "peer", "name", "far"])
+        for words in ("address add 198.51.100.9/24 dev eth0", "link set eth0 up", "link set far up"):
+            host.run(["ip", *words.split()])
         host.run([*PORTICO, "units", "--to", "/run/made"])
         host.run(["sh", "-ec", FURNISH])
         self.systemd: Process = host.spawn(["sh", "-ec", BOOT], log="systemd", env={"LAB": host.lab})
@@ -83,7 +86,7 @@ def booted(machine: Machine) -> Iterator[Booted]:
 
 
 def furnish(client: Client) -> None:
-    """Make what lets the agent use all that it may: filter, DHCP, limits, a router, and a way out by the host."""
+    """Make what lets the agent use all that it may: filter, DHCP, limits, a router, a way out by the host, and BGP."""
     network = client.create("networks", {"name": "blue"})["id"]
     subnet = client.create("subnets", {"network_id": network, "ip_version": 4, "cidr": "10.1.0.0/24"})["id"]
     outside = {"name": "out", "router:external": True, "provider:network_type": "host"}
@@ -95,6 +98,10 @@ def furnish(client: Client) -> None:
     limit = {"bandwidth_limit_rule": {"max_kbps": 20_000, "direction": "egress"}}
     client.request("POST", f"/v2.0/qos/policies/{policy}/bandwidth_limit_rules", limit)
     client.create("ports", {"name": "vm", "network_id": network, "qos_policy_id": policy})
+    speaker = client.create("bgp-speakers", {"name": "fabric", "local_as": 65000, "ip_version": 4})["id"]
+    tor = {"name": "tor", "peer_ip": "198.51.100.1", "remote_as": 65001, "auth_type": "none"}
+    peer = client.create("bgp-peers", tor)["id"]
+    client.put_json(f"/v2.0/bgp-speakers/{speaker}/add_bgp_peer", {"bgp_peer_id": peer})
 
 
 def test_the_units_give_a_port_all_that_it_wants_and_its_server_outlives_them(booted: Booted) -> None:
@@ -108,6 +115,8 @@ def test_the_units_give_a_port_all_that_it_wants_and_its_server_outlives_them(bo
     assert "masquerade" in booted.run("nft", "list", "ruleset").out
     server = booted.run("pgrep", "-x", "dnsmasq").out
     assert server
+    whose = "ps -C bird -o user= || true"
+    wait_until("a speaker that is not root", lambda: booted.run("sh", "-c", whose).out == "bird\n", 20, booted.told)
 
     booted.start(*PARTS)
     assert booted.run("sh", "-c", "systemctl is-active portico.service || true").out == "inactive\n"
