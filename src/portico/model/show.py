@@ -3,8 +3,11 @@
 
 from __future__ import annotations
 
-# A message quotes at most so much of a value.
+from collections.abc import Sequence
+
+# A message quotes at most so much of a value, and names at most so many objects.
 MAX_SHOWN = 200
+MAX_NAMED = 5
 
 
 def show(value: object) -> str:
@@ -16,3 +19,9 @@ def show(value: object) -> str:
     if len(text) > MAX_SHOWN:
         text = f"{text[:MAX_SHOWN]}..."
     return text.encode("utf-8", "backslashreplace").decode()
+
+
+def some(names: Sequence[str]) -> str:
+    """Return the first of what is in the way for a message, and how many more there are."""
+    more = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
+    return ", ".join(names[:MAX_NAMED]) + more

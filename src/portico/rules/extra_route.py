@@ -8,7 +8,8 @@ from ipaddress import ip_address, ip_network
 
 from portico.errors import BadRequest, Conflict
 from portico.model.l3 import GATEWAY_OWNER, INTERFACE_OWNER
-from portico.rules import quota, router_port
+from portico.model.show import some
+from portico.rules import pools, quota, router_port
 from portico.rules.context import Context, Row
 from portico.store.transaction import Transaction
 
@@ -17,7 +18,7 @@ def replace(tx: Transaction, context: Context, router: Row, routes: Sequence[Row
     """Give a router these routes instead of those it has.
 
     Raises:
-        BadRequest: a next hop is on no subnet of the router, or is the router.
+        BadRequest: a next hop is on no subnet of the router, is the router, or can be nobody.
         OverQuota: there are too many.
         Unsupported: the backend of the router's networks realises none.
     """
@@ -51,28 +52,35 @@ def check(tx: Transaction, router: Row, routes: Sequence[Row]) -> None:
         return
     ports = router_port.of_router(tx, router["id"], INTERFACE_OWNER, GATEWAY_OWNER)
     subnets = [ip_network(row["cidr"]) for row in router_port.subnets(tx, ports)]
-    own = {ip_address(item["ip_address"]) for port in ports for item in port["fixed_ips"]}
+    own = {ip_address(item["ip_address"]): port["id"] for port in ports for item in port["fixed_ips"]}
     for route in routes:
         next_hop = ip_address(route["nexthop"])
         if next_hop.version != ip_network(route["destination"]).version:
             raise _invalid(route, "destination and nexthop are of different IP versions")
-        if not any(next_hop in subnet for subnet in subnets):
-            raise _invalid(route, "the nexthop is not connected with router")
+        near = next((subnet for subnet in subnets if next_hop in subnet), None)
+        if near is None:
+            on = ", ".join(map(str, subnets)) or "no subnet"
+            raise _invalid(route, f"the nexthop is not connected with router {router['id']}, which is on {on}")
         if next_hop in own:
-            raise _invalid(route, "the nexthop is used by router")
+            raise _invalid(route, f"the nexthop is used by router {router['id']}, as address of port {own[next_hop]}")
+        first, last = pools.bounds(near)
+        if not first <= int(next_hop) <= last:
+            raise _invalid(route, f"the nexthop is no host's address in {near}")
 
 
 def refuse_loss(router: Row, subnet: Row) -> None:
     """Refuse to take a subnet from a router that a route's next hop is on.
 
     Raises:
-        Conflict: names subnet and router.
+        Conflict: names subnet, router and routes.
     """
     cidr = ip_network(subnet["cidr"])
-    if any(ip_address(route["nexthop"]) in cidr for route in router["routes"]):
+    lost = [route for route in router["routes"] if ip_address(route["nexthop"]) in cidr]
+    if lost:
+        named = some([f"{route['destination']} by {route['nexthop']}" for route in lost])
         raise Conflict(
             f"Router interface for subnet {subnet['id']} on router {router['id']} cannot be deleted, as it is required "
-            "by one or more routes.",
+            f"by one or more routes: {named}.",
             type="RouterInterfaceInUseByRoute",
         )
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from portico.errors import BadRequest, Conflict
 from portico.model.l3 import FLOATING_OWNER
+from portico.model.show import some
 from portico.model.snapshot import DHCP_OWNER
 from portico.rules import fixed_ip, floating_use, lookup, port, qos_policy, quota, router_port, service_port
 from portico.rules.context import Context, Row
@@ -111,14 +112,14 @@ def _association(tx: Transaction, context: Context, row: Row, given: Row) -> Row
         router_id = row["router_id"] if _has_forwardings(tx, row) else None
         return {**_FREE, "router_id": router_id, "status": floating_use.status_by(tx, row["id"], router_id)}
     if _has_forwardings(tx, row):
-        raise _in_use(row)
+        raise _in_use(tx, row)
     found = lookup.visible(tx, context, "port", given["port_id"])
     fixed = _fixed(context, row, found, given.get("fixed_ip_address"))
     address, network_id = fixed["ip_address"], row["floating_network_id"]
     router_id = _router(tx, context, row, found, fixed, given.get("router_id"))
     for other in tx.find("floatingip", port_id=found["id"], fixed_ip_address=address, floating_network_id=network_id):
         if other["id"] != row["id"]:
-            raise already_associated(row, found["id"], address)
+            raise already_associated(row, found["id"], address, other)
     status = floating_use.status_by(tx, row["id"], router_id)
     return {"port_id": found["id"], "fixed_ip_address": address, "router_id": router_id, "status": status}
 
@@ -178,7 +179,7 @@ def delete(tx: Transaction, context: Context, row: Row) -> None:
         Conflict: it has port forwardings.
     """
     if _has_forwardings(tx, row):
-        raise _in_use(row)
+        raise _in_use(tx, row)
     for own in tx.find("port", device_id=row["id"], device_owner=FLOATING_OWNER):
         port.remove(tx, own)
     tx.delete("floatingip", row)
@@ -212,11 +213,12 @@ def _forwardings(tx: Transaction, ids: Sequence[str]) -> list[Row]:
     return tx.list("port_forwarding", Query(filters=(Filter("floatingip_id", tuple(ids)),))) if ids else []
 
 
-def already_associated(row: Row, port_id: str, address: str) -> Conflict:
-    """Return the error for a floating IP, or a port's address, that has its other side already."""
+def already_associated(row: Row, port_id: str, address: str, other: Row) -> Conflict:
+    """Return the error for a floating IP, or a port's address, that has its other side already: `other` leads there."""
     return Conflict(
         f"Cannot associate floating IP {row['floating_ip_address']} ({row['id']}) with port {port_id} using fixed IP "
-        f"{address}, as that fixed IP already has a floating IP on external network {row['floating_network_id']}.",
+        f"{address}, as that fixed IP already has a floating IP on external network {row['floating_network_id']}: "
+        f"{other['floating_ip_address']} leads to {other['fixed_ip_address']} of port {other['port_id']}.",
         type="FloatingIPPortAlreadyAssociated",
     )
 
@@ -225,8 +227,11 @@ def _has_forwardings(tx: Transaction, row: Row) -> bool:
     return bool(row["router_id"]) and row["port_id"] is None and bool(floating_use.forwardings_of(tx, row["id"]))
 
 
-def _in_use(row: Row) -> Conflict:
-    return Conflict(f"Floating IP {row['id']} in use by Port Forwarding resources.", type="FipInUseByPortForwarding")
+def _in_use(tx: Transaction, row: Row) -> Conflict:
+    named = some(sorted(item["id"] for item in floating_use.forwardings_of(tx, row["id"])))
+    return Conflict(
+        f"Floating IP {row['id']} in use by Port Forwarding resources: {named}.", type="FipInUseByPortForwarding"
+    )
 
 
 def _without_port(name: str) -> BadRequest:

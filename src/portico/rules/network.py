@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from ipaddress import ip_network
 
 from portico.errors import Conflict, Forbidden
+from portico.model.show import some
 from portico.model.snapshot import DHCP_OWNER
 from portico.rules import (
     address_scope,
@@ -181,8 +182,7 @@ def _refuse_under_ports(tx: Transaction, row: Row, changes: Row) -> None:
 
 def _ports_in_the_way(ports: Sequence[Row]) -> str:
     """Return the ids, five at most, of ports that are not the network's own DHCP server's."""
-    others = [item["id"] for item in ports if item["device_owner"] != DHCP_OWNER]
-    return ", ".join(others[:5]) + (f" and {len(others) - 5} more" if len(others) > 5 else "")
+    return some([item["id"] for item in ports if item["device_owner"] != DHCP_OWNER])
 
 
 def present(tx: Transaction, context: Context, rows: list[Row]) -> list[Row]:

@@ -193,7 +193,7 @@ def _clash(row: Row, other: Row, name: str, ports: str) -> BadRequest:
 
 def _refuse_floating(tx: Transaction, floating: Row, row: Row, found: Row) -> None:
     if floating["port_id"]:
-        raise already_associated(floating, found["id"], row["internal_ip_address"])
+        raise already_associated(floating, found["id"], row["internal_ip_address"], floating)
     for other in tx.find("floatingip", port_id=found["id"]):
         raise Conflict(
             f"Cannot create port forwarding to floating IP {floating['floating_ip_address']} ({floating['id']}) with "

@@ -7,6 +7,7 @@ import uuid
 
 from portico.errors import Conflict
 from portico.model.l3 import INTERFACE_OWNER
+from portico.model.show import some
 from portico.rules import agent, availability_zone, extra_route, quota, router_gateway, router_port
 from portico.rules.context import Context, Row
 from portico.store.transaction import Transaction
@@ -48,7 +49,7 @@ def delete(tx: Transaction, context: Context, row: Row) -> None:
         Conflict: it has interfaces, or a gateway is in use.
     """
     if ports := router_port.of_router(tx, row["id"], INTERFACE_OWNER):
-        named = ", ".join(item["id"] for item in ports[:5]) + (f" and {len(ports) - 5} more" if len(ports) > 5 else "")
+        named = some([item["id"] for item in ports])
         raise Conflict(f"Router {row['id']} has ports still attached: {named}", type="RouterInUse")
     for item in tx.find("auto_allocated_topology", router_id=row["id"]):
         tx.delete("auto_allocated_topology", item)

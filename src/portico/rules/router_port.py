@@ -91,7 +91,8 @@ def refuse_delete(tx: Transaction, port: Row) -> None:
     """
     if _router(tx, port) is not None:
         raise Conflict(
-            f"Port {port['id']} cannot be deleted directly via the port API: has device owner {port['device_owner']}.",
+            f"Port {port['id']} cannot be deleted directly via the port API: has device owner {port['device_owner']}, "
+            f"device_id {port['device_id']}.",
             type="ServicePortInUse",
         )
 

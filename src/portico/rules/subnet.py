@@ -9,6 +9,7 @@ from ipaddress import ip_address, ip_network
 import sqlalchemy as sa
 
 from portico.errors import BadRequest, Conflict
+from portico.model.show import some
 from portico.model.snapshot import DHCP_OWNER, IpAddress, IpNetwork
 from portico.rules import address_scope, dhcp, fixed_ip, lookup, mtu, pools, quota, router_gateway, subnetpool
 from portico.rules.context import Context, Row
@@ -247,10 +248,9 @@ def delete(tx: Transaction, context: Context, row: Row) -> None:
         if (port["device_owner"] in fixed_ip.ROUTER_OWNERS if automatic else port["device_owner"] != DHCP_OWNER)
     ]
     if users:
-        named = ", ".join(users[:5]) + (f" and {len(users) - 5} more" if len(users) > 5 else "")
         raise Conflict(
             f"Unable to complete operation on subnet {row['id']}: One or more ports have an IP allocation from this "
-            f"subnet: {named}.",
+            f"subnet: {some(users)}.",
             type="SubnetInUse",
         )
     for port in holders:

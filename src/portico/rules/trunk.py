@@ -28,10 +28,7 @@ def create(tx: Transaction, context: Context, body: Row) -> Row:
     parent = lookup.visible(tx, context, "port", body["port_id"])
     if parent.get("trunk_id"):
         if trunk_port.is_parent(tx, parent):
-            raise Conflict(
-                f"Port {parent['id']} is currently in use and is not eligible for use as a parent port.",
-                type="ParentPortInUse",
-            )
+            raise _parent_in_use(parent, parent["trunk_id"])
         raise _in_use(parent)
     trunk_port.check_plug(parent)
     context.broker.admit("trunk", None, body, lookup.get(tx, "network", parent["network_id"]))
@@ -155,10 +152,7 @@ def _check(trunk: Row, network: Row, found: Row, own: Row) -> None:
     """Refuse a port that cannot be a subport: its trunk's own, one in use, one whose network carries more or is not of
     the same backend."""
     if found["id"] == trunk["port_id"]:
-        raise Conflict(
-            f"Port {found['id']} is currently in use and is not eligible for use as a parent port.",
-            type="ParentPortInUse",
-        )
+        raise _parent_in_use(found, trunk["id"])
     if own["mtu"] > network["mtu"]:
         raise Conflict(
             f"MTU {own['mtu']} of subport {found['id']} cannot be greater than MTU {network['mtu']} of trunk "
@@ -185,8 +179,16 @@ def _refuse_disabled(trunk: Row) -> None:
         raise Conflict(f"Trunk {trunk['id']} is currently disabled.", type="TrunkDisabled")
 
 
+def _parent_in_use(row: Row, trunk_id: str) -> Conflict:
+    return Conflict(
+        f"Port {row['id']} is currently in use and is not eligible for use as a parent port: it is that of trunk "
+        f"{trunk_id}.",
+        type="ParentPortInUse",
+    )
+
+
 def _in_use(row: Row) -> Conflict:
-    return Conflict(f"Port {row['id']} is in use by another trunk.", type="TrunkPortInUse")
+    return Conflict(f"Port {row['id']} is in use by another trunk: {row['trunk_id']}.", type="TrunkPortInUse")
 
 
 def _invalid(reason: str) -> BadRequest:
