@@ -10,9 +10,9 @@ Docs: docs/design/backends.md.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from random import Random
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from hypothesis import HealthCheck, Phase, example, given, settings
@@ -40,6 +40,7 @@ from portico.testing.world import (
     object_id,
 )
 
+W = TypeVar("W", bound=World)
 ALL = Dirty(everything=True)
 FEW = settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 
@@ -207,16 +208,25 @@ class BackendSuite:
         edits = (Drop("port", 0), PutPort(1, 1, groups=(1,)), PutPort(5, 0, groups=(0,)), Drop("network", 1),
                  PutRule(3, 1, remote_group=1), PutNetwork(2), PutSubnet(2, 4), PutPort(6, 2))  # fmt: skip
         expected = self.fresh(self.prepared(*edits))
+        self.strike(self.prepared, lambda world, want: change(world, want, edits), expected, lambda _: deadly)
+
+    def strike(
+        self,
+        make: Callable[[], W],
+        edit: Callable[[W, Snapshot], Dirty],
+        expected: Mapping[str, object],
+        deadly: Callable[[int], bool],
+    ) -> None:
+        """Check that an edit of a world comes to what is expected after a fault at each write, told by its number."""
         number, struck = 0, True
         while struck:
             number += self.fault_stride
             medium = self.medium()
-            backend = medium.make()
-            world = self.prepared()
+            backend, world = medium.make(), make()
             want = world.snapshot()
             sync(medium, backend, want)
-            dirty = change(world, want, edits)
-            medium.faults.arm(number, deadly=deadly)
+            dirty = edit(world, want)
+            medium.faults.arm(number, deadly=deadly(number))
             try:
                 sync(medium, backend, want, dirty)
             except Crash:

@@ -135,24 +135,12 @@ class RouterSuite(BackendSuite):
         edits = (PutRouter(0, (0,), outside=True, floating=(0,)), PutRouter(1, (1, 3), outside=True, snat=False))
         medium, world = self.medium(), self.fit_routers(joined_world(*edits))
         sync(medium, medium.make(), world.snapshot())
-        expected = medium.peek()
-        number, struck = 0, True
-        while struck:
-            number += self.fault_stride
-            medium = self.medium()
-            backend, world = medium.make(), self.fit_routers(joined_world())
-            want = world.snapshot()
-            sync(medium, backend, want)
-            dirty = change(world, want, edits)
-            medium.faults.arm(number, deadly=bool(number % 2))
-            try:
-                sync(medium, backend, want, dirty)
-            except Crash:
-                backend = medium.make()
-            struck = medium.faults.disarm()
-            sync(medium, backend, want)
-            assert differences(medium.peek(), expected) == {}, f"fault at write {number}"
-        assert number > 1
+        self.strike(
+            lambda: self.fit_routers(joined_world()),
+            lambda world, want: change(world, want, edits),
+            medium.peek(),
+            lambda number: bool(number % 2),
+        )
 
     def test_floating_ips_and_gateways_use_what_their_policies_say(self) -> None:
         medium, world = self.medium(), joined_world(PutRouter(0, (0, 2), outside=True, floating=(0, 1)))
