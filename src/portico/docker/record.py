@@ -29,40 +29,19 @@ PLUGGED = (ENDPOINT, ADOPTED)
 PROFILE = "docker"
 
 
-class DockerNetwork(msgspec.Struct, frozen=True):
-    """A Docker network.
+class Choices(msgspec.Struct, frozen=True, kw_only=True):
+    """What was decided for a Docker network when it was made.
 
-    `id` is Docker's, `network_id` Portico's; `owned` tells whether Portico's was made for it and goes with it. `pools`
-    maps a PoolID's nonce to the subnet. `security_groups` (ids) None: the default group of the project. `gateways` are
-    the addresses that Docker takes for its gateways. `dual`: its endpoints have an IPv4 and an IPv6 address each;
-    `unaddressed`: they have none. `group` is the security group that was made for it and goes with it. `routed`: it has
-    no L2, each address is routed by itself; `default_route`: it may carry a container's. `router` has those of the
-    gateways that are `routed_gateways`; it was made for the network, and goes with it, if that is `owned`.
+    `owned` tells whether Portico's network was made for it and goes with it. `pools` maps a PoolID's nonce to the
+    subnet. `security_groups` (ids) None: the default group of the project. `gateways` are the addresses that Docker
+    takes for its gateways. `dual`: its endpoints have an IPv4 and an IPv6 address each; `unaddressed`: they have none.
+    `group` is the security group that was made for it and goes with it. `routed`: it has no L2, each address is routed
+    by itself; `default_route`: it may carry a container's. `router` has those of the gateways that are
+    `routed_gateways`; it was made for the network, and goes with it, if that is `owned`.
     """
 
-    id: str
-    anchor_id: str
-    network_id: str
     owned: bool
     pools: Mapping[str, str]
-    security_groups: tuple[str, ...] | None = None
-    expose: bool = False
-    gateways: tuple[str, ...] = ()
-    dual: bool = False
-    unaddressed: bool = False
-    group: str = ""
-    routed: bool = False
-    default_route: bool = True
-    router: str = ""
-    routed_gateways: tuple[str, ...] = ()
-
-
-class Kept(msgspec.Struct, frozen=True):
-    """A Docker network in its anchor's profile; `host` is where its engine runs."""
-
-    host: str
-    owned: bool
-    pools: dict[str, str]
     security_groups: tuple[str, ...] | None
     expose: bool
     gateways: tuple[str, ...] = ()
@@ -73,6 +52,20 @@ class Kept(msgspec.Struct, frozen=True):
     default_route: bool = True
     router: str = ""
     routed_gateways: tuple[str, ...] = ()
+
+
+class DockerNetwork(Choices, frozen=True, kw_only=True):
+    """A Docker network: `id` is Docker's, `network_id` Portico's."""
+
+    id: str
+    anchor_id: str
+    network_id: str
+
+
+class Kept(Choices, frozen=True, kw_only=True):
+    """A Docker network in its anchor's profile; `host` is where its engine runs."""
+
+    host: str
 
 
 def pool_tag(nonce: str) -> str:
