@@ -10,7 +10,7 @@ second line of defence.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cache
 from ipaddress import ip_address
 
@@ -86,13 +86,14 @@ def next_range(tx: Transaction, subnet_id: str) -> Read:
 
 def take_within(tx: Transaction, subnet_id: str, version: int, bounds: Range) -> IpAddress | None:
     """Take the lowest free address inside `bounds` out of the pools; None when there is none."""
-    free, (low, high) = tx.tables.free_range, bounds
-    which = (free.c.subnet_id == subnet_id, free.c.last >= digits(low), free.c.first <= digits(high))
-    found = tx.connection.execute(sa.select(free.c.first, free.c.last).where(*which).order_by(free.c.first).limit(1))
-    row = found.first()
-    if row is None:
-        return None
-    first, last = int(row.first, 16), int(row.last, 16)
+    values = {"subnet": subnet_id, "low": digits(bounds[0]), "high": digits(bounds[1])}
+    found = tx.ask(_range_within(tx.tables), values)
+    return take_lowest(tx, subnet_id, version, found[0], bounds[0]) if found else None
+
+
+def take_lowest(tx: Transaction, subnet_id: str, version: int, free: Mapping[str, str], low: int) -> IpAddress:
+    """Take the lowest address from `low` on out of a free range, whose `first` and `last` are digits."""
+    first, last = int(free["first"], 16), int(free["last"], 16)
     number = max(first, low)
     _split(tx, subnet_id, (first, last), number)
     return address_of(number, version)
@@ -210,6 +211,17 @@ def _ranges(tables: Tables) -> sa.Select[str, str, str]:
         .join_from(free, cursor, free.c.subnet_id == cursor.c.subnet_id)
         .where(free.c.subnet_id == sa.bindparam("subnet"))
     )
+
+
+@cache
+def _range_within(tables: Tables) -> sa.Select[str, str]:
+    free = tables.free_range
+    which = (
+        free.c.subnet_id == sa.bindparam("subnet"),
+        free.c.last >= sa.bindparam("low"),
+        free.c.first <= sa.bindparam("high"),
+    )
+    return sa.select(free.c.first, free.c.last).where(*which).order_by(free.c.first).limit(1)
 
 
 @cache

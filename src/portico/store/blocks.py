@@ -12,6 +12,7 @@ from __future__ import annotations
 import uuid
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
+from functools import cache
 from ipaddress import ip_network
 from typing import Any
 
@@ -21,6 +22,7 @@ import sqlalchemy as sa
 from portico.model.snapshot import IpAddress
 from portico.store import allocate
 from portico.store.allocate import Range, digits
+from portico.store.tables import Tables
 from portico.store.transaction import Transaction
 
 Row = dict[str, Any]
@@ -42,11 +44,8 @@ def take_next(tx: Transaction, subnet: Row, home: Home) -> IpAddress | None:
     length = max(home.lengths[version], ip_network(subnet["cidr"]).prefixlen)
     if length == WHOLE[version]:
         return allocate.take_next(tx, subnet["id"], version)
-    own = sorted(tx.find("block", subnet_id=subnet["id"], host=home.host), key=lambda row: str(row["first"]))
-    for block in own:
-        address = _take_in(tx, block, version)
-        if address is not None:
-            return address
+    if free := tx.ask(_free_of_host(tx.tables), {"subnet": subnet["id"], "host": home.host}):
+        return allocate.take_lowest(tx, subnet["id"], version, free[0], int(free[0]["low"], 16))
     found = _new(tx, subnet, home.host, 1 << (WHOLE[version] - length)) or _idle(tx, subnet["id"], home.host)
     address = _take_in(tx, found, version) if found is not None else None
     return address or allocate.take_next(tx, subnet["id"], version)
@@ -95,14 +94,17 @@ def _idle(tx: Transaction, subnet_id: str, host: str) -> Row | None:
     """Give a host the first block of another one that no port has an address of, if there is any."""
     block = tx.tables.of["block"]
     found = tx.connection.execute(
-        sa.select(block.c.id).where(block.c.subnet_id == subnet_id, ~_is_used(tx)).order_by(block.c.first).limit(1)
+        sa.select(block.c.id)
+        .where(block.c.subnet_id == subnet_id, ~_is_used(tx.tables))
+        .order_by(block.c.first)
+        .limit(1)
     ).scalar()
     row = tx.get("block", found) if found is not None else None
     return tx.update("block", row, {"host": host}) if row is not None else None
 
 
-def _is_used(tx: Transaction) -> sa.ColumnElement[bool]:
-    block, address = tx.tables.of["block"], tx.tables.address
+def _is_used(tables: Tables) -> sa.ColumnElement[bool]:
+    block, address = tables.of["block"], tables.address
     inside = (address.c.subnet_id == block.c.subnet_id, address.c.address.between(block.c.first, block.c.last))
     return sa.exists().where(*inside)
 
@@ -112,12 +114,40 @@ def give_back(tx: Transaction, subnet_id: str, address: IpAddress) -> None:
 
     The host's only block of the subnet stays with it for its next port, until another host wants it.
     """
-    block, text = tx.tables.of["block"], digits(int(address))
-    inside = (block.c.subnet_id == subnet_id, block.c.first <= text, block.c.last >= text)
-    found = tx.connection.execute(sa.select(block.c.id).where(*inside, ~_is_used(tx))).scalar()
-    row = tx.get("block", found) if found is not None else None
-    if row is not None and len(tx.find("block", subnet_id=subnet_id, host=row["host"])) > 1:
-        tx.delete("block", row)
+    for found in tx.ask(_spare(tx.tables), {"subnet": subnet_id, "number": digits(int(address))}):
+        row = tx.get("block", found["id"])
+        if row is not None:
+            tx.delete("block", row)
+
+
+@cache
+def _free_of_host(tables: Tables) -> sa.Select[str, str, str]:
+    """Return the statement that finds the first free range in blocks that a `host` has of a `subnet`.
+
+    It may begin before the block, which begins at `low`.
+    """
+    block, free = tables.of["block"], tables.free_range
+    inside = (free.c.subnet_id == block.c.subnet_id, free.c.last >= block.c.first, free.c.first <= block.c.last)
+    return (
+        sa.select(free.c.first, free.c.last, block.c.first.label("low"))
+        .join_from(block, free, sa.and_(*inside))
+        .where(block.c.subnet_id == sa.bindparam("subnet"), block.c.host == sa.bindparam("host"))
+        .order_by(block.c.first, free.c.first)
+        .limit(1)
+    )
+
+
+@cache
+def _spare(tables: Tables) -> sa.Select[str]:
+    """Return the statement that finds the block of a `subnet` which has the address `number`, if it may go.
+
+    Then no port has an address of it, and its host has another block there.
+    """
+    block, number = tables.of["block"], sa.bindparam("number")
+    other = block.alias()
+    is_beside = (other.c.subnet_id == block.c.subnet_id, other.c.host == block.c.host, other.c.id != block.c.id)
+    inside = (block.c.subnet_id == sa.bindparam("subnet"), block.c.first <= number, block.c.last >= number)
+    return sa.select(block.c.id).where(*inside, sa.exists().where(*is_beside), ~_is_used(tables))
 
 
 def forget(tx: Transaction, subnet_id: str) -> None:
@@ -129,6 +159,8 @@ def forget(tx: Transaction, subnet_id: str) -> None:
 def forget_host(tx: Transaction, host: str) -> None:
     """Give back the blocks of a host that goes away which no port has an address of."""
     block = tx.tables.of["block"]
-    found = tx.connection.execute(sa.select(block.c.id).where(block.c.host == host, ~_is_used(tx))).scalars().all()
+    found = (
+        tx.connection.execute(sa.select(block.c.id).where(block.c.host == host, ~_is_used(tx.tables))).scalars().all()
+    )
     for row in tx.get_many("block", found):
         tx.delete("block", row)

@@ -19,6 +19,7 @@ from portico.rules.context import Context
 from portico.store.blocks import _gap
 from portico.store.store import Store
 from portico.store.transaction import Transaction
+from portico.testing.statements import asked
 
 Row = dict[str, Any]
 Create = Callable[..., Row]
@@ -165,3 +166,23 @@ def test_blocks_without_ports_go_with_their_host_s_agent_and_all_with_the_routes
         network = tx.get("network", net.network["id"])
         update(tx, net.context, "network", network, **{"portico:backend": "bridge"})
         assert net.blocks == []
+
+
+def test_a_port_of_a_block_asks_the_database_once_for_its_address_and_once_at_its_end(
+    store: Store, admin: Context, create: Create
+) -> None:
+    counts = {}
+    for backend, cidr in (("bridge", "192.0.2.0/28"), ("routed", "198.51.100.0/28")):
+        with store.write() as tx:
+            net = Net(tx, admin, create, cidr, backend)
+            net.port("h1")
+            tx.settle()
+            with asked(store) as making:
+                port = net.port("h1")
+                tx.settle()
+            with asked(store) as ending:
+                net.delete("port", port)
+                tx.settle()
+        counts[backend] = len(making), len(ending)
+    made, ended = counts["bridge"]
+    assert counts["routed"] == (made - 1, ended + 1), "a block has no cursor to move, but may be one too many"
