@@ -10,8 +10,6 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
-import msgspec
-
 from portico.agent import owner
 from portico.hoststate import (
     ROUTED,
@@ -231,9 +229,9 @@ def _host_links(item: HostObject) -> frozenset[str]:
 
 
 def _is_other_space(touched: Collection[HostObject]) -> bool:
-    """Tell whether the routed space has come, gone, or changed other than by its way out: that is nothing to ports."""
+    """Tell whether the routed space has come, gone, or changed in more than its way out and its scopes."""
     spaces = [item for item in touched if isinstance(item, Space)]
-    plain = {msgspec.structs.replace(item, way_out=False, masquerade=(), known=()) for item in spaces}
+    plain = {Space(item.mtu, item.ipv6) for item in spaces}
     return len(spaces) == 1 or len(plain) > 1
 
 

@@ -16,7 +16,7 @@ import ipaddress
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-from portico.agent import addresses, owner, router_rules, rules
+from portico.agent import addresses, owner, router_rules, rules, scopes
 from portico.agent.addresses import Net
 from portico.agent.delta import Wanted
 from portico.hoststate import ROUTED, Bridge, Dhcp, Group, HostObject, Limit, Member, Qos, Router, Space, Uplink, Vif
@@ -42,6 +42,7 @@ HOOKS = {
     f"{INET}arriving": "type nat hook prerouting priority dstnat; policy accept;",
     f"{INET}left": "type filter hook forward priority filter; policy accept;",
     f"{INET}leaving": "type nat hook postrouting priority srcnat; policy accept;",
+    f"{INET}{scopes.CHAIN}": scopes.HOOK,
 }
 TRANSLATION = {
     f"{INET}arriving": (
@@ -197,7 +198,7 @@ def _open_fragment(table: str, name: str, zone: int) -> Fragment:
 
 
 def _space_fragment(space: Space, piece: Fragment) -> Fragment:
-    """Add to the fragment of the link to the host which addresses need no translation beyond it."""
+    """Add to the fragment of the link to the host which addresses need no translation beyond it, and the scopes."""
     elements, networks = dict(piece.elements), set[Network]()
     for number, cidr in enumerate(space.known):
         net = addresses.network(cidr, f"known[{number}]")
@@ -205,7 +206,8 @@ def _space_fragment(space: Space, piece: Fragment) -> Fragment:
             exact, ranges = _place(f"{INET}inside", f"{INET}inside", f'"{owner.SPACE_LINK}"', net, "")
             elements |= exact
             networks |= ranges
-    return replace(piece, elements=elements, networks=frozenset(networks))
+    chains = {f"{INET}{name}": rows for name, rows in scopes.chains(space).items()}
+    return replace(piece, elements=elements, networks=frozenset(networks), chains=chains)
 
 
 def _translate(vif: Vif, piece: Fragment) -> Fragment:

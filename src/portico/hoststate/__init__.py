@@ -46,6 +46,13 @@ class Bridge(msgspec.Struct, frozen=True, tag="bridge", tag_field="kind"):
     vlan: int = 0
 
 
+class Scope(msgspec.Struct, frozen=True):
+    """The routed subnets (CIDRs) of one address scope; `scope_id` "" for those that are of none together."""
+
+    scope_id: str
+    cidrs: tuple[str, ...]
+
+
 class Space(msgspec.Struct, frozen=True, tag="space", tag_field="kind"):
     """The routed space of this host: what is needed as soon as one routed port is on it.
 
@@ -54,6 +61,8 @@ class Space(msgspec.Struct, frozen=True, tag="space", tag_field="kind"):
     With a `way_out` the host lets what comes from it pass to its other links, and publishes ports. What is from
     `masquerade` (CIDRs) and for none of the routed subnets, `known`, leaves with the address of the link by which it
     leaves.
+    Where subnets are of several address scopes, `scopes` has all of them, and nothing goes from one to another but to
+    `floating` addresses, on whichever host they are, and back.
     """
 
     mtu: int
@@ -61,6 +70,8 @@ class Space(msgspec.Struct, frozen=True, tag="space", tag_field="kind"):
     way_out: bool = False
     masquerade: tuple[str, ...] = ()
     known: tuple[str, ...] = ()
+    scopes: tuple[Scope, ...] = ()
+    floating: tuple[str, ...] = ()
 
 
 class Source(msgspec.Struct, frozen=True):

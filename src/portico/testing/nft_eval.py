@@ -20,18 +20,19 @@ Value = str | int | IpAddress
 
 _NUMBERS = {
     "udp": 17, "tcp": 6, "ipv6-icmp": 58, "icmp": 1, "ip": 0x0800, "ip6": 0x86DD, "arp": 0x0806, "ipv4": 2, "ipv6": 10,
+    "dnat": 0x20,
 }  # fmt: skip
 _FAMILIES = {"ether type": {4: 0x0800, 6: 0x86DD}, "meta nfproto": {4: 2, 6: 10}}
 _FIELDS = (
     "iifname", "oifname", "ether saddr", "ether type", "ip saddr", "ip daddr", "ip6 saddr", "ip6 daddr", "meta mark",
     "meta l4proto", "th dport", "udp sport", "udp dport", "icmp type", "icmp code", "icmpv6 type", "icmpv6 code",
-    "@th,64,128", "meta nfproto", "arp operation", "arp saddr ether", "arp saddr ip",
+    "@th,64,128", "meta nfproto", "ct status", "arp operation", "arp saddr ether", "arp saddr ip",
 )  # fmt: skip
 _VERDICTS = re.compile(r"(accept|drop)$|(jump|goto) (\S+)$")
 _MATCH = re.compile(
     rf"(?P<left>(?:{'|'.join(map(re.escape, _FIELDS))})(?: & \S+)?"
     rf"(?: \. (?:{'|'.join(map(re.escape, _FIELDS))})(?: & \S+)?)*)"
-    r" (?:(?P<how>vmap )?@(?P<name>[^ ,]+)|(?P<not>!= )?(?:== )?(?P<right>\{[^}]*\}|\S+))"
+    r" (?:(?P<how>vmap )?@(?P<name>[^ ,]+)|vmap (?P<verdicts>\{[^}]*\})|(?P<not>!= )?(?:== )?(?P<right>\{[^}]*\}|\S+))"
 )
 _MARKING = re.compile(r"meta mark set (?P<key>.+?) map @(?P<map>\w+) ?")
 _IGNORED = re.compile(r"ct zone set .*|ct state \S+ .*|limit rate over .*|ip6? dscp set .*")
@@ -47,12 +48,16 @@ class Accepted(Exception):
 
 @dataclass(slots=True)
 class Seen:
-    """A packet on its way over a bridge, from one of its ports to another, or from one routed link to another."""
+    """A packet on its way over a bridge, from one of its ports to another, or from one routed link to another.
+
+    `status` has the bits that connection tracking has for it (`enum ip_conntrack_status`).
+    """
 
     iif: str
     oif: str
     packet: Packet
     mark: int = 0
+    status: int = 0
 
     def value(self, name: str) -> Value | None:
         """Return a field, or None when the packet has none of that name."""
@@ -72,8 +77,8 @@ class Seen:
                 return None if word != family else packet.source if side == "saddr" else packet.destination
             case ["meta", "l4proto"]:
                 return packet.protocol
-            case ["meta", "mark"]:
-                return self.mark
+            case ["meta", "mark"] | ["ct", "status"]:
+                return self.mark if name == "meta mark" else self.status
             case ["th" | "udp" as word, port] if packet.protocol == 17 or (word == "th" and packet.protocol in PORTED):
                 return packet.low if port == "sport" else packet.high
             case [("icmp" | "icmpv6") as word, part] if word == icmp:
@@ -83,13 +88,14 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Test:
-    """One expression: fields against a container, or one field against values."""
+    """One expression: fields against a container, or one field against values, each of which may have a verdict."""
 
     fields: tuple[tuple[str, int], ...]
     container: str
     is_verdict_map: bool
     values: tuple[Part, ...]
     negated: bool
+    verdicts: tuple[str, ...] = ()
 
 
 def passes(table: Table, hook: str, packet: Seen) -> bool:
@@ -160,6 +166,9 @@ def _try(table: Table, test: Test, packet: Seen) -> str | None:
         return None
     if test.container:
         return table.containers[test.container].find(values)  # type: ignore[arg-type]  # none of them is None
+    if test.verdicts:
+        pairs = zip(test.values, test.verdicts, strict=True)
+        return next((verdict for part, verdict in pairs if _equals(part, values[0])), None)
     return "" if any(_equals(part, values[0]) for part in test.values) != test.negated else None
 
 
@@ -202,12 +211,15 @@ def _test(found: re.Match[str]) -> Test:
     for text in found["left"].split(" . "):
         name, _, mask = text.partition(" & ")
         fields.append((name, int(mask, 0) if mask else -1))
+    listed = found["verdicts"].strip("{ }").split(", ") if found["verdicts"] else ()
+    verdicts = [(one, verdict) for one, _, verdict in (each.partition(" : ") for each in listed)]
     return Test(
         fields=tuple(fields),
         container=found["name"] or "",
-        is_verdict_map=bool(found["how"]),
-        values=tuple(_literals(found["right"])) if found["right"] else (),
+        is_verdict_map=bool(found["how"] or found["verdicts"]),
+        values=tuple(_literals(found["right"])) if found["right"] else tuple(parse_part(one) for one, _ in verdicts),
         negated=bool(found["not"]),
+        verdicts=tuple(verdict for _, verdict in verdicts),
     )
 
 

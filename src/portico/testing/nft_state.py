@@ -218,7 +218,7 @@ def _check_references(table: Table) -> None:
 
 
 def _names(text: str) -> Iterator[tuple[str, str]]:
-    for found in re.finditer(r"\b(?:jump|goto) (\S+)|@((?!th,)\S+)", text):
+    for found in re.finditer(r"\b(?:jump|goto) ([^\s,]+)|@((?!th,)\S+)", text):
         yield ("chain", found[1]) if found[1] else ("set", found[2])
 
 

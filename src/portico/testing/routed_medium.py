@@ -19,6 +19,9 @@ from portico.testing.fakeroutes import led_over
 from portico.testing.world import HOSTS
 from portico.trace.packet import PORTED, Packet
 
+DNAT = 0x20
+"""The bit of connection tracking for what has another destination (IPS_DST_NAT)."""
+
 
 class FakeRoutedMedium(FakeHostsMedium):
     """Two hosts and what the broker holds for them."""
@@ -95,7 +98,7 @@ def _translated(kernel: FakeKernel, packet: Packet) -> Packet:
 
 def delivers(kernel: FakeKernel, packet: Packet) -> bool:
     """Return whether the routes and rules of one host deliver a packet."""
-    packet, ours = _translated(kernel, packet), kernel.namespaces[OURS]
+    asked, packet, ours = packet, _translated(kernel, packet), kernel.namespaces[OURS]
     near, far = (ours.get(owner.port_link(port_id)) for port_id in (packet.sender, packet.receiver))
     if near is None or far is None or not (near.up and far.up) or near.master or far.master:
         return False
@@ -105,6 +108,6 @@ def delivers(kernel: FakeKernel, packet: Packet) -> bool:
         return False
     if packet.source.version == 6 and kernel.switches[OURS].get(f"ipv6/conf/{near.name}/disable_ipv6") != "0":
         return False
-    seen = nft_eval.Seen(near.name, far.name, packet)
+    seen = nft_eval.Seen(near.name, far.name, packet, status=0 if packet == asked else DNAT)
     table = tables(kernel, "inet")
     return bool(table.chains) and nft_eval.passes(table, "prerouting", seen) and nft_eval.passes(table, "forward", seen)

@@ -146,6 +146,12 @@ def routers(number: int | None = None) -> st.SearchStrategy[PutRouter]:
     )
 
 
+scopes: st.SearchStrategy[dict[int, str]] = st.just({}) | st.dictionaries(
+    st.integers(0, 4), st.sampled_from(("", "a", "b"))
+)
+"""The address scopes of networks' subnets; most often none."""
+
+
 @st.composite
 def router_worlds(draw: st.DrawFn) -> RouterWorld:
     """Worlds with four networks that routers join, two of which have the same subnets, and one outside."""

@@ -82,7 +82,7 @@ def _hops(want: Snapshot, packet: Packet) -> Iterator[Hop]:
     yield from found
     receiver = want.ports[packet.receiver] if packet.receiver else _near(want, sender, packet.destination)
     if receiver is not None and _is_direct(want, sender, receiver):
-        yield way.carried(want, sender, receiver, packet)
+        yield way.carried(want, sender, receiver, packet, translated=bool(found))
         yield from way.arrives(want, receiver, packet)
     elif security.are_routed(want, sender):
         yield space.leaves(want, sender, packet)

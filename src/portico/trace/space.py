@@ -3,7 +3,8 @@
 
 Routed networks need no router between them, and packets are judged by their own addresses: a floating IP is translated
 on the host of the sender, before anything else is asked. Only what leaves the space for what is no routed subnet gets
-another source. Decided by Portico (docs/design/l3.md).
+another source. Of several address scopes one reaches another only by what is translated, told by source and
+destination: port security says who may send from an address. Decided by Portico (docs/design/l3.md).
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from dataclasses import replace
 from ipaddress import IPv4Address
 
 from portico.model.l3 import INTERFACE_OWNER, FloatingIp
-from portico.model.snapshot import Port, Router, Snapshot
+from portico.model.snapshot import IpAddress, Port, Router, Snapshot
 from portico.trace import router, security
 from portico.trace.packet import ROUTED, Hop, Packet
 
@@ -61,10 +62,30 @@ def _is_up(want: Snapshot, port_id: str) -> bool:
     return bool(port and network and port.host and port.admin_state_up and network.admin_state_up)
 
 
+def apart(want: Snapshot, packet: Packet) -> str:
+    """Return why a packet between routed addresses, which is not translated, does not pass; "" if it does."""
+    floating = {item.address for item in want.floating_ips.values() if item.router_id}
+    if not floating.isdisjoint((packet.source, packet.destination)):
+        return ""
+    one, other = (_scope_of(want, address) for address in (packet.source, packet.destination))
+    if one is None or other is None or one == other:
+        return ""
+    ends = f"{packet.source} is of {one or 'none'}, {packet.destination} is of {other or 'none'}"
+    return f"address scopes: {ends}; what is not translated stays in its own"
+
+
+def _scope_of(want: Snapshot, address: IpAddress) -> str | None:
+    """Return the address scope of an address; None if it is in no routed subnet."""
+    subnets = (item for item in want.subnets.values() if address in item.cidr and _is_routed(want, item.network_id))
+    return next((_scope(want, item.id) for item in subnets), None)
+
+
 def leaves(want: Snapshot, sender: Port, packet: Packet) -> Hop:
     """Return what becomes of a packet of a routed port that is for nobody else's on its host."""
     what, why = f"leads {packet.destination} on", "no port of the routed space has it: the host's own routes decide"
     found = Hop(f"network/{sender.network_id}", what, "pass", why)
+    if fault := apart(want, packet):
+        return replace(found, verdict="drop", why=fault)
     nets = (item.cidr for item in want.subnets.values() if _is_routed(want, item.network_id))
     if any(packet.destination in net for net in nets):
         return found

@@ -40,7 +40,7 @@ def _hops(want: Snapshot, sender: Port, receiver: Port, packet: Packet) -> Itera
     if sender.network_id != receiver.network_id and not security.are_routed(want, sender, receiver):
         yield from across(want, sender, receiver, packet)
         return
-    yield carried(want, sender, receiver, packet)
+    yield carried(want, sender, receiver, packet, translated=bool(found))
     yield from arrives(want, receiver, packet)
 
 
@@ -99,7 +99,7 @@ def is_up(want: Snapshot, port: Port) -> bool:
     return network is not None and network.admin_state_up and port.admin_state_up
 
 
-def carried(want: Snapshot, sender: Port, receiver: Port, packet: Packet) -> Hop:
+def carried(want: Snapshot, sender: Port, receiver: Port, packet: Packet, *, translated: bool) -> Hop:
     """Question the network between two ports that need no router."""
     network = want.networks[sender.network_id]
     name, what = f"network/{network.id}", f"carries it to {packet.destination}"
@@ -111,6 +111,8 @@ def carried(want: Snapshot, sender: Port, receiver: Port, packet: Packet) -> Hop
             return Hop(name, what, "drop", "a link-local address is not routed")
         if holder(want, receiver.host, packet.destination) != receiver.id:
             return Hop(name, what, "missing", "the destination is not led to the receiver")
+        if not translated and (fault := space.apart(want, packet)):
+            return Hop(name, what, "drop", fault)
         return Hop(name, what, "pass", "the routed space leads it to the port")
     return Hop(name, what, "pass", "both are on this network")
 

@@ -8,9 +8,9 @@ import time
 import pytest
 
 from portico.agent.drivers.link import NEXT_HOP_MAC
-from portico.hoststate import NEXT_HOPS, ROUTED, Rule, Space, Vif
+from portico.hoststate import NEXT_HOPS, ROUTED, Rule, Scope, Space, Vif
 from portico.testing.lab import wait_until
-from portico.testing.rig import ANY, Rig, Workload, flow, group, lost, port
+from portico.testing.rig import ANY, Rig, Workload, answered, flow, group, lost, port
 
 pytestmark = pytest.mark.lab
 
@@ -59,6 +59,31 @@ def test_ports_reach_each_other_and_the_host_by_a_next_hop_that_is_the_same_ever
     assert a.is_kept_from("tcp", "10.0.0.2", 80)
     assert not rig.host.run(["ping", "-c1", "-W1", "10.0.0.2"], check=False).ok
     assert b.pings(HOST), "what a port itself begins is let out, and its answers in"
+
+
+def test_address_scopes_are_apart_from_host_to_host_too_and_what_went_on_between_them_ends(rig: Rig) -> None:
+    a, _ = two(rig)
+    elsewhere, floating = "10.9.0.9", "203.0.113.9"
+    for address in (elsewhere, floating):
+        rig.host.run(["ip", "addr", "add", f"{address}/32", "dev", "lo"])
+
+    def told(source: str) -> bool:
+        return rig.host.run(["ping", "-c", "1", "-W", "0.4", "-I", source, "10.0.0.1"], check=False).ok
+
+    assert a.pings(elsewhere) and told(elsewhere)
+    begun = flow(a, elsewhere)
+    mine = Scope("", ("10.0.0.0/24", "2001:db8::/64"))
+    scopes = (mine, Scope("x", ("10.9.0.0/24", "203.0.113.0/24")))
+    rig.want(Space(1500, ipv6=True, scopes=scopes, floating=(floating,)))
+    assert not told(elsewhere)
+    number = len(answered(begun))
+    assert not told(HOST) and len(answered(begun)) == number
+    assert told(floating) and a.pings(floating) and a.pings("10.0.0.2") and a.pings("2001:db8::2")
+    assert "scopes" in rig.host.run(["ip", "netns", "exec", "portico", "nft", "list", "table", "inet", "portico"]).out
+    rig.want(Space(1500, ipv6=True))
+    wait_until("it goes on", lambda: len(answered(begun)) > number, 20)
+    assert told(elsewhere)
+    begun.kill()
 
 
 def test_a_killed_agent_and_its_successor_lose_no_packet_and_mend_what_strangers_did(rig: Rig) -> None:

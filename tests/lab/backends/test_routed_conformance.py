@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, example, given, settings
 from tests.lab.backends.test_bridge_conformance import at_home, disagreements, realise
 
+from portico.contract import Dirty
 from portico.model.snapshot import IpAddress, Snapshot
 from portico.testing import strategies
 from portico.testing.backend_suite import change, example_world
@@ -17,7 +18,7 @@ from portico.testing.lab import Lab
 from portico.testing.probes import router_probes
 from portico.testing.routed_lab import RoutedSite
 from portico.testing.router_suite import joined_world
-from portico.testing.router_world import PutRouter
+from portico.testing.router_world import OUTSIDE, PutRouter, put_in_scopes
 from portico.testing.world import PutAddressGroup, PutPort, PutRule, World
 from portico.trace.way import verdict
 
@@ -89,6 +90,17 @@ def test_real_packets_to_floating_ips_go_where_the_oracle_says(site: RoutedSite)
     assert lasting(site, want, disagreements_about_routers) == []
     want = at_home(joined_world(PutRouter(0, None), PutRouter(1, (1, 3), outside=True, floating=(2, 3))).routed())
     realise(site, site.make(), want)
+    assert lasting(site, want, disagreements_about_routers) == []
+
+
+def test_real_packets_leave_their_address_scope_for_floating_ips_alone(site: RoutedSite) -> None:
+    world = joined_world().routed()
+    realise(site, site.current(), at_home(world))
+    put_in_scopes(world, {0: "a", 2: "b", OUTSIDE: "b"})
+    want = world.snapshot()
+    passing = {packet.destination for packet in router_probes(want) if verdict(want, packet)}
+    assert passing & floating(want) and len(passing) > len(floating(want))
+    realise(site, site.current(), want, Dirty(ids={"subnetpool": frozenset(world.rows["subnetpool"])}))
     assert lasting(site, want, disagreements_about_routers) == []
 
 

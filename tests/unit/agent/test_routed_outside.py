@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 from portico.agent.delta import Wanted
-from portico.agent.fragment import HOOKS, Fragment, fragments, untranslated
+from portico.agent.fragment import HOOKS, TRANSLATION, Fragment, fragments, untranslated
 from portico.agent.ruleset import Ruleset, render
-from portico.hoststate import ROUTED, Forward, Group, HostObject, Publish, Space, Standing, Vif, key_of
+from portico.hoststate import ROUTED, Forward, Group, HostObject, Publish, Scope, Space, Standing, Vif, key_of
 
 F, X = "203.0.113.9", "10.1.0.5"
 WAY_OUT = Space(1500, way_out=True, masquerade=("10.1.0.0/24",), known=("10.1.0.0/24",))
@@ -32,6 +32,8 @@ def test_a_subnet_elsewhere_has_no_port_looked_at_again() -> None:
     wanted.change(everything, ())
     other = Space(1500, way_out=True, masquerade=WAY_OUT.masquerade, known=("10.1.0.0/24", "10.2.0.0/24"))
     assert wanted.change([other], ()) == {key_of(other), key_of(published)}
+    scoped = Space(1500, scopes=(Scope("", ("10.1.0.0/24",)), Scope("a", ("10.2.0.0/24",))))
+    assert wanted.change([scoped], ()) == {key_of(other), key_of(published)}
     assert wanted.change([Space(1400)], ()) >= {key_of(item) for item in everything}
     assert wanted.change([], [key_of(other)]) >= {"vif/p1", "group/g"}
 
@@ -41,11 +43,53 @@ def test_chains_that_translate_are_there_while_a_port_needs_them() -> None:
     plain, led = piece(vif()), piece(vif(Standing(F, X)))
     rules.change({"vif/p1": plain, "vif/p2": plain})
     told = render(rules.change({"vif/p1": led}))
-    assert all(f"{{ {hook} }}" in told for hook in HOOKS.values())
+    assert all(f"{{ {HOOKS[name]} }}" in told for name in TRANSLATION)
     assert f"add element inet portico floating {{ {F} : {X} }}" in told
     assert f"add element inet portico fixed {{ {X} : {F} }}" in told
     gone = render(rules.change({"vif/p1": plain}))
-    assert all(f"delete chain inet portico {name.partition('/')[2]}\n" in gone for name in HOOKS)
+    assert all(f"delete chain inet portico {name.partition('/')[2]}\n" in gone for name in TRANSLATION)
+
+
+def test_scopes_have_chains_while_there_are_several() -> None:
+    wanted, rules = Wanted(), Ruleset()
+    scopes = (Scope("", ("10.1.0.0/24", "2001:db8:1::/64")), Scope("a", ("10.2.0.0/24", "10.3.0.0/24")))
+
+    def told(space: Space) -> str:
+        wanted.change([space], ())
+        return render(rules.change(fragments(wanted, {key_of(space)})[0]))
+
+    assert "scope" not in told(Space(1500))
+    text = told(Space(1500, scopes=scopes, floating=(F,)))
+    base = [
+        line.removeprefix("add rule inet portico scopes ") for line in text.splitlines() if "portico scopes " in line
+    ]
+    assert base == [
+        "add chain inet portico scopes { type filter hook forward priority filter; policy accept; }",
+        "meta mark & 0xffff != 0 accept",
+        "ct status dnat accept",
+        f"ip daddr {{ {F}/32 }} accept",
+        f"ip saddr {{ {F}/32 }} accept",
+        "ip daddr != { 10.1.0.0/24, 10.2.0.0/24, 10.3.0.0/24 } accept",
+        "ip6 daddr != { 2001:db8:1::/64 } accept",
+        "ip saddr vmap { 10.1.0.0/24 : goto scope-none, 10.2.0.0/24 : goto scope-a, 10.3.0.0/24 : goto scope-a }",
+        "ip6 saddr vmap { 2001:db8:1::/64 : goto scope-none }",
+    ]
+    own = [
+        line.removeprefix("add rule inet portico ") for line in text.splitlines() if "rule inet portico scope-" in line
+    ]
+    assert own == [
+        "scope-a ip daddr { 10.2.0.0/24, 10.3.0.0/24 } accept",
+        "scope-a drop",
+        "scope-none ip daddr { 10.1.0.0/24 } accept",
+        "scope-none ip6 daddr { 2001:db8:1::/64 } accept",
+        "scope-none drop",
+    ]
+    gone = told(Space(1500))
+    assert [line.split()[-1] for line in gone.splitlines() if line.startswith("delete chain")] == [
+        "scope-a",
+        "scope-none",
+        "scopes",
+    ]
 
 
 def test_an_address_that_stands_for_another_one_now_is_forgotten_and_no_other() -> None:

@@ -16,7 +16,7 @@ from portico.backends.routed import RoutedBackend, plan
 from portico.broker.hosts import HostStates
 from portico.contract import Change, Dirty
 from portico.errors import Unsupported
-from portico.hoststate import Forward, Publish, Space, Standing, Target, Vif
+from portico.hoststate import Forward, Publish, Scope, Space, Standing, Target, Vif
 from portico.testing import strategies
 from portico.testing.router_suite import change
 from portico.testing.router_world import OUTSIDE, PutRouter, RouterWorld, put_in_scopes
@@ -108,6 +108,39 @@ def test_a_host_publishes_ports_of_its_own_ports_at_their_own_addresses() -> Non
     assert not vif(made, 0).forwards and f"{FLOATING}/32" not in vif(made, 0).routes, "nobody else is told of it"
     made.apply(replace(WEB, host=HOSTS[1]))
     assert (of(made, Publish), len(of(made, Publish, HOSTS[1]))) == ([], 1)
+
+
+def test_every_host_knows_the_scopes_and_what_is_translated_between_them() -> None:
+    made, hosts = world(WITH_FLOATING, replace(DATA, host=HOSTS[1])), HostStates()
+    put_in_scopes(made, {0: "a", 1: "a", OUTSIDE: "a"})
+    (space,) = of(made, Space)
+    assert (space.scopes, space.floating) == ((), ()), "one is none"
+    backend, want, state = RoutedBackend(hosts), made.snapshot(), follow(hosts)
+    backend.sync(want, Dirty(everything=True))
+    hosts.publish(1)
+    (pool,) = {item.pool_id for item in want.subnets.values() if item.network_id == object_id("network", 0)}
+    want.put("subnetpool", {"id": pool, "address_scope_id": None})
+    backend.sync(want, Dirty(ids={"subnetpool": frozenset({pool})}))
+    hosts.publish(2)
+    scopes = (Scope("", ("192.0.2.0/24",)), Scope("a", ("192.0.3.0/24", "192.0.6.0/24")))
+    for host in HOSTS:
+        found = state[host]["space/routed"]
+        assert isinstance(found, Space) and (found.scopes, found.floating) == (scopes, (FLOATING,))
+    (floating,) = want.floating_ips
+    want.remove("floatingip", floating)
+    backend.sync(want, Dirty(ids={"floatingip": frozenset({floating})}))
+    hosts.publish(3)
+    assert [getattr(state[host]["space/routed"], "floating", None) for host in HOSTS] == [(), ()]
+
+
+def test_scopes_of_the_two_ip_versions_are_not_apart_from_each_other() -> None:
+    made = world(PutSubnet(0, 6))
+    put_in_scopes(made, {0: "a", 1: "a", OUTSIDE: "a"})
+    (six,) = (row for row in made.rows["subnet"].values() if ":" in row["cidr"])
+    six["subnetpool_id"] = None
+    assert of(made, Space)[0].scopes == ()
+    put_in_scopes(made, {1: "b"})
+    assert [scope.scope_id for scope in of(made, Space)[0].scopes] == ["", "a", "b"]
 
 
 def routers() -> st.SearchStrategy[PutRouter]:

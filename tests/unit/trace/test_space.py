@@ -58,3 +58,18 @@ def test_what_leaves_the_space_has_its_floating_ip_or_an_address_of_its_host() -
     scoped = world(ROUTER)
     put_in_scopes(scoped, {0: "a", OUTSIDE: "a"})
     assert "becomes" not in told(scoped, beyond)[1], "the address means the same outside"
+
+
+def test_one_address_scope_reaches_another_by_floating_ips_alone() -> None:
+    made = world(ROUTER)
+    put_in_scopes(made, {0: "a", 1: "b", OUTSIDE: "a"})
+    apart = "address scopes: 192.0.2.10 is of a, {} is of b; what is not translated stays in its own"
+    for other in ("192.0.3.12", "192.0.3.77"):
+        passes, words = told(made, other)
+        assert not passes and apart.format(other) in words
+    assert told(made, FLOATING)[0] and told(made, "192.0.6.77")[0], "which is of the same scope"
+    put_in_scopes(made, {OUTSIDE: ""})
+    assert told(made, FLOATING)[0] and "192.0.6.77 is of none" in told(made, "192.0.6.77")[1]
+    made.apply(replace(B, host=HOSTS[1]))
+    assert told(made, FLOATING)[0], "another host translates it"
+    assert told(made, "198.51.100.7")[0], "addresses outside are of no scope"

@@ -14,7 +14,7 @@ from msgspec import structs
 
 from portico import planning_routers
 from portico.contract import Dirty
-from portico.hoststate import ROUTED, Forward, Publish, Space, Standing, Target, Vif
+from portico.hoststate import ROUTED, Forward, Publish, Scope, Space, Standing, Target, Vif
 from portico.model import standing
 from portico.model.snapshot import FloatingIp, Port, PortForwarding, Router, Snapshot, Subnet
 from portico.planning import Memory, Part
@@ -88,6 +88,30 @@ def _translated(want: Snapshot, router: Router) -> Iterator[Subnet]:
             scope = _scope(want, subnet)
             if not scope or (subnet.cidr.version, scope) not in outside:
                 yield subnet
+
+
+def with_scopes(want: Snapshot, space: Space) -> Space:
+    """Return the routed space of a host with the address scopes that are apart in it, if there are several."""
+    found = scopes(want)
+    if not found:
+        return space
+    floating = sorted(
+        str(item.address) for item in want.floating_ips.values() if item.router_id and item.network_id in want.networks
+    )
+    return structs.replace(space, scopes=found, floating=tuple(floating))
+
+
+def scopes(want: Snapshot) -> tuple[Scope, ...]:
+    """Return the address scopes of routed subnets; none where all of an IP version are of one."""
+    found: dict[str, list[str]] = {}
+    several: dict[int, set[str]] = {4: set(), 6: set()}
+    for subnet in want.subnets.values():
+        scope_id = _scope(want, subnet)
+        several[subnet.cidr.version].add(scope_id)
+        found.setdefault(scope_id, []).append(str(subnet.cidr))
+    if all(len(ids) < 2 for ids in several.values()):
+        return ()
+    return tuple(Scope(scope_id, tuple(sorted(found[scope_id]))) for scope_id in sorted(found))
 
 
 def _scope(want: Snapshot, subnet: Subnet) -> str:
