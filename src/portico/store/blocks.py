@@ -143,7 +143,7 @@ def _spare(tables: Tables) -> sa.Select[str]:
 
     Then no port has an address of it, and its host has another block there.
     """
-    block, number = tables.of["block"], sa.bindparam("number")
+    block, number = tables.of["block"], sa.bindparam("number", type_=sa.String())
     other = block.alias()
     is_beside = (other.c.subnet_id == block.c.subnet_id, other.c.host == block.c.host, other.c.id != block.c.id)
     inside = (block.c.subnet_id == sa.bindparam("subnet"), block.c.first <= number, block.c.last >= number)
