@@ -183,14 +183,14 @@ class Given(NamedTuple):
 
 def fields() -> Iterator[Field]:
     """Yield every setting in the order of declaration."""
+    declared = {field.name: field.default for field in msgspec.structs.fields(Settings)}
     for name, hint in get_type_hints(Settings, include_extras=True).items():
         if isinstance(hint, type) and issubclass(hint, msgspec.Struct):
             defaults = hint()
             for inner, inner_hint in get_type_hints(hint, include_extras=True).items():
                 yield _field(f"{name}.{inner}", inner_hint, getattr(defaults, inner))
         else:
-            [declared] = [f for f in msgspec.structs.fields(Settings) if f.name == name]
-            yield _field(name, hint, socket.gethostname() if name == "host" else declared.default)
+            yield _field(name, hint, socket.gethostname() if name == "host" else declared[name])
 
 
 def _field(name: str, hint: Any, default: object) -> Field:

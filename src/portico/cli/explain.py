@@ -17,7 +17,7 @@ from portico.cli.context import Context
 from portico.cli.find import find
 from portico.cli.place import place_of
 from portico.errors import Conflict, PorticoError, Unavailable
-from portico.model.load import load
+from portico.model.load import as_needed
 from portico.settings import Settings
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, context: Context) -> int:
     """Print the differences, or every aspect; the exit code is 1 when there are differences."""
     client, settings = context.client, context.settings
-    port = find(client, load().resources["port"], arguments.port)
+    port = find(client, as_needed()["port"], arguments.port)
     host = port["binding:host_id"]
     status = client.get_json(f"/portico/v1/ports/{quote(port['id'], safe='')}/status")
     if arguments.format == "table":

@@ -93,12 +93,19 @@ def _run(words: list[str]) -> int:
         return command.run(parser.parse_args(arguments.words), context)
 
 
+class _TopParser(argparse.ArgumentParser):
+    """Finds out which commands there are when somebody wants to read that: each of the other commands knows its own."""
+
+    def format_help(self) -> str:
+        self.epilog = _commands_help()
+        return super().format_help()
+
+
 def _top_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _TopParser(
         prog="portico",
         description="One network API for containers, virtual machines and processes.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog=_commands_help(),
         allow_abbrev=False,
     )
     parser.add_argument(
@@ -122,14 +129,8 @@ def _commands_help() -> str:
 
 def resource_words() -> set[str]:
     """Return the resources that have commands, without loading the registry: files tell by lines of their own."""
-    words = set()
-    for folder in (MODELS, *packages.folders().values()):
-        for path in folder.glob("*.yaml"):
-            with path.open() as file:
-                told = {word: value.strip() for word, _, value in (line.partition(":") for line in file)}
-            if "resource" in told and "plural" in told:
-                words.add(told["resource"])
-    return words
+    paths = (path for folder in (MODELS, *packages.folders().values()) for path in folder.glob("*.yaml"))
+    return {name for path in paths if (name := packages.resource_of(path, defines=True))}
 
 
 def _collection_words() -> dict[str, str]:

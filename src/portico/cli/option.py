@@ -12,11 +12,12 @@ import msgspec
 
 from portico.client import singular
 from portico.errors import BadRequest
-from portico.model.resource import OWNER, Attribute, Registry, Resource
+from portico.model.resource import OWNER, Attribute, Resource
 
 Kind = Literal["text", "number", "boolean", "reference", "references", "list", "dict"]
-# Turns a name or an id of an object of the named resource into its id.
+# Turns a name or an id of an object of the resource into its id.
 FindId = Callable[[Resource, str], str]
+Resources = Mapping[str, Resource]
 
 # A comma separates pairs only where another NAME= follows, so that values may hold commas.
 BETWEEN_PAIRS = re.compile(r",(?=[A-Za-z_][\w:-]*=)")
@@ -26,12 +27,12 @@ NUMBER_VALIDATORS = {"type:integer", "type:non_negative", "type:range"}
 
 
 class Option(NamedTuple):
-    """One attribute as an option. `target` is the resource that a reference names; `flag` has its two dashes."""
+    """One attribute as an option. `target` names the resource of a reference; `flag` has its two dashes."""
 
     attribute: Attribute
     kind: Kind
     flag: str
-    target: Resource | None
+    target: str
 
     @property
     def dest(self) -> str:
@@ -39,17 +40,18 @@ class Option(NamedTuple):
         return f"attribute {self.attribute.name}"
 
 
-def option_of(registry: Registry, attribute: Attribute, others: Container[str] = ()) -> Option:
+def option_of(resources: Resources, attribute: Attribute, others: Container[str] = ()) -> Option:
     """Return how an attribute is given on the command line, where `others` are given, too."""
-    target = registry.resources.get(attribute.references)
+    target = attribute.references if attribute.references in resources else ""
     validators = {name for name, _ in attribute.validate}
     kind: Kind = "text"
     name = attribute.name
     if target:
         kind, short = "reference", name.removesuffix("_id")
         name = name if short in others else short
-    elif "type:uuid_list" in validators and (target := registry.resources.get(singular(name))):
+    elif "type:uuid_list" in validators and singular(name) in resources:
         kind, name = "references", singular(name)
+        target = name
     elif attribute.column == "boolean" or _converter(attribute).startswith("convert_to_boolean"):
         kind = "boolean"
     elif (
@@ -109,11 +111,11 @@ NULL = Null()
 
 def _metavar(option: Option) -> str:
     if option.target:
-        return option.target.name.upper().replace("_", "-")
+        return option.target.upper().replace("_", "-")
     return {"number": "N", "dict": "KEY=VALUE,...", "list": "VALUE"}.get(option.kind, "TEXT")
 
 
-def value_of(registry: Registry, option: Option, given: Any, find_id: FindId) -> Any:
+def value_of(resources: Resources, option: Option, given: Any, find_id: FindId) -> Any:
     """Return what the API expects for what was given on the command line.
 
     Raises:
@@ -122,24 +124,24 @@ def value_of(registry: Registry, option: Option, given: Any, find_id: FindId) ->
     if isinstance(given, Null):
         return None
     match option.kind:
-        case "reference" if option.target:
-            return find_id(option.target, given)
-        case "references" if option.target:
-            return [find_id(option.target, word) for word in given]
+        case "reference":
+            return find_id(resources[option.target], given)
+        case "references":
+            return [find_id(resources[option.target], word) for word in given]
         case "number":
             # What is no number goes out as it is; the API's answer names the rule.
             return int(given) if re.fullmatch(r"-?[0-9]+", given) else given
         case "list":
-            return [_element(registry, option, text, find_id) for text in given]
+            return [_element(resources, option, text, find_id) for text in given]
         case "dict":
-            value = _element(registry, option, given, find_id)
+            value = _element(resources, option, given, find_id)
             if not isinstance(value, dict):
                 raise BadRequest(f"{option.flag} {given!r}: must be KEY=VALUE,... or a JSON object")
             return value
     return given
 
 
-def _element(registry: Registry, option: Option, text: str, find_id: FindId) -> Any:
+def _element(resources: Resources, option: Option, text: str, find_id: FindId) -> Any:
     """Return one element: JSON, KEY=VALUE pairs, or the text itself."""
     if text.startswith(("{", "[")):
         try:
@@ -149,24 +151,24 @@ def _element(registry: Registry, option: Option, text: str, find_id: FindId) -> 
     pairs = [PAIR.fullmatch(part) for part in BETWEEN_PAIRS.split(text)]
     if not all(pairs):
         return text
-    return dict(_member(registry, pair[1].replace("-", "_"), pair[2], find_id) for pair in pairs if pair)
+    return dict(_member(resources, pair[1].replace("-", "_"), pair[2], find_id) for pair in pairs if pair)
 
 
-def _member(registry: Registry, name: str, text: str, find_id: FindId) -> tuple[str, Any]:
+def _member(resources: Resources, name: str, text: str, find_id: FindId) -> tuple[str, Any]:
     """Return a pair with names of objects turned into ids: `subnet=blue` is `subnet_id` of the subnet blue."""
-    target = registry.resources.get(name.removesuffix("_id"))
-    if target:
-        return f"{target.name}_id", find_id(target, text)
+    target = name.removesuffix("_id")
+    if target in resources:
+        return f"{target}_id", find_id(resources[target], text)
     words: Mapping[str, bool] = {"true": True, "false": False}
     return name, words.get(text, text)
 
 
-def filter_text(registry: Registry, option: Option, given: Any, find_id: FindId) -> Any:
+def filter_text(resources: Resources, option: Option, given: Any, find_id: FindId) -> Any:
     """Return a filter's values in a query; pairs become Neutron's `fixed_ips=ip_address=192.0.2.1`."""
     if option.kind == "boolean":
         return given
     if option.kind not in ("list", "references"):
-        return [value_of(registry, option, text, find_id) for text in given]
-    value = value_of(registry, option, given, find_id)
+        return [value_of(resources, option, text, find_id) for text in given]
+    value = value_of(resources, option, given, find_id)
     pairs = [f"{name}={inner}" for element in value if isinstance(element, dict) for name, inner in element.items()]
     return pairs + [element for element in value if not isinstance(element, dict)]

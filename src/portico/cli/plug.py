@@ -15,7 +15,7 @@ from portico.cli.context import Context
 from portico.cli.find import find_id
 from portico.docker.record import part
 from portico.errors import Conflict, Unavailable
-from portico.model.load import load
+from portico.model.load import as_needed
 
 # What plugging writes into binding:profile, and unplugging takes out again; the rest is other people's.
 OUR_KEYS = ("plug", "tap_name", "make_tap")
@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, context: Context) -> int:
     """Bind the port, wait until it is ACTIVE and print what the hypervisor must know."""
     client = context.client
-    port_id = find_id(client, load().resources["port"], arguments.port)
+    port_id = find_id(client, as_needed()["port"], arguments.port)
     before = client.show("ports", port_id)
     if not arguments.force:
         check_unowned(before, arguments.port)

@@ -14,10 +14,10 @@ from urllib.parse import quote
 from portico.cli import output
 from portico.cli.context import Context
 from portico.cli.find import find, find_id
-from portico.cli.option import Option, add_filter, add_option, filter_text, option_of, value_of
+from portico.cli.option import Option, Resources, add_filter, add_option, filter_text, option_of, value_of
 from portico.errors import BadRequest, PorticoError
-from portico.model.load import load
-from portico.model.resource import Action, Registry, Resource
+from portico.model.load import as_needed
+from portico.model.resource import Action, Resource
 
 # What is given without an option where it is not the name.
 POSITIONAL = {"subnet": "cidr"}
@@ -69,17 +69,17 @@ Run = Callable[["Collection", argparse.Namespace, Context], int]
 
 
 class Collection:
-    """A resource with its registry: what the verbs need."""
+    """A resource, and those that it may reference: what the verbs need."""
 
-    def __init__(self, registry: Registry, resource: Resource) -> None:
-        self.registry = registry
+    def __init__(self, resources: Resources, resource: Resource) -> None:
+        self.resources = resources
         self.resource = resource
 
     @property
     def parent(self) -> Option | None:
         """Return the option that says whose part an object is."""
         name = self.resource.parent_key
-        return option_of(self.registry, self.resource.attributes[name]) if name else None
+        return option_of(self.resources, self.resource.attributes[name]) if name else None
 
     def path(self, arguments: argparse.Namespace, context: Context) -> str:
         """Return the collection as the client names it, inside of the object that was named."""
@@ -92,12 +92,12 @@ class Collection:
     def options(self, keep: Callable[[Any], bool]) -> list[Option]:
         """Return the options of the attributes that `keep` accepts."""
         attributes = self.resource.attributes
-        return [option_of(self.registry, a, attributes) for a in attributes.values() if keep(a)]
+        return [option_of(self.resources, a, attributes) for a in attributes.values() if keep(a)]
 
     def body(self, options: list[Option], arguments: argparse.Namespace, context: Context) -> dict[str, Any]:
         """Return what was given, as the API expects it."""
         return {
-            option.attribute.name: value_of(self.registry, option, given, _finder(context))
+            option.attribute.name: value_of(self.resources, option, given, _finder(context))
             for option in options
             if (given := getattr(arguments, option.dest)) is not None
         }
@@ -109,8 +109,8 @@ def _finder(context: Context) -> Callable[[Resource, str], str]:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verbs of the collection that was named."""
-    registry = load()
-    collection = Collection(registry, registry.resources[parser.get_default("command")])
+    resources = as_needed()
+    collection = Collection(resources, resources[parser.get_default("command")])
     parser.description = collection.resource.doc
     verbs = parser.add_subparsers(title="verbs", dest="verb", required=True, metavar="VERB")
     for verb, (add, run_verb, text) in VERBS.items():
@@ -157,7 +157,7 @@ def _add_list(parser: argparse.ArgumentParser, collection: Collection) -> None:
 def _list(collection: Collection, arguments: argparse.Namespace, context: Context) -> int:
     options = collection.options(lambda a: a.is_filter)
     query = {
-        option.attribute.name: filter_text(collection.registry, option, given, _finder(context))
+        option.attribute.name: filter_text(collection.resources, option, given, _finder(context))
         for option in options
         if (given := getattr(arguments, option.dest)) is not None
     }
@@ -263,7 +263,7 @@ def _add_action(parser: argparse.ArgumentParser, collection: Collection, action:
 
 
 def _takes(collection: Collection, action: Action) -> list[Option]:
-    return [option_of(collection.registry, attribute) for attribute in action.takes.values()]
+    return [option_of(collection.resources, attribute) for attribute in action.takes.values()]
 
 
 def _act(action: Action, collection: Collection, arguments: argparse.Namespace, context: Context) -> int:

@@ -8,7 +8,7 @@ import argparse
 from portico.cli.context import Context
 from portico.cli.find import find_id
 from portico.cli.plug import check_unowned, others_profile
-from portico.model.load import load
+from portico.model.load import as_needed
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, context: Context) -> int:
     """Unbind the port; the agent of its host removes what it made."""
-    port_id = find_id(context.client, load().resources["port"], arguments.port)
+    port_id = find_id(context.client, as_needed()["port"], arguments.port)
     port = context.client.show("ports", port_id)
     if not arguments.force:
         check_unowned(port, arguments.port)

@@ -39,8 +39,15 @@ def load(extra_dirs: Iterable[Path] | None = None) -> Registry:
     Raises:
         SettingsError: a model breaks a rule or clashes with another one; names file, line, resource and keyword.
     """
-    found = packages.folders() if extra_dirs is None else {path.name: path for path in extra_dirs}
-    return _Loading({"": MODELS, **found}).registry()
+    return _Loading(extra_dirs).registry()
+
+
+def as_needed(extra_dirs: Iterable[Path] | None = None) -> Mapping[str, Resource]:
+    """Return the resources that `load` would, each read when it is first asked for: a command needs few of them.
+
+    What is read is checked as `load` checks it; that files get along with each other is only seen with all of them.
+    """
+    return _AsNeeded(_Loading(extra_dirs))
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -56,20 +63,26 @@ def _read(path: Path) -> dict[str, Any]:
 class _Loading:
     """One reading of all folders, by the name of their package (ours: empty)."""
 
-    def __init__(self, folders: Mapping[str, Path]) -> None:
-        self._folders = folders
-        self._advertised = {CORE}
-        self._extensions = self._read_extensions()
+    def __init__(self, extra_dirs: Iterable[Path] | None) -> None:
+        found = packages.folders() if extra_dirs is None else {path.name: path for path in extra_dirs}
+        self._folders: Mapping[str, Path] = {"": MODELS, **found}
+        paths = {package: folder / "extensions.yaml" for package, folder in self._folders.items()}
+        self._offers = {package: (path, _read(path)) for package, path in paths.items() if path.exists()}
+        self._advertised = {
+            CORE,
+            *(alias for path, offer in self._offers.values() for alias in _advertised(path, offer)),
+        }
         self._parts = _read(MODELS / "standard.yaml")
         # Where each attribute of a resource is described last.
         self._places: dict[tuple[str, str], Place] = {}
 
     def registry(self) -> Registry:
         """Return what the folders come to."""
+        extensions = self._read_extensions()
         layers = self._read_layers()
         resources: dict[str, Resource] = {}
         for name, found in sorted(layers.items(), key=lambda pair: "parent" in pair[1][0].document):
-            resources[name] = self._resource(name, found, resources)
+            resources[name] = self.resource(name, found, resources)
         self._check_references(resources)
         by_collection: dict[str, Resource] = {}
         for resource in resources.values():
@@ -84,34 +97,26 @@ class _Loading:
         return Registry(
             resources=MappingProxyType(resources),
             by_collection=MappingProxyType(by_collection),
-            extensions=tuple(self._extensions[alias] for alias in sorted(self._advertised - {CORE})),
+            extensions=tuple(extensions[alias] for alias in sorted(self._advertised - {CORE})),
         )
 
     def _read_extensions(self) -> dict[str, Extension]:
-        """Return all known extensions by alias; notes the aliases whose attributes exist."""
+        """Return all known extensions by alias."""
         known: dict[str, Extension] = {}
         places: dict[str, Place] = {}
         generated = MODELS / "neutron" / "extensions.yaml"
         self._describe(Place(generated), _read(generated), known)
-        for package, folder in self._folders.items():
-            path = folder / "extensions.yaml"
-            if not path.exists():
-                continue
-            document = _read(path)
+        for package, (path, offer) in self._offers.items():
             place = Place(path)
             before = dict(known)
-            described = self._describe(place.at("extensions", "extensions"), document.get("extensions", {}), known)
+            described = self._describe(place.at("extensions", "extensions"), offer.get("extensions", {}), known)
             for alias, where in described.items():
                 if package and alias in before:
                     raise where.fault(f"another file describes it: {places.get(alias, Place(generated))}")
             places |= described
-            advertised = document.get("advertised", [])
-            if not isinstance(advertised, list):
-                raise place.at("advertised", "advertised").fault("must be a list of aliases")
-            for number, alias in enumerate(advertised):
+            for number, alias in enumerate(_advertised(path, offer)):
                 if alias not in known:
                     raise place.at("advertised", "advertised", number).fault(f"extension {alias!r} is not described")
-                self._advertised.add(alias)
         return known
 
     def _describe(self, place: Place, specs: object, known: dict[str, Extension]) -> dict[str, Place]:
@@ -129,18 +134,20 @@ class _Loading:
     def _read_layers(self) -> dict[str, list[Layer]]:
         """Return the hand-written layers of each resource, by its name, the one that defines it first."""
         layers: dict[str, list[Layer]] = {}
-        for package, folder in self._folders.items():
-            for path in sorted(folder.glob("*.yaml")):
-                if path.name in SPECIAL:
-                    continue
-                layer = check_document(path, _read(path), package)
-                known = layers.setdefault(layer.name, [])
-                if layer.defines and known and known[0].defines:
-                    raise layer.key("resource").fault(f"another file defines it: {known[0].key('resource')}")
-                known.insert(0 if layer.defines else len(known), layer)
+        for package, path in self.files():
+            layer = check_document(path, _read(path), package)
+            _put(layers.setdefault(layer.name, []), layer)
         return layers
 
-    def _resource(self, name: str, layers: list[Layer], known: Mapping[str, Resource]) -> Resource:
+    def files(self) -> Iterator[tuple[str, Path]]:
+        """Yield the hand-written files, each with its package."""
+        for package, folder in self._folders.items():
+            for path in sorted(folder.glob("*.yaml")):
+                if path.name not in SPECIAL:
+                    yield package, path
+
+    def resource(self, name: str, layers: list[Layer], known: Mapping[str, Resource]) -> Resource:
+        """Return what the layers of one resource come to; its parent is `known`."""
         first = layers[0]
         for keyword in ("plural", "doc"):
             if keyword not in first.document:
@@ -248,6 +255,50 @@ class _Loading:
                 if one.references and one.references not in resources:
                     place = self._places[resource.name, one.name].at("keyword references", "references")
                     raise place.fault(f"there is no resource {one.references!r}")
+
+
+class _AsNeeded(Mapping[str, Resource]):
+    """See `as_needed`."""
+
+    def __init__(self, loading: _Loading) -> None:
+        self._loading = loading
+        self._known: dict[str, Resource] = {}
+        self._files: dict[str, list[tuple[str, Path]]] = {}
+        for package, path in loading.files():
+            name = packages.resource_of(path) or str(_read(path).get("resource"))
+            self._files.setdefault(name, []).append((package, path))
+
+    def __getitem__(self, name: str) -> Resource:
+        if name not in self._known:
+            layers: list[Layer] = []
+            for package, path in self._files[name]:
+                _put(layers, check_document(path, _read(path), package))
+            self._known[name] = self._loading.resource(name, layers, self)
+        return self._known[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._files
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._files)
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+
+def _advertised(path: Path, offer: Mapping[str, Any]) -> list[str]:
+    """Return the aliases that an extensions.yaml advertises."""
+    found = offer.get("advertised", [])
+    if not isinstance(found, list):
+        raise Place(path).at("advertised", "advertised").fault("must be a list of aliases")
+    return found
+
+
+def _put(layers: list[Layer], layer: Layer) -> None:
+    """Add a layer of a resource to those known; there is one that defines it, and it comes first."""
+    if layer.defines and layers and layers[0].defines:
+        raise layer.key("resource").fault(f"another file defines it: {layers[0].key('resource')}")
+    layers.insert(0 if layer.defines else len(layers), layer)
 
 
 def _generated(name: str) -> dict[str, Specs]:

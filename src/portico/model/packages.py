@@ -7,6 +7,7 @@ commands, tables and the reference are the same on every machine, and a backend 
 
 from __future__ import annotations
 
+import re
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,6 +15,7 @@ from pathlib import Path
 from portico.errors import SettingsError
 
 GROUP = "portico.models"
+_LINE = re.compile(r"^(resource|plural):[ ]+([a-z][a-z0-9_]*)[ ]*(?:#.*)?$", re.MULTILINE)
 
 
 def folders(group: str = GROUP) -> dict[str, Path]:
@@ -44,6 +46,16 @@ def is_mentioned(group: str) -> bool:
                 if section in path.read_bytes():
                     return True
     return False
+
+
+def resource_of(path: Path, *, defines: bool = False) -> str:
+    """Return of which resource a model's file tells, as a plain line of its own does; "" if none does.
+
+    That is much quicker than to read the file as YAML, and needs no reader. With `defines` only a file counts that
+    defines the resource: with its plural.
+    """
+    told = dict(_LINE.findall(path.read_text(errors="replace")))
+    return told.get("resource", "") if "plural" in told or not defines else ""
 
 
 def _folder(package: str, whose: str) -> Path:

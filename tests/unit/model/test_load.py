@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
+import dataclasses
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from portico.errors import SettingsError
-from portico.model.load import load
-from portico.model.resource import VERBS, Registry
+from portico.model.load import as_needed, load
+from portico.model.resource import VERBS, Action, Attribute, Registry, Resource
 
 BRIDGE = """
 resource: tunnel
@@ -129,6 +131,39 @@ def test_a_malformed_model_stops_the_start_and_says_where(tmp_path: Path, old: s
     for word in words:
         assert word in caught.value.message
     assert "references" in words or str(path) in caught.value.message
+
+
+def plain(value: object) -> object:
+    """Return what can be compared: resources and their parts are equal only to themselves."""
+    if isinstance(value, Mapping):
+        return {name: plain(item) for name, item in value.items()}
+    if isinstance(value, Resource | Attribute | Action):
+        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    return [plain(item) for item in value] if isinstance(value, tuple) else value
+
+
+def test_a_resource_that_is_read_when_it_is_needed_is_the_same(tmp_path: Path) -> None:
+    (tmp_path / "tunnel.yaml").write_text(BRIDGE)
+    # No plain line tells of which resource this is.
+    colour = "{extension: core, allow_post: true, default: red, doc: Its colour.}"
+    (tmp_path / "colours.yaml").write_text(f'{{"resource": port, "attributes": {{"colour": {colour}}}}}')
+    whole, needed = load([tmp_path]).resources, as_needed([tmp_path])
+    assert set(needed) == set(whole) and "prot" not in needed
+    for name in whole:
+        assert plain(needed[name]) == plain(whole[name]), name
+    assert needed["port"].attributes["colour"].default == "red"
+    assert needed["port"] is needed["port"]
+
+
+def test_only_what_is_needed_is_read(tmp_path: Path) -> None:
+    (tmp_path / "tunnel.yaml").write_text(BRIDGE.replace("doc: A tunnel.", "doc: {"))
+    needed = as_needed([tmp_path])
+    assert needed["network"].plural == "networks"
+    with pytest.raises(SettingsError, match="cannot be read"):
+        needed["tunnel"]
+    # Nothing is kept from one process, or one call, to the next.
+    (tmp_path / "tunnel.yaml").write_text(BRIDGE)
+    assert as_needed([tmp_path])["tunnel"].plural == "tunnels"
 
 
 def test_an_extension_that_is_not_described_cannot_be_advertised(tmp_path: Path) -> None:
