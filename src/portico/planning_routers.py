@@ -3,15 +3,15 @@
 
 A router is on each host that has a bound port on a network of one of its interfaces, or a router that sends to it, the
 same everywhere: traffic is routed where it starts. Not so on networks that are one on all hosts: there its MAC
-addresses must not come from two places, and one host has its part in them. A router whose admin_state_up is false is
-nowhere. May import what `contract` may.
+addresses must not come from two places, and one host has its part in them; others lead floating IPs, with MAC
+addresses of their own. A router whose admin_state_up is false is nowhere. May import what `contract` may.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from portico import planning_qos
+from portico import planning_gateways, planning_qos
 from portico.hoststate.l3 import Floating, Forward, Leg, Prefix, Router, Way
 from portico.model.l3 import GATEWAY_OWNER, INTERFACE_OWNER
 from portico.model.snapshot import FloatingIp, IpAddress, Port, Snapshot, Subnet
@@ -178,12 +178,20 @@ def gateway(want: Snapshot, subnet: Subnet) -> IpAddress | None:
 
 def router(want: Snapshot, host: str, router_id: str) -> Router:
     """Return a router as `host`, which is one of its hosts, must have it."""
-    legs = [_leg(want, port) for port in _here(want, router_id, host)]
+    ports = _here(want, router_id, host)
+    parts = _parts(want, router_id, host, ports)
+    nets = [subnet.cidr for port in interfaces(want, router_id) for subnet in _subnets(want, port)]
+    legs = [
+        planning_gateways.part(want, host, port, nets, _floating_by(want, port))
+        if port.id in parts
+        else _leg(want, port)
+        for port in ports
+    ]
     floating, forwards = _floating(want, host, router_id)
     return Router(
         router_id=router_id,
         legs=tuple(sorted(legs, key=lambda leg: leg.port_id)),
-        ways=tuple(_ways(want, host, router_id)),
+        ways=tuple(_ways(want, router_id, ports, parts)),
         floating=tuple(floating),
         forwards=tuple(forwards),
     )
@@ -214,10 +222,26 @@ def _is_up(want: Snapshot, router_id: str) -> bool:
 
 
 def _here(want: Snapshot, router_id: str, host: str) -> list[Port]:
-    """Return the ports of a router that it has on a host: on networks that are one on all hosts, one alone has any."""
+    """Return the ports of a router that it has on a host.
+
+    On networks that are one on all hosts, one alone has interfaces; gateways are wherever floating IPs can be led.
+    """
     ports = [*interfaces(want, router_id), *gateways(want, router_id)]
     first = first_host(want, router_id)
-    return [port for port in ports if host == first or not _is_physical(want, port)]
+    return [
+        port
+        for port in ports
+        if host == first
+        or not _is_physical(want, port)
+        or (_is_gateway(port) and planning_gateways.can_have(want, host, port))
+    ]
+
+
+def _parts(want: Snapshot, router_id: str, host: str, ports: Iterable[Port]) -> frozenset[str]:
+    """Return the ids of those ports that another host has whole: of gateways, floating IPs alone are led here."""
+    if host == first_host(want, router_id):
+        return frozenset()
+    return frozenset(port.id for port in ports if _is_physical(want, port))
 
 
 def _leg(want: Snapshot, port: Port) -> Leg:
@@ -290,23 +314,27 @@ def _prefixes(subnets: Iterable[Subnet]) -> Iterator[Prefix]:
             yield Prefix(str(subnet.cidr), subnet.ra_mode)  # type: ignore[arg-type]  # one of Neutron's three
 
 
-def _ways(want: Snapshot, host: str, router_id: str) -> Iterator[Way]:
-    """Yield the routes of a router: its own first, then where it sends everything else."""
-    ports = _here(want, router_id, host)
+def _ways(want: Snapshot, router_id: str, ports: list[Port], parts: frozenset[str]) -> Iterator[Way]:
+    """Yield the routes of a router: its own first, then where it sends everything else.
+
+    By those of its ports that are `parts` goes IPv4 alone. They have no address of a subnet, which takes a route, too.
+    """
+    near = [
+        (port, net) for port in ports for net in _subnets(want, port) if port.id not in parts or net.cidr.version == 4
+    ]
+    yield from (Way(str(subnet.cidr), "", port.id) for port, subnet in near if port.id in parts)
     seen = set()
     for destination, nexthop in want.routers[router_id].routes:
-        near = next((port for port in ports if any(nexthop in net.cidr for net in _subnets(want, port))), None)
-        if near is not None and destination not in seen:
+        by = next((port for port, subnet in near if nexthop in subnet.cidr), None)
+        if by is not None and destination not in seen:
             seen.add(destination)
-            yield Way(str(destination), str(nexthop), near.id)
+            yield Way(str(destination), str(nexthop), by.id)
     defaults = {4, 6} - {net.version for net in seen if net.prefixlen == 0}
-    for port in ports:
-        for subnet in _subnets(want, port) if port.device_owner == GATEWAY_OWNER else ():
-            version = subnet.cidr.version
-            own = {item.address for item in port.fixed_ips}
-            if subnet.gateway is not None and version in defaults and subnet.gateway not in own:
-                defaults.remove(version)
-                yield Way(_EVERYWHERE[version], str(subnet.gateway), port.id)
+    for port, subnet in near:
+        version, own = subnet.cidr.version, {item.address for item in port.fixed_ips}
+        if _is_gateway(port) and subnet.gateway is not None and version in defaults and subnet.gateway not in own:
+            defaults.remove(version)
+            yield Way(_EVERYWHERE[version], str(subnet.gateway), port.id)
 
 
 def _subnets(want: Snapshot, port: Port) -> list[Subnet]:

@@ -218,10 +218,9 @@ chain to {{
 chain from {{
 	type nat hook postrouting priority srcnat; policy accept;
 	oifname {{ {links} }} snat ip to ip saddr map @fixed"""
-    if wanted.own:
-        # Who is inside and asks an address outside that stands for somebody inside hears from that address.
-        yield f"	ct status dnat meta mark != {FROM_OUTSIDE} snat ip to ip saddr map @fixed"
-        yield f"	ct status dnat meta mark != {FROM_OUTSIDE} snat ip to {wanted.own}"
+    # Who is inside and asks an address outside that stands for somebody inside hears from that address.
+    yield f"	ct status dnat meta mark != {FROM_OUTSIDE} snat ip to ip saddr map @fixed"
+    yield f"	ct status dnat meta mark != {FROM_OUTSIDE} snat ip to {wanted.own or 'ct original ip daddr'}"
     for name, ranges in wanted.known:
         yield f'	oifname "{name}" ip saddr {{ {", ".join(ranges)} }} return'
     for name, address in wanted.outside:

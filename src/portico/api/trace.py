@@ -22,7 +22,7 @@ from portico.api.message import as_json, body_of
 from portico.api.route import route
 from portico.errors import BadRequest, Conflict, NotFound
 from portico.model.converters import PROTOCOLS
-from portico.model.l3 import ROUTER_OWNERS
+from portico.model.l3 import REACH, ROUTER_OWNERS
 from portico.model.snapshot import IpAddress, Snapshot
 from portico.rules import lookup
 from portico.rules.context import Context, Row
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from portico.api.app import Api
 
 _PLACES = ("network", "subnet", "router", "floatingip", "port_forwarding")
-_FILTERS = ("security_group", "security_group_rule", "address_group")
+_DECIDING = ("security_group", "security_group_rule", "address_group", "agent")
 _KEYS = frozenset({"source", "destination", "protocol", "port"})
 _ECHO = frozenset({"icmp", "icmpv6", "ipv6-icmp", "1", "58"})
 
@@ -140,7 +140,7 @@ def _snapshot(tx: Transaction, context: Context, ends: Iterable[Row]) -> Snapsho
     for resource in _PLACES:
         for row in _list(tx, context, resource):
             want.put(resource, row)
-    for resource in _FILTERS:  # those of ports that may be seen decide, whosever they are
+    for resource in _DECIDING:  # groups of ports that may be seen decide, and their hosts, whosever they are
         for row in tx.list(resource, Query()):
             want.put(resource, row)
     for row in _list(tx, context, "port", Filter("device_owner", tuple(sorted(ROUTER_OWNERS)))):
@@ -180,6 +180,8 @@ def _unrealised(tx: Transaction, want: Snapshot, ends: Iterable[Row]) -> dict[st
     rows += [("router", row) for row in tx.get_many("router", sorted(want.routers))]
     found = {}
     for resource, row in rows:
-        if row["status"] != "ACTIVE":
-            found[f"{resource}/{row['id']}"] = tx.reason(resource, row["id"]) or f"status is {row['status']}"
+        why = tx.reason(resource, row["id"]) or f"status is {row['status']}"
+        # Who reaches a router's gateways is judged packet by packet.
+        if row["status"] != "ACTIVE" and not (resource == "router" and why == tx.reason(REACH, row["id"])):
+            found[f"{resource}/{row['id']}"] = why
     return found

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from portico.contract import ObjectStatus
 from portico.hoststate import Report, Status
+from portico.model.l3 import GATEWAY_OWNER, REACH
 from portico.model.snapshot import BINDING_FAILED, DHCP_OWNER, ROUTER_OWNERS
 from portico.model.trunk import status as trunk_status
 from portico.store.store import Store
@@ -31,9 +32,11 @@ def write_statuses(store: Store, statuses: Iterable[ObjectStatus]) -> None:
     def write(tx: Transaction) -> None:
         for item in told:
             row = tx.get(item.resource, item.id)
-            if row is None:
+            if item.resource in _REACHED:
+                _write_reach(tx, item, row)
+            elif row is None:
                 continue
-            if item.binding is not None:
+            elif item.binding is not None:
                 _write_binding(tx, item, row)
             elif not (item.state == "DOWN" and row.get("binding:vif_type") == BINDING_FAILED):
                 # What could not be bound stays in ERROR until it is bound anew, with the reason.
@@ -199,23 +202,61 @@ def _write_outlet(tx: Transaction, host: str, port_id: str, item: Status) -> Non
 def _write_router(tx: Transaction, host: str, router_id: str, item: Status) -> None:
     """Write the status of a router, and of its ports and floating IPs, which are as it is.
 
-    A host that has it no longer has nothing against it.
+    A host that has it no longer has nothing against it. Where hosts have nothing against it, what counts is who reaches
+    its gateways.
     """
     row = tx.get("router", router_id)
     if row is None:
         return
     told = ObjectStatus("router", router_id, _STATES.get(item.state, "ACTIVE"), item.reason)
     before = row["status"], reason(tx, "router", router_id)
-    _write_shared(tx, host, told, row)
-    after = tx.get("router", router_id)
-    now = reason(tx, "router", router_id)
-    if after is None or (after["status"], now) == before:
+    if told.state == "ACTIVE" and (reach := reason(tx, REACH, router_id)):
+        if before[1].startswith(f"host {host}: "):
+            _write(tx, ObjectStatus("router", router_id, "ERROR", reach), row)
+    else:
+        _write_shared(tx, host, told, row)
+    _pass_on(tx, router_id, before)
+
+
+def _pass_on(tx: Transaction, router_id: str, before: tuple[str, str]) -> None:
+    """Write the status of a router's ports and floating IPs, if it was another `before`.
+
+    Not of those that have nothing to do with who reaches its gateways.
+    """
+    row, why = tx.get("router", router_id), reason(tx, "router", router_id)
+    if row is None or (row["status"], why) == before:
         return
+    is_reach = row["status"] == "ACTIVE" or (why != "" and why == reason(tx, REACH, router_id))
     for port in tx.find("port", device_id=router_id):
         if port["device_owner"] in ROUTER_OWNERS:
-            _write(tx, ObjectStatus("port", port["id"], after["status"], now), port)
+            is_well = is_reach and port["device_owner"] != GATEWAY_OWNER
+            state, trouble = ("ACTIVE", "") if is_well else (row["status"], why)
+            _write(tx, ObjectStatus("port", port["id"], state, trouble), port)
     for floating in tx.find("floatingip", router_id=router_id):
-        _write(tx, ObjectStatus("floatingip", floating["id"], after["status"], now), floating)
+        own = reason(tx, REACH, floating["id"])
+        state, trouble = ("ERROR" if own else "ACTIVE", own) if is_reach else (row["status"], why)
+        _write(tx, ObjectStatus("floatingip", floating["id"], state, trouble), floating)
+
+
+# Resources of which backends tell who reaches their gateways.
+_REACHED = ("router", "floatingip")
+
+
+def _write_reach(tx: Transaction, item: ObjectStatus, row: dict[str, object] | None) -> None:
+    """Keep what a backend says of a router or floating IP beside what hosts say of it, which counts more."""
+    known = reason(tx, REACH, item.id)
+    if row is None or item.reason != known:
+        tx.forget_reason(REACH, item.id)
+    if row is None or item.reason == known:
+        return
+    if item.reason:
+        tx.note_reason(REACH, item.id, item.reason)
+    before = row["status"], reason(tx, item.resource, item.id)
+    if before[0] == "ACTIVE" or (known and before[1] == known):
+        state = "ACTIVE" if item.resource == "router" or row["router_id"] else "DOWN"
+        _write(tx, ObjectStatus(item.resource, item.id, item.state if item.reason else state, item.reason), row)
+        if item.resource == "router":
+            _pass_on(tx, item.id, (str(before[0]), before[1]))
 
 
 # Kinds of host objects whose troubles are kept beside their port's own status, or that have more to them.

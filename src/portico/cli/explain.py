@@ -17,6 +17,7 @@ from portico.cli.context import Context
 from portico.cli.find import find
 from portico.cli.place import place_of
 from portico.errors import Conflict, PorticoError, Unavailable
+from portico.model.l3 import GATEWAY_OWNER, INTERFACE_OWNER
 from portico.model.load import as_needed
 from portico.settings import Settings
 
@@ -45,6 +46,7 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     status = client.get_json(f"/portico/v1/ports/{quote(port['id'], safe='')}/status")
     if arguments.format == "table":
         sys.stdout.write(_head(port, status))
+        sys.stdout.writelines(f"{line}\n" for line in gateways(client, port))
     if not host:
         return 0
     if host != settings.host:
@@ -76,6 +78,17 @@ def _head(port: dict[str, Any], status: dict[str, Any]) -> str:
     where = f"on {port['binding:host_id']} as {port['binding:vif_type']}" if port["binding:host_id"] else "not plugged"
     reason = f": {status['reason']}" if status["reason"] else ""
     return f"port {port['name'] or port['id']}  {status['status']}{reason}  {where}\n"
+
+
+def gateways(client: Client, port: dict[str, Any]) -> list[str]:
+    """Return what is wrong with the gateways of routers on a port's network, a line for each."""
+    near = client.list("ports", network_id=port["network_id"], device_owner=INTERFACE_OWNER)
+    found = set()
+    for router_id in {row["device_id"] for row in near}:
+        for row in client.list("ports", device_id=router_id, device_owner=GATEWAY_OWNER):
+            status = client.get_json(f"/portico/v1/ports/{quote(row['id'], safe='')}/status")
+            found |= {f"router {router_id}: {status['reason']}"} if status["reason"] else set()
+    return sorted(found)
 
 
 def _wanted(client: Client, host: str) -> Update:

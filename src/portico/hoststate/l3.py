@@ -43,7 +43,10 @@ class Leg(msgspec.Struct, frozen=True):
 
 
 class Way(msgspec.Struct, frozen=True):
-    """A route: what is for `destination` (a CIDR) is sent to `nexthop`, which is on the leg of the port `port_id`."""
+    """A route: what is for `destination` (a CIDR) is sent to `nexthop`, which is on the leg of the port `port_id`.
+
+    Without `nexthop`, whoever is asked for is there.
+    """
 
     destination: str
     nexthop: str
@@ -85,8 +88,8 @@ class Forward(msgspec.Struct, frozen=True):
 class Router(msgspec.Struct, frozen=True, tag="router", tag_field="kind"):
     """A router as this host has it: a network namespace that forwards between `legs`.
 
-    The same on every host but for the gateway, which may be on one of them alone, and floating addresses, which are
-    where their ports are.
+    The same on every host but for the gateway, which may be whole on one of them alone, and floating addresses, which
+    are where their ports are.
     """
 
     router_id: str

@@ -19,6 +19,8 @@ INTERFACE_OWNER = "network:router_interface"
 GATEWAY_OWNER = "network:router_gateway"
 FLOATING_OWNER = "network:floatingip"
 ROUTER_OWNERS = frozenset({INTERFACE_OWNER, GATEWAY_OWNER})
+# Under this name the table of reasons keeps which hosts do not reach a router's gateways, or a floating IP's.
+REACH = "reach"
 
 
 class Gateway(msgspec.Struct, frozen=True):

@@ -6,12 +6,12 @@ from __future__ import annotations
 from ipaddress import ip_address
 
 from portico.errors import BadRequest, Conflict, NotFound
-from portico.model.l3 import FLOATING_OWNER, INTERFACE_OWNER
+from portico.model.l3 import FLOATING_OWNER, INTERFACE_OWNER, REACH
 from portico.rules import lookup
 from portico.rules.context import Context, Row
 from portico.store.transaction import Transaction
 
-DOWN = "DOWN"
+ACTIVE, DOWN = "ACTIVE", "DOWN"
 # What says of a floating IP's own port whose it is, where, and which address.
 _KEPT = ("device_id", "device_owner", "binding:host_id", "fixed_ips")
 
@@ -60,7 +60,10 @@ def status_by(tx: Transaction, floatingip_id: str, router_id: str | None) -> str
     router = tx.get("router", router_id) if router_id else None
     if router is None:
         return DOWN
-    if why := tx.reason("router", router["id"]):
+    why = tx.reason("router", router["id"])
+    if why and why == tx.reason(REACH, router["id"]):
+        return ACTIVE  # who reaches gateways is told of each floating IP for itself
+    if why:
         tx.note_reason("floatingip", floatingip_id, why)
     return str(router["status"])
 

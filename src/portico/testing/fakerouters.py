@@ -165,7 +165,8 @@ def _routed(kernel: FakeKernel, leg: Link, packet: Packet) -> tuple[Link, Packet
     is_inward = leg.name not in outside and destination != packet.destination
     source = packet.source
     if source.version == 4 and (out.name in outside or is_inward):
-        source = _source(rules, out.name, source, from_outside=leg.name in outside, is_inward=is_inward)
+        asked = packet.destination if is_inward else None
+        source = _source(rules, out.name, source, from_outside=leg.name in outside, asked=asked)
     near = kernel.by_index(kernel.peers.get(out.index, 0))
     if near is None or near[0] != OURS or not near[1].up:
         return None
@@ -196,12 +197,14 @@ def _are_apart(rules: Translation, entered: str, out: str, source: IpAddress, de
     )
 
 
-def _source(rules: Translation, out: str, source: IpAddress, *, from_outside: bool, is_inward: bool) -> IpAddress:
+def _source(
+    rules: Translation, out: str, source: IpAddress, *, from_outside: bool, asked: IpAddress | None
+) -> IpAddress:
     floating = {fixed: address for address, fixed in rules.fixed}
     if str(source) in floating:
         return ip_address(floating[str(source)])
-    if is_inward:
-        return ip_address(rules.own)
+    if asked is not None:
+        return ip_address(rules.own) if rules.own else asked
     if any(name == out and source in ip_network(cidr) for name, ranges in rules.known for cidr in ranges):
         return source
     snat = dict(rules.outside).get(out, "")

@@ -16,6 +16,7 @@ from portico.trace.packet import ICMP, ICMPV6, Hop, Packet, Verdict
 
 ECHO = {4: (ICMP, 8), 6: (ICMPV6, 128)}
 _HIGH = 40000
+_NOWHERE = "none of its networks has it, no extra route leads there, and it has no gateway here"
 # Ports that stand for addresses which routers answer for.
 _ROUTERS = ROUTER_OWNERS | {FLOATING_OWNER}
 
@@ -159,7 +160,7 @@ def _routed(want: Snapshot, asked: Router, sender: Port, packet: Packet) -> Iter
         return
     found = router.exit_of(want, asked, sender, packet)
     if found is None:
-        why = "none of its networks has it, no extra route leads there, and it has no gateway here"
+        why = router.kept_in(want, asked, sender) or _NOWHERE
         yield Hop(name, f"leads {packet.destination} on", "missing", why)
         return
     yield way.routed(found)

@@ -16,6 +16,7 @@ from ipaddress import IPv4Address
 from portico.model.converters import PROTOCOLS
 from portico.model.l3 import GATEWAY_OWNER, INTERFACE_OWNER, FloatingIp, PortForwarding, Router
 from portico.model.snapshot import IpAddress, Port, Snapshot
+from portico.trace import place
 from portico.trace.packet import Packet
 
 
@@ -32,11 +33,24 @@ class Crossing:
     why: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Here:
+    """What a router has on a host."""
+
+    host: str
+    ports: list[Port]
+    floating: list[FloatingIp]
+
+    def entered(self, network_id: str) -> list[Port]:
+        """Return the ports by which it gets what is sent to it on a network."""
+        return [port for port in self.ports if port.network_id == network_id]
+
+
 def joined(want: Snapshot, network_id: str) -> set[str]:
     """Return the networks that have an interface of a router in common with a network, and itself."""
     found = {network_id}
     for router in want.routers.values():
-        networks = {port.network_id for port in _ports(want, router, INTERFACE_OWNER)}
+        networks = {port.network_id for port in place.ports_of(want, router, INTERFACE_OWNER)}
         if router.admin_state_up and network_id in networks:
             found |= networks
     return found
@@ -52,27 +66,30 @@ def crossings(
     Args:
         only: the id of the one router that is asked first.
     """
-    if packet.source.is_link_local or packet.destination.is_link_local or sender.host != receiver.host:
+    if packet.source.is_link_local or packet.destination.is_link_local:
         return
     for router in want.routers.values():
         if only in ("", router.id):
-            yield from _chains(want, router, sender.network_id, receiver, packet, frozenset())
+            yield from _chains(want, router, sender.network_id, sender.host, receiver, packet, frozenset())
 
 
 def _chains(
-    want: Snapshot, router: Router, network_id: str, receiver: Port, packet: Packet, asked: frozenset[str]
+    want: Snapshot, router: Router, network_id: str, host: str, receiver: Port, packet: Packet, asked: frozenset[str]
 ) -> Iterator[tuple[Crossing, ...]]:
-    """Yield the ways of a packet that a router gets from a network; those who were `asked` already would go round."""
+    """Yield the ways of a packet that a router gets from a network; those who were `asked` already would go round.
+
+    `host` is where it is sent; a network that is one on all hosts takes it to another.
+    """
     if not router.admin_state_up or router.id in asked:
         return
-    if (found := _cross(want, router, network_id, receiver, packet)) is not None:
+    if (found := _cross(want, router, network_id, host, receiver, packet)) is not None:
         yield (found,)
-    elif (first := _exit(want, router, network_id, receiver.host, packet)) is not None:
+    elif (first := _exit(want, router, network_id, host, packet)) is not None:
+        near = want.ports[first.left].network_id
         for other in want.routers.values():
-            if _answers(want, other, want.ports[first.left].network_id, first.hop):
-                rest = _chains(
-                    want, other, want.ports[first.left].network_id, receiver, first.packet, asked | {router.id}
-                )
+            if _answers(want, other, near, first.hop):
+                at = _answering(want, other, near, first.hop, place.place(want, router, network_id, host))
+                rest = _chains(want, other, near, at, receiver, first.packet, asked | {router.id})
                 yield from ((first, *others) for others in rest)
 
 
@@ -85,24 +102,42 @@ def _answers(want: Snapshot, router: Router, network_id: str, address: IpAddress
     return any(item.network_id == network_id and item.address == address for item in floating)
 
 
-def _cross(want: Snapshot, router: Router, network_id: str, receiver: Port, packet: Packet) -> Crossing | None:
+def _answering(want: Snapshot, router: Router, network_id: str, address: IpAddress, host: str) -> str:
+    """Return the host on which a router answers for an address on a network, where `host` asks."""
+    if not place.is_shared(want, network_id):
+        return host
+    floating = (want.floating_ips[item] for item in want.floating_ips_of_router.get(router.id, ()))
+    port = next((want.ports.get(item.port_id) for item in floating if item.address == address), None)
+    is_near = port is not None and not place.is_shared(want, port.network_id)
+    return port.host if port is not None and is_near else place.first_host(want, router)
+
+
+def _cross(
+    want: Snapshot, router: Router, network_id: str, host: str, receiver: Port, packet: Packet
+) -> Crossing | None:
     """Return what becomes of a packet that a router gets from a network, if it leads it to the receiver."""
-    ports = list(_on(want, router, receiver.host))
-    entered = [port for port in ports if port.network_id == network_id]
-    if not entered:
+    here = _here(want, router, network_id, host)
+    entered = here.entered(network_id)
+    if not entered or (here.host != receiver.host and not place.is_shared(want, receiver.network_id)):
         return None
-    floating = list(_floating(want, router, ports, receiver.host))
-    item = _forwarding(want, router, ports, packet)
-    final = _led(packet, floating, item)
-    left = next((port for port in ports if _is_near(want, port, final.destination)), None)
+    item = _forwarding(want, router, here.ports, packet)
+    final = _led(packet, here.floating, item)
+    left = next((port for port in here.ports if _is_near(want, port, final.destination)), None)
     if left is None or left.network_id != receiver.network_id:
         return None
     if final.destination not in {fixed.address for fixed in receiver.fixed_ips}:
         return None
-    if final == packet and _are_apart(want, router, (entered, left), floating, packet):
+    if final == packet and _are_apart(want, router, (entered, left), here.floating, packet):
         return None
-    found = _crossing(want, router, ports, floating, (entered, left), packet, final)
+    found = _crossing(want, router, here, (entered, left), packet, final)
     return replace(found, why=f"port forwarding {item.id}: {found.why}") if item is not None else found
+
+
+def _here(want: Snapshot, router: Router, network_id: str, host: str) -> _Here:
+    """Return what a router has where it takes what `host` sends to it on a network."""
+    at = place.place(want, router, network_id, host)
+    ports = list(place.on(want, router, at))
+    return _Here(at, ports, list(_floating(want, router, ports, at)))
 
 
 def _forwarding(want: Snapshot, router: Router, ports: list[Port], packet: Packet) -> PortForwarding | None:
@@ -127,16 +162,34 @@ def exit_of(want: Snapshot, router: Router, sender: Port, packet: Packet) -> Cro
 
 
 def _exit(want: Snapshot, router: Router, network_id: str, host: str, packet: Packet) -> Crossing | None:
-    ports = list(_on(want, router, host))
-    entered = [port for port in ports if port.network_id == network_id]
-    floating = list(_floating(want, router, ports, host))
-    final = _led(packet, floating, _forwarding(want, router, ports, packet))
-    left, hop, why = _way_out(want, router, ports, final.destination)
+    here = _here(want, router, network_id, host)
+    entered = here.entered(network_id)
+    final = _led(packet, here.floating, _forwarding(want, router, here.ports, packet))
+    left, hop, why = _way_out(want, router, here.ports, final.destination)
     if not entered or left is None or hop is None:
         return None
-    if final == packet and _are_apart(want, router, (entered, left), floating, packet):
+    if _is_part(want, router, here.host, left) and not any(it.fixed_address == packet.source for it in here.floating):
         return None
-    return replace(_crossing(want, router, ports, floating, (entered, left), packet, final), hop=hop, why=why)
+    if final == packet and _are_apart(want, router, (entered, left), here.floating, packet):
+        return None
+    return replace(_crossing(want, router, here, (entered, left), packet, final), hop=hop, why=why)
+
+
+def _is_part(want: Snapshot, router: Router, host: str, port: Port) -> bool:
+    """Tell whether a router's port on a host is a gateway that another host has whole."""
+    is_shared = port.device_owner == GATEWAY_OWNER and place.is_shared(want, port.network_id)
+    return is_shared and host != place.first_host(want, router)
+
+
+def kept_in(want: Snapshot, router: Router, sender: Port) -> str:
+    """Return why a router sends nothing of a port's out by its gateways on shared networks; "" if that is no matter."""
+    at, first = place.place(want, router, sender.network_id, sender.host), place.first_host(want, router)
+    far = [port for port in place.ports_of(want, router, GATEWAY_OWNER) if place.is_shared(want, port.network_id)]
+    if not far or at == first:
+        return ""
+    where = f"its gateway on {_name(want, far[0].network_id)} is on {f'host {first} alone' if first else 'no host'}"
+    is_led = far[0] in place.on(want, router, at)
+    return f"{where}, and on host {at or '?'} " + ("only floating IPs lead there" if is_led else "nothing leads there")
 
 
 def _way_out(
@@ -194,8 +247,7 @@ def forwarded_port(item: PortForwarding, port: int) -> int:
 def _crossing(
     want: Snapshot,
     router: Router,
-    ports: list[Port],
-    floating: list[FloatingIp],
+    here: _Here,
     passage: tuple[list[Port], Port],
     packet: Packet,
     final: Packet,
@@ -203,19 +255,29 @@ def _crossing(
     (entered, left), source = passage, packet.source
     from_inside = any(port.device_owner == INTERFACE_OWNER for port in entered)
     is_outward = left.device_owner == GATEWAY_OWNER
-    seen, why = source, f"{final.destination} is on {_name(want, left.network_id)}"
+    seen: IpAddress | None = source
+    why = f"{final.destination} is on {_name(want, left.network_id)}"
     if isinstance(source, IPv4Address) and (is_outward or (final != packet and from_inside)):
         known = is_outward and _scope(want, entered, source) == _scope(want, [left], source) != ""
-        seen = _source(
-            router, left if is_outward else None, ports, floating, source, translated=from_inside and not known
-        )
+        outside = left if is_outward else next(it for it in here.ports if it.device_owner == GATEWAY_OWNER)
+        seen = next((item.address for item in here.floating if item.fixed_address == source), None)
+        if seen is None and not is_outward:
+            # Back inside, for who asked for a floating IP.
+            is_part = _is_part(want, router, here.host, outside)
+            seen = packet.destination if is_part else outside.fixed_ips[0].address
+        elif seen is None:
+            seen = (
+                outside.fixed_ips[0].address if from_inside and not known and _translates(router, outside) else source
+            )
     words = f"routes it from {_name(want, entered[0].network_id)} to {_name(want, left.network_id)}"
     if final != packet:
         words += f", destination {_end(packet, packet.high != final.high)} becomes "
         words += _end(final, packet.high != final.high)
-    if seen != source:
+    if seen is not None and seen != source:
         words += f", source {source} becomes {seen}"
-    return Crossing(replace(final, source=seen), final.destination, router.id, entered[0].id, left.id, words, why)
+    return Crossing(
+        replace(final, source=seen or source), final.destination, router.id, entered[0].id, left.id, words, why
+    )
 
 
 def _end(packet: Packet, with_port: bool) -> str:
@@ -225,24 +287,6 @@ def _end(packet: Packet, with_port: bool) -> str:
 def _name(want: Snapshot, network_id: str) -> str:
     network = want.networks.get(network_id)
     return f"network {(network.name if network else '') or network_id}"
-
-
-def _source(
-    router: Router,
-    gateway: Port | None,
-    ports: list[Port],
-    floating: list[FloatingIp],
-    source: IpAddress,
-    *,
-    translated: bool,
-) -> IpAddress:
-    """Return what a source is outside, by way of `gateway`; None: back inside, for who asked for a floating IP."""
-    for item in floating:
-        if item.fixed_address == source:
-            return item.address
-    if gateway is None:
-        return next(ip.address for port in ports if port.device_owner == GATEWAY_OWNER for ip in port.fixed_ips)
-    return gateway.fixed_ips[0].address if translated and _translates(router, gateway) else source
 
 
 def _translates(router: Router, gateway: Port) -> bool:
@@ -279,53 +323,14 @@ def _scope(want: Snapshot, ports: list[Port], address: IpAddress) -> str | None:
     return None
 
 
-def _on(want: Snapshot, router: Router, host: str) -> Iterator[Port]:
-    """Yield a router's ports on a host: a network that is one on all hosts has its gateway on the first of them."""
-    hosts = _hosts(want, router, frozenset())
-    if host not in hosts:
-        return
-    yield from _ports(want, router, INTERFACE_OWNER)
-    for port in _ports(want, router, GATEWAY_OWNER):
-        if want.networks[port.network_id].network_type == "local" or host == min(hosts):
-            yield port
-
-
-def _hosts(want: Snapshot, router: Router, asked: frozenset[str]) -> set[str]:
-    """Return where a router is: with ports of its networks, and with other routers that it is a next hop of."""
-    networks = {port.network_id for port in _ports(want, router, INTERFACE_OWNER)}
-    hosts = {host for host, there in want.networks_of_host.items() if not networks.isdisjoint(there)}
-    for other in want.routers.values():
-        if other.admin_state_up and other.id not in asked and other is not router and _sends_to(want, other, router):
-            hosts |= _hosts(want, other, asked | {router.id})
-    return hosts
-
-
-def _sends_to(want: Snapshot, one: Router, other: Router) -> bool:
-    """Tell whether an extra route of a router, or what leaves by its gateways, leads to another one."""
-    outside = {port.network_id for port in _ports(want, one, GATEWAY_OWNER)}
-    networks = outside | {port.network_id for port in _ports(want, one, INTERFACE_OWNER)}
-    hops = {hop for _, hop in one.routes}
-    for owner in (INTERFACE_OWNER, GATEWAY_OWNER) if networks else ():
-        for port in _ports(want, other, owner):
-            for item in port.fixed_ips if port.network_id in networks else ():
-                beyond = want.subnets[item.subnet_id].gateway if port.network_id in outside else None
-                if item.address == beyond or item.address in hops:
-                    return True
-    return False
-
-
-def _ports(want: Snapshot, router: Router, owner: str) -> Iterator[Port]:
-    for port_id in sorted(want.ports_of_router.get(router.id, ())):
-        if want.ports[port_id].device_owner == owner:
-            yield want.ports[port_id]
-
-
 def _floating(want: Snapshot, router: Router, ports: list[Port], host: str) -> Iterator[FloatingIp]:
-    """Yield the floating IPs of a router that are at work on a host: those whose port is there."""
+    """Yield the floating IPs of a router that are at work on a host: those whose port is there, or on all hosts."""
     outside = {port.network_id for port in ports if port.device_owner == GATEWAY_OWNER}
     for item in want.floating_ips.values():
         port = want.ports.get(item.port_id)
-        if item.router_id == router.id and item.network_id in outside and port is not None and port.host == host:
+        if item.router_id != router.id or item.network_id not in outside or port is None or not port.host:
+            continue
+        if host == (place.first_host(want, router) if place.is_shared(want, port.network_id) else port.host):
             yield item
 
 

@@ -223,6 +223,37 @@ def test_floating_addresses_and_forwarded_ports(site: Site) -> None:
     site.rig.want(router(1))
 
 
+def test_a_host_that_has_not_the_whole_gateway_leads_floating_addresses_alone(site: Site) -> None:
+    one, two, out = router(1).legs
+    ranges = (*(f"10.{place}.0.0/24" for place in (1, 2)), "2001:db8:1::/64", "2001:db8:2::/64")
+    part = msgspec.structs.replace(out, mac="02:5e:00:53:00:09", addresses=(), snat="", apart=ranges)
+    ways = (Way(f"{OUTER}.0/24", "", out.port_id), *router(1).ways)
+    forward = Forward(f"{OUTER}.10", "tcp", (8080, 8080), "10.2.0.5", (80, 80))
+    site.rig.want(
+        msgspec.structs.replace(
+            router(1, Floating(f"{OUTER}.9", out.port_id, "10.2.0.5"), Floating(f"{OUTER}.10", out.port_id)),
+            legs=(one, two, part),
+            ways=ways,
+            forwards=(forward,),
+        )
+    )
+    assert seen_as(site.outer, f"{OUTER}.9", 80) == seen_as(site.outer, f"{OUTER}.10", 8080) == f"{OUTER}.254"
+    assert seen_as(site.green, f"{OUTER}.254", 80) == f"{OUTER}.9"
+    assert "02:5e:00:53:00:09" in site.outer.run("ip", "neigh", "show", f"{OUTER}.9").out
+    # who asks from inside, and has none, is answered by whom it asked; to itself a port has its own
+    assert seen_as(site.blue, f"{OUTER}.9", 80) == f"{OUTER}.9"
+    assert seen_as(site.blue, f"{OUTER}.10", 8080) == f"{OUTER}.10"
+    assert seen_as(site.blue, "10.2.0.5", 80) == "10.1.0.5"
+    capture = site.outer.sniff()
+    assert site.blue.misses(f"{OUTER}.254", 1)
+    assert site.green.pings(f"{OUTER}.254")
+    wait_until("the one that has", lambda: "cb007109" in capture.output, 20, lambda: capture.output)
+    assert "0a010005" not in capture.output, capture.output
+    assert differences(site.rig, site.blue.vif.port_id) == []
+    site.rig.want(router(1))
+    assert seen_as(site.blue, f"{OUTER}.254", 80) == f"{OUTER}.1"
+
+
 def test_what_cannot_be_translated_does_not_leave(site: Site) -> None:
     """A segment with a wrong checksum is of no connection; the good one after it is translated."""
     capture, leg, payload = site.outer.sniff(), inside(1, 1).mac, b"strayed!"

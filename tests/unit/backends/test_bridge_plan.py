@@ -68,6 +68,7 @@ A, B = PutPort(0, 0, groups=(0,)), PutPort(1, 0, groups=(1,), pairs=(0,))
 TAP = PutPort(2, 0, plug="tap")
 
 
+@settings(deadline=None)
 @given(strategies.worlds(), strategies.batches())
 @example(prepared(A, B, PutPort(3, 0, groups=(1,), pairs=(0,))), [[Drop("port", 1)]])
 @example(prepared(TAP), [[Drop("subnet", 4)]])
@@ -155,6 +156,24 @@ def test_one_host_has_a_routers_part_in_physical_networks() -> None:
     assert isinstance(router, Router) and [item.fixed for item in router.floating] == ["198.18.1.13"]
     # Where a host has ports on a network of its own, the router is there as well, but not on the others' segment.
     world.apply(PutPort(3, 0, host=HOSTS[1]))
+    assert legs(world) == {HOSTS[0]: {0, 2, OUTSIDE}, HOSTS[1]: {0, OUTSIDE}}
+
+
+def test_other_hosts_lead_the_floating_ips_of_their_ports_and_nothing_else() -> None:
+    world = tagged(PutSubnet(OUTSIDE, 6), PutPort(3, 0, host=HOSTS[1]), replace(JOIN, floating=(0, 3)))
+    key = f"router/{l3_id('router', 0)}"
+    here, there = (whole(world)[host][key] for host in HOSTS)
+    assert isinstance(here, Router) and isinstance(there, Router)
+    [gateway, part] = [next(leg for leg in item.legs if leg.outside) for item in (here, there)]
+    assert gateway.addresses and gateway.snat and not part.addresses and not part.snat
+    assert part.mac not in {leg.mac for leg in here.legs} and part.mac != gateway.mac
+    assert part.apart == ("192.0.2.0/24", "198.18.1.0/24") and part.port_id == gateway.port_id
+    fixed = ["192.0.2.10", "192.0.2.13"]
+    assert [[item.fixed for item in router.floating] for router in (here, there)] == [fixed[:1], fixed[1:]]
+    ways = [(way.destination, way.nexthop) for way in there.ways]
+    assert ways == [("198.18.2.0/24", ""), ("0.0.0.0/0", "198.18.2.1")]
+    world.put_host(HOSTS[1], "attic")
+    world.rows["network"][object_id("network", OUTSIDE)]["provider:physical_network"] = "lab"
     assert legs(world) == {HOSTS[0]: {0, 2, OUTSIDE}, HOSTS[1]: {0}}
 
 

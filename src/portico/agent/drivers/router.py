@@ -262,7 +262,8 @@ def _item(router: Router) -> RouterItem:
 
 def _way(way: Way, names: Mapping[str, str]) -> tuple[str, str, str]:
     destination = str(addresses.network(way.destination, "destination"))
-    return destination, str(addresses.address(way.nexthop, "nexthop")), names.get(way.port_id, "")
+    nexthop = str(addresses.address(way.nexthop, "nexthop")) if way.nexthop else ""
+    return destination, nexthop, names.get(way.port_id, "")
 
 
 def _in_order(legs: Iterable[LegItem]) -> tuple[LegItem, ...]:

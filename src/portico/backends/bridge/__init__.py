@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from portico import planning, planning_routers
+from portico import planning, planning_reach, planning_routers
 from portico.admission import refuse_undeclared
 from portico.backends.bridge import plan, uplink
 from portico.contract import Binding, Capabilities, Change, Dirty, Hosts, ObjectStatus
@@ -39,6 +39,7 @@ class BridgeBackend:
         self._hosts = hosts
         self._dns_domain = dns_domain.rstrip(".")
         self._memory = planning.Memory()
+        self._told: dict[str, frozenset[ObjectStatus]] = {}
 
     def describe(self) -> Capabilities:
         """Return what a Linux bridge realises."""
@@ -73,7 +74,11 @@ class BridgeBackend:
         return Binding(vif_type=names.plug, vif_details=details)
 
     def sync(self, want: Snapshot, dirty: Dirty) -> Iterable[ObjectStatus]:
-        """Give every host that is concerned its part; statuses come later, from the agents."""
+        """Give every host that is concerned its part; most statuses come later, from the agents.
+
+        What is told here is which hosts do not reach a router's gateways.
+        """
+        told = planning_reach.changed(want, dirty, self._memory, self._told)
         if dirty.everything:
             self._memory = planning.Memory()
             parts: dict[str, planning.Part | None] = dict.fromkeys(want.ports_of_host)
@@ -86,4 +91,4 @@ class BridgeBackend:
             else:
                 self._hosts.put(CAPABILITIES.name, host, part.objects, part.gone)
         planning.remember(want, dirty, self._memory, parts)
-        return ()
+        return told

@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Gateways on networks that are one on all hosts, where another host has the whole of them: floating IPs alone. Pure.
+
+The gateway's addresses and its MAC address must not come from two places of a segment, but each floating IP may be
+answered for where its port is, with a MAC address that is the host's alone. May import what `contract` may.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+
+from portico import planning_qos
+from portico.hoststate.l3 import Leg
+from portico.model.l3 import FloatingIp
+from portico.model.snapshot import IpNetwork, Port, Snapshot
+
+
+def can_have(want: Snapshot, host: str, gateway: Port) -> bool:
+    """Tell whether a host has the physical network of a gateway and is in one of its router's zones, if it has any.
+
+    Hosts whose agents are not known have all, and are in all.
+    """
+    needed = {want.networks[gateway.network_id].physical_network} - {None}
+    zones = want.routers[gateway.device_id].zones if gateway.device_id in want.routers else ()
+    known = [item for item in want.hosts.values() if item.name == host]
+    return all(needed <= item.physical_networks and (not zones or item.zone in zones) for item in known)
+
+
+def part(want: Snapshot, host: str, gateway: Port, inside: Iterable[IpNetwork], floating: Iterable[FloatingIp]) -> Leg:
+    """Return a gateway that another host has whole: nothing from `inside` passes that has not a floating IP here."""
+    digest = hashlib.sha256(f"{gateway.mac.lower()} {host}".encode()).hexdigest()
+    return Leg(
+        port_id=gateway.id,
+        network_id=gateway.network_id,
+        mac=":".join(("02", *(digest[at : at + 2] for at in range(0, 10, 2)))),
+        mtu=want.networks[gateway.network_id].mtu,
+        addresses=(),
+        outside=True,
+        apart=tuple(sorted({str(net) for net in inside})),
+        shares=planning_qos.shares(want, gateway, floating),
+    )
