@@ -61,6 +61,11 @@ def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield url
 
 
+def names(rows: list[dict[str, Any]]) -> list[str]:
+    """Return the names in the rows of a list, in order."""
+    return sorted(row["Name"] for row in rows)
+
+
 # Runs the client's own main function for each line of words: starting Python for each takes two seconds.
 LOOP = """
 import contextlib, io, json, sys
