@@ -23,7 +23,7 @@ COMPILE := CUSTOM_COMPILE_COMMAND="make locks" $(BIN)/pip-compile --quiet --gene
 # The targets of `test` need what those before them made, and would measure each other.
 .NOTPARALLEL:
 .PHONY: help venv packages lint types imports checks unit unit-postgresql lab test-stock-kernel compat conformance-venv \
-	conformance-fast system fuzz neutron-venv remote conformance test demo bench picture locks format clean
+	conformance-fast system fuzz neutron-venv remote conformance test demo bench pictures locks format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' Makefile
@@ -114,8 +114,8 @@ demo: packages venv ## containers and a VM on Portico networks, a BGP speaker be
 bench: packages venv conformance-venv ## the figures of docs/performance.md
 	$(BIN)/python -m bench
 
-picture: packages venv ## take the picture in docs/ui.md anew
-	PORTICO_UI_PICTURE=docs/img/ui.png $(PYTEST) tests/compat/test_ui.py -k picture
+pictures: packages venv ## take the pictures in docs/ui.md anew
+	PORTICO_UI_PICTURES=docs/img $(PYTEST) tests/compat/test_ui.py -k pictures
 
 locks: venv ## write the lock files anew
 	$(COMPILE) --upgrade -o requirements.lock pyproject.toml

@@ -304,16 +304,25 @@ def test_a_trace_is_told_hop_by_hop_and_drawn(open_page: Open, rows: dict[str, R
     expect(result).to_contain_text("nobody: is the name, address or id of no port")
 
 
-def test_the_picture_of_the_documentation_is_of_this_page(
+def test_the_pictures_of_the_documentation_are_of_this_page(
     open_page: Open, rows: dict[str, Row], tmp_path: Path
 ) -> None:
+    folder = Path(os.environ.get("PORTICO_UI_PICTURES") or tmp_path)
     page = open_page(f"#port/{rows['vm']['id']}", reduced_motion="reduce")
     page.set_viewport_size({"width": 1320, "height": 760})
     expect(page.get_by_role("row", name="Host h2")).to_be_visible()
+    expect(page.get_by_role("tab", name="Trace")).to_be_visible()
     expect(page.locator("#diagram").get_by_text("cache", exact=True)).to_be_in_viewport(ratio=1)
-    picture = Path(os.environ.get("PORTICO_UI_PICTURE") or tmp_path / "ui.png")
-    page.screenshot(path=picture)
-    assert picture.stat().st_size > 20_000
+    page.screenshot(path=folder / "ui.png")
+    page = open_page(f"#port/{rows['web']['id']}", reduced_motion="reduce", color_scheme="dark")
+    page.set_viewport_size({"width": 1320, "height": 760})
+    page.get_by_role("tab", name="Trace").click()
+    page.get_by_label("To port or address").fill("probe")
+    page.get_by_role("button", name="Trace").click()
+    expect(page.locator("#trace-result").get_by_role("heading")).to_have_text("The packet does not pass")
+    expect(page.locator("#diagram .stopped .way")).to_be_attached()
+    page.screenshot(path=folder / "ui-trace.png")
+    assert all((folder / name).stat().st_size > 20_000 for name in ("ui.png", "ui-trace.png"))
 
 
 def test_a_thousand_ports_are_shown(open_page: Open, world: World) -> None:

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // The picture of the topology. It repeats what the outline says, for those who see it: the outline is for the keyboard.
 
-import { layout } from "./layout.js";
+import { connect, layout } from "./layout.js";
 import { related, ties } from "./related.js";
-import { wayOf } from "./way.js";
+import { linkOf, wayOf } from "./way.js";
 import { plural, STATES, stateOf } from "./words.js";
 
 const { d3 } = window;
@@ -11,9 +11,9 @@ const SCALES = [0.12, 4];
 const STEP = 1.35;
 const WIDTHS = [1, 1.25, 1.6, 2, 2.6];
 const CHANGED_MS = 1500;
+const FAR = 0.62; // below this scale names are all that could be read
 const ROUTER_TEXT = 78; // what a router's text leaves free, left and right
 const TONES = ["ok", "idle", "bad"];
-const curve = d3.svg.diagonal();
 const pencil = document.createElement("canvas").getContext("2d");
 
 /** Cut a text to a width in pixels. */
@@ -29,7 +29,7 @@ function cut(text, width, font) {
 function bestOf(topology, width, height) {
   const plans = WIDTHS.map((factor) => layout(topology, width * factor));
   const scale = (plan) => Math.min(1, width / plan.width, height / plan.height);
-  return plans.reduce((best, plan) => (scale(plan) > scale(best) * 1.02 ? plan : best));
+  return connect(plans.reduce((best, plan) => (scale(plan) > scale(best) * 1.02 ? plan : best)), topology);
 }
 
 export class Diagram {
@@ -41,6 +41,9 @@ export class Diagram {
     for (const layer of ["lanes", "links", "titles", "cards", "routers", "ties", "trace"]) this.view.append("g").attr("class", layer);
     this.zoom = d3.behavior.zoom().scaleExtent(SCALES).on("zoom", () => this.moved());
     this.svg.call(this.zoom).on("dblclick.zoom", null);
+    // One for all: what has a thousand marks is to have no thousand more elements.
+    const tip = this.svg.append("title");
+    this.svg.on("mouseover", () => tip.text(this.aboutOf(d3.event.target.closest?.("[data-key]")?.getAttribute("data-key") ?? "")));
     this.svg.on("click", () => {
       const hit = d3.event.target.closest?.("[data-key]");
       if (hit && !d3.event.defaultPrevented) onSelect(hit.getAttribute("data-key"));
@@ -48,8 +51,18 @@ export class Diagram {
     this.states = new Map();
     this.traced = { hops: [], passes: true };
     const style = getComputedStyle(element);
-    this.fonts = { strong: `600 14px ${style.fontFamily}`, small: `12px ${style.fontFamily}`, plain: `13px ${style.fontFamily}` };
+    this.fonts = { strong: `600 14px ${style.fontFamily}`, far: `600 24px ${style.fontFamily}`, small: `12px ${style.fontFamily}`, plain: `13px ${style.fontFamily}` };
     this.isMoved = false; // until then all of it is in view, whatever comes and goes
+    this.isFar = false;
+  }
+
+  /** What a pointer that rests on something is told. */
+  aboutOf(name) {
+    const object = this.topology?.find(name);
+    if (!object) return "";
+    const kind = name.split("/")[0];
+    const [title, summary] = [this.topology.title(kind, object), this.topology.summary(kind, object)];
+    return [title, summary === title ? "" : summary, STATES[this.topology.state(kind, object)].word].filter(Boolean).join(" · ");
   }
 
   /** Note that somebody has chosen what to look at. */
@@ -60,6 +73,19 @@ export class Diagram {
 
   move() {
     this.view.attr("transform", `translate(${this.zoom.translate()})scale(${this.zoom.scale()})`);
+    const isFar = this.zoom.scale() < FAR;
+    if (isFar === this.isFar) return;
+    this.isFar = isFar;
+    this.svg.classed("far", isFar);
+    this.names();
+  }
+
+  /** Write the names of networks and routers, as much of them as fits. */
+  names() {
+    const font = this.isFar ? this.fonts.far : this.fonts.strong;
+    const name = (kind, object, room) => cut(this.topology.title(kind, object), room, font);
+    say(this.view.selectAll(".card").select(".title"), (card) => name("network", card.network, card.width - 46));
+    say(this.view.selectAll(".router").select(".title"), (item) => name("router", item.router, item.width - ROUTER_TEXT));
   }
 
   /** Show everything, as large as it may be. */
@@ -109,6 +135,7 @@ export class Diagram {
     this.links();
     this.cards();
     this.routers();
+    this.names();
     if (!this.isMoved) this.fit();
     this.mark();
     this.way();
@@ -129,7 +156,7 @@ export class Diagram {
   links() {
     const links = join(this.view.select(".links"), this.plan.links, "link", (made) => made.append("path"));
     for (const tone of TONES) links.classed(tone, (link) => STATES[stateOf(link.object)].tone === tone);
-    write(links.select("path"), { d: curve });
+    write(links.select("path"), { d: (link) => linkOf(link.from, link.to) });
   }
 
   cards() {
@@ -143,7 +170,6 @@ export class Diagram {
     write(cards, { transform: (card) => `translate(${card.x},${card.y})`, "data-key": (card) => card.key });
     write(cards.select("rect"), { width: (card) => card.width, height: (card) => card.height });
     this.showState(cards.select("path.state"), (card) => stateOf(card.network), (card) => card.key);
-    say(cards.select(".title"), (card) => cut(this.topology.title("network", card.network), card.width - 46, this.fonts.strong));
     say(cards.select(".meta"), (card) => cut(this.metaOf(card), card.width - 28, this.fonts.small));
     const diagram = this;
     cards.select(".items").each(function items(card) {
@@ -206,7 +232,6 @@ export class Diagram {
     write(routers, { transform: (item) => `translate(${item.x},${item.y})`, "data-key": (item) => item.key });
     write(routers.select("rect"), { width: (item) => item.width, height: (item) => item.height });
     this.showState(routers.select("path.state"), (item) => stateOf(item.router), (item) => item.key);
-    say(routers.select(".title"), (item) => cut(this.topology.title("router", item.router), item.width - ROUTER_TEXT, this.fonts.strong));
     say(routers.select(".meta"), (item) => cut(`router · ${this.topology.summary("router", item.router)}`, item.width - ROUTER_TEXT, this.fonts.small));
   }
 

@@ -15,7 +15,7 @@ const topology = new Topology();
 const outline = new Outline(byId("outline"), select);
 const diagram = new Diagram(byId("diagram"), select);
 const panel = new Panel(byId("panel"), topology, select);
-new Trace(topology, { onPath: (hops, passes) => diagram.trace(hops, passes), onSelect: select });
+const trace = new Trace(topology, { onPath: (hops, passes) => diagram.trace(hops, passes), onSelect: select });
 const search = byId("search");
 let words = [];
 let selected = "";
@@ -113,6 +113,7 @@ function searchFor(text) {
 }
 
 function openTab(name) {
+  if (name === "trace" && selected.startsWith("port/")) trace.from(topology.find(selected));
   for (const tab of document.querySelectorAll("[role=tab]")) {
     const isOpen = tab.id === `tab-${name}`;
     tab.setAttribute("aria-selected", isOpen);

@@ -19,6 +19,10 @@ export async function canTrace() {
   return PATH in paths;
 }
 
+function isWorkloads(port) {
+  return !(port.device_owner ?? "").startsWith("network:");
+}
+
 export class Trace {
   /** `onPath(hops, passes)` draws a way; `onSelect(key)` goes to an object. */
   constructor(topology, { onPath, onSelect }) {
@@ -37,9 +41,15 @@ export class Trace {
 
   /** Offer ports by their names, as far as there are any. */
   offer() {
-    const named = [...this.topology.port.values()].filter((port) => !(port.device_owner ?? "").startsWith("network:"));
+    const named = [...this.topology.port.values()].filter(isWorkloads);
     byId("trace-ports").replaceChildren(...named.map((port) =>
       el("option", { value: port.name || addresses(port)[0] || port.id }, addresses(port).join(", "))));
+  }
+
+  /** Take a port for the sender, by a word that means no other one, unless there is one already. */
+  from(port) {
+    if (!port || !isWorkloads(port) || byId("trace-source").value) return;
+    byId("trace-source").value = [port.name, ...addresses(port)].find((word) => word && this.portOf(word)) ?? port.id;
   }
 
   /** The id of the port that a person means by a name, an address or an id; null if there is none or more. */

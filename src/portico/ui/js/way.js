@@ -13,31 +13,47 @@ export function wayOf(places, keys, passes) {
   if (stops.length === 0) return "";
   const steps = stops.slice(1).map((stop, at) => step(stops[at], stop));
   const [before, last] = stops.slice(-2);
-  const end = last && !last.card ? door(last, before) : last ?? before;
+  const end = last && !last.isItem ? door(last.box, before.box) : last ?? before;
   const cross = passes ? "" : `M${end.x - 8} ${end.y - 8}${CROSS}`;
-  const start = stops[0].card || !last ? stops[0] : door(stops[0], stops[1]);
+  const start = stops[0].isItem || !last ? stops[0] : door(stops[0].box, stops[1].box);
   return `M${start.x} ${start.y}${steps.join("")}${cross}`;
 }
 
+/** The path of the link between two boxes. */
+export function linkOf(from, to) {
+  const { x, y } = door(from, to);
+  return `M${x} ${y}${between(from, to)}`;
+}
+
 function step(from, to) {
-  if (from.card && from.card === to.card) return line([...out(from), ...out(to).reverse(), to]);
-  const [left, entered] = [door(from, to), door(to, from)];
-  const before = from.card ? [...out(from), { x: out(from)[1].x, y: left.y }, left] : [left];
-  const after = to.card ? [{ x: out(to)[1].x, y: entered.y }, ...out(to).reverse(), to] : [];
-  return line(before) + curve(left, entered) + line(after);
+  if (from.isItem && from.box === to.box) return line([...out(from), ...out(to).reverse(), to]);
+  const [left, entered] = [door(from.box, to.box), door(to.box, from.box)];
+  const before = from.isItem ? [...out(from), { x: out(from)[1].x, y: left.y }, left] : [left];
+  const after = to.isItem ? [{ x: out(to)[1].x, y: entered.y }, ...out(to).reverse(), to] : [];
+  return line(before) + between(from.box, to.box) + line(after);
 }
 
 /** From the mark of an item to the edge of its card. */
-function out({ x, y, card, isLine }) {
+function out({ x, y, box, isLine }) {
   const beside = isLine ? y : y - HALF_CELL;
-  return [{ x, y: beside }, { x: card.left + GUTTER, y: beside }];
+  return [{ x, y: beside }, { x: box.left + GUTTER, y: beside }];
 }
 
-/** Where the way between two places leaves or enters the first: its card's upper or lower edge, where links end. */
-function door(place, other) {
-  const box = place.card ?? place;
-  const isBelow = (other.card ?? other).top >= box.bottom;
-  return { x: box.link, y: isBelow ? box.bottom : box.top };
+/** Where the way between two boxes leaves or enters the first: its upper or lower edge, where links end. */
+function door(box, other) {
+  return { x: box.link, y: isBelow(other, box) ? box.bottom : box.top };
+}
+
+function isBelow(box, other) {
+  return box.top >= other.bottom;
+}
+
+/** From the door of one box to that of another, past what stands between. */
+function between(from, to) {
+  const past = (box, other) => (box.group === other.group ? [] : box[isBelow(other, box) ? "below" : "above"]);
+  const [left, entered] = [past(from, to), past(to, from).toReversed()];
+  const target = door(to, from);
+  return line(left) + curve(left.at(-1) ?? door(from, to), entered[0] ?? target) + line(entered.length > 0 ? [...entered.slice(1), target] : []);
 }
 
 function line(points) {
