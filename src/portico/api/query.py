@@ -72,19 +72,18 @@ def grouped(pairs: Pairs) -> dict[str, list[str]]:
 def parse(resource: Resource, pairs: Pairs, page_max: int, project_id: str, hidden: Collection[str]) -> ListRequest:
     """Return the list request that a query string makes, for who asks from a project and may not see some attributes.
 
+    As Neutron's, a filter may name an attribute that is not shown: it chooses among objects that are. A sort key may
+    not, for the places of all objects would tell of their values.
+
     Raises:
         BadRequest: names the parameter, its value and the rule.
     """
     values = grouped(pairs)
-    for name in (*values, *values.get("sort_key", ())):
-        if name in hidden:
-            # The answer would tell what it does not show.
-            raise _bad(f"['{name}'] is invalid attribute for filtering {resource.plural}.")
     filters = [
         item for name, given in values.items() if name not in _CONTROL for item in _filter(resource, name, given)
     ]
     keys = values.get("sort_key", [])
-    names = _sort_names(resource, keys)
+    names = _sort_names(resource, keys, hidden)
     return _request(filters, zip(names, _directions(keys, values), strict=True), values, page_max, project_id)
 
 
@@ -141,12 +140,12 @@ def _limit(text: str, page_max: int) -> int | None:
     return min(bounds) if bounds else None
 
 
-def _sort_names(resource: Resource, keys: Sequence[str]) -> list[str]:
+def _sort_names(resource: Resource, keys: Sequence[str], hidden: Collection[str]) -> list[str]:
     """Return the columns that stand for the keys."""
     names = []
     for key in keys:
         attribute = resource.attributes.get("project_id" if key == "tenant_id" else key)
-        if attribute is None or not attribute.is_sort_key:
+        if attribute is None or not attribute.is_sort_key or key in hidden:
             raise _bad(f"Invalid input for sort_key. Reason: '{key}' is no attribute that {resource.plural} sort by.")
         names.append(_SORTED_BY.get((resource.name, key), attribute.name))
     return names

@@ -44,7 +44,7 @@ def test_attributes_of_the_operator_are_refused_by_name(
     assert root.create(name, **body)["id"]
 
 
-def test_attributes_of_the_operator_are_not_shown_and_not_filtered_by(red: Asker, root: Asker) -> None:
+def test_attributes_of_the_operator_are_not_shown(red: Asker, root: Asker) -> None:
     network = red.create("network", name="n")
     port = red.create("port", network_id=network["id"])
     hidden = {"provider:network_type", "provider:physical_network", "provider:segmentation_id"}
@@ -52,9 +52,21 @@ def test_attributes_of_the_operator_are_not_shown_and_not_filtered_by(red: Asker
     assert hidden <= root.show("network", network["id"]).keys()
     assert "binding:host_id" not in port
     assert not hidden & red.list("network")[0].keys()
-    for pair in (("provider:network_type", "local"), ("sort_key", "provider:network_type")):
-        assert refusal(partial(red.list, "network", pair))[0] == 400
-    assert [row["id"] for row in root.list("network", ("provider:network_type", "local"))] == [network["id"]]
+
+
+def test_a_filter_by_what_is_not_shown_chooses_among_what_is(red: Asker, blue: Asker, root: Asker) -> None:
+    network_id = red.create("network", name="n")["id"]
+    port_id = red.create("port", network_id=network_id)["id"]
+    root.update("port", port_id, **{"binding:host_id": "h1"})
+    for resource, found, name, right, wrong in (
+        ("network", network_id, "provider:network_type", "local", "vlan"),
+        ("port", port_id, "binding:host_id", "h1", "h2"),
+    ):
+        assert red.list(resource, (name, wrong)) == []
+        (shown,) = red.list(resource, (name, right), ("fields", "id"), ("fields", name))
+        assert shown == {"id": found}
+        assert blue.list(resource, (name, right)) == []
+        assert [row["id"] for row in root.list(resource, (name, right))] == [found]
 
 
 def test_a_shared_network_is_used_but_not_changed(red: Asker, blue: Asker, root: Asker) -> None:
@@ -196,7 +208,13 @@ def test_whether_an_attribute_is_shown_can_depend_on_the_object(
     other = root.create("port", network_id=network_id)
     shown = {row["id"]: "binding:host_id" in row for row in owner.list("port")}
     assert shown == {mine["id"]: True, other["id"]: False}
-    assert refusal(partial(owner.list, "port", ("binding:host_id", "h1")))[0] == 400
+    assert {row["id"] for row in owner.list("port", ("binding:host_id", ""))} == {mine["id"], other["id"]}
+    file.write_text("get_port:name: 'rule:admin_only'\n")
+    assert (
+        refusal(partial(Asker(store, Policy(registry, file), "red", "reader").list, "port", ("sort_key", "name")))[0]
+        == 400
+    )
+    assert len(root.list("port", ("sort_key", "name"))) == 2
 
 
 def test_a_pool_is_shared_with_nobody_who_cannot_use_its_address_scope(red: Asker, root: Asker) -> None:
