@@ -117,6 +117,9 @@ bench: packages venv conformance-venv ## the figures of docs/performance.md
 pictures: packages venv ## take the pictures in docs/ui.md anew
 	PORTICO_UI_PICTURES=docs/img $(PYTEST) tests/compat/test_ui.py -k pictures
 
+fast-path: packages venv ## compile the programs of the agent's fast path anew
+	$(BIN)/python scripts/compile_fast_path.py
+
 locks: venv ## write the lock files anew
 	$(COMPILE) --upgrade -o requirements.lock pyproject.toml
 	$(COMPILE) --upgrade --extra dev -c requirements.lock -o requirements-dev.lock pyproject.toml

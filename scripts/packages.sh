@@ -4,8 +4,9 @@
 set -euo pipefail
 
 wanted=(
-    bird2 busybox-static chromium conntrack cpio dnsmasq-base docker-compose docker.io ethtool fonts-dejavu-core frr
-    gobgpd iperf3 iproute2 iptables iputils-arping iputils-ping kmod libnftables1 linux-image-amd64 ndisc6 nftables
+    bird2 busybox-static chromium clang-14 conntrack cpio dnsmasq-base docker-compose docker.io ethtool fonts-dejavu-core frr
+    gobgpd iperf3 iproute2 iptables iputils-arping iputils-ping kmod libbpf-dev libbpf1 libnftables1 linux-image-amd64
+    llvm-14 ndisc6 nftables
     openssl postgresql procps qemu-system-x86 systemd tcpdump
 )
 

@@ -72,6 +72,10 @@ class AgentSettings(msgspec.Struct, frozen=True, kw_only=True):
         dict[str, str],
         Meta(description="interface of this host for each physical network that it has (provider:physical_network)"),
     ] = {}
+    fast_path: Annotated[
+        bool,
+        Meta(description="let packets of established connections between ports, and with the host, take the fast path"),
+    ] = True
     idle_bridge_s: Annotated[
         float, Meta(ge=0, description="seconds that a bridge, router or uplink stays after its last port, for the next")
     ] = 10

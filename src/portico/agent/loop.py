@@ -31,6 +31,7 @@ class Loop:
         report: called with statuses that changed, or whose wanted object did, and the revision they take into account.
         full_interval_s: how often everything is compared with the kernel although nothing seems to have changed.
         linger_s: how long what has lost its last port stays; see `lingering`.
+        changed: called whenever a driver has changed anything.
     """
 
     def __init__(
@@ -41,10 +42,12 @@ class Loop:
         report: Callable[[int, Collection[Status]], None],
         full_interval_s: float = 30.0,
         linger_s: float = 0.0,
+        changed: Callable[[], None] = lambda: None,
     ) -> None:
         self._drivers = drivers
         self._clock = clock
         self._report = report
+        self._changed = changed
         self._full_interval_s = full_interval_s
         self._lingering = Lingering(clock, linger_s)
         # What came back while it lingered: it is as it was, and so is its status.
@@ -67,6 +70,11 @@ class Loop:
     def wanted(self) -> Wanted:
         """The wanted state; not to be changed from outside."""
         return self._wanted
+
+    @property
+    def has_compared(self) -> bool:
+        """Whether everything has been compared with the kernel once: the first pass is over all."""
+        return self._passes > 0
 
     def measures(self) -> dict[str, float]:
         """Return numbers about its work so far, by the names that metrics know."""
@@ -196,13 +204,19 @@ class Loop:
         for driver in reversed([driver for driver in self._drivers if actual[driver]]):
             delta = difference(plans[driver], actual[driver], every - troubles.keys())
             if delta.gone:
-                _note(troubles, driver.apply(Delta(gone=delta.gone, before=delta.before)))
+                _note(troubles, self._apply(driver, Delta(gone=delta.gone, before=delta.before)))
         for driver in [driver for driver in self._drivers if plans[driver]]:
             delta = difference(plans[driver], actual[driver], every - troubles.keys())
             if delta.put:
-                _note(troubles, driver.apply(Delta(put=delta.put, before=delta.before)))
+                _note(troubles, self._apply(driver, Delta(put=delta.put, before=delta.before)))
                 _note(troubles, self._read_back(driver, delta.put, troubles.keys()))
         self._settle(every, existing, troubles)
+
+    def _apply(self, driver: Driver, delta: Delta) -> dict[str, Trouble]:
+        try:
+            return driver.apply(delta)
+        finally:
+            self._changed()
 
     def _read_back(self, driver: Driver, put: Mapping[str, Any], known: Collection[str]) -> dict[str, Trouble]:
         """Return the keys, but for `known` troubles, under which the kernel has other than what was put there."""

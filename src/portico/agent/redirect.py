@@ -23,10 +23,12 @@ GROUP = 4
 
 _NEW_QDISC, _DEL_QDISC = 36, 37
 _NEW_FILTER, _DEL_FILTER, _GET_FILTER = 44, 45, 46
+FILTERS = (_NEW_FILTER, _DEL_FILTER, _DEL_QDISC)
+"""Kinds of the messages of `GROUP` by which the filters of a link change; with a qdisc its filters go."""
 TCMSG = struct.Struct("=BxxxiIII")
 _CLSACT = 0xFFFFFFF1
-_CLSACT_HANDLE = 0xFFFF0000
-INGRESS, _EGRESS = 0xFFFFFFF2, 0xFFFFFFF3
+CLSACT_HANDLE = 0xFFFF0000
+INGRESS, EGRESS = 0xFFFFFFF2, 0xFFFFFFF3
 _ETH_P_ALL = socket.htons(3)
 _KIND, _OPTIONS = 1, 2
 _BPF_ACT, _BPF_OPS_LEN, _BPF_OPS = 1, 4, 5
@@ -54,7 +56,7 @@ class Redirects:
 
     def target(self, index: int) -> int:
         """Return the index of the link that the link `index` is redirected to by us; 0 if it is not."""
-        for parent, preference, options in self._filters(index, INGRESS):
+        for parent, preference, options in filters(self._route, index, INGRESS):
             if parent == INGRESS and preference == PREFERENCE:
                 actions = netlink.attributes(netlink.attributes(options).get(_BPF_ACT, b""))
                 action = netlink.attributes(next(iter(actions.values()), b""))
@@ -65,7 +67,7 @@ class Redirects:
     def put(self, index: int, target: int) -> None:
         """Redirect what comes in at `index` to `target`, instead of whatever we redirected it to before."""
         self._remove_filter(index)
-        self._ensure_hook(index)
+        ensure_hook(self._route, index)
         mirred = _MIRRED.pack(0, 0, _STOLEN, 0, 0, _EGRESS_REDIRECT, target)
         action = nest(1, text(_KIND, "mirred"), nest(_OPTIONS, attr(_MIRRED_PARMS, mirred)))
         program = attr(_BPF_OPS_LEN, struct.pack("=H", 1)) + attr(_BPF_OPS, _MATCH_ALL)
@@ -80,34 +82,11 @@ class Redirects:
         self._remove_filter(index)
         self._forget_hook(index)
 
-    def _ensure_hook(self, index: int) -> None:
-        """Give a link the clsact qdisc unless it has it."""
-        try:
-            body = TCMSG.pack(0, index, _CLSACT_HANDLE, _CLSACT, 0) + text(_KIND, "clsact")
-            self._route.ask(_NEW_QDISC, body, netlink.NLM_F_CREATE | netlink.NLM_F_EXCL)
-        except NetlinkError as error:
-            if error.errno != errno.EEXIST:
-                raise
-
     def _forget_hook(self, index: int) -> None:
         """Take the clsact qdisc away unless something still uses it."""
-        if not self._filters(index, INGRESS) and not self._filters(index, _EGRESS):
-            body = TCMSG.pack(0, index, _CLSACT_HANDLE, _CLSACT, 0)
+        if not filters(self._route, index, INGRESS) and not filters(self._route, index, EGRESS):
+            body = TCMSG.pack(0, index, CLSACT_HANDLE, _CLSACT, 0)
             self._route.ask(_DEL_QDISC, body)
-
-    def _filters(self, index: int, parent: int) -> list[tuple[int, int, bytes]]:
-        """Return (parent, preference, options) of the filters of one hook of a link."""
-        found = []
-        try:
-            for answer in self._route.dump(_GET_FILTER, TCMSG.pack(0, index, 0, parent, 0)):
-                _, _, handle, above, info = TCMSG.unpack_from(answer)
-                if handle:
-                    options = netlink.attributes(answer, TCMSG.size).get(_OPTIONS, b"")
-                    found.append((above, info >> 16, options))
-        except NetlinkError as error:
-            if error.errno not in (errno.EINVAL, errno.ENODEV, errno.ENOENT):
-                raise
-        return found
 
     def _remove_filter(self, index: int) -> None:
         try:
@@ -115,3 +94,28 @@ class Redirects:
         except NetlinkError as error:
             if error.errno not in (errno.EINVAL, errno.ENODEV, errno.ENOENT):
                 raise
+
+
+def ensure_hook(route: netlink.Socket, index: int) -> None:
+    """Give a link the clsact qdisc unless it has it."""
+    try:
+        body = TCMSG.pack(0, index, CLSACT_HANDLE, _CLSACT, 0) + text(_KIND, "clsact")
+        route.ask(_NEW_QDISC, body, netlink.NLM_F_CREATE | netlink.NLM_F_EXCL)
+    except NetlinkError as error:
+        if error.errno != errno.EEXIST:
+            raise
+
+
+def filters(route: netlink.Socket, index: int, parent: int) -> list[tuple[int, int, bytes]]:
+    """Return (parent, preference, options) of the filters of one hook of a link."""
+    found = []
+    try:
+        for answer in route.dump(_GET_FILTER, TCMSG.pack(0, index, 0, parent, 0)):
+            _, _, handle, above, info = TCMSG.unpack_from(answer)
+            if handle:
+                options = netlink.attributes(answer, TCMSG.size).get(_OPTIONS, b"")
+                found.append((above, info >> 16, options))
+    except NetlinkError as error:
+        if error.errno not in (errno.EINVAL, errno.ENODEV, errno.ENOENT):
+            raise
+    return found

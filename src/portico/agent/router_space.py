@@ -17,6 +17,7 @@ from portico.agent import kernel, netlink, owner, router_rules
 from portico.agent.announce import announce
 from portico.agent.drivers.conntrack import Conntrack
 from portico.agent.drivers.libnftables import Nft
+from portico.agent.drivers.sysctls import SPARSE
 from portico.agent.links import Links
 from portico.agent.router_rules import Translation
 from portico.agent.routes import Routes
@@ -39,6 +40,9 @@ SWITCHES: Mapping[str, str] = {
     "ipv6/conf/default/addr_gen_mode": "0",
     # the addresses are ours by the store's word, and other hosts have them too
     "ipv6/conf/default/accept_dad": "0",
+    # what it tracks it sees a part of (see `fast_path`)
+    "netfilter/nf_conntrack_tcp_be_liberal": "1",
+    **SPARSE,
 }
 """In the order in which they are set: the first sets others back."""
 

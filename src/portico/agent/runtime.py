@@ -15,6 +15,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from portico.agent import kernel, links, netlink, owner, packages, redirect
 from portico.agent.delta import Driver
@@ -23,6 +24,7 @@ from portico.agent.drivers.advertise import AdvertDriver
 from portico.agent.drivers.bgp import SpeakerDriver
 from portico.agent.drivers.conntrack import Conntrack
 from portico.agent.drivers.dhcp import DhcpDriver
+from portico.agent.drivers.fast_path import FastPath, FastPathDriver, ports, ways
 from portico.agent.drivers.libnftables import Nft
 from portico.agent.drivers.limit import LimitDriver
 from portico.agent.drivers.link import BridgeDriver, CarrierDriver, LinkTable, PairDriver
@@ -38,6 +40,8 @@ from portico.agent.drivers.subport import SubportDriver
 from portico.agent.drivers.sysctls import SysctlDriver
 from portico.agent.drivers.tap import TapDriver
 from portico.agent.drivers.uplink import UplinkDriver
+from portico.agent.fast_path import hooks
+from portico.agent.fast_path.programs import Programs
 from portico.agent.host_ports import HostPorts
 from portico.agent.learnt import LearntRoutes
 from portico.agent.link_news import LinkNews
@@ -76,7 +80,8 @@ _KINDS = {
 class Place:
     """Where the agent works: its network namespace by name, and its folders. The host's namespace is the caller's.
 
-    `physical_networks` are interfaces of the host by name; `full_interval_s` and `linger_s` are those of `Loop`.
+    `physical_networks` are interfaces of the host by name; `full_interval_s` and `linger_s` are those of `Loop`. With
+    `fast_path` established connections take the short way where the kernel can.
     """
 
     netns: str
@@ -85,6 +90,7 @@ class Place:
     full_interval_s: float = 30.0
     linger_s: float = 10.0
     physical_networks: Mapping[str, str] = field(default_factory=dict)
+    fast_path: bool = True
 
 
 @contextmanager
@@ -199,9 +205,8 @@ class Runtime:
         table = LinkTable(links.Links(netlink.Socket(netlink.ROUTE)), removal)
         ours = Side(table.kernel, Routes(netlink.Socket(netlink.ROUTE)), Switches())
         conntrack, route = Conntrack(netfilter), netlink.Socket(netlink.ROUTE)
-        shapers = Shapers(route)
-        bridges = BridgeDriver(table, conntrack)
-        filters = FilterDriver(Nft(), netfilter, conntrack)
+        shapers, fast_path = Shapers(route), FastPath(table, hooks.Hooks(route), self._programs())
+        bridges, filters = BridgeDriver(table, conntrack), FilterDriver(Nft(), netfilter, conntrack)
         netns, folders = self._place.netns, {"run_dir": self._place.run_dir, "state_dir": self._place.state_dir}
         servers = DhcpDriver(table, Servers(netns, **folders))
         routed_servers = RoutedDhcpDriver(table, ours, OwnServers(netns, **folders))
@@ -212,14 +217,14 @@ class Runtime:
             bridges,
             SpaceDriver(table, ours, host, self._host_netns, self._place.netns),
             PairDriver(table, host.links, self._host_netns, self._place.netns),
-            LimitDriver(table, shapers, Redirects(route)),
-            filters,
+            *(LimitDriver(table, shapers, Redirects(route)), FastPathDriver(fast_path, ports), filters),
             CarrierDriver(table),
             UplinkDriver(table, host, self._host_netns, self._place.netns),
             published,
             segments,
             RouterDriver(table, RouterSpaces(netns, self._netns)),
             ShareDriver(table, Shares(route), Redirects(route)),
+            FastPathDriver(fast_path, ways),
             adverts,
             RouteDriver(table, ours, host, self._place.netns),
             servers,
@@ -230,20 +235,20 @@ class Runtime:
             *packages.drivers(),
             speaker,
         ]
-        loop = self._loop = self._make_loop(drivers)
+        loop = self._loop = self._make_loop(drivers, fast_path)
         loop.learn_zones({item.network_id: item.zone for item in bridges.read(None).values()})
-        poll, ending = select.poll(), (servers, routed_servers, adverts, speaker)
-        for source in (own_events, rule_events, news.events, *ending, published, self._woken):
-            poll.register(source, select.POLLIN)
+        fast_path.clear()
+        ending = (servers, routed_servers, adverts, speaker)
+        poll = _listening(own_events, rule_events, news.events, *ending, published, self._woken)
 
         def notice() -> None:
-            notice_links(loop, table, shapers, own_events)
+            notice_links(loop, table, shapers, fast_path, own_events)
             notice_rules(loop, filters, rule_events)
             notice_host(loop, taps, subports, segments, news)
             loop.suspect(key for one in ending for key in one.ended())
             loop.suspect(published.changed(), delay_s=HOST_RULES_WAIT_S)
 
-        self._follow(loop, poll, notice)
+        self._follow(loop, poll, notice, fast_path)
         removal.finish(FINISH_WITHIN_S)
 
     def _joins(
@@ -257,16 +262,27 @@ class Runtime:
             SegmentDriver(table, host, tags, self._host_netns, netns, self._place.physical_networks),
         )
 
-    def _make_loop(self, drivers: Sequence[Driver]) -> Loop:
+    def _programs(self) -> Programs | None:
+        """Return the programs of the fast path; None where there is to be none, or the kernel does not have it."""
+        if not self._place.fast_path:
+            return None
+        try:
+            return Programs()
+        except OSError as error:
+            log.warning("no fast path: %s", error.strerror or error)
+            return None
+
+    def _make_loop(self, drivers: Sequence[Driver], fast_path: FastPath) -> Loop:
         return Loop(
             drivers,
             clock=time.monotonic,
             report=self._report,
             full_interval_s=self._place.full_interval_s,
             linger_s=self._place.linger_s,
+            changed=fast_path.void,
         )
 
-    def _follow(self, loop: Loop, poll: select.poll, notice: Callable[[], None]) -> None:
+    def _follow(self, loop: Loop, poll: select.poll, notice: Callable[[], None], fast_path: FastPath) -> None:
         """Let the loop work until asked to stop: on what is wanted, on what `notice` finds, and when it is time."""
         while True:
             wait_s = loop.next_s()
@@ -276,6 +292,8 @@ class Runtime:
             notice()
             try:
                 loop.step()
+                if loop.has_compared:
+                    fast_path.begin()
             except OSError:
                 log.exception("a pass has failed; everything is looked at again in %.0f s", AGAIN_S)
                 loop.suspect(delay_s=AGAIN_S)
@@ -296,7 +314,15 @@ class Runtime:
             task(loop)
 
 
-def notice_links(loop: Loop, table: LinkTable, shapers: Shapers, events: netlink.Socket) -> None:
+def _listening(*sources: Any) -> select.poll:
+    """Return what waits for news from any of `sources`."""
+    poll = select.poll()
+    for source in sources:
+        poll.register(source, select.POLLIN)
+    return poll
+
+
+def notice_links(loop: Loop, table: LinkTable, shapers: Shapers, fast_path: FastPath, events: netlink.Socket) -> None:
     """Have the loop look at links of ours that are not as it left them, or with traffic control that may not be."""
     try:
         arrived = list(events.events())
@@ -304,7 +330,9 @@ def notice_links(loop: Loop, table: LinkTable, shapers: Shapers, events: netlink
         loop.suspect()
         return
     controlled = [(index, kind, body) for kind, body in arrived if (index := redirect.changed_at(kind, body))]
-    if limited := {index for index, kind, body in controlled if not shapers.is_known(kind, body)}:
+    changes = [one for one in controlled if not hooks.is_own(*one[1:])]
+    fast_path.suspect({index for index, kind, _ in changes if kind in redirect.FILTERS})
+    if limited := {index for index, kind, body in changes if not shapers.is_known(kind, body)}:
         at = [link for link in table.by_name.values() if link.index in limited and link.name[:2] in _KINDS]
         loop.suspect(f"{_KINDS[link.name[:2]]}/{words[0]}" for link in at if (words := owner.words(link.alias)))
     # Of each link only what was said last: while it is made it speaks at every step.

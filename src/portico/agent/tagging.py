@@ -20,7 +20,7 @@ import struct
 
 from portico.agent import netlink
 from portico.agent.netlink import NetlinkError, nest, text, u32
-from portico.agent.redirect import INGRESS, PREFERENCE, TCMSG, Redirects
+from portico.agent.redirect import INGRESS, PREFERENCE, TCMSG, Redirects, ensure_hook, filters
 
 TAG_PREFERENCE = PREFERENCE - 1
 """Before that of the joins of whole links, which take all that is left."""
@@ -163,7 +163,7 @@ class Tags(Redirects):
             self._forget_hook(index)
 
     def _put_tag(self, index: int, vlan: int, name: str, program: bytes) -> None:
-        self._ensure_hook(index)
+        ensure_hook(self._route, index)
         descriptor = load(program)
         try:
             options = nest(_OPTIONS, u32(_BPF_FD, descriptor), text(_BPF_NAME, name), u32(_BPF_FLAGS, _DIRECT))
@@ -177,7 +177,7 @@ class Tags(Redirects):
     def _tags(self, index: int) -> list[list[str]]:
         """Return the words in the names of our filters: "on" or "off", VLAN, index of the other link, note."""
         found = []
-        for parent, preference, options in self._filters(index, INGRESS):
+        for parent, preference, options in filters(self._route, index, INGRESS):
             name = netlink.string(netlink.attributes(options).get(_BPF_NAME, b""))
             words = name.removeprefix(f"{_WORD}-").split("-")
             if parent == INGRESS and preference == TAG_PREFERENCE and len(words) in (3, 4):

@@ -23,4 +23,5 @@ def place_of(settings: Settings) -> Place:
         agent.reconcile_s,
         agent.idle_bridge_s,
         agent.physical_networks,
+        agent.fast_path,
     )

@@ -52,11 +52,15 @@ def main() -> int:
     parser.add_argument("update", type=Path, help="file with the Update, as JSON")
     parser.add_argument("netns", help="network namespace of the data plane")
     parser.add_argument("physical_networks", nargs="*", help="NAME=INTERFACE of those that the host has")
+    parser.add_argument("--long-way", action="store_true", help="without the fast path")
     given = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
     try:
         physical_networks = dict(pair.split("=", 1) for pair in given.physical_networks)
-        return run(Place(given.netns, STATE_DIR, RUN_DIR, physical_networks=physical_networks), given.update)
+        place = Place(
+            given.netns, STATE_DIR, RUN_DIR, physical_networks=physical_networks, fast_path=not given.long_way
+        )
+        return run(place, given.update)
     except PorticoError as error:
         sys.stderr.write(f"{error.message}\n")
         return 1

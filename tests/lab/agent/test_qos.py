@@ -111,7 +111,10 @@ def qdiscs(rig: Rig) -> str:
 def shapes(rig: Rig) -> list[tuple[str, str]]:
     """Return what waits or is led elsewhere, by link, without the numbers that are new each time."""
     lines = [line.split() for line in qdiscs(rig).splitlines()]
-    return sorted((words[4], " ".join(words[7:])) for words in lines if words[1] in ("tbf", "clsact"))
+    waits = [(words[4], " ".join(words[7:])) for words in lines if words[1] == "tbf"]
+    hooked = [words[4] for words in lines if words[1] == "clsact"]
+    tc = ["tc", "-n", "portico", "filter", "show", "dev"]
+    return sorted(waits + [(link, "led") for link in hooked if "mirred" in rig.host.run([*tc, link, "ingress"]).out])
 
 
 def test_packets_are_counted_and_marked_whether_a_connection_is_known_or_not(rig: Rig) -> None:

@@ -14,6 +14,12 @@ from portico.hoststate import Bridge, Vif
 
 ROOT = Path("/proc/sys/net")
 
+SPARSE = {
+    "netfilter/nf_conntrack_tcp_timeout_unacknowledged": "432000",
+    "netfilter/nf_conntrack_tcp_timeout_max_retrans": "432000",
+}
+"""Connection tracking sees one packet in many (see `fast_path`): what seems unanswered is not. As long as others."""
+
 VALUES = {
     "ipv6/conf/all/disable_ipv6": "1",
     "ipv6/conf/default/disable_ipv6": "1",
@@ -26,6 +32,7 @@ VALUES = {
     # the ends judge their windows and checksums themselves; a bridge only has to know who began
     "netfilter/nf_conntrack_tcp_be_liberal": "1",
     "netfilter/nf_conntrack_checksum": "0",
+    **SPARSE,
 }
 MODULES: Mapping[str, str] = {"bridge": "br_netfilter", "netfilter": "nf_conntrack"}
 """The modules without which nothing is let through as it must be, by the folder of sysctls that each brings."""
