@@ -24,6 +24,34 @@ SERVE = (
 )
 WEB = ("sh", "-c", SERVE)
 
+# Tells whoever sends to one of two UDP ports their own address and the port.
+_TELL = """
+import selectors, socket
+every = selectors.DefaultSelector()
+for port in (53, 54):
+    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    s.bind(("", port))
+    every.register(s, selectors.EVENT_READ, port)
+print("telling", flush=True)
+while True:
+    for key, _ in every.select():
+        peer = key.fileobj.recvfrom(100)[1]
+        key.fileobj.sendto(f"{peer[0]} {key.data}".encode(), peer)
+"""
+_ASK = """
+import socket, sys
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.settimeout(0.5)
+s.connect((sys.argv[1], int(sys.argv[2])))
+for _ in range(30):
+    try:
+        s.send(b"?")
+        print(s.recv(100).decode())
+        break
+    except OSError:
+        pass
+"""
+
 
 @pytest.fixture
 def site() -> Iterator[DockerSite]:
@@ -68,7 +96,7 @@ def test_containers_reach_out_and_are_reached_by_published_ports(site: DockerSit
     site.create("green", "--ipv6", "--subnet", "10.2.0.0/24", "--subnet", "fd00:2::/64")
     site.create("inner", "--internal", "--subnet", "10.3.0.0/24")
     site.create("fast", "-o", "portico.backend=routed", "--subnet", "10.4.0.0/24")
-    site.run("web", "blue", "-p", "8080:80", "-p", "127.0.0.1:9090:80", command=WEB)
+    site.run("web", "blue", "-p", "8080:80", "-p", "127.0.0.1:9090:80", "-p", "5353-5354:53-54/udp", command=WEB)
     site.run("hare", "fast", "-p", "8087:80", "-p", "127.0.0.1:9091:80", command=WEB)
     site.run("other", "green", "-p", "8086:80", command=WEB)
     soon(site, "web", BEYOND, 80, WAN)
@@ -91,6 +119,8 @@ def test_containers_reach_out_and_are_reached_by_published_ports(site: DockerSit
     assert ask(site, "beyond", WAN, 9091) == ""
     links = site.execute("web", "ip", "-o", "link").out
     assert [line.split(":")[1].split("@")[0].strip() for line in links.splitlines()] == ["lo", "eth0"]
+    _udp_and_ranges(site)
+    _groups_decide(site)
     _the_gateway_moves(site)
     _clashes_are_told(site)
     site.clear()
@@ -104,6 +134,31 @@ def test_containers_reach_out_and_are_reached_by_published_ports(site: DockerSit
 def _answers(site: DockerSite, where: str, address: str, port: int) -> None:
     """Wait until the server there says anything: which of its addresses a host takes is its own affair."""
     wait_until(f"{address}:{port} to {where or 'the host'}", lambda: ask(site, where, address, port) != "", 15)
+
+
+def _udp_and_ranges(site: DockerSite) -> None:
+    """Ask a range of UDP ports from beyond the host and from itself; the image has nothing that answers UDP."""
+    within = ["nsenter", "--net", "--target", site.docker("inspect", "-f", "{{.State.Pid}}", "web").out.strip()]
+    python = [sys.executable, "-I", "-S", "-c"]
+    site.host.spawn([*within, *python, _TELL], log="names").wait_for_text("telling", 20)
+    for there, address, told in ((["ip", "netns", "exec", "beyond"], WAN, BEYOND), ([], "127.0.0.1", "100.64.0.1")):
+        for port in (5353, 5354):
+            answer = site.host.run([*there, *python, _ASK, address, str(port)], check=False)
+            assert answer.out.strip() == f"{told} {port - 5300}", (address, port, answer)
+
+
+def _groups_decide(site: DockerSite) -> None:
+    """Publish a port of a container whose groups were chosen: nobody gets in before they say so."""
+    closed = site.api.create("security_groups", {"name": "closed"})
+    site.run("shut", "name=green,driver-opt=portico.security-groups=closed", "-p", "8089:80", command=WEB)
+    soon(site, "shut", "127.0.0.1", 80, "127.0.0.1")
+    assert ask(site, "beyond", WAN, 8089) == ask(site, "", WAN, 8089) == ""
+    rule = {"security_group_id": closed["id"], "direction": "ingress", "protocol": "tcp", "port_range_min": 80}
+    site.api.create("security_group_rules", {**rule, "port_range_max": 80, "remote_ip_prefix": f"{BEYOND}/32"})
+    soon(site, "beyond", WAN, 8089, BEYOND)
+    assert ask(site, "", WAN, 8089) == ""
+    site.docker("rm", "-f", "shut")
+    site.api.delete("security_groups", closed["id"])
 
 
 def _the_gateway_moves(site: DockerSite) -> None:
