@@ -6,11 +6,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping
 
-from bench import containers, databases, kernel, nat, routed, router, ui
+from bench import broker, containers, databases, kernel, nat, routed, router, ui
 from bench.figure import Figure, table
 
 BENCHES: Mapping[str, Callable[[], list[Figure]]] = {
     "api": databases.measure,
+    "broker": broker.measure,
     "kernel": kernel.measure,
     "containers": containers.measure,
     "routed": routed.measure,

@@ -61,6 +61,12 @@ class ApiProcess:
         if self._process is not None:
             self._process.send_signal(how)
 
+    @property
+    def pid(self) -> int:
+        """Its number, while it runs."""
+        assert self._process is not None
+        return self._process.pid
+
     def wait(self) -> int:
         """Wait until it ends by itself, and return its exit code."""
         if self._process is None:

@@ -33,6 +33,7 @@ class InProcessApi:
     def __init__(self, settings: Settings) -> None:
         api = make_api(settings)
         self.service = api.service
+        self.broker = api.broker
         self._registry = api.registry
         self._context = Context(
             project_id=settings.default_project, is_admin=True, limits=api.limits, broker=api.broker, roles=("admin",)
