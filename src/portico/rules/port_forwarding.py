@@ -187,7 +187,8 @@ def _share_address(some: Iterable[str], others: Iterable[str]) -> bool:
 def _clash(row: Row, other: Row, name: str, ports: str) -> BadRequest:
     return _bad(
         f"There is a port collision with the {name}. The following ranges collide: {other[ports]} and {row[ports]} "
-        f"(port forwarding {other['id']} of floating IP {other['floatingip_id']}, protocol {row['protocol']})"
+        f"(port forwarding {other['id']} of floating IP {other['floatingip_id']} to port {other['internal_port_id']}, "
+        f"protocol {row['protocol']})"
     )
 
 

@@ -87,6 +87,10 @@ def test_what_a_floating_ip_is_needed_for_is_named(site: Site) -> None:
 
 def test_the_port_forwardings_of_a_floating_ip_are_named_but_not_without_end(site: Site) -> None:
     db, free = site.api.port(site.inside), site.floating()
+    first = site.forward(free, db, 79, 79).body["port_forwarding"]
+    clash = site.forward(free, site.api.port(site.inside), 79, 80)
+    check(clash, 400, "BadRequest", "79:79", first["id"], free["id"], db["id"])
+    assert site.api.try_delete(site.path(free), first).status == 204
     made = [site.forward(free, db, port, port).body["port_forwarding"]["id"] for port in (80, 81)]
     for answer in (
         site.api.try_delete("floatingips", free),
