@@ -102,7 +102,7 @@ class Links:
         """Return the link called `name`."""
         body = _IFINFO.pack(0, 0, 0, 0, 0) + text(IFLA_IFNAME, name) + u32(_IFLA_EXT_MASK, _SKIP_STATS)
         try:
-            return parse(self._route.ask(RTM_GETLINK, body)[0])
+            return parse(self._route.get(RTM_GETLINK, body))
         except netlink.NetlinkError as error:
             if netlink.is_absent(error):
                 return None
@@ -111,7 +111,7 @@ class Links:
     def at(self, index: int) -> Link | None:
         """Return the link with `index`."""
         try:
-            return parse(self._route.ask(RTM_GETLINK, _IFINFO.pack(0, 0, index, 0, 0))[0])
+            return parse(self._route.get(RTM_GETLINK, _IFINFO.pack(0, 0, index, 0, 0)))
         except netlink.NetlinkError as error:
             if netlink.is_absent(error):
                 return None
@@ -120,7 +120,7 @@ class Links:
     def passes(self, name: str) -> bool:
         """Return whether the link `name` passes frames: after it goes up that takes the kernel a moment (RFC 2863)."""
         body = _IFINFO.pack(0, 0, 0, 0, 0) + text(IFLA_IFNAME, name) + u32(_IFLA_EXT_MASK, _SKIP_STATS)
-        found = netlink.attributes(self._route.ask(RTM_GETLINK, body)[0], _IFINFO.size)
+        found = netlink.attributes(self._route.get(RTM_GETLINK, body), _IFINFO.size)
         return found.get(_IFLA_OPERSTATE, b"") == bytes([_OPER_UP])
 
     def add_bridge(self, name: str, mac: str, mtu: int, settings: tuple[int, ...] = BRIDGE_SETTINGS) -> None:

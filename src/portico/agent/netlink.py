@@ -155,6 +155,15 @@ class Socket:
         self._send(kind, body, flags | NLM_F_ACK)
         return [answer for _, answer in self._answers()]
 
+    def get(self, kind: int, body: bytes) -> bytes:
+        """Ask for one object and return the body that tells it: without an acknowledgement, which tells no more.
+
+        Raises:
+            NetlinkError: the kernel refused, or has no such object.
+        """
+        self._send(kind, body, 0)
+        return next(answer for _, answer in self._answers())
+
     def ask_all(self, kind: int, bodies: Sequence[bytes]) -> list[NetlinkError]:
         """Send requests that are answered by acknowledgements alone, many at a time; return the refusals.
 

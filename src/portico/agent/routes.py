@@ -72,13 +72,13 @@ class Routes:
         family, packed = _FAMILIES[net.version], net.network_address.packed
         body = _RTMSG.pack(family, net.prefixlen, 0, 0, 0, 0, 0, 0, _FIB_MATCH) + attr(_DST, packed)
         try:
-            answers = self._route.ask(_GET_ROUTE, body)
+            answer = self._route.get(_GET_ROUTE, body)
         except netlink.NetlinkError as error:
             if error.errno in _NOWHERE:
                 return None
             raise
-        found = [_parse(answer) for answer in answers if answer[5] == owner.PROTOCOL]
-        return next((route for route in found if route.cidr == cidr), None)
+        found = _parse(answer) if answer[5] == owner.PROTOCOL else None
+        return found if found is not None and found.cidr == cidr else None
 
     def put(self, route: Route, *, instead: bool) -> None:
         """Make a route, with `instead` in the place of whatever leads to the same addresses.
@@ -86,9 +86,12 @@ class Routes:
         Raises:
             NetlinkError: EEXIST when another route is there.
         """
-        if self.find(route.cidr) != route:
-            flags = netlink.NLM_F_CREATE | (netlink.NLM_F_REPLACE if instead else netlink.NLM_F_EXCL)
+        flags = netlink.NLM_F_CREATE | (netlink.NLM_F_REPLACE if instead else netlink.NLM_F_EXCL)
+        try:
             self._route.ask(_NEW_ROUTE, _body(route), flags)
+        except netlink.NetlinkError as error:
+            if error.errno != errno.EEXIST or self.find(route.cidr) != route:
+                raise
 
     def remove(self, route: Route) -> None:
         """Remove a route; no error if there is none."""

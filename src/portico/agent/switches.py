@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
@@ -35,7 +36,7 @@ class Switches:
 
         def change() -> None:
             for path, value in values.items():
-                (_ROOT / path).write_text(value)
+                _write(path, value)
 
         change() if self._netns is None else kernel.within(self._netns, change)
 
@@ -48,3 +49,12 @@ class Switches:
                     file.write_text("2")
 
         change() if self._netns is None else kernel.within(self._netns, change)
+
+
+def _write(path: str, value: str) -> None:
+    """Set a sysctl. Each link has some, and pathlib takes as long as the kernel does."""
+    descriptor = os.open(f"{_ROOT}/{path}", os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(descriptor, value.encode())
+    finally:
+        os.close(descriptor)

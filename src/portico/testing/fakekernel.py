@@ -343,10 +343,10 @@ class FakeNetfilter(netlink.Socket):
     def __init__(self, kernel: FakeKernel) -> None:
         self._kernel = kernel
 
-    def ask(self, kind: int, body: bytes, flags: int = 0) -> list[bytes]:
+    def get(self, kind: int, body: bytes) -> bytes:
         """See Socket; for NFT_MSG_GETGEN only."""
-        assert (kind, flags) == (0x0A10, 0)
-        return [body + netlink.attr(1, self._kernel.nft.generation.to_bytes(4, "big"))]
+        assert kind == 0x0A10
+        return body + netlink.attr(1, self._kernel.nft.generation.to_bytes(4, "big"))
 
 
 class FakeConntrack(Conntrack):

@@ -42,6 +42,10 @@ class Counted(netlink.Socket):
         self.asked += 1
         return super().ask(kind, body, flags)
 
+    def get(self, kind: int, body: bytes) -> bytes:
+        self.asked += 1
+        return super().get(kind, body)
+
 
 @pytest.fixture
 def kernel() -> Iterator[Counted]:

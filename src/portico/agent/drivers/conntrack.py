@@ -122,7 +122,7 @@ class Conntrack:
 
     def _count(self) -> int:
         """Return how many entries there are."""
-        [answer] = self._netfilter.ask(_CT_GET_STATS, _NFGEN.pack(socket.AF_UNSPEC, 0, 0))
+        answer = self._netfilter.get(_CT_GET_STATS, _NFGEN.pack(socket.AF_UNSPEC, 0, 0))
         return int.from_bytes(netlink.attributes(answer, _NFGEN.size)[_STATS_ENTRIES], "big")
 
     def _delete(self, requests: Sequence[bytes]) -> None:

@@ -155,8 +155,8 @@ class FilterDriver:
         return {key: trouble for half in halves for key, trouble in self._find_bad({k: put[k] for k in half}).items()}
 
     def _kernel_generation(self) -> int:
-        answers = self._netfilter.ask(_GET_GENERATION, _NFGEN.pack(socket.AF_UNSPEC, 0, 0))
-        return int.from_bytes(netlink.attributes(answers[0], _NFGEN.size)[_GENERATION_ID], "big")
+        answer = self._netfilter.get(_GET_GENERATION, _NFGEN.pack(socket.AF_UNSPEC, 0, 0))
+        return int.from_bytes(netlink.attributes(answer, _NFGEN.size)[_GENERATION_ID], "big")
 
 
 def generation_events() -> netlink.Socket:

@@ -13,7 +13,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
-from portico.agent import addresses, owner
+from portico.agent import addresses, led, owner
 from portico.agent.delta import Delta, Trouble, Wanted
 from portico.agent.drivers.link import LinkTable
 from portico.agent.links import SCOPE_LINK, Link, Links
@@ -226,6 +226,10 @@ class RouteDriver:
         self._netns = netns
         self._known: dict[str, frozenset[str]] = {}
         """What was last seen, planned or put, by key: where to look when only some keys are read."""
+        self._answering: set[str] = set()
+        """Keys of those whose link was last seen, or is, to answer for the next hop of IPv6."""
+        self._joint: tuple[int, Link] | None = None
+        """The index of the link that joins our namespace to the host's, and its other end, which stays the same."""
         self._wanted = Wanted()
 
     def plan(self, wanted: Wanted, keys: Collection[str]) -> tuple[dict[str, Any], dict[str, Trouble]]:
@@ -233,8 +237,8 @@ class RouteDriver:
         self._wanted = wanted
         items = {}
         troubles = {}
-        vifs = {key: vif for key in keys if isinstance(vif := wanted.objects.get(key), Vif) and _is_led(vif)}
-        shared = _shared(wanted, {cidr for vif in vifs.values() for cidr in vif.shared_routes})
+        vifs = {key: vif for key in keys if isinstance(vif := wanted.objects.get(key), Vif) and led.is_led(vif)}
+        shared = led.shared(wanted, {cidr for vif in vifs.values() for cidr in vif.shared_routes})
         for key, vif in vifs.items():
             try:
                 own = [str(addresses.network(cidr, f"routes[{number}]")) for number, cidr in enumerate(vif.routes)]
@@ -242,50 +246,53 @@ class RouteDriver:
                 troubles[key] = Trouble(f"routes: {error}")
                 continue
             cidrs = frozenset((*own, *shared.get(vif.port_id, ())))
-            # Also one without addresses of IPv6 may send it: what its pairs allow, or without port security anything.
-            items[key] = RouteItem(cidrs, cidrs, next_hop6=True)
+            next_hop6 = led.may_send_ipv6(vif)
+            if not (cidrs or next_hop6):
+                continue
+            items[key] = RouteItem(cidrs, cidrs, next_hop6)
             self._known[key] = self._known.get(key, frozenset()) | cidrs
+            if next_hop6:
+                self._answering.add(key)
         return items, troubles
 
     def read(self, keys: Collection[str] | None) -> dict[str, Any]:
         """See Driver. When everything is read, routes of ours in the host's namespace that lead nowhere are removed."""
         if keys is None:
             return self._read_all()
-        if not any(key in self._known for key in keys):
-            return {}
-        far = _far(self._host, self._netns)
         found = {}
         for key in keys:
-            known = self._known.get(key, frozenset())
-            near = self._near(key)
+            if key not in self._known:
+                continue
+            far, near, known = self._far(), self._near(key), self._known[key]
             ours = frozenset(cidr for cidr in known if near and self._ours.routes.find(cidr) == Route(cidr, near.index))
             host = frozenset(cidr for cidr in known if far and self._host.routes.find(cidr) == _from_host(cidr, far))
-            next_hop6 = near is not None and key in self._known and self._answers(near)
+            next_hop6 = near is not None and key in self._answering and self._answers(near)
             if ours or host or next_hop6:
                 found[key] = RouteItem(ours, host, next_hop6)
         return found
 
     def _read_all(self) -> dict[str, Any]:
-        far = _far(self._host, self._netns)
+        self._joint = None
+        far = self._far()
         host = {route.cidr: route for route in self._host.routes.all() if far and route.index == far.index}
         keys = {link.index: key for link in self._table.by_name.values() if (key := _key(link))}
         ours: dict[str, set[str]] = {}
         for route in self._ours.routes.all():
             if route.index in keys:
                 ours.setdefault(keys[route.index], set()).add(route.cidr)
-        led = {cidr for cidrs in ours.values() for cidr in cidrs}
+        routed = {cidr for cidrs in ours.values() for cidr in cidrs}
         for cidr, route in host.items():
-            if cidr not in led:
+            if cidr not in routed:
                 self._host.routes.remove(route)
         given = self._ours.routes.addresses()
-        answering = {key for index, key in keys.items() if NEAR[1] in given.get(index, ())}
+        self._answering = {key for index, key in keys.items() if NEAR[1] in given.get(index, ())}
         self._known = {key: frozenset(cidrs) for key, cidrs in ours.items()}
-        self._known |= {key: self._known.get(key, frozenset()) for key in answering}
+        self._known |= {key: self._known.get(key, frozenset()) for key in self._answering}
         return {
             key: RouteItem(
                 ours=cidrs,
                 host=frozenset(cidr for cidr in cidrs if far and host.get(cidr) == _from_host(cidr, far)),
-                next_hop6=key in answering,
+                next_hop6=key in self._answering,
             )
             for key, cidrs in self._known.items()
         }
@@ -298,21 +305,22 @@ class RouteDriver:
             try:
                 self._remove(key, (item.ours | item.host) - kept)
                 near = self._near(key)
-                if near is not None and key in delta.gone and key in self._wanted.objects:
+                if near is not None and item.next_hop6 and key in delta.gone and key in self._wanted.objects:
                     self._answer(near, next_hop6=False)
             except OSError as error:
                 troubles[key] = Trouble(f"routes: {error.strerror}")
         for key in set(delta.gone) - troubles.keys():
             self._known.pop(key, None)
+            self._answering.discard(key)
         for key in delta.put.keys() - troubles.keys():
             try:
-                self._put(key, delta.put[key])
+                self._put(key, delta.put[key], delta.before.get(key))
             except OSError as error:
                 troubles[key] = Trouble(f"routes: {error.strerror}")
         return troubles
 
     def _remove(self, key: str, cidrs: Collection[str]) -> None:
-        far = _far(self._host, self._netns)
+        far = self._far()
         near = self._near(key)
         for cidr in sorted(cidrs):
             if far is not None:
@@ -320,14 +328,15 @@ class RouteDriver:
             if near is not None:
                 self._ours.routes.remove(Route(cidr, near.index))
 
-    def _put(self, key: str, item: RouteItem) -> None:
+    def _put(self, key: str, item: RouteItem, before: RouteItem | None) -> None:
         near = self._near(key)
-        far = _far(self._host, self._netns)
+        far = self._far()
         if near is None or far is None:
             name = owner.port_link(key.partition("/")[2]) if near is None else owner.space_link(self._netns)
             raise OSError(errno.ENODEV, f"link {name} is missing")
         self._known[key] = item.ours
-        self._answer(near, next_hop6=item.next_hop6)
+        if item.next_hop6 or (before is not None and before.next_hop6):
+            self._answer(near, next_hop6=item.next_hop6)
         versions = (4, 6) if item.next_hop6 else (4,)
         self._ours.switches.write({f"ipv{it}/neigh/{near.name}/retrans_time_ms": ASK_AGAIN_MS for it in versions})
         for cidr in sorted(item.ours):
@@ -348,31 +357,22 @@ class RouteDriver:
     def _near(self, key: str) -> Link | None:
         return self._table.by_name.get(owner.port_link(key.partition("/")[2]))
 
+    def _far(self) -> Link | None:
+        """Return the host's end of the link to the routed space, if it is there and ours."""
+        near = self._table.by_name.get(owner.SPACE_LINK)
+        if near is None:
+            return None
+        if self._joint is None or self._joint[0] != near.index:
+            far = _far(self._host, self._netns)
+            self._joint = None if far is None else (near.index, far)
+        return self._joint[1] if self._joint else None
+
 
 def _far(host: Side, netns: str) -> Link | None:
     """Return the host's end of the link to the routed space, if it is there and ours."""
     found = host.links.find(owner.space_link(netns))
     is_ours = found is not None and owner.words(found.alias) == [ROUTED, "host", netns]
     return found if is_ours else None
-
-
-def _is_led(vif: Vif) -> bool:
-    return vif.network_id == ROUTED and vif.admin_up
-
-
-def _shared(wanted: Wanted, cidrs: Collection[str]) -> dict[str, list[str]]:
-    """Return which of these CIDRs each port gets: those that are no port's own, and of several the first by id."""
-    if not cidrs:
-        return {}
-    vifs = [vif for vif in wanted.of(Vif) if _is_led(vif)]
-    taken = {cidr for vif in vifs for cidr in vif.routes}
-    found: dict[str, list[str]] = {}
-    for vif in sorted(vifs, key=lambda vif: vif.port_id):
-        for cidr in vif.shared_routes:
-            if cidr in cidrs and cidr not in taken:
-                taken.add(cidr)
-                found.setdefault(vif.port_id, []).append(cidr)
-    return found
 
 
 def _key(link: Link) -> str:
