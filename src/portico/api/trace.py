@@ -30,6 +30,7 @@ from portico.store.query import Filter, Query
 from portico.store.transaction import Transaction
 from portico.trace.packet import PORTED, ROUTED
 from portico.trace.question import Question, answer
+from portico.trace.way import is_up
 
 if TYPE_CHECKING:
     from portico.api.app import Api
@@ -175,9 +176,12 @@ def _touched(want: Snapshot, ends: Iterable[Row]) -> set[str]:
 
 
 def _unrealised(tx: Transaction, want: Snapshot, ends: Iterable[Row]) -> dict[str, str]:
-    """Return why ports and routers are not as wanted, by what their hosts have told."""
-    rows = [("port", row) for row in ends]
-    rows += [("router", row) for row in tx.get_many("router", sorted(want.routers))]
+    """Return why ports and routers are not as wanted, by what their hosts have told.
+
+    Nothing is said of what is switched off or on no host: that is wanted, and judged where the packet meets it.
+    """
+    rows = [("port", row) for row in ends if row["binding:host_id"] and is_up(want, want.ports[row["id"]])]
+    rows += [("router", row) for row in tx.get_many("router", sorted(want.routers)) if row["admin_state_up"]]
     found = {}
     for resource, row in rows:
         why = tx.reason(resource, row["id"]) or f"status is {row['status']}"

@@ -136,8 +136,27 @@ def test_what_a_host_has_not_made_yet_is_missing_with_its_reason(site: Site, sto
     write_statuses(store, [ObjectStatus("port", b["id"], "ERROR", "the kernel said no", host="host-a")])
     assert last(told(site, a, b)) == (f"port/{b['id']}", "missing", "the kernel said no")
     loose = site.api.port(site.inside)
-    assert last(told(site, loose, b))[1] == "missing"
+    unbound = (f"port/{loose['id']}", "missing", "a port is bound to no host")
+    assert last(told(site, loose, a)) == last(told(site, a, loose)) == unbound
     assert "no address" in told(site, site.api.port(site.inside, fixed_ips=[]), b)["reason"]
+
+
+def test_what_is_switched_off_stops_a_packet_and_not_what_its_host_says_of_it(site: Site, store: Store) -> None:
+    a, b, off = (plugged(store, site, site.inside) for _ in range(3))
+    far = site.api.network("10.5.0.0/24")
+    site.interface(site.router, "add", far["subnets"][0])
+    c = plugged(store, site, far)
+    site.api.update("ports", off, admin_state_up=False)
+    write_statuses(store, [ObjectStatus("port", off["id"], "DOWN", host="host-a")])
+    assert (
+        last(told(site, a, off)) == last(told(site, off, a)) == (f"port/{off['id']}", "drop", "admin_state_up is false")
+    )
+    assert told(site, a, c)["passes"]
+    site.api.update("networks", far, admin_state_up=False)
+    write_statuses(store, [ObjectStatus("port", c["id"], "DOWN", host="host-a")])
+    assert last(told(site, a, c)) == (f"network/{far['id']}", "drop", "admin_state_up is false")
+    site.api.update("routers", site.router, admin_state_up=False)
+    assert last(told(site, b, c)) == (f"router/{site.router['id']}", "drop", "admin_state_up is false")
 
 
 @pytest.mark.parametrize(
