@@ -14,7 +14,7 @@ import bcrypt
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from bench.browser import chromium
-from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, Route, expect
 
 from .conftest import api
 from .world import WHY, Row, World
@@ -257,6 +257,25 @@ def test_a_lost_connection_is_told_and_taken_up_again(
     page.close()
 
 
+def test_a_topology_that_comes_in_pages_is_shown_whole(context: BrowserContext, world: World, open_page: Open) -> None:
+    whole = open_page().locator("#diagram .item").count()
+    page = context.new_page()
+    page.set_default_timeout(TIMEOUT_MS)
+    asked: list[str] = []
+
+    def three_at_once(route: Route) -> None:
+        url = route.request.url
+        asked.append(url)
+        route.continue_(url=url if "limit=" in url else f"{url}?limit=3")
+
+    page.route(re.compile("/portico/v1/topology"), three_at_once)
+    page.goto(f"{world.url}/ui/")
+    expect(page.get_by_text("Live", exact=True)).to_be_visible()
+    expect(page.locator("#diagram .item")).to_have_count(whole)
+    assert whole > 3 and len(asked) > whole // 3
+    page.close()
+
+
 def test_a_packet_s_way_is_drawn_with_what_stops_it(open_page: Open, rows: dict[str, Row]) -> None:
     page = open_page()
     keys = [f"port/{rows['web']['id']}", f"network/{rows['blue']['id']}", f"router/{rows['edge']['id']}"]
@@ -320,6 +339,7 @@ def test_the_pictures_of_the_documentation_are_of_this_page(
     page.get_by_label("To port or address").fill("probe")
     page.get_by_role("button", name="Trace").click()
     expect(page.locator("#trace-result").get_by_role("heading")).to_have_text("The packet does not pass")
+    expect(page.locator("#trace-result .why")).to_contain_text("probe: admin_state_up is false")
     expect(page.locator("#diagram .stopped .way")).to_be_attached()
     page.screenshot(path=folder / "ui-trace.png")
     assert all((folder / name).stat().st_size > 20_000 for name in ("ui.png", "ui-trace.png"))

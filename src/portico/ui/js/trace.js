@@ -85,25 +85,29 @@ export class Trace {
   show({ passes, reason, hops }) {
     this.onPath(hops.map((hop) => hop.object), passes);
     const state = passes ? "ACTIVE" : "ERROR";
+    const why = reason && `${this.titleOf(hops.at(-1).object)}: ${this.readable(reason)}`;
     byId("trace-result").replaceChildren(
       el("div", { class: `why ${passes ? "ok" : "bad"}` }, glyph(state),
-        el("div", {}, el("h3", {}, passes ? "The packet passes" : "The packet does not pass"), reason && el("p", { title: reason }, this.readable(reason)))),
+        el("div", {}, el("h3", {}, passes ? "The packet passes" : "The packet does not pass"), why && el("p", { title: reason }, why))),
       el("ol", { class: "hops" }, ...hops.map((hop) => this.hop(hop))),
     );
   }
 
   hop({ object: name, what, verdict, why }) {
     const { word, state } = VERDICTS[verdict] ?? VERDICTS.missing;
-    const object = this.topology.find(name);
-    const kind = name.split("/")[0];
-    const title = object ? this.topology.title(kind, object) : name.split("/").slice(1).join("/");
-    const label = object ? el("a", { href: `#${name}`, onclick: (event) => {
+    const title = this.titleOf(name);
+    const label = this.topology.find(name) ? el("a", { href: `#${name}`, onclick: (event) => {
       event.preventDefault();
       this.onSelect(name);
     } }, title) : el("strong", {}, title);
     return el("li", {}, glyph(state), el("div", {},
       el("p", {}, label, el("span", { class: "muted" }, ` ${this.readable(what)}`)),
       el("p", { class: "muted", title: why || null }, why ? `${word}: ${this.readable(why)}` : word)));
+  }
+
+  titleOf(name) {
+    const object = this.topology.find(name);
+    return object ? this.topology.title(name.split("/")[0], object) : name.split("/").slice(1).join("/");
   }
 
   /** Put names in the place of ids, and short ids where there is no name. */
