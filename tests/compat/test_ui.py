@@ -14,7 +14,7 @@ import bcrypt
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from bench.browser import chromium
-from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, Route, expect
 
 from .conftest import api
 from .world import WHY, Row, World
@@ -254,6 +254,25 @@ def test_a_lost_connection_is_told_and_taken_up_again(
     expect(page.get_by_text("Connection lost", exact=True)).to_be_visible()
     page.unroute("**/portico/v1/**")
     expect(page.get_by_text("Live", exact=True)).to_be_visible()
+    page.close()
+
+
+def test_a_topology_that_comes_in_pages_is_shown_whole(context: BrowserContext, world: World, open_page: Open) -> None:
+    whole = open_page().locator("#diagram .item").count()
+    page = context.new_page()
+    page.set_default_timeout(TIMEOUT_MS)
+    asked: list[str] = []
+
+    def three_at_once(route: Route) -> None:
+        url = route.request.url
+        asked.append(url)
+        route.continue_(url=url if "limit=" in url else f"{url}?limit=3")
+
+    page.route(re.compile("/portico/v1/topology"), three_at_once)
+    page.goto(f"{world.url}/ui/")
+    expect(page.get_by_text("Live", exact=True)).to_be_visible()
+    expect(page.locator("#diagram .item")).to_have_count(whole)
+    assert whole > 3 and len(asked) > whole // 3
     page.close()
 
 

@@ -88,7 +88,7 @@ def list_objects(
             if name not in _NO_PAGE_AFTER:
                 raise lookup.missing(name, str(error.args[0])) from error
             rows = []
-        body: Row = {resource.plural: _answers(tx, context, resource, rows, request.fields)}
+        body: Row = {resource.plural: answers(tx, context, resource, rows, request.fields)}
     found = query.links(url, pairs, request, [row["id"] for row in rows]) if asked.limit is not None else []
     if found:
         body[f"{resource.plural}_links"] = found
@@ -101,7 +101,7 @@ def show(
     """Return the body of a show answer."""
     with service.store.read() as tx:
         row = _find(tx, context, resource, object_id, parent_id)
-        return {resource.name: _answers(tx, context, resource, [row], query.parse_fields(pairs))[0]}
+        return {resource.name: answers(tx, context, resource, [row], query.parse_fields(pairs))[0]}
 
 
 def _find_parent(tx: Transaction, context: Context, resource: Resource, parent_id: str) -> None:
@@ -118,10 +118,10 @@ def _find(tx: Transaction, context: Context, resource: Resource, object_id: str,
     return row
 
 
-def _answers(
+def answers(
     tx: Transaction, context: Context, resource: Resource, rows: list[Row], fields: Collection[str] = ()
 ) -> list[Row]:
-    """Return objects as who asks may see them."""
+    """Return objects as who asks may see them, with only `fields` if any are named."""
     present = rules_of(resource).present
     if present is not None:
         rows = present(tx, context, rows)
@@ -151,7 +151,7 @@ def create(service: Service, resource: Resource, context: Context, body: object,
     with service.store.write() as tx:
         _find_parent(tx, context, resource, parent_id)
         rows = _each(where, wanted, lambda item: permitted(tx, item))
-        shown = _answers(tx, context, resource, rows)
+        shown = answers(tx, context, resource, rows)
     return {resource.plural: shown} if bulk else {resource.name: shown[0]}
 
 
@@ -243,7 +243,7 @@ def update(
         context.policy.require(tx, context, "update", resource.name, {**row, **changes}, changes)
         _check_revision(row, expected)
         row = change(tx, context, row, changes)
-        return {resource.name: _answers(tx, context, resource, [row])[0]}
+        return {resource.name: answers(tx, context, resource, [row])[0]}
 
 
 def delete(
@@ -275,7 +275,7 @@ def act(
         answer = rules_of(resource).actions[name](tx, context, row, given)
         if action.gives or isinstance(answer, list):
             return answer
-        return {resource.name: _answers(tx, context, resource, [answer])[0]}
+        return {resource.name: answers(tx, context, resource, [answer])[0]}
 
 
 def tell(service: Service, resource: Resource, context: Context, object_id: str, name: str) -> Row | list[Row]:

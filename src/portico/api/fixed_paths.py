@@ -289,6 +289,7 @@ def _followed(answers: Answers) -> dict[str, Any]:
             "complete": {"type": "boolean"},
             **dict.fromkeys(("networks", "subnets", "ports", "routers", "floatingips"), schema.array(_OBJECT)),
             "gone": schema.array(_TEXT),
+            "topology_links": schema.array(_OBJECT),
             "reasons": {"type": "object", "additionalProperties": _TEXT},
         },
         ["revision", "complete", "networks", "subnets", "ports", "gone", "reasons"],
@@ -298,8 +299,13 @@ def _followed(answers: Answers) -> dict[str, Any]:
     }
     return {
         "/portico/v1/topology": {
-            "parameters": [_parameter("since", "Only what has changed after this revision.", "query", count)],
-            "get": _operation("topology", "Show all objects, or changes.", group, answers(200, told, (400,))),
+            "parameters": [
+                _parameter("since", "Only what has changed after this revision.", "query", count),
+                _parameter("limit", "How many objects a page holds at most.", "query", count),
+                _parameter("marker", "Where the page begins, as the link to it says.", "query", _TEXT),
+                _parameter("revision", "What the first page told, as the link says.", "query", count),
+            ],
+            "get": _operation("topology", "Show all objects, in pages, or changes.", group, answers(200, told, (400,))),
         },
         "/portico/v1/watch": {
             "parameters": [_parameter("since", "The last revision already seen.", "query", count)],

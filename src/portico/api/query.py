@@ -119,7 +119,7 @@ def _request(
     query = Query(
         filters=tuple(filters),
         sort=tuple(first.items()),
-        limit=_limit(values.get("limit", [""])[-1], page_max),
+        limit=limit_of(values.get("limit", [""])[-1], page_max),
         marker=values.get("marker", [""])[-1] or None,
         reverse=values.get("page_reverse", [""])[-1].lower() == "true",
         project_id=project_id,
@@ -127,7 +127,7 @@ def _request(
     return ListRequest(query=query, fields=frozenset(value for value in values.get("fields", ()) if value))
 
 
-def _limit(text: str, page_max: int) -> int | None:
+def limit_of(text: str, page_max: int) -> int | None:
     """Return the size of a page; 0 and nothing mean as many as there are, up to `page_max` (-1: no bound)."""
     asked = 0
     if text:

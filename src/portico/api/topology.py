@@ -1,18 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The topology as one answer: what there is and why it is not as wanted, at a revision or since one."""
+"""The topology: what there is and why it is not as wanted, page by page, or what has changed since a revision."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from urllib.parse import urlencode
 
 import msgspec
 
 from portico.api import collection
 from portico.api.collection import Service
-from portico.errors import RevisionGone
+from portico.errors import BadRequest, RevisionGone
+from portico.model.resource import Registry, Resource
 from portico.rules import served
 from portico.rules.context import Context, Row
 from portico.store import journal
+from portico.store.query import Filter, Query
+from portico.store.transaction import Transaction
 
 # What is told of each kind of object; a kind that this server does not have is left out.
 FIELDS = {
@@ -35,32 +39,45 @@ FIELDS = {
 MAX_CHANGES = 500
 
 
-def read(service: Service, context: Context, since: int, *, follows: bool) -> Row:
-    """Return all that who asks may see, or with `since`, if it `follows` the journal, what has changed after it.
+class Page(msgspec.Struct, frozen=True):
+    """A part of the whole: at most `limit` objects from `marker` on, which names the first one as `kind/id`.
 
-    `revision` is read first, and so are the changes: what is newer than it comes once more with the next ones.
+    `revision` is what the first page told: the others tell it, too. `url` is where the next one is asked for.
     """
-    if since and follows:
-        try:
-            changed, revision = _changes(service, since)
-        except RevisionGone:
-            changed = None
-        if changed is not None:
-            return _answer(service, context, revision, changed)
+
+    limit: int
+    marker: str = ""
+    revision: int = 0
+    url: str = ""
+
+
+def read(service: Service, context: Context, since: int, page: Page, *, follows: bool) -> Row:
+    """Return a page of all that who asks may see, or with `since`, if it `follows` the journal, what has changed after.
+
+    The revision is read before the objects, and so are the changes: what is newer comes once more with the next ones.
+
+    Raises:
+        BadRequest: the marker is none.
+    """
     with service.store.read() as tx:
-        revision = journal.newest(tx)
-    return _answer(service, context, revision, None)
+        if since and follows and not page.marker:
+            try:
+                changed, revision = _changes(tx, since)
+            except RevisionGone:
+                changed = None
+            if changed is not None:
+                return _changed(tx, context, revision, changed)
+        return _page(tx, context, page)
 
 
-def _changes(service: Service, since: int) -> tuple[dict[str, list[str]] | None, int]:
+def _changes(tx: Transaction, since: int) -> tuple[dict[str, list[str]] | None, int]:
     """Return the ids of what has changed, by resource, and up to which revision; None if that is too much.
 
     Raises:
         RevisionGone: the journal does not reach back so far, or not so far ahead.
     """
-    with service.store.read() as tx:
-        entries = journal.since(tx, since, MAX_CHANGES + 1)
-        newest = journal.newest(tx)
+    entries = journal.since(tx, since, MAX_CHANGES + 1)
+    newest = journal.newest(tx)
     if since > newest:
         raise RevisionGone(f"Journal: revision {since} is still to come; the newest is {newest}.")
     if len(entries) > MAX_CHANGES:
@@ -72,32 +89,57 @@ def _changes(service: Service, since: int) -> tuple[dict[str, list[str]] | None,
     return ids, entries[-1].revision if entries else since
 
 
-def _answer(service: Service, context: Context, revision: int, changed: dict[str, list[str]] | None) -> Row:
-    whole = msgspec.structs.replace(service, page_max=-1)
-    answer: Row = {"revision": revision, "complete": changed is None}
-    troubled: dict[str, list[str]] = {}
+def _changed(tx: Transaction, context: Context, revision: int, changed: dict[str, list[str]]) -> Row:
+    answer: Row = {"revision": revision, "complete": False}
+    reasons: dict[str, str] = {}
     gone: list[str] = []
-    for resource in served(service.store.registry):
-        if resource.name not in FIELDS:
-            continue
-        ids = None if changed is None else changed[resource.name]
-        pairs = [("fields", name) for name in FIELDS[resource.name]] + [("id", each) for each in ids or ()]
-        rows: list[Row] = []
-        if ids != []:
-            rows = collection.list_objects(whole, resource, context, pairs, "")[resource.plural]
-        answer[resource.plural] = rows
-        if "status" in resource.attributes:
-            troubled[resource.name] = [row["id"] for row in rows if row["status"] != "ACTIVE"]
+    for resource in _told(tx.registry):
+        ids = changed[resource.name]
+        rows = _list(tx, context, resource, Query(filters=(Filter("id", tuple(ids)),))) if ids else []
+        answer[resource.plural] = _tell(tx, context, resource, rows, reasons)
         there = {row["id"] for row in rows}
-        gone += [f"{resource.name}/{each}" for each in ids or () if each not in there]
-    return {**answer, "gone": gone, "reasons": _reasons(service, troubled.items())}
+        gone += [f"{resource.name}/{each}" for each in ids if each not in there]
+    return {**answer, "gone": gone, "reasons": reasons}
 
 
-def _reasons(service: Service, troubled: Iterable[tuple[str, Sequence[str]]]) -> dict[str, str]:
-    """Return why objects are not as wanted, by resource and id; those of which nobody said why are left out."""
-    found = {}
-    with service.store.read() as tx:
-        for name, ids in troubled:
-            tx.read_reasons([name], ids)
-            found.update({f"{name}/{each}": reason for each in ids if (reason := tx.reason(name, each))})
-    return found
+def _page(tx: Transaction, context: Context, page: Page) -> Row:
+    told = _told(tx.registry)
+    names = [resource.name for resource in told]
+    kind, _, first = (page.marker or f"{names[0]}/").partition("/")
+    if kind not in names or "\x00" in first:
+        raise BadRequest(
+            f"Invalid input for marker. Reason: {page.marker[:60]!a} is no kind/id.", type="HTTPBadRequest"
+        )
+    answer: Row = {"revision": page.revision or journal.newest(tx), "complete": not page.marker}
+    reasons: dict[str, str] = {}
+    following, left = "", page.limit
+    for name, resource in zip(names, told, strict=True):
+        rows: list[Row] = []
+        if names.index(name) >= names.index(kind) and not following:
+            # The object at which a page begins may be gone by now: the next one takes its place.
+            begin = (Filter("id", (first,), "after"),) if name == kind else ()
+            rows = _list(tx, context, resource, Query(filters=begin, limit=left + 1))
+            following = f"{name}/{rows[left]['id']}" if len(rows) > left else ""
+            left -= len(rows := rows[:left])
+        answer[resource.plural] = _tell(tx, context, resource, rows, reasons)
+    if following:
+        more = {"limit": page.limit, "marker": following, "revision": answer["revision"]}
+        answer["topology_links"] = [{"rel": "next", "href": f"{page.url}?{urlencode(more)}"}]
+    return {**answer, "gone": [], "reasons": reasons}
+
+
+def _told(registry: Registry) -> Sequence[Resource]:
+    return [resource for resource in served(registry) if resource.name in FIELDS]
+
+
+def _list(tx: Transaction, context: Context, resource: Resource, query: Query) -> list[Row]:
+    return tx.list(resource.name, query, context.policy.visible(tx.tables, context, resource.name))
+
+
+def _tell(tx: Transaction, context: Context, resource: Resource, rows: list[Row], reasons: dict[str, str]) -> list[Row]:
+    """Return objects as they are told; notes why some are not as wanted, if anybody said."""
+    if "status" in resource.attributes:
+        troubled = [row["id"] for row in rows if row["status"] != "ACTIVE"]
+        tx.read_reasons([resource.name], troubled)
+        reasons |= {f"{resource.name}/{each}": why for each in troubled if (why := tx.reason(resource.name, each))}
+    return collection.answers(tx, context, resource, rows, FIELDS[resource.name])

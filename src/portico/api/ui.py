@@ -18,8 +18,8 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from portico.api import topology
-from portico.api.message import as_json, integer_of
+from portico.api import query, topology
+from portico.api.message import as_json, integer_of, origin_of
 from portico.api.route import route
 
 if TYPE_CHECKING:
@@ -74,7 +74,13 @@ def routes(api: Api) -> list[Route]:
         context = api.context(request)
         since = integer_of(request, "since", 0)
         follows = context.policy.allows(context, "portico:watch")
-        return as_json(await api.workers.read(topology.read, api.service, context, since, follows=follows))
+        page = topology.Page(
+            query.limit_of(request.query_params.get("limit", ""), api.service.page_max) or api.service.page_max,
+            request.query_params.get("marker", ""),
+            integer_of(request, "revision", 0),
+            f"{origin_of(request)}{request.url.path}",
+        )
+        return as_json(await api.workers.read(topology.read, api.service, context, since, page, follows=follows))
 
     return [
         route("/ui", {"GET": redirect}),

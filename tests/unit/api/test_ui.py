@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import msgspec
@@ -20,7 +22,7 @@ from portico.contract import ObjectStatus
 from portico.identity.http_basic import HttpBasic
 from portico.store.store import Store
 
-from .asker import Asker
+from .asker import Asker, Row
 from .conftest import MakeApi
 
 UI = Path(__file__).parents[3] / "src/portico/ui"
@@ -147,12 +149,61 @@ def test_the_topology_is_told_whole_when_changes_are_unknown_or_many(
     assert api.ask("GET", "/portico/v1/topology?since=x").error == (400, "HTTPBadRequest")
 
 
-def test_more_ports_than_a_page_holds_are_told(store: Store, make_api: MakeApi) -> None:
+def pages_of(api: Asker, search: str | None) -> Iterator[Row]:
+    """Yield the pages of the topology, from the one that `search` asks for on."""
+    while search is not None:
+        page = api.get(f"/portico/v1/topology{search}")
+        yield page
+        links = page.get("topology_links", [])
+        search = f"?{urlsplit(links[0]['href']).query}" if links else None
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 5, 6])
+def test_the_whole_comes_in_pages(api: Asker, limit: int) -> None:
+    network = api.network("10.0.0.0/24")
+    for _ in range(4):
+        api.port(network)
+    (whole,) = pages_of(api, "")
+    pages = list(pages_of(api, f"?limit={limit}"))
+    sizes = [sum(len(page[f"{kind}s"]) for kind in topology.FIELDS) for page in pages]
+    assert sizes == [limit] * (6 // limit) + ([6 % limit] if 6 % limit else [])
+    assert [page["complete"] for page in pages] == [True] + [False] * (len(pages) - 1)
+    assert {page["revision"] for page in pages} == {whole["revision"]}
+    for kind in topology.FIELDS:
+        assert [row for page in pages for row in page[f"{kind}s"]] == whole[f"{kind}s"]
+
+
+def test_a_page_is_never_longer_than_a_list(store: Store, make_api: MakeApi) -> None:
     made = make_api(store)
     made.service = msgspec.structs.replace(made.service, page_max=2)
     with Asker(make_app(made)) as api:
-        network = api.network("10.0.0.0/24")
-        for _ in range(3):
-            api.port(network)
-        assert len(api.list("ports")) == 2
-        assert len(api.get("/portico/v1/topology")["ports"]) == 3
+        api.port(api.network("10.0.0.0/24"))
+        for search in ("", "?limit=0", "?limit=9"):
+            sizes = [sum(len(page[f"{kind}s"]) for kind in topology.FIELDS) for page in pages_of(api, search)]
+            assert sizes == [2, 1]
+
+
+def test_what_changes_between_pages_comes_with_the_next_changes(api: Asker) -> None:
+    network = api.network("10.0.0.0/24")
+    ports = {api.port(network)["id"] for _ in range(6)}
+    known: dict[str, str] = {}
+    for page in pages_of(api, "?limit=2"):
+        is_first = not known
+        known |= {port["id"]: port["name"] for port in page["ports"]}
+        if known and is_first:
+            told, begins = next(iter(known)), parse_qs(urlsplit(page["topology_links"][0]["href"]).query)["marker"][0]
+            late, *_ = ports - known.keys() - {begins.removeprefix("port/")}
+            api.update("ports", {"id": told}, name="told")
+            api.delete("ports", {"id": begins.removeprefix("port/")})
+            api.update("ports", {"id": late}, name="late")
+            made = api.port(network, name="made")["id"]
+    assert ports - known.keys() == {begins.removeprefix("port/")} and known[told] == ""
+    changes = api.get(f"/portico/v1/topology?since={page['revision']}")
+    known |= {port["id"]: port["name"] for port in changes["ports"]}
+    assert changes["gone"] == [begins]
+    assert {name: each for each, name in known.items() if name} == {"told": told, "late": late, "made": made}
+
+
+@pytest.mark.parametrize("search", ["marker=1", "marker=wheel/1", "marker=port/%00", "limit=x", "revision=x"])
+def test_what_is_no_page_is_refused(api: Asker, search: str) -> None:
+    assert api.ask("GET", f"/portico/v1/topology?{search}").status == 400

@@ -12,7 +12,7 @@ from .asker import Asker, Row, everything
 
 def told(asker: Asker, since: int = 0) -> Row:
     follows = asker.context.policy.allows(asker.context, "portico:watch")
-    return topology.read(asker.service, asker.context, since, follows=follows)
+    return topology.read(asker.service, asker.context, since, topology.Page(100), follows=follows)
 
 
 def names(answer: Row, *kinds: str) -> list[str]:

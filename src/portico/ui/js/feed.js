@@ -98,11 +98,23 @@ export class Feed {
   }
 
   async pull(since) {
-    const answer = await get(`/portico/v1/topology${since ? `?since=${since}` : ""}`);
+    const answer = await this.read(since ? `?since=${since}` : "");
     const told = this.told;
     this.told = 0;
     this.topology.take(answer);
     this.onChange(told);
+  }
+
+  /** Read an answer that comes in pages; only its first one can be all there is. */
+  async read(search) {
+    const path = "/portico/v1/topology";
+    const answer = await get(`${path}${search}`);
+    for (let page = answer; page.topology_links; ) {
+      page = await get(`${path}${new URL(page.topology_links[0].href).search}`);
+      for (const { collection } of Object.values(KINDS)) answer[collection]?.push(...(page[collection] ?? []));
+      Object.assign(answer.reasons, page.reasons);
+    }
+    return answer;
   }
 
   async readBackends() {
