@@ -8,7 +8,7 @@ import signal
 import threading
 from collections.abc import Callable, Mapping
 
-from portico import __version__
+from portico import __version__, garbage
 from portico.agent import speaker, tagging, underlay
 from portico.agent.drivers.sysctls import abilities
 from portico.agent.feed import Api, Follower, Reporter
@@ -80,6 +80,7 @@ def serve(place: Place, runtime: Runtime, begin: Callable[[], None]) -> int:
     with only_agent(place):
         runtime.start()
         begin()
+        garbage.collect_less()
         while runtime.alive():
             if stop.wait(0.5):
                 runtime.stop()

@@ -6,7 +6,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-import gc
 import logging
 import os
 import signal
@@ -22,6 +21,7 @@ from urllib.parse import urlsplit
 import msgspec
 import uvicorn
 
+from portico import garbage
 from portico.api.app import Api, make_app
 from portico.api.collection import Service
 from portico.api.connection import bounded
@@ -49,8 +49,6 @@ BACKLOG = 1024
 KEEP_ALIVE_S = 75
 # So long may a client that connects say nothing.
 HANDSHAKE_S = 10
-# How many more objects there are than were before when garbage is looked for; Python's own number is 700.
-GARBAGE = 10_000
 LOG = logging.getLogger(__name__)
 
 
@@ -310,21 +308,11 @@ def serve(settings: Settings, ending: Callable[[], None] = lambda: None) -> None
     config = make_config(settings, api, authenticator)
     LOG.info("listening on %s", ", ".join(settings.listen))
     warn_without_tls(settings)
-    _collect_less()
+    garbage.collect_less()
     end_metrics = _serve_metrics(settings.metrics.listen, api.metrics)
     Server(config, api.ending, ending, tls, settings.api.drain_s).run(sockets=sockets)
     end_metrics()
     api.service.store.close()
-
-
-def _collect_less() -> None:
-    """Have garbage looked for among what requests make, and not anew among what the program and its libraries are.
-
-    Requests leave few cycles of references, but a list makes more objects than Python waits for before it looks.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(GARBAGE)
 
 
 def _serve_metrics(text: str, metrics: Metrics) -> Callable[[], None]:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from portico import garbage
 from portico.client import Access, Client
 from portico.docker import engine, link
 from portico.docker.endpoint import PLUG_WITHIN_S, Surroundings
@@ -62,6 +63,7 @@ def run(settings: Settings) -> None:
     inode = path.stat().st_ino
     server.start()
     upkeep.start()
+    garbage.collect_less()
     LOG.info("Docker plugin listens on %s", path)
     signal.sigwait(stopping)
     with contextlib.suppress(FileNotFoundError):
