@@ -9,7 +9,7 @@ from typing import Any
 from playwright.sync_api import expect
 
 from .test_ui import Open, browser, context, item, open_page, rows, world
-from .world import Row
+from .world import Row, World
 
 __all__ = ["browser", "context", "open_page", "rows", "world"]
 
@@ -127,6 +127,32 @@ def test_a_trace_begins_at_the_port_that_is_selected(open_page: Open, rows: dict
     item(page, "api").click()
     page.get_by_role("tab", name="Trace").click()
     expect(source).to_have_value("web")
+
+
+def test_the_focus_goes_where_a_link_leads_and_stays_while_things_change(
+    open_page: Open, world: World, rows: dict[str, Row]
+) -> None:
+    page = open_page(f"#port/{rows['vm']['id']}")
+    panel, focused = page.get_by_role("tabpanel", name="Details"), page.locator(":focus")
+    panel.get_by_role("link", name="blue").press("Enter")
+    expect(focused).to_have_text("blue")
+    expect(focused).to_have_role("heading")
+    page.keyboard.press("Tab")
+    expect(focused).to_have_attribute("href", f"#router/{rows['edge']['id']}")
+    raw = panel.get_by_text("As the API tells it")
+    title, link = panel.get_by_role("heading", name="blue"), panel.get_by_role("link", name="spare")
+    for note, target in (("first", raw), ("second", title), ("third", link)):
+        target.focus()
+        world.update("networks", rows["blue"], description=note)
+        expect(panel.locator("pre")).to_contain_text(note)
+        expect(target).to_be_focused()
+    page.get_by_role("tab", name="Trace").click()
+    page.get_by_label("From port").fill("web")
+    page.get_by_label("To port or address").fill("probe")
+    page.get_by_role("button", name="Trace").press("Enter")
+    page.locator("#trace-result").get_by_role("link", name="edge").first.press("Enter")
+    expect(focused).to_have_text("edge")
+    expect(focused).to_have_role("heading")
 
 
 def test_what_is_chosen_shows_where_the_system_has_its_own_colours(open_page: Open, rows: dict[str, Row]) -> None:

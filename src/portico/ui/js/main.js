@@ -14,8 +14,8 @@ import { KINDS, plural, STATES, stateOf } from "./words.js";
 const topology = new Topology();
 const outline = new Outline(byId("outline"), select);
 const diagram = new Diagram(byId("diagram"), select);
-const panel = new Panel(byId("panel"), topology, select);
-const trace = new Trace(topology, { onPath: (hops, passes) => diagram.trace(hops, passes), onSelect: select });
+const panel = new Panel(byId("panel"), topology, follow);
+const trace = new Trace(topology, { onPath: (hops, passes) => diagram.trace(hops, passes), onSelect: follow });
 const search = byId("search");
 let words = [];
 let selected = "";
@@ -32,6 +32,12 @@ const nameInHash = () => (location.hash.includes("/") ? decodeURI(location.hash.
 function select(name) {
   if (name !== nameInHash()) history.pushState(null, "", `#${name}`);
   show(name);
+}
+
+/** Go where a link leads that is not there any more then: the focus goes along. */
+function follow(name) {
+  select(name);
+  byId("panel-title")?.focus();
 }
 
 function show(name) {

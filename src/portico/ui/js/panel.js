@@ -51,13 +51,15 @@ export class Panel {
     else this.fill(el("p", { class: "empty" }, this.topology.revision ? "It is gone, or not for you to see." : "Reading…"));
   }
 
-  /** Put other content in, unless it is the same, and leave the focus on the same link. */
+  /** Put other content in, unless it is the same, and leave the focus where it is. */
   fill(...parts) {
     const made = el("div", {}, ...parts);
     if (made.innerHTML === this.element.innerHTML) return;
-    const href = this.element.contains(document.activeElement) && document.activeElement.getAttribute("href");
+    const focused = document.activeElement;
+    const isInside = focused !== this.element && this.element.contains(focused);
+    const href = isInside && focused.getAttribute("href");
     this.element.replaceChildren(...made.childNodes);
-    if (href) this.element.querySelector(`a[href="${CSS.escape(href)}"]`)?.focus();
+    if (isInside) this.element.querySelector(href ? `a[href="${CSS.escape(href)}"]` : focused.localName)?.focus();
   }
 
   parts(kind, object, isRawOpen) {
