@@ -327,6 +327,7 @@ def notice_links(loop: Loop, table: LinkTable, shapers: Shapers, fast_path: Fast
     try:
         arrived = list(events.events())
     except netlink.NetlinkError:
+        fast_path.suspect()
         loop.suspect()
         return
     controlled = [(index, kind, body) for kind, body in arrived if (index := redirect.changed_at(kind, body))]

@@ -243,6 +243,9 @@ def test_a_workload_that_passes_on_what_others_send_is_not_passed_by(
     site.green.serve("udp", "10.2.0.5", 4010 + number)
     steady = site.blue.python(_STEADY, "10.2.0.5", str(4010 + number))
     wait_until("answers", lambda: steady.output.count("answered") > 30, 20, steady.tail)
+    before, mark = _sent(wall, "eth1"), len(steady.output)
+    wait_until("more answers", lambda: steady.output[mark:].count("answered") > 100, 20, steady.tail)
+    assert _sent(wall, "eth1") - before >= 100
     wall.run("nft", "add table ip wall; add chain ip wall c { type filter hook forward priority 0; policy drop; }")
     mark = len(steady.output)
     wait_until("silence", lambda: steady.output[mark:].count("silent") > 3, 20, steady.tail)
@@ -251,6 +254,10 @@ def test_a_workload_that_passes_on_what_others_send_is_not_passed_by(
     for workload, address in ((site.blue, "10.2.0.5"), (site.green, "10.1.0.5")):
         workload.run("ip", "route", "del", address)
     site.rig.want(gone=ends)
+
+
+def _sent(workload: Workload, link: str) -> int:
+    return int(workload.run("cat", f"/sys/class/net/{link}/statistics/tx_packets").out)
 
 
 _STEADY = """
@@ -266,6 +273,31 @@ while True:
         print("silent")
     time.sleep(0.005)
 """
+
+
+def test_what_nobody_answers_takes_the_long_way(site: Site) -> None:
+    holder = site.azure.python("import socket; s = socket.socket(type=2); s.bind(('', 4003)); print('open'); input()")
+    holder.wait_for_text("open", 20)
+    before = site.left_by(site.azure)
+    site.blue.send(*datagrams(site.blue.vif, site.azure.vif.mac, "10.1.0.6", 4003, 40))
+    wait_until("all of them", lambda: site.left_by(site.azure) - before >= 40, 20)
+    holder.kill()
+
+
+def test_a_rule_that_goes_takes_what_it_let_in_with_it_at_once(site: Site) -> None:
+    site.green.serve("udp", "10.2.0.5", 4100)
+    steady = site.blue.python(_STEADY, "10.2.0.5", "4100")
+    wait_until("answers", lambda: steady.output.count("answered") > 30, 20, steady.tail)
+    guard = site.green.vif.guard
+    assert guard is not None
+    site.rig.want(structs.replace(site.green.vif, guard=structs.replace(guard, group_ids=(CLOSED.group_id,))))
+    mark = len(steady.output)
+    wait_until("silence", lambda: steady.output[mark:].count("silent") > 3, 20, steady.tail)
+    assert steady.output[mark:].count("answered") <= 1, steady.output[mark:]  # one was on its way to be written
+    site.rig.want(site.green.vif)
+    mark = len(steady.output)
+    wait_until("answers again", lambda: "answered" in steady.output[mark:], 20, steady.tail)
+    steady.kill()
 
 
 def test_a_rule_that_somebody_else_makes_is_obeyed_although_no_agent_sees_it(site: Site) -> None:

@@ -35,12 +35,12 @@ def ports(item: HostObject | None) -> Joined:
 
 
 def ways(item: HostObject | None) -> Joined:
-    """Return the links by which packets leave for elsewhere, and those of routers where addresses have their share."""
+    """Return the links by which packets leave for elsewhere, and where addresses have their share, those of routers."""
     match item:
         case Uplink():
             return {owner.uplink_link(item.network_id): item.mtu}
         case Space():
-            return {owner.SPACE_LINK: item.mtu}
+            return {owner.SPACE_LINK: 0 if item.shares else item.mtu}
         case Bridge() if item.physical_network:
             return {owner.segment_link(item.network_id): 0}
         case Router():
@@ -59,6 +59,7 @@ class FastPath:
         """Indexes of links that have the programs, by name."""
         self._suspects: set[int] = set()
         """Indexes of links where others have changed filters."""
+        self._has_begun = False
         self._failed = False
 
     def is_here(self) -> bool:
@@ -70,12 +71,14 @@ class FastPath:
         if self._programs is not None:
             self._programs.void()
 
-    def suspect(self, indexes: Collection[int]) -> None:
-        """Have links looked at again: someone has changed their filters."""
-        self._suspects.update(indexes)
-        for name in [name for name, index in self._joined.items() if index in indexes]:
+    def suspect(self, indexes: Collection[int] | None = None) -> None:
+        """Have links looked at again, or all, for someone may have changed filters; meanwhile all take the long way."""
+        names = [name for name, index in self._joined.items() if indexes is None or index in indexes]
+        self._suspects.update(indexes if indexes is not None else self._joined.values())
+        if names and self._programs is not None:
+            self._programs.disarm()
+        for name in names:
             self.leave(name)
-            self.void()
 
     def has(self, name: str) -> bool:
         """Return whether a link has the programs, as far as it needs them."""
@@ -111,6 +114,7 @@ class FastPath:
         outward = (link for name, link in self._table.by_name.items() if name.startswith(_OUTWARD))
         if all(self._joined.get(link.name) == link.index for link in outward):
             self._programs.arm()
+            self._has_begun = True
 
     def clear(self) -> None:
         """Take away what an agent before left at links, if this one has no fast path."""
@@ -118,8 +122,8 @@ class FastPath:
             self._hooks.remove([link.index for link in self._table.by_name.values() if link.name.startswith(_ALL)])
 
     def _is_alone(self, index: int) -> bool:
-        """Return whether nobody else has filters at a link; before it is armed nobody has looked at any."""
-        if index in self._suspects or (self._programs is not None and not self._programs.armed):
+        """Return whether nobody else has filters at a link; of new ones it is known, if an agent has seen them come."""
+        if index in self._suspects or not self._has_begun:
             self._suspects.discard(index)
             return self._hooks.are_alone(index)
         return True

@@ -38,28 +38,27 @@ class Programs:
         self.from_link, self.to_link = self._program(b"from_link"), self._program(b"to_link")
         self._links, self._numbers = self._map(b"links"), self._map(b"generation")
         self._generation = 0
+        self.armed = False
 
     def close(self) -> None:
         """Give up what this process has of them; links that have the programs keep them."""
         self._library.bpf_object__close(self._object)
 
-    @property
-    def armed(self) -> bool:
-        """Whether packets may take the short way."""
-        return self._generation != 0
-
     def arm(self) -> None:
         """Let packets take the short way. Not before all links that lead to workloads have the programs."""
-        self._begin(self._generation or 1)
+        self.armed = True
+        self.void()
 
     def void(self) -> None:
         """Have every connection take the long way again, for what decides of it may have changed."""
         if self.armed:
-            self._begin(self._generation % _LAST + 1)
+            self._generation = self._generation % _LAST + 1
+            self._update(self._numbers, 0, self._generation)
 
     def disarm(self) -> None:
         """Have all packets take the long way."""
-        self._begin(0)
+        self.armed = False
+        self._update(self._numbers, 0, 0)
 
     def admit(self, index: int, mtu: int) -> None:
         """Let packets between this link and others that are admitted take the short way.
@@ -73,10 +72,6 @@ class Programs:
         """Let them do so no longer; no error if they were not."""
         key = ctypes.create_string_buffer(_NUMBER.pack(index), _NUMBER.size)
         self._library.bpf_map_delete_elem(self._links, key)
-
-    def _begin(self, generation: int) -> None:
-        self._update(self._numbers, 0, generation)
-        self._generation = generation
 
     def _update(self, at: int, key: int, value: int) -> None:
         pair = [ctypes.create_string_buffer(_NUMBER.pack(number), _NUMBER.size) for number in (key, value)]
