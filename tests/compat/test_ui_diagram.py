@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
 from .test_ui import Open, browser, context, item, open_page, rows, world
@@ -118,8 +119,10 @@ def test_names_can_be_read_however_much_there_is_and_marks_tell_what_they_are(op
     expect(tip).to_have_text("r-0 · 2 networks · active")
 
 
-def test_a_trace_begins_at_the_port_that_is_selected(open_page: Open, rows: dict[str, Row]) -> None:
-    page = open_page(f"#port/{rows['web']['id']}")
+def test_a_trace_begins_at_the_port_that_is_selected_and_axe_finds_nothing(
+    open_page: Open, rows: dict[str, Row]
+) -> None:
+    page = open_page(f"#port/{rows['web']['id']}", reduced_motion="reduce")
     expect(page.get_by_role("heading", name="web")).to_be_visible()
     page.get_by_role("tab", name="Trace").click()
     source = page.get_by_label("From port")
@@ -127,6 +130,11 @@ def test_a_trace_begins_at_the_port_that_is_selected(open_page: Open, rows: dict
     item(page, "api").click()
     page.get_by_role("tab", name="Trace").click()
     expect(source).to_have_value("web")
+    page.get_by_label("To port or address").fill("probe")
+    page.get_by_role("button", name="Trace").click()
+    expect(page.locator("#trace-result").get_by_role("listitem").last).to_contain_text("probe")
+    found = Axe().run(page).response["violations"]
+    assert [(each["id"], [node["target"] for node in each["nodes"]]) for each in found] == []
 
 
 def test_the_focus_goes_where_a_link_leads_and_stays_while_things_change(
