@@ -59,10 +59,11 @@ FEATURES = frozenset(
         "admin-state",  # admin_state_up=false cuts the port off
         "qos-bandwidth-limit",
         "qos-dscp-marking",
+        "qos-floating-ips",  # limits of their bandwidth
+        "qos-gateways",  # the same of routers' gateways
         "qos-minimum-bandwidth",  # admission alone: rules see to it, where agents tell what their hosts carry
         "qos-minimum-packet-rate",  # as before
         "qos-packet-rate-limit",
-        "qos-routers",  # limits of bandwidth of gateways and floating IPs
         "routers",  # networks that routers join, gateways and floating IPs
         "routed-segments",  # networks of several segments, with subnets of their own
         "steady-link",  # propagate_uplink_status=false: a port's link stays up although nothing passes

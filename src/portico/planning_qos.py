@@ -45,6 +45,18 @@ def shares(want: Snapshot, gateway: Port, floating: Iterable[FloatingIp]) -> tup
     return made if any(share.egress or share.ingress for share in made) else ()
 
 
+def share(want: Snapshot, floating: FloatingIp) -> Share | None:
+    """Return what a floating IP may use by its own policy, or that of its network if it is known; None if all."""
+    found = _share(want, str(floating.address), policy_of_floating(want, floating))
+    return found if found.egress or found.ingress else None
+
+
+def policy_of_floating(want: Snapshot, floating: FloatingIp) -> str:
+    """Return the id of the policy that is in force for a floating IP, "" without one."""
+    network = want.networks.get(floating.network_id)
+    return floating.qos_policy_id or (network.qos_policy_id if network else "")
+
+
 def _share(want: Snapshot, address: str, policy_id: str) -> Share:
     rules = _rules(want, policy_id)
     egress, ingress = (_limit(rules.get(("bandwidth_limit", way)), 1) for way in ("egress", "ingress"))

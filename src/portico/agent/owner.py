@@ -14,6 +14,7 @@
 | ifb link `pm<port id[:11]>` | our namespace | alias `portico:<router id> share <port id>` |
 | bridge `pq<network id[:11]>` | our namespace | alias `portico:<network id> dhcp <digest>` |
 | veth end `prhost` | our namespace | alias `portico:routed <link name>` |
+| ifb link `prshare` | our namespace | alias `portico:routed share` |
 | veth end `pr<netns>` | host | alias `portico:routed host <netns>`; goes with its other end |
 | routes by way of that end | host | the link, and protocol 80 |
 | veth end `pu<network id[:11]>` | our namespace | alias `portico:<network id> uplink <link name>` |
@@ -55,6 +56,9 @@ TABLE = "portico"
 
 SPACE_LINK = "prhost"
 """The end, in our namespace, of the link that joins the routed space to the host's."""
+
+SPACE_SHARE_LINK = "prshare"
+"""The link where what comes in by it for floating addresses waits for their shares."""
 
 PROTOCOL = 80
 """Of routes that lead to ports (`rtm_protocol` in rtnetlink(7)); /etc/iproute2/rt_protos gives it to nobody."""

@@ -71,7 +71,7 @@ FINISH_WITHIN_S = 2.0
 
 _KINDS = {
     "br": "bridge", "pb": "vif", "pi": "vif", "pd": "dhcp", "pl": "router", "pm": "router", "pq": "dhcp",
-    "ps": "bridge", "pu": "uplink",
+    "pr": "space", "ps": "bridge", "pu": "uplink",
 }  # fmt: skip
 """Kind of wanted object by the first letters of a link's name in our namespace (see owner)."""
 

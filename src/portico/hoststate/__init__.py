@@ -18,6 +18,7 @@ from portico.hoststate.l3 import Forward as Forward
 from portico.hoststate.l3 import Router as Router
 from portico.hoststate.l3 import Standing as Standing
 from portico.hoststate.limit import Limit as Limit
+from portico.hoststate.limit import Share as Share
 from portico.hoststate.speaker import Peer as Peer
 from portico.hoststate.speaker import Speaker as Speaker
 from portico.hoststate.uplink import HostRoute as HostRoute
@@ -63,6 +64,7 @@ class Space(msgspec.Struct, frozen=True, tag="space", tag_field="kind"):
     leaves.
     Where subnets are of several address scopes, `scopes` has all of them, and nothing goes from one to another but to
     `floating` addresses, on whichever host they are, and back.
+    Where there are `shares`, floating addresses of ports here may use no more of the link than theirs.
     """
 
     mtu: int
@@ -72,6 +74,7 @@ class Space(msgspec.Struct, frozen=True, tag="space", tag_field="kind"):
     known: tuple[str, ...] = ()
     scopes: tuple[Scope, ...] = ()
     floating: tuple[str, ...] = ()
+    shares: tuple[Share, ...] = ()
 
 
 class Source(msgspec.Struct, frozen=True):

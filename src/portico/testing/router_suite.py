@@ -142,9 +142,10 @@ class RouterSuite(BackendSuite):
         )
 
     def test_floating_ips_and_gateways_use_what_their_policies_say(self) -> None:
-        medium, world = self.medium(), joined_world(PutRouter(0, (0, 2), outside=True, floating=(0, 1)))
+        medium = self.medium()
+        world = self.fit_routers(joined_world(PutRouter(0, (0, 2), outside=True, floating=(0, 1))))
         backend = medium.make()
-        if "qos-routers" not in backend.describe().features:
+        if "qos-floating-ips" not in backend.describe().features:
             return
         sync(medium, backend, world.snapshot())
         plain = dict(medium.peek())

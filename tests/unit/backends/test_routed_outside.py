@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 from typing import Any
 
@@ -16,8 +17,9 @@ from portico.backends.routed import RoutedBackend, plan
 from portico.broker.hosts import HostStates
 from portico.contract import Change, Dirty
 from portico.errors import Unsupported
-from portico.hoststate import Forward, Publish, Scope, Space, Standing, Target, Vif
+from portico.hoststate import Forward, Limit, Publish, Scope, Share, Space, Standing, Target, Vif
 from portico.testing import strategies
+from portico.testing.backend_suite import policy_row
 from portico.testing.router_suite import change
 from portico.testing.router_world import OUTSIDE, PutRouter, RouterWorld, put_in_scopes
 from portico.testing.world import HOSTS, Drop, Edit, PutNetwork, PutPort, PutSubnet, object_id
@@ -131,6 +133,50 @@ def test_every_host_knows_the_scopes_and_what_is_translated_between_them() -> No
     backend.sync(want, Dirty(ids={"floatingip": frozenset({floating})}))
     hosts.publish(3)
     assert [getattr(state[host]["space/routed"], "floating", None) for host in HOSTS] == [(), ()]
+
+
+def limit(made: RouterWorld, resource: str, policy_id: str, rate: int) -> Dirty:
+    """Have the one floating IP or the external network name a policy; return the hint of it."""
+    row = made.rows[resource][object_id("network", OUTSIDE)] if resource == "network" else floating_row(made)
+    row["qos_policy_id"] = policy_id
+    made.rows["policy"][policy_id] = policy_row(policy_id, rate)
+    return Dirty(ids={resource: frozenset({row["id"]}), "policy": frozenset({policy_id})})
+
+
+def floating_row(made: RouterWorld) -> dict[str, Any]:
+    (found,) = made.rows["floatingip"].values()
+    return found
+
+
+def test_a_host_has_the_shares_of_the_floating_ips_that_are_led_to_it_and_of_no_others() -> None:
+    made, hosts = world(WITH_FLOATING), HostStates()
+    backend, state, revision = RoutedBackend(hosts), follow(hosts), itertools.count(1)
+    want = made.snapshot()
+
+    def told(dirty: Dirty) -> tuple[tuple[Share, ...], ...]:
+        for resource, ids in dirty.ids.items():
+            made.update(want, {resource: set(ids)})
+        backend.sync(want, dirty)
+        hosts.publish(next(revision))
+        assert state == {host: planned(made, host) for host in HOSTS}
+        return tuple(item.shares for host in HOSTS if isinstance(item := state[host].get("space/routed"), Space))
+
+    def after(*edits: Edit | PutRouter) -> tuple[tuple[Share, ...], ...]:
+        return told(Dirty(ids={resource: frozenset(ids) for resource, ids in made.apply(*edits).items()}))
+
+    assert told(Dirty(everything=True)) == ((),)
+    assert told(limit(made, "network", "whole", 5)) == ((Share(FLOATING, Limit(5)),),)
+    made.rows["policy"]["whole"] = policy_row("whole", 6)
+    assert told(Dirty(ids={"policy": frozenset({"whole"})})) == ((Share(FLOATING, Limit(6)),),)
+    moved = replace(WEB, host=HOSTS[1])
+    assert after(moved) == ((), (Share(FLOATING, Limit(6)),)), "where its port is"
+    assert after(replace(moved, admin_up=False)) == ((), ())
+    assert after(moved, replace(WITH_FLOATING, admin_up=False)) == ((), ())
+    assert after(WITH_FLOATING) == ((), (Share(FLOATING, Limit(6)),))
+    assert told(limit(made, "floatingip", "own", 7)) == ((), (Share(FLOATING, Limit(7)),)), "its own goes first"
+    made.rows["policy"]["own"] = policy_row("own", 8)
+    assert told(Dirty(ids={"policy": frozenset({"own"})})) == ((), (Share(FLOATING, Limit(8)),))
+    assert after(replace(WITH_FLOATING, floating=())) == ((), ())
 
 
 def test_scopes_of_the_two_ip_versions_are_not_apart_from_each_other() -> None:

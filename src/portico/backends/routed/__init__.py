@@ -23,7 +23,7 @@ CAPABILITIES = Capabilities(
             "port-security-off", "address-pairs", "security-groups", "stateless-groups", "remote-groups",
             "remote-address-groups", "dhcp", "router-advertisements", "dhcp-options", "tap", "veth",
             "admin-state", "steady-link", "qos-bandwidth-limit", "qos-dscp-marking", "qos-packet-rate-limit",
-            "qos-minimum-bandwidth", "qos-minimum-packet-rate", "trunks", "routers",
+            "qos-minimum-bandwidth", "qos-minimum-packet-rate", "qos-floating-ips", "trunks", "routers",
         }
     ),
     host_needs=("routed",),

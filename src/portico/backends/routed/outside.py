@@ -12,7 +12,7 @@ from ipaddress import ip_network
 
 from msgspec import structs
 
-from portico import planning_routers
+from portico import planning_qos, planning_routers
 from portico.contract import Dirty
 from portico.hoststate import ROUTED, Forward, Publish, Scope, Space, Standing, Target, Vif
 from portico.model import standing
@@ -99,6 +99,28 @@ def with_scopes(want: Snapshot, space: Space) -> Space:
         str(item.address) for item in want.floating_ips.values() if item.router_id and item.network_id in want.networks
     )
     return structs.replace(space, scopes=found, floating=tuple(floating))
+
+
+def with_shares(want: Snapshot, host: str, space: Space) -> Space:
+    """Return the routed space of a host with what the floating IPs that are led to it may use."""
+    if not want.policies:
+        return space
+    found = {}
+    for port_id in want.ports_of_host.get(host, ()):
+        for item in _of_port(want, want.ports[port_id]):
+            holder, share = standing.holder(want, item), planning_qos.share(want, item)
+            if share is not None and holder is not None and holder.host == host:
+                found[item.address] = share
+    return structs.replace(space, shares=tuple(found[address] for address in sorted(found)))
+
+
+def with_other_shares(want: Snapshot, dirty: Dirty, memory: Memory) -> set[str]:
+    """Return the hosts of changed ports, where floating IPs have shares, or had: theirs may be among them."""
+    both = (*want.floating_ips.values(), *memory.floating_ips.values())
+    if not any(planning_qos.policy_of_floating(want, item) for item in both):
+        return set()
+    ports = (known.get(item) for item in dirty.ids.get("port", ()) for known in (memory.ports, want.ports))
+    return {port.host for port in ports if port is not None and want.networks_of_host.get(port.host)}
 
 
 def scopes(want: Snapshot) -> tuple[Scope, ...]:

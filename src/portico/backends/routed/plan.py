@@ -47,7 +47,8 @@ def space(want: Snapshot, host: str) -> Space:
     networks = [want.networks[network_id] for network_id in want.networks_of_host[host]]
     subnets = (want.subnets[item] for network in networks for item in want.subnets_of_network.get(network.id, ()))
     mtu, ipv6 = max(network.mtu for network in networks), any(subnet.cidr.version == 6 for subnet in subnets)
-    return outside.with_scopes(want, outside.with_way_out(want, host, Space(mtu=mtu, ipv6=ipv6)))
+    made = outside.with_way_out(want, host, Space(mtu=mtu, ipv6=ipv6))
+    return outside.with_shares(want, host, outside.with_scopes(want, made))
 
 
 def changes(want: Snapshot, dirty: Dirty, memory: planning.Memory) -> dict[str, planning.Part | None]:
@@ -57,8 +58,10 @@ def changes(want: Snapshot, dirty: Dirty, memory: planning.Memory) -> dict[str, 
     more = [*outside.unpublished(want, dirty, memory)]
     is_elsewhere = not dirty.ids.keys().isdisjoint(("network", "subnet", "subnetpool"))
     if is_elsewhere or ("floatingip" in dirty.ids and outside.scopes(want)):
-        hosts = [host for host, networks in want.networks_of_host.items() if networks]
-        more += [(host, planning.Part((space(want, host),), ())) for host in hosts]
+        hosts = {host for host, networks in want.networks_of_host.items() if networks}
+    else:
+        hosts = outside.with_other_shares(want, dirty, memory)
+    more += [(host, planning.Part((space(want, host),), ())) for host in sorted(hosts)]
     for host, part in more:
         if host not in parts or parts[host] is not None:
             planning.add_part(parts, host, part)
