@@ -137,7 +137,13 @@ def test_a_floating_ip_is_tied_to_its_port_by_its_router(open_page: Open, world:
     expect(page.locator("#diagram .tie")).to_have_attribute("d", re.compile("M[^M]*C[^M]*C[^M]*"))
     item(page, spare["floating_ip_address"]).click()
     expect(page.get_by_role("row", name="tcp 8080")).to_contain_text(f"{address['internal_ip_address']}:80")
+    expect(item(page, spare["floating_ip_address"])).to_contain_text("1 port forwarding")
+    expect(page.locator("#diagram .tie")).to_have_attribute("d", re.compile("M[^M]*C[^M]*C[^M]*"))
+    panel = page.get_by_role("tabpanel", name="Details")
+    panel.get_by_role("link", name="api").click()
+    panel.get_by_role("link", name=spare["floating_ip_address"]).click()
     world.http.delete(f"{path}/{world.http.get(path).json()['port_forwardings'][0]['id']}")
+    expect(panel).to_contain_text("It leads to no port.")
     world.delete("floatingips", spare)
     expect(page.get_by_text("It is gone")).to_be_visible()
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The diagram of the page: where its links go, what can be read from afar, and what marks without a word tell."""
+"""The page at /ui/: where links of its diagram go, what is read from afar, where the focus goes, and more details."""
 
 from __future__ import annotations
 
@@ -161,6 +161,28 @@ def test_the_focus_goes_where_a_link_leads_and_stays_while_things_change(
     page.locator("#trace-result").get_by_role("link", name="edge").first.press("Enter")
     expect(focused).to_have_text("edge")
     expect(focused).to_have_role("heading")
+
+
+def test_every_gateway_of_a_router_and_every_subport_of_a_trunk_is_shown(
+    open_page: Open, world: World, rows: dict[str, Row]
+) -> None:
+    other = world.network("beyond", "198.51.100.0/24", **{"router:external": True})
+    router = world.create("routers", name="two-ways")
+    gateways = [{"network_id": rows["outside"]["id"]}, {"network_id": other["id"], "enable_snat": False}]
+    body = {"router": {"external_gateways": gateways}}
+    assert world.http.put(f"/v2.0/routers/{router['id']}/add_external_gateways", json=body).status_code == 200
+    page = open_page(f"#router/{router['id']}")
+    panel = page.get_by_role("tabpanel", name="Details")
+    for way, nat in (("outside 203.0.113.", "on"), ("beyond 198.51.100.", "off")):
+        expect(panel.get_by_role("row", name=f"Way out {way}")).to_be_visible()
+        expect(panel.get_by_role("row", name=f"Source NAT {nat}")).to_be_visible()
+    sub = world.port(rows["shop"], "sub", host="", device_id="")
+    item_of_trunk = {"port_id": sub["id"], "segmentation_type": "vlan", "segmentation_id": 7}
+    trunk = world.create("trunks", port_id=rows["spare"]["id"], sub_ports=[item_of_trunk])
+    page = open_page(f"#port/{rows['spare']['id']}")
+    expect(page.get_by_role("tabpanel", name="Details").get_by_role("row", name="VLAN 7 sub")).to_be_visible()
+    for collection, row in (("trunks", trunk), ("ports", sub), ("routers", router), ("networks", other)):
+        world.delete(collection, row)
 
 
 def test_what_is_chosen_shows_where_the_system_has_its_own_colours(open_page: Open, rows: dict[str, Row]) -> None:

@@ -32,7 +32,7 @@ FIELDS = {
     "router": ("id", "name", "project_id", "status", "admin_state_up", "external_gateway_info"),
     "floatingip": (
         *("id", "project_id", "status", "floating_ip_address", "fixed_ip_address", "floating_network_id"),
-        *("port_id", "router_id"),
+        *("port_id", "router_id", "port_forwardings"),
     ),
 }
 # With more changes than these the whole costs less than asking for each.

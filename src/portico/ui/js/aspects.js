@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What is wanted of an object beside what is: the rows of the panel's table.
 
-import { addresses } from "./model.js";
+import { addresses, ledTo } from "./model.js";
 import { ago, ownerWord, plural, shortId, STATES, stateOf } from "./words.js";
 
 const row = (aspect, wanted, actual = "", isSame = null) => ({ aspect, wanted, actual, isSame });
@@ -27,9 +27,15 @@ function ofPort(topology, port, { agent }) {
     row("Host", host || "none", host ? alive || "no agent known" : "not plugged", agent ? agent.alive : null),
     plug && host && row("Plugged", port["binding:profile"]?.plug || "as fits", `${plug} ${link.link ?? link.tap_name ?? ""}`.trim(), plug !== "binding_failed"),
     row("Used by", [ownerWord(owner), shortId(owner, port.device_id ?? "")].filter(Boolean).join(" ")),
+    ...(port.trunk_details?.sub_ports ?? []).map((each) => row(`VLAN ${each.segmentation_id}`, titleOf(topology, each.port_id))),
     port.security_groups && row("Filter", port.port_security_enabled === false ? "none"
       : plural(port.security_groups.length, "security group")),
   ];
+}
+
+function titleOf(topology, id) {
+  const port = topology.port.get(id);
+  return port ? topology.title("port", port) : id;
 }
 
 function ofNetwork(topology, network) {
@@ -52,22 +58,28 @@ function ofNetwork(topology, network) {
 function ofRouter(topology, router) {
   const ports = topology.interfacesOf.get(router.id) ?? [];
   const up = ports.filter((port) => stateOf(port) === "ACTIVE").length;
-  const gateway = router.external_gateway_info;
-  const exit = gateway && topology.network.get(gateway.network_id);
-  const fixed = (gateway?.external_fixed_ips ?? []).map((each) => each.ip_address).join(", ");
+  const gateways = router.external_gateways ?? [router.external_gateway_info].filter(Boolean);
   return [
     carries(router),
     row("Interfaces", plural(ports.length, "interface"), `${up} active`, up === ports.length),
-    row("Way out", exit ? topology.title("network", exit) : gateway ? gateway.network_id : "none", fixed),
-    gateway && row("Source NAT", gateway.enable_snat === false ? "off" : "on"),
+    gateways.length === 0 && row("Way out", "none"),
+    ...gateways.flatMap((each) => wayOut(topology, each)),
     ...(router.routes ?? []).map((route) => row("Route", route.destination, `via ${route.nexthop}`)),
   ];
 }
 
-function ofFloating(topology, floating, { forwardings }) {
-  const state = stateOf(floating);
+function wayOut(topology, { network_id: id, enable_snat: translates, external_fixed_ips: fixed }) {
+  const network = topology.network.get(id);
   return [
-    row("Leads to", floating.fixed_ip_address || "nothing", STATES[state].word, floating.port_id ? state === "ACTIVE" : null),
+    row("Way out", network ? topology.title("network", network) : id, (fixed ?? []).map((each) => each.ip_address).join(", ")),
+    row("Source NAT", translates === false ? "off" : "on"),
+  ];
+}
+
+function ofFloating(topology, floating, { forwardings }) {
+  const [state, ports] = [stateOf(floating), ledTo(floating).length];
+  return [
+    row("Leads to", floating.fixed_ip_address || (ports > 0 ? plural(ports, "port") : "nothing"), STATES[state].word, ports > 0 ? state === "ACTIVE" : null),
     ...(forwardings ?? []).map((each) => row(
       `${each.protocol} ${each.external_port ?? each.external_port_range}`,
       `${each.internal_ip_address}:${each.internal_port ?? each.internal_port_range}`,

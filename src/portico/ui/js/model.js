@@ -58,7 +58,8 @@ export class Topology {
     this.interfacesOf = new Map(); // router -> its ports
     this.workload = new Map();
     this.floatingOf = group(this.floatingip.values(), (each) => each.floating_network_id);
-    this.floatingOfPort = group(this.floatingip.values(), (each) => each.port_id);
+    this.floatingOfPort = new Map(); // port -> floating IPs that lead to it, or some of their ports
+    for (const each of this.floatingip.values()) for (const id of ledTo(each)) add(this.floatingOfPort, id, each);
     for (const port of this.port.values()) {
       const owner = port.device_owner ?? "";
       if (RECORDS.includes(owner)) continue;
@@ -130,7 +131,8 @@ export class Topology {
       case "router":
         return plural(this.networksOf(object.id).length, "network");
       case "floatingip":
-        return object.port_id ? `to ${object.fixed_ip_address}` : "not in use";
+        if (object.port_id) return `to ${object.fixed_ip_address}`;
+        return object.port_forwardings?.length > 0 ? plural(object.port_forwardings.length, "port forwarding") : "not in use";
       case "workload":
         return `${object.kind} · ${plural(object.ports.length, "port")}`;
       default:
@@ -176,6 +178,12 @@ export class Topology {
     if (kind === "network") parts.push(object["portico:backend"], object["router:external"] ? "external" : "");
     return parts.join(" ").toLowerCase();
   }
+}
+
+/** The ids of the ports that a floating IP leads to, as a whole or by port forwardings. */
+export function ledTo(floating) {
+  if (floating.port_id) return [floating.port_id];
+  return [...new Set((floating.port_forwardings ?? []).map((each) => each.internal_port_id))];
 }
 
 export function addresses(port) {

@@ -4,6 +4,7 @@
 import { get, getIfThere } from "./api.js";
 import { aspects } from "./aspects.js";
 import { badge, el, glyph } from "./dom.js";
+import { ledTo } from "./model.js";
 import { related } from "./related.js";
 import { KINDS, serviceWord, STATES } from "./words.js";
 
@@ -126,7 +127,7 @@ export class Panel {
 function pending(kind, object) {
   if (object.admin_state_up === false) return "It is switched off, as wanted.";
   if (kind === "port" && object.status === "DOWN" && !object["binding:host_id"]) return "It is on no host yet.";
-  if (kind === "floatingip" && !object.port_id) return "It leads to no port.";
+  if (kind === "floatingip" && ledTo(object).length === 0) return "It leads to no port.";
   return "";
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What belongs to an object: to be shown with it, and to go on to.
 
-import { key } from "./model.js";
+import { key, ledTo } from "./model.js";
 
 /** Keys of what belongs to an object, by the words that say how. */
 export function related(topology, kind, object) {
@@ -33,7 +33,7 @@ export function related(topology, kind, object) {
       };
     case "floatingip":
       return {
-        Port: keys("port", [object.port_id]),
+        "Leads to": keys("port", ledTo(object)),
         Router: keys("router", [object.router_id]),
         Network: keys("network", [object.floating_network_id]),
       };
@@ -51,14 +51,14 @@ export function related(topology, kind, object) {
 
 /** Chains of keys along which the diagram draws a tie while the object is selected. */
 export function ties(topology, kind, object) {
-  if (kind === "floatingip") return object.port_id ? [chain(object)] : [];
+  if (kind === "floatingip") return ledTo(object).map((port) => chain(object, port));
   const workload = kind === "workload" ? object : kind === "port" ? topology.workload.get(object.device_id) : null;
   const floating = kind === "port" ? topology.floatingOfPort.get(object.id) ?? [] : [];
   const [first, ...others] = workload?.ports ?? [];
-  return [...others.map((port) => [key("port", first.id), key("port", port.id)]), ...floating.map(chain)];
+  return [...others.map((port) => [key("port", first.id), key("port", port.id)]), ...floating.map((each) => chain(each, object.id))];
 }
 
-/** From a floating IP by its router to its port. */
-function chain({ id, router_id: router, port_id: port }) {
+/** From a floating IP by its router to a port. */
+function chain({ id, router_id: router }, port) {
   return [key("floatingip", id), ...(router ? [key("router", router)] : []), key("port", port)];
 }
