@@ -19,7 +19,7 @@ from portico.agent.fast_path.programs import Programs
 from portico.agent.links import Link
 from portico.agent.netlink import NetlinkError
 from portico.agent.redirect import CLSACT_HANDLE, INGRESS, TCMSG
-from portico.hoststate import Bridge, HostObject, Qos, Router, Uplink, key_of
+from portico.hoststate import Bridge, HostObject, Qos, Router, Space, Uplink, key_of
 from portico.hoststate.l3 import Leg
 from portico.hoststate.limit import Limit, Share
 from portico.testing.fakekernel import OURS, FakeKernel, FakeLinks
@@ -128,10 +128,12 @@ def test_what_counts_packets_takes_no_part_but_has_the_programs() -> None:
     shared = structs.replace(legs[0], shares=(Share("203.0.113.1", Limit(1000)),))
     router = Router("f0000000-0000-4000-8000-000000000001", (shared, legs[1]), ())
     leg_names = [owner.leg_link(leg.port_id) for leg in legs]
-    names = [LINK_A, LINK_B, owner.uplink_link(NET_A), owner.segment_link(NET_B), *leg_names]
+    names = [LINK_A, LINK_B, owner.uplink_link(NET_A), owner.segment_link(NET_B), owner.SPACE_LINK, *leg_names]
     world = World(*names)
-    world.want(A, limited, uplink, segment, router)
-    assert world.hooks.at == {1, 2, 3, 4, 5} and world.programs.admitted == {1: A.mtu, 3: 1400}
+    world.want(A, limited, uplink, segment, router, Space(1300))
+    assert world.hooks.at == {1, 2, 3, 4, 5, 6} and world.programs.admitted == {1: A.mtu, 3: 1400, 5: 1300}
+    world.want(A, limited, uplink, segment, router, Space(1300, shares=shared.shares))
+    assert world.programs.admitted == {1: A.mtu, 3: 1400}
     assert world.is_armed()
 
 
