@@ -43,6 +43,8 @@ RESOURCES = {
     "dscp_marking_rule": "dscp_marking_rules",
     "floatingip": "floatingips",
     "floatingip_pool": "floatingip_pools",
+    "metering_label": "metering_labels",
+    "metering_label_rule": "metering_label_rules",
     "minimum_bandwidth_rule": "minimum_bandwidth_rules",
     "minimum_packet_rate_rule": "minimum_packet_rate_rules",
     "network": "networks",

@@ -67,6 +67,7 @@ NEEDS: tuple[tuple[str, str, str, Test], ...] = (
     ("router", "qos_policy_id", "qos-gateways", _has("qos_policy_id")),
     ("trunk", "port_id", "trunks", lambda _: True),
     ("router", "id", "routers", lambda _: True),
+    ("metering_label", "id", "metering", lambda _: True),
     ("security_group", "stateful", "stateless-groups", _is("stateful", False)),
     ("security_group_rule", "remote_group_id", "remote-groups", _has("remote_group_id")),
     ("security_group_rule", "remote_address_group_id", "remote-address-groups", _has("remote_address_group_id")),

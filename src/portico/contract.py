@@ -44,6 +44,7 @@ class Capabilities(msgspec.Struct, frozen=True):
 
 FEATURES = frozenset(
     {
+        "metering",  # routers that count for metering labels
         "no-address",  # ports without any address
         "port-security-off",  # port_security_enabled=false
         "address-pairs",  # allowed_address_pairs

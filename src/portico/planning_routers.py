@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from portico import planning_gateways, planning_qos
+from portico import planning_gateways, planning_metering, planning_qos
 from portico.hoststate.l3 import Floating, Forward, Leg, Prefix, Router, Way
 from portico.model.l3 import GATEWAY_OWNER, INTERFACE_OWNER
 from portico.model.snapshot import FloatingIp, IpAddress, Port, Snapshot, Subnet
@@ -194,6 +194,7 @@ def router(want: Snapshot, host: str, router_id: str) -> Router:
         ways=tuple(_ways(want, router_id, ports, parts)),
         floating=tuple(floating),
         forwards=tuple(forwards),
+        meters=planning_metering.meters(want, want.routers[router_id]) if any(leg.outside for leg in legs) else (),
     )
 
 

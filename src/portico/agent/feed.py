@@ -19,7 +19,7 @@ import msgspec
 
 from portico.client.connection import NOBODY, Access, new_connection
 from portico.client.http1 import Broken, Connection
-from portico.hoststate import Report, Status, Update
+from portico.hoststate import Count, Report, Status, Update
 
 log = logging.getLogger(__name__)
 
@@ -114,6 +114,7 @@ class Reporter:
     Args:
         facts: called for the first Report and every heartbeat; what is worth knowing about this host.
         measures: called then, too; numbers about the agent's own work.
+        counts: called then, too; what routers have counted. It is told until it is delivered.
     """
 
     def __init__(
@@ -122,12 +123,15 @@ class Reporter:
         host: str,
         facts: Callable[[], dict[str, str]],
         measures: Callable[[], dict[str, float]] = dict,
+        counts: Callable[[], tuple[Count, ...]] = tuple,
     ) -> None:
         self._headers = {"Content-Type": "application/json", **api.headers}
         self._connection = api.connect(ANSWER_MAX_S)
         self._path = f"/portico/v1/hosts/{quote(host, safe='')}/status"
         self._facts = facts
         self._measures = measures
+        self._counts = counts
+        self._owed: dict[tuple[str, str, str], Count] = {}
         self._changed = threading.Condition()
         self._pending: dict[str, Status] = {}
         # What was told to be well, of which it is no urgent news that it is gone.
@@ -165,7 +169,8 @@ class Reporter:
             is_beat = time.monotonic() >= self._beat_at
             # Facts change with every port, and the API writes what has changed: not with every status.
             facts, measures = (self._facts(), self._measures()) if is_beat else ({}, {})
-            report = Report(revision, tuple(statuses.values()), facts, self._started, measures)
+            counts = self._count() if is_beat else ()
+            report = Report(revision, tuple(statuses.values()), facts, self._started, measures, counts)
             try:
                 self._put(msgspec.json.encode(report))
             except OSError as error:
@@ -180,7 +185,13 @@ class Reporter:
                 self._started = False
                 self._free_at = time.monotonic() + PACE_S
                 if is_beat:
+                    self._owed.clear()
                     self._beat_at = time.monotonic() + HEARTBEAT_S
+
+    def _count(self) -> tuple[Count, ...]:
+        """Return what routers have counted, also such as were asked before and have gone."""
+        self._owed.update({(item.router_id, item.label_id, item.counter): item for item in self._counts()})
+        return tuple(self._owed.values())
 
     def _take(self) -> tuple[int, dict[str, Status]]:
         """Wait until a Report is due, and return the revision and the statuses that are for it."""

@@ -30,8 +30,14 @@ def run(place: Place, *, host: str, told: Mapping[str, str], api_url: str, acces
     """
     api = Api(api_url, access)
     runtime: Runtime
-    # A lambda, for there is no runtime yet.
-    reporter = Reporter(api, host, lambda: facts(place, told, runtime), lambda: runtime.measures())  # noqa: PLW0108
+    # Lambdas, for there is no runtime yet.
+    reporter = Reporter(
+        api,
+        host,
+        lambda: facts(place, told, runtime),
+        lambda: runtime.measures(),  # noqa: PLW0108
+        lambda: runtime.metered(),  # noqa: PLW0108
+    )
     runtime = Runtime(place, reporter.report)
     follower = Follower(api, host, offer=runtime.offer, connected=runtime.resend)
 

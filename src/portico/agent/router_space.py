@@ -7,18 +7,20 @@ done there. Nothing is kept open, so that it does not matter how many routers th
 
 from __future__ import annotations
 
+import contextlib
+import secrets
 import socket
 import struct
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
 from ipaddress import ip_address
 
-from portico.agent import kernel, netlink, owner, router_rules
+from portico.agent import kernel, meter_rules, netlink, owner, router_rules
 from portico.agent.announce import announce
 from portico.agent.drivers.conntrack import Conntrack
-from portico.agent.drivers.libnftables import Nft
+from portico.agent.drivers.libnftables import Nft, NftError
 from portico.agent.drivers.sysctls import SPARSE
 from portico.agent.links import Links
+from portico.agent.meter_rules import Metering
 from portico.agent.router_rules import Translation
 from portico.agent.routes import Routes
 from portico.agent.switches import Switches
@@ -101,6 +103,31 @@ class RouterSpace:
         finally:
             nft.close()
 
+    def meter(self, wanted: Metering) -> None:
+        """Have packets counted as wanted from now on; counters whose labels are still wanted go on.
+
+        Raises:
+            NftError: it was refused, whole.
+        """
+        nft = Nft()
+        try:
+            nft.run(meter_rules.text(wanted, self._counters(nft), secrets.token_hex(4)))
+        finally:
+            nft.close()
+
+    def counters(self) -> dict[str, tuple[int, int]]:
+        """Return packets and bytes of each counter for metering."""
+        nft = Nft()
+        try:
+            return self._counters(nft)
+        finally:
+            nft.close()
+
+    def _counters(self, nft: Nft) -> dict[str, tuple[int, int]]:
+        with contextlib.suppress(NftError):  # there is no such table
+            return meter_rules.counters(nft.run(f"list counters table {meter_rules.TABLE}"))
+        return {}
+
     def forget_connections(self, addresses: Collection[str] | None) -> None:
         """Forget the connections to and from `addresses` as they were begun; None: all."""
         with netlink.Socket(netlink.NETFILTER) as netfilter:
@@ -122,7 +149,7 @@ class RouterSpaces:
         """Return the routers that have a namespace, by the short form of their ids."""
         return [name.removeprefix(self._prefix) for name in kernel.names(self._prefix)]
 
-    @contextmanager
+    @contextlib.contextmanager
     def inside(self, short: str, *, make: bool = False) -> Iterator[RouterSpace | None]:
         """Have the calling thread in a router's namespace meanwhile; None where there is none, unless it is to be made.
 

@@ -46,6 +46,7 @@ from portico.agent.host_ports import HostPorts
 from portico.agent.learnt import LearntRoutes
 from portico.agent.link_news import LinkNews
 from portico.agent.loop import Loop
+from portico.agent.meters import Meters
 from portico.agent.open_vswitch import OpenVswitch
 from portico.agent.redirect import Redirects
 from portico.agent.removal import Removal
@@ -58,7 +59,7 @@ from portico.agent.speaker import Bird
 from portico.agent.switches import Switches
 from portico.agent.tagging import Tags
 from portico.errors import Unavailable
-from portico.hoststate import Status, Update
+from portico.hoststate import Count, Status, Update
 
 log = logging.getLogger(__name__)
 
@@ -125,6 +126,7 @@ class Runtime:
         self._woken, self._wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._thread = threading.Thread(target=self._run, name="loop")
         self._loop: Loop | None = None
+        self._meters = Meters(place.netns)
 
     def start(self) -> None:
         """Open the namespaces and start. Called in a thread of the host's namespace."""
@@ -157,6 +159,10 @@ class Runtime:
     def measures(self) -> dict[str, float]:
         """Return what the loop tells of its work; from any thread."""
         return self._loop.measures() if self._loop else {}
+
+    def metered(self) -> tuple[Count, ...]:
+        """Return what routers have counted; from any thread of the host's namespace."""
+        return self._meters.take(self._loop.wanted.objects if self._loop else {}, self._host_netns)
 
     def _submit(self, task: Callable[[Loop], None] | None) -> None:
         self._tasks.put(task)
@@ -222,7 +228,7 @@ class Runtime:
             UplinkDriver(table, host, self._host_netns, self._place.netns),
             published,
             segments,
-            RouterDriver(table, RouterSpaces(netns, self._netns)),
+            RouterDriver(table, RouterSpaces(netns, self._netns), self._meters.keep),
             ShareDriver(table, Shares(route), Redirects(route)),
             FastPathDriver(fast_path, ways),
             adverts,

@@ -20,7 +20,7 @@ from portico.errors import BadRequest, RevisionGone, Unavailable
 from portico.hoststate import Report, Update
 from portico.model import check
 from portico.model.snapshot import INTERFACES
-from portico.rules import agent, lookup
+from portico.rules import agent, lookup, metering
 from portico.rules.availability_zone import DEFAULT_ZONE
 from portico.rules.context import Context, Row
 from portico.store import journal
@@ -185,6 +185,7 @@ def report(service: Service, host: str, raw: bytes) -> Report:
 
     def write(tx: Transaction) -> None:
         write_report(tx, host, found)
+        metering.take(tx, host, found.counts)
         if found.facts:
             configurations: dict[str, Any] = dict(found.facts)
             zone = configurations.pop("availability_zone", DEFAULT_ZONE)

@@ -50,6 +50,12 @@ COLUMNS = {
         *("id", "direction", "ethertype", "protocol", "port_range_min", "port_range_max", "remote_ip_prefix"),
         *("remote_group_id", "remote_address_group_id", "used_in_default_sg", "used_in_non_default_sg"),
     ),
+    "metering_label": ("id", "name", "shared", "portico:packets", "portico:bytes"),
+    "metering_label_rule": (
+        *("id", "metering_label_id", "direction", "excluded"),
+        *("remote_ip_prefix", "source_ip_prefix", "destination_ip_prefix"),
+    ),
+    "metering_count": ("metering_label_id", "router_id", "host", "packets", "bytes", "updated_at"),
     "agent": ("id", "agent_type", "host", "alive", "admin_state_up"),
     "quota": (
         *("project_id", "network", "subnet", "subnetpool", "port"),

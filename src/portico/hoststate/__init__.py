@@ -19,6 +19,7 @@ from portico.hoststate.l3 import Router as Router
 from portico.hoststate.l3 import Standing as Standing
 from portico.hoststate.limit import Limit as Limit
 from portico.hoststate.limit import Share as Share
+from portico.hoststate.metering import Count as Count
 from portico.hoststate.speaker import Peer as Peer
 from portico.hoststate.speaker import Speaker as Speaker
 from portico.hoststate.uplink import HostRoute as HostRoute
@@ -346,7 +347,7 @@ class Report(msgspec.Struct, frozen=True):
     the agent's start is delivered. The fact `availability_zone` is the zone of the host, `physical_networks` has
     NAME:INTERFACE of each that the host has, with spaces between, `able` names what it can do, with spaces between, and
     `lacks_NAME` says why not what else a backend may need. `measures` are numbers about the agent's own work, for
-    metrics alone, and come with the facts.
+    metrics alone; they and `counts` come with the facts.
     """
 
     revision: int
@@ -354,3 +355,4 @@ class Report(msgspec.Struct, frozen=True):
     facts: dict[str, str] = {}
     started: bool = False
     measures: dict[str, float] = {}
+    counts: tuple[Count, ...] = ()

@@ -8,6 +8,7 @@ from typing import Literal
 import msgspec
 
 from portico.hoststate.limit import Share
+from portico.hoststate.metering import Meter
 
 Advertised = Literal["slaac", "dhcpv6-stateful", "dhcpv6-stateless"]
 """How hosts come to their addresses in an advertised prefix, in Neutron's words."""
@@ -97,6 +98,7 @@ class Router(msgspec.Struct, frozen=True, tag="router", tag_field="kind"):
     ways: tuple[Way, ...] = ()
     floating: tuple[Floating, ...] = ()
     forwards: tuple[Forward, ...] = ()
+    meters: tuple[Meter, ...] = ()
 
     @property
     def key(self) -> str:

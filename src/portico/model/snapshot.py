@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from portico.model.address import IpAddress, IpNetwork, Row
 from portico.model.l3 import ROUTER_OWNERS, FloatingIp, Gateway, PortForwarding, Router, SubnetPool
+from portico.model.metering import MeteringLabel, MeteringLabelRule
 from portico.model.qos import QosPolicy
 from portico.model.speaker import BgpPeer, BgpSpeaker
 from portico.model.trunk import Trunk
@@ -102,6 +103,8 @@ class Snapshot:
         self.pools: dict[str, SubnetPool] = {}
         self.floating_ips: dict[str, FloatingIp] = {}
         self.forwardings: dict[str, PortForwarding] = {}
+        self.labels: dict[str, MeteringLabel] = {}
+        self.label_rules: dict[str, MeteringLabelRule] = {}
         # Objects of other packages' resources, by resource and id.
         self.services: defaultdict[str, dict[str, ServiceObject]] = defaultdict(dict)
         # Those whose removal concerns no index.
@@ -117,6 +120,7 @@ class Snapshot:
             "subnetpool": self.pools,
             "policy": self.policies,
             "trunk": self.trunks,
+            "metering_label": self.labels,
         }
         self.subnets_of_network: defaultdict[str, set[str]] = defaultdict(set)
         self.ports_of_network: defaultdict[str, set[str]] = defaultdict(set)
@@ -139,6 +143,7 @@ class Snapshot:
         self.floating_ips_of_port: defaultdict[str, set[str]] = defaultdict(set)
         self.forwardings_of_floating_ip: defaultdict[str, set[str]] = defaultdict(set)
         self.forwardings_of_port: defaultdict[str, set[str]] = defaultdict(set)
+        self.rules_of_label: defaultdict[str, set[str]] = defaultdict(set)
         self._owned = self._found_by_others()
 
     def _found_by_others(self) -> Mapping[str, tuple[dict[str, Any], Mapping[str, defaultdict[str, set[str]]]]]:
@@ -157,6 +162,7 @@ class Snapshot:
                 self.forwardings,
                 {"floatingip_id": self.forwardings_of_floating_ip, "port_id": self.forwardings_of_port},
             ),
+            "metering_label_rule": (self.label_rules, {"label_id": self.rules_of_label}),
         }
 
     def objects(self, resource: str) -> Mapping[str, Value]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from portico.model import l3, qos, speaker, trunk
+from portico.model import l3, metering, qos, speaker, trunk
 from portico.model.address import IpAddress, IpNetwork, Row
 from portico.model.converters import PROTOCOLS
 
@@ -214,6 +214,7 @@ Value = (
     | l3.Value
     | qos.Value
     | trunk.Value
+    | metering.Value
     | ServiceObject
 )
 
@@ -363,6 +364,7 @@ READERS: Mapping[str, Callable[[Row], Value]] = {
     **l3.READERS,
     **qos.READERS,
     **trunk.READERS,
+    **metering.READERS,
 }
 RESOURCES = tuple(READERS)
 

@@ -20,6 +20,7 @@ from portico.rules import (
     default_security_group_rule,
     extra_route,
     floatingip,
+    metering,
     network,
     port,
     port_forwarding,
@@ -113,6 +114,9 @@ TABLE: Mapping[str, Rules] = {
     ),
     "floatingip": Rules(floatingip.create, floatingip.update, floatingip.delete, floatingip.present),
     "port_forwarding": Rules(port_forwarding.create, port_forwarding.update, port_forwarding.delete),
+    "metering_label": Rules(metering.create_label, delete=metering.delete_label, present=metering.present_labels),
+    "metering_label_rule": Rules(metering.create_rule, delete=metering.delete_rule),
+    "metering_count": Rules(),
     "rbac_policy": Rules(rbac_policy.create, rbac_policy.update, rbac_policy.delete),
     "bgp_peer": Rules(bgp_peer.create, bgp_peer.update, bgp_peer.delete),
     "bgp_speaker": Rules(

@@ -15,6 +15,8 @@ _TEXTS = {
         "DefaultSecurityGroupRuleNotFound",
         "Default Security Group rule {id} does not exist.",
     ),
+    "metering_label": ("MeteringLabelNotFound", "Metering label '{id}' does not exist."),
+    "metering_label_rule": ("MeteringLabelRuleNotFound", "Metering label rule '{id}' does not exist."),
     "network_segment_range": ("NetworkSegmentRangeNotFound", "Network Segment Range {id} could not be found."),
     "policy": ("QosPolicyNotFound", "QoS policy {id} could not be found."),
     **dict.fromkeys(

@@ -51,6 +51,7 @@ _ASKING: dict[str, tuple[tuple[str, str, dict[str, Any]], ...]] = {
     **{f"qos-{kind.replace('_', '-')}": (("policy", "rules", {"rules": [{"type": kind}]}),) for kind in RULE_TYPES},
     "qos-floating-ips": (("floatingip", "qos_policy_id", {"qos_policy_id": _GROUP}),),
     "qos-gateways": (("router", "qos_policy_id", {"qos_policy_id": _GROUP}),),
+    "metering": (("metering_label", "id", {}),),
     "routers": (("router", "id", {}),),
     "trunks": (("trunk", "port_id", {"port_id": object_id("port", 0)}),),
     "steady-link": (("port", "propagate_uplink_status", {"propagate_uplink_status": False}),),

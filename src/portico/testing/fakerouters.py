@@ -11,6 +11,7 @@ from ipaddress import ip_address, ip_interface, ip_network
 
 from portico.agent import owner
 from portico.agent.links import Link
+from portico.agent.meter_rules import Metering
 from portico.agent.router_rules import Translation
 from portico.agent.router_space import RouterSpace, RouterSpaces
 from portico.model.snapshot import IpAddress
@@ -54,6 +55,13 @@ class FakeRouterSpace(RouterSpace):
         """See RouterSpace."""
         if self._kernel.write("translate", self._place):
             self._kernel.translations[self._place] = (wanted, self.generation() + 1)
+
+    def meter(self, wanted: Metering) -> None:
+        """See RouterSpace; nobody reads what would be counted."""
+
+    def counters(self) -> dict[str, tuple[int, int]]:
+        """See RouterSpace; nothing is counted here."""
+        return {}
 
     def forget_connections(self, addresses: Collection[str] | None) -> None:
         """See RouterSpace; nothing is tracked here."""

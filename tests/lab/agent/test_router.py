@@ -11,9 +11,10 @@ from dataclasses import dataclass
 import msgspec
 import pytest
 
-from portico.agent import owner
+from portico.agent import meter_rules, owner
 from portico.hoststate import Bridge, Guard, Router, Source, Vif
 from portico.hoststate.l3 import Floating, Forward, Leg, Prefix, Way
+from portico.hoststate.metering import Meter, MeterRule
 from portico.testing import frames
 from portico.testing.lab import Lab, wait_until
 from portico.testing.rig import ANY, Rig, Workload, flow, group, lost
@@ -152,6 +153,18 @@ print(s.recv(100).decode().removeprefix("::ffff:"))
 """
 
 
+TALK = """
+import socket, sys
+s = socket.socket(type=socket.SOCK_DGRAM)
+s.settimeout(10)
+s.connect((sys.argv[1], int(sys.argv[2])))
+for _ in range(int(sys.argv[3])):
+    s.send(b"?")
+    s.recv(100)
+print("heard", sys.argv[3])
+"""
+
+
 def seen_as(workload: Workload, address: str, number: int, protocol: str = "tcp", patience_s: float = 10) -> str:
     """Return the address that a server there says a workload has; "" if there is no answer."""
     code = (sys.executable, "-I", "-S", "-c", ASK)
@@ -221,6 +234,53 @@ def test_floating_addresses_and_forwarded_ports(site: Site) -> None:
     assert seen_as(site.blue, f"{OUTER}.254", 80) == f"{OUTER}.9"
     site.outer.run("ip", "route", "del", "10.2.0.0/24", "via", f"{OUTER}.1")
     site.rig.want(router(1))
+
+
+def test_what_passes_the_gateway_is_counted_whatever_else_changes(site: Site) -> None:
+    rig, out = site.rig, gateway(1).port_id
+    inner = ["ip", "netns", "exec", owner.router_netns("portico", router(1).router_id)]
+
+    def counted() -> dict[str, tuple[int, int]]:
+        """Return packets and bytes by the first letter of the label."""
+        listed = rig.host.run([*inner, "nft", "list", "counters"]).out
+        return {name.split(".")[1][0]: numbers for name, numbers in meter_rules.counters(listed).items()}
+
+    def metered(*meters: Meter, floating: tuple[Floating, ...] = ()) -> Router:
+        return msgspec.structs.replace(router(1, *floating), meters=meters)
+
+    def label(letter: str, *rules: MeterRule) -> Meter:
+        return Meter(f"{letter}aaaaaaa-0000-4000-8000-000000000000", rules)
+
+    def ping(workload: Workload, address: str, count: int) -> None:
+        """Send so many requests, and no more, each of which is answered."""
+        assert f" {count} received" in workload.run("ping", "-c", str(count), "-i", "0.1", "-W", "10", address).out
+
+    ping(site.blue, f"{OUTER}.254", 1)  # from now on neighbours are known
+    # addresses are those inside, on the way out and in, before and after translation; a packet counts once for a label
+    both = MeterRule("egress", "10.1.0.0/24"), MeterRule("ingress", "", "10.1.0.5/32"), MeterRule("egress", "0.0.0.0/0")
+    others = label("c", MeterRule("egress", "10.1.0.5/32", excluded=True), MeterRule("egress", "10.1.0.0/24"))
+    rig.want(metered(label("a", *both), label("b", MeterRule("ingress", f"{OUTER}.254/32")), others))
+    ping(site.blue, f"{OUTER}.254", 3)
+    ping(site.blue, "10.2.0.5", 1)
+    assert counted() == {"a": (6, 6 * 84), "b": (3, 3 * 84), "c": (0, 0)}
+    # what would take the fast path: datagrams both ways of one connection
+    said = site.blue.run(sys.executable, "-I", "-S", "-c", TALK, f"{OUTER}.254", "80", "20").out
+    assert said == "heard 20\n" and {name: packets for name, (packets, _) in counted().items()} == {
+        "a": 46,
+        "b": 23,
+        "c": 0,
+    }
+    before = counted()
+    # another translation, another rule, another agent, and a label less
+    rig.want(metered(label("a", *both), others, floating=(Floating(f"{OUTER}.9", out, "10.1.0.5"),)))
+    rig.want(metered(label("a", *both[:1]), others, floating=(Floating(f"{OUTER}.9", out, "10.1.0.5"),)))
+    rig.pause()
+    rig.start()
+    ping(site.outer, f"{OUTER}.9", 2)
+    packets, octets = before["a"]
+    assert counted() == {"a": (packets + 2, octets + 2 * 84), "c": (0, 0)}
+    rig.want(router(1))
+    assert "portico_meters" not in rig.host.run([*inner, "nft", "list", "tables"]).out
 
 
 def test_a_host_that_has_not_the_whole_gateway_leads_floating_addresses_alone(site: Site) -> None:

@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from portico.agent import owner
+from portico.testing import frames
 from portico.testing.lab import wait_until
 
 from .conftest import Machine
@@ -49,6 +52,7 @@ def test_a_machines_tap_is_limited_and_has_a_port_on_another_network(machine: Ma
     code, _, err = machine.portico(*least, "1001")
     assert code != 0 and "it carries 1000 (agent.bandwidth_kbps)" in err
     floats_within_limits(machine)
+    counts_what_leaves(machine)
 
 
 def floats_within_limits(machine: Machine) -> None:
@@ -72,3 +76,38 @@ def floats_within_limits(machine: Machine) -> None:
     wait_until("the floating IP has its share", lambda: shares() == {*names.items()}, 15, lambda: str(shares()))
     machine.json("floatingip", "set", "--no-qos-policy", floating)
     wait_until("it has none", lambda: not shares(), 15, lambda: str(shares()))
+
+
+SEND = """
+import fcntl, os, struct, sys
+f = os.open("/dev/net/tun", os.O_RDWR)
+fcntl.ioctl(f, 0x400454CA, struct.pack("16sH22x", sys.argv[1].encode(), 0x1002))
+os.write(f, bytes.fromhex(sys.argv[2]))
+"""
+
+
+def counts_what_leaves(machine: Machine) -> None:
+    """Have a packet counted that the machine sends out by its router, and read from the API what was counted."""
+    label = machine.json("metering-label", "create", "out")["id"]
+    rule = ("metering-label-rule", "create", "--metering-label", "out", "--direction", "egress")
+    machine.json(*rule, "--source-ip-prefix", "10.1.0.0/24")
+    port, router = machine.json("port", "show", "vm"), machine.json("router", "show", "r")["id"]
+    inner = ["ip", "netns", "exec", owner.router_netns("portico", router), "nft", "list", "ruleset"]
+    wait_until("the rule is in force", lambda: "ip saddr 10.1.0.0/24 counter" in machine.host.run(inner).out, 20)
+    (leg,) = (row for row in machine.json("port", "list") if row["device_owner"] == "network:router_interface")
+    (own,) = (item["ip_address"] for item in port["fixed_ips"] if item["ip_address"].startswith("10.1."))
+    packet = frames.ipv4(own, "203.0.113.200", 17, frames.udp(4000, 4001, b"counted!"))
+    frame = frames.ethernet(leg["mac_address"], port["mac_address"], frames.IPV4, packet)
+    send = [sys.executable, "-I", "-S", "-c", SEND, "tap-vm", frame.hex()]
+    machine.host.run(send)
+
+    def found() -> tuple[int, int]:
+        row = machine.json("metering-label", "show", "out")
+        return row["portico:packets"], row["portico:bytes"]
+
+    wait_until("the host's next heartbeat", lambda: found() == (1, len(packet)), 30, lambda: str(found()))
+    (row,) = machine.json("metering-count", "list")
+    assert (row["metering_label_id"], row["router_id"], row["host"]) == (label, router, "h1"), row
+    machine.host.run(send)
+    machine.json("router", "set", "r", "--no-admin-state-up")
+    wait_until("the last of a router that went", lambda: found() == (2, 2 * len(packet)), 30, lambda: str(found()))

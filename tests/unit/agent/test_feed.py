@@ -17,7 +17,7 @@ import pytest
 from portico.agent import feed
 from portico.agent.feed import Api, Follower, Reporter
 from portico.errors import SettingsError
-from portico.hoststate import Bridge, Report, Status, Update
+from portico.hoststate import Bridge, Count, Report, Status, Update
 from portico.settings_check import problem
 
 FIRST = Update(3, (Bridge("n1", 1500),), complete=True)
@@ -122,6 +122,15 @@ def test_reporter_says_at_once_that_it_is_there_and_sends_changes_at_once(server
     assert server.reports.get(timeout=2) == Report(0, (), {"version": "1"}, started=True)
     reporter.report(7, [Status("vif/1", "active")])
     assert server.reports.get(timeout=2) == Report(7, (Status("vif/1", "active"),))
+
+
+def test_what_was_counted_is_told_until_it_is_delivered_and_the_newest_of_a_counter(server: Server, api: Api) -> None:
+    server.refuse = 2
+    gone, first, second = Count("r", "l", "a", 5, 50), Count("s", "l", "b", 1, 10), Count("s", "l", "b", 2, 20)
+    told = iter([(gone, first), (first,), (second,)])
+    reporter = Reporter(api, "a", dict, dict, lambda: next(told, ()))
+    reporter.start()
+    assert server.reports.get(timeout=20).counts == (gone, second)
 
 
 def test_facts_come_with_heartbeats_however_often_statuses_change(

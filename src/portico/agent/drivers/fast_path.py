@@ -35,7 +35,7 @@ def ports(item: HostObject | None) -> Joined:
 
 
 def ways(item: HostObject | None) -> Joined:
-    """Return the links by which packets leave for elsewhere, and where addresses have their share, those of routers."""
+    """Return the links by which packets leave for elsewhere, and those of routers that share or count what passes."""
     match item:
         case Uplink():
             return {owner.uplink_link(item.network_id): item.mtu}
@@ -44,7 +44,7 @@ def ways(item: HostObject | None) -> Joined:
         case Bridge() if item.physical_network:
             return {owner.segment_link(item.network_id): 0}
         case Router():
-            return {owner.leg_link(leg.port_id): 0 for leg in item.legs if leg.shares}
+            return {owner.leg_link(leg.port_id): 0 for leg in item.legs if leg.shares or (leg.outside and item.meters)}
     return {}
 
 

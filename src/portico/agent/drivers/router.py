@@ -12,15 +12,16 @@ import errno
 import hashlib
 import ipaddress
 import time
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from portico.agent import addresses, owner, router_rules
+from portico.agent import addresses, meter_rules, owner, router_rules
 from portico.agent.delta import Delta, Trouble, Wanted
 from portico.agent.drivers.libnftables import NftError
 from portico.agent.drivers.link import LinkTable
 from portico.agent.links import Link
+from portico.agent.meter_rules import Metering
 from portico.agent.router_rules import Translation
 from portico.agent.router_space import RouterSpace, RouterSpaces
 from portico.agent.routes import Route
@@ -50,7 +51,8 @@ class LegItem:
 class RouterItem:
     """A router as wanted or found. `ways` are destination, next hop and link; `set_up`: its namespace forwards.
 
-    `digest` stands for what it translates, which is `translation` where it is known.
+    `digest` stands for what it translates, which is `translation` where it is known, and `metered` for what it counts,
+    `metering`; "" for nothing.
     """
 
     router_id: str
@@ -58,19 +60,26 @@ class RouterItem:
     ways: tuple[tuple[str, str, str], ...]
     digest: str
     set_up: bool = True
+    metered: str = ""
     translation: Translation = field(default=Translation(), compare=False)
+    metering: Metering = field(default=Metering(), compare=False)
 
 
 PASSES_WITHIN_S = 0.2
 """How long a new leg may take to pass frames before its addresses are announced anyway."""
 
 
+Keep = Callable[[str, Mapping[str, tuple[int, int]]], None]
+"""Takes what the counters of a router say that is about to go."""
+
+
 class RouterDriver:
     """Keys `router/...`. Comes after the filter: a leg is trusted, and joins a bridge whose ports are not."""
 
-    def __init__(self, table: LinkTable, spaces: RouterSpaces) -> None:
+    def __init__(self, table: LinkTable, spaces: RouterSpaces, keep: Keep | None = None) -> None:
         self._table = table
         self._spaces = spaces
+        self._keep = keep
         self._translations: dict[str, Translation] = {}
         """What was put in force, by key."""
 
@@ -140,12 +149,14 @@ class RouterDriver:
             self._table.refresh([link.name for link in far])
         legs = [self._leg(link, given.get(link.index, frozenset()), bridges) for link in far]
         is_whole = len(alias) == 3 and alias[2] == str(space.generation())
+        digest, _, metered = alias[1].partition("+") if is_whole else ("", "", "")
         return RouterItem(
             router_id=alias[0] if alias else short,
             legs=_in_order(legs),
             ways=tuple(sorted((route.cidr, route.gateway, names.get(route.index, "")) for route in space.routes.all())),
-            digest=alias[1] if is_whole else "",
+            digest=digest,
             set_up=space.is_set_up(),
+            metered=metered,
         )
 
     def _leg(self, far: Link, given: frozenset[str], bridges: Mapping[int, str]) -> LegItem:
@@ -177,8 +188,15 @@ class RouterDriver:
                     fresh[leg] = self._put_leg(space, item.router_id, leg)
             links = {link.name: link for link in space.links.all()}
             _put_ways(space, item, links)
-            if before is None or before.digest != item.digest or before.router_id != item.router_id:
+            is_other = before is None or before.digest != item.digest or before.router_id != item.router_id
+            if is_other:
                 self._translate(space, key, item)
+            if (before.metered if before else "") != item.metered:
+                space.meter(item.metering)
+                is_other = True
+            if is_other:
+                told = f"{item.digest}+{item.metered}" if item.metered else item.digest
+                space.links.change("lo", alias=owner.alias(item.router_id, told, str(space.generation())))
             self._wait(space, [leg.name for leg, new in fresh.items() if new])
             for leg, new in fresh.items():
                 space.announce(leg.name, leg.mac, sorted(address.partition("/")[0] for address in new))
@@ -231,12 +249,15 @@ class RouterDriver:
         if gone is None or gone:
             space.forget_connections(gone)
         self._translations[key] = item.translation
-        space.links.change("lo", alias=owner.alias(item.router_id, item.digest, str(space.generation())))
 
     def _remove(self, key: str, item: RouterItem) -> None:
+        short = owner.short(item.router_id)
+        if item.metered and self._keep:
+            with self._spaces.inside(short) as space:
+                self._keep(item.router_id, space.counters() if space else {})
         for leg in item.legs:
             self._table.retire(leg.name)
-        self._spaces.remove(owner.short(item.router_id))
+        self._spaces.remove(short)
         self._translations.pop(key, None)
 
 
@@ -251,13 +272,20 @@ def _item(router: Router) -> RouterItem:
     for item in router.floating:
         floating.setdefault(item.port_id, []).append(f"{addresses.address(item.address, 'floating')}/32")
     translation = router_rules.translation(router, names)
+    metering = meter_rules.metering(router, names)
     return RouterItem(
         router_id=router.router_id,
         legs=_in_order(_leg_item(leg, floating.get(leg.port_id, ())) for leg in router.legs),
         ways=tuple(sorted(_way(way, names) for way in router.ways)),
-        digest=hashlib.sha256(repr(translation).encode()).hexdigest()[:16],
+        digest=_digest(translation),
+        metered=_digest(metering) if metering.labels else "",
         translation=translation,
+        metering=metering,
     )
+
+
+def _digest(wanted: Translation | Metering) -> str:
+    return hashlib.sha256(repr(wanted).encode()).hexdigest()[:16]
 
 
 def _way(way: Way, names: Mapping[str, str]) -> tuple[str, str, str]:

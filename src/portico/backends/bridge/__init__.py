@@ -18,7 +18,7 @@ CAPABILITIES = Capabilities(
     network_types=("local", uplink.TYPE, *planning_routers.PHYSICAL),
     features=frozenset(
         {
-            "no-address", "port-security-off", "address-pairs", "security-groups", "stateless-groups",
+            "metering", "no-address", "port-security-off", "address-pairs", "security-groups", "stateless-groups",
             "remote-groups", "remote-address-groups", "dhcp", "router-advertisements", "dhcp-options", "tap", "veth",
             "admin-state", "steady-link", "routers", "qos-bandwidth-limit", "qos-dscp-marking", "qos-packet-rate-limit",
             "qos-minimum-bandwidth", "qos-minimum-packet-rate", "qos-floating-ips", "qos-gateways", "trunks",

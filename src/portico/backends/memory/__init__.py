@@ -16,7 +16,14 @@ from portico.model.snapshot import DHCP_OWNER, ROUTER_OWNERS, Port, Snapshot
 # No workload has them, and no host.
 _OF_NETWORKS = ROUTER_OWNERS | {DHCP_OWNER, FLOATING_OWNER}
 
-_MISSING = {"qos-minimum-bandwidth", "qos-minimum-packet-rate", "qos-floating-ips", "qos-gateways", "trunks"}
+_MISSING = {
+    "metering",
+    "qos-minimum-bandwidth",
+    "qos-minimum-packet-rate",
+    "qos-floating-ips",
+    "qos-gateways",
+    "trunks",
+}
 CAPABILITIES = Capabilities(name="memory", network_types=("local",), features=FEATURES - _MISSING)
 
 
