@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import itertools
 import sys
+from ipaddress import ip_address
 
 import pytest
 from msgspec.structs import replace
@@ -12,10 +13,12 @@ from msgspec.structs import replace
 from portico.agent import netlink, owner, redirect
 from portico.agent.links import Links
 from portico.agent.shaper import Shapers, shape
-from portico.hoststate import Limit, Qos, Rule, Vif
+from portico.hoststate import Limit, Qos, Rule, Space, Vif
 from portico.testing import frames
 from portico.testing.lab import Process, wait_until
 from portico.testing.rig import ANY, Rig, Workload, group, network, port
+
+from .test_routed import plug, routed
 
 pytestmark = pytest.mark.lab
 
@@ -138,6 +141,34 @@ def test_packets_are_counted_and_marked_whether_a_connection_is_known_or_not(rig
         assert sender.pings(receiver), "what is within the rate passes"
         assert 5 <= heard.output.count(b"flood".hex()) <= 200
     assert wa.pings("10.0.0.2")
+
+
+def test_packets_of_routed_ports_are_counted_and_marked_too(rig: Rig) -> None:
+    a, b, c = (routed(number, EVERYBODY.group_id) for number in (1, 2, 3))
+    a, b = limited(a, egress_packets=Limit(50, 10), dscp=10), limited(b, ingress_packets=Limit(50, 10))
+    rig.want(Space(1500, ipv6=True), EVERYBODY, a, b, c)
+    rig.start()
+    wa, wb, wc = (plug(rig, name, vif) for name, vif in (("a", a), ("b", b), ("c", c)))
+    seen = wc.sniff()
+    assert wa.pings("10.0.0.3", 3) and wa.pings("2001:db8::3", 3) and wb.pings("10.0.0.3")
+    sources = {"10.0.0.1": {0x28}, "2001:db8::1": {0x28}, "10.0.0.2": {0}}
+    wait_until("packets of all", lambda: all(classes(seen, source) for source in sources), 20)
+    assert {source: classes(seen, source) for source in sources} == sources
+    for sender, receiver, end in ((wa, "10.0.0.3", wc), (wc, "10.0.0.2", wb)):
+        heard = end.sniff()
+        sender.run(sys.executable, "-I", "-S", "-c", FLOOD, receiver)
+        assert sender.pings(receiver), "what is within the rate passes"
+        assert 5 <= heard.output.count(b"flood".hex()) <= 200
+
+
+def classes(seen: Process, source: str) -> set[int]:
+    """Return the traffic classes (with two bits that are not ours) of the packets that came from an address."""
+    address = ip_address(source).packed
+    sent = [bytes.fromhex(line) for line in seen.output.splitlines()[1:]]
+    if len(address) == 4:
+        return {frame[15] for frame in sent if frame[12:14] == b"\x08\x00" and frame[26:30] == address}
+    v6 = [frame for frame in sent if frame[12:14] == b"\x86\xdd" and frame[22:38] == address]
+    return {int.from_bytes(frame[14:16], "big") >> 4 & 0xFF for frame in v6}
 
 
 def marks(seen: Process, vif: Vif) -> set[int]:

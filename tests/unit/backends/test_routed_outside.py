@@ -219,9 +219,9 @@ def test_changes_equal_the_whole_plan(batches: list[list[Edit | PutRouter]]) -> 
     assert state == {host: planned(made, host) for host in HOSTS}
 
 
-def test_extra_routes_are_refused_for_the_space_leads_where_the_host_does() -> None:
+def test_extra_routes_are_refused_for_they_would_be_everybody_s() -> None:
     backend = RoutedBackend(HostStates())
     row = {"id": "r", "routes": [{"destination": "10.9.0.0/16", "nexthop": "10.1.0.9"}]}
-    with pytest.raises(Unsupported, match=r"router r: routes .*10\.9\.0\.0/16.* are not realised"):
+    with pytest.raises(Unsupported, match=r"router r: routes .*10\.9\.0\.0/16.* an allowed address pair"):
         backend.admit(world().snapshot(), Change("router", row, row))
     backend.admit(world().snapshot(), Change("router", None, {"id": "r", "routes": []}))

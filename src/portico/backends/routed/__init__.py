@@ -62,8 +62,9 @@ class RoutedBackend:
             )
         if change.resource == "router" and after.get("routes"):
             raise _refused(
-                f"router {after['id']}: routes {after['routes']!r} are not realised by the routed backend: what is for "
-                "no port of the routed space goes where the host's own routes lead"
+                f"router {after['id']}: routes {after['routes']!r} are not realised by the routed backend: all of its "
+                "networks have one table of routes on each host, and a route of one router's would be everybody's; an "
+                "allowed address pair within its network's subnets leads to its port"
             )
         if change.resource == "subnet":
             _refuse_overlap(want, after)
