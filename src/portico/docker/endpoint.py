@@ -15,6 +15,7 @@ from portico import host_port
 from portico.docker import group, link, option, route, use, wire
 from portico.docker.api import ANSWER_WITHIN_S, Api, Object, exactly, find
 from portico.docker.held import Held
+from portico.docker.next_hop import NextHops
 from portico.docker.option import EndpointOptions, ExposedPort
 from portico.docker.record import ADOPTED, ENDPOINT, PLUGGED, RESERVED, DockerNetwork, Records, host_of
 from portico.docker.reservation import Reservations
@@ -56,8 +57,7 @@ class Endpoints:
         self._lock = threading.Lock()
         self._ports: dict[str, Object] = {}
         self._unwritten: dict[str, Object] = {}
-        # Where endpoints on routed networks are: which sandbox.
-        self._routed: dict[str, str] = {}
+        self._next_hops = NextHops()
 
     def create(self, call: wire.CreateEndpoint) -> wire.Answer:
         """Make the reserved addresses, or the existing port that --driver-opt names, into an endpoint."""
@@ -257,16 +257,10 @@ class Endpoints:
 
     def _routes(self, call: wire.Endpoint, port: Object) -> wire.Answer:
         record = self._records.get(call.network_id)
-        with self._lock:
-            others = {key for key, place in self._routed.items() if place == call.sandbox_key} - {call.endpoint_id}
-            if others and call.sandbox_key:
-                raise Conflict(
-                    f"Docker network {record.id}: the container is on a routed network already (endpoint "
-                    f"{', '.join(others)}), and a container can be on one: the next hop of all has one address."
-                )
-            self._routed[call.endpoint_id] = call.sandbox_key
+        second = self._next_hops.takes_second(call)
         subnets = self._api.list("subnets", network_id=port["network_id"], fields="cidr")
-        return route.to_join(port, [subnet["cidr"] for subnet in subnets], default_route=record.default_route)
+        cidrs = [subnet["cidr"] for subnet in subnets]
+        return route.to_join(port, cidrs, default_route=record.default_route, second=second)
 
     def _found_again(self, call: wire.Endpoint) -> Object:
         """Return the port of an endpoint that was created by a process before this one and not yet written down.
@@ -359,8 +353,8 @@ class Endpoints:
         if port is not None:
             use.end(self._api, port, None if ours else port["revision_number"])
             self._surroundings.held.drop(port["id"])
+            self._next_hops.drop(endpoint_id)
             with self._lock:
-                self._routed.pop(endpoint_id, None)
                 self._ports.pop(endpoint_id, None)
                 self._unwritten.pop(endpoint_id, None)
         return port

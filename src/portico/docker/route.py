@@ -31,17 +31,19 @@ def by_router(port: Object, gateways: Iterable[str]) -> wire.Answer:
     return {_GATEWAYS[version]: it for it in gateways if (version := ip_address(it).version) in versions}
 
 
-def to_join(port: Object, cidrs: Iterable[str], *, default_route: bool) -> wire.Answer:
+def to_join(port: Object, cidrs: Iterable[str], *, default_route: bool, second: bool = False) -> wire.Answer:
     """Return gateways and routes for a container's link.
 
     Args:
         port: a routed one.
+        second: another link of the container has the first next hop.
         cidrs: the network's subnets: they are reached by this link even if another one carries the default route.
         default_route: the network may carry it; of several that may, the engine chooses one.
     """
     details = port["binding:vif_details"]
     versions = sorted({ip_address(item["ip_address"]).version for item in port["fixed_ips"]})
-    hops = {version: str(details[f"next_hop_v{version}"]) for version in versions}
+    name = "second_next_hop" if second else "next_hop"
+    hops = {version: str(details[f"{name}_v{version}"]) for version in versions}
     routes: list[Object] = [
         {"Destination": f"{hop}/{ip_address(hop).max_prefixlen}", "RouteType": _CONNECTED} for hop in hops.values()
     ]

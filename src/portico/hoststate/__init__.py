@@ -33,6 +33,9 @@ ROUTED = "routed"
 NEXT_HOPS = {4: "169.254.1.1", 6: "fe80::1"}
 """What routed ports send to whatever the destination, by IP version: every host's agent answers there."""
 
+SECOND_NEXT_HOPS = {4: "169.254.1.3", 6: "fe80::3"}
+"""The same, for the second routed link of a workload whose routes name no link: each next hop is behind one alone."""
+
 
 class Bridge(msgspec.Struct, frozen=True, tag="bridge", tag_field="kind"):
     """The L2 segment of one network on this host.

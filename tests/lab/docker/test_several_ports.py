@@ -166,6 +166,22 @@ def test_a_container_on_an_l2_a_routed_and_an_unaddressed_network(kinds: DockerS
     check_every_way(run, own, {**links, "routed": link})
 
 
+def test_a_container_on_two_routed_networks(kinds: DockerSite) -> None:
+    """Each by its own link and from its own address, and so are answers: the host answers for two next hops."""
+    site, server = kinds, ("sh", "-c", SERVE)
+    site.create(
+        "fast", "--ipv6", "--subnet", "10.4.0.0/24", "--subnet", "2001:db8:4::/64", "-o", "portico.backend=routed"
+    )
+    site.run("on-fast", "fast", "--ip", "10.4.0.9", "--ip6", "2001:db8:4::9", command=server)
+    site.run("both", "routed", "--ip", "10.1.0.21", "--ip6", "2001:db8:1::21", command=server)
+    site.docker("network", "connect", "--ip", "10.4.0.21", "--ip6", "2001:db8:4::21", "fast", "both")
+    both = partial(site.execute, "both")
+    for name, nets in {"routed": ("10.1.0.", "2001:db8:1::"), "fast": ("10.4.0.", "2001:db8:4::")}.items():
+        for net in nets:
+            assert source(both, f"{net}9") == f"{net}21"
+            assert source(partial(site.execute, f"on-{name}"), f"{net}21") == f"{net}9"
+
+
 def plug(site: DockerSite, network: str, groups: list[str]) -> dict[str, Any]:
     """Make a port with a tap on the host."""
     [found] = site.api.list("networks", name=network)

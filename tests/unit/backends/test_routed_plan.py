@@ -125,4 +125,5 @@ def test_a_port_is_told_its_next_hops() -> None:
     assert binding.vif_details == {
         "connectivity": "l3", "port_filter": True, "link_name": "pvb0000000-00", "tap_name": "tapb0000000-00",
         "next_hop_v4": "169.254.1.1", "next_hop_v6": "fe80::1",
+        "second_next_hop_v4": "169.254.1.3", "second_next_hop_v6": "fe80::3",
     }  # fmt: skip

@@ -148,13 +148,49 @@ def _adopt(engine: EngineCalls, network: EngineNetwork, port_id: str) -> Any:
     )
 
 
-def test_a_container_is_on_one_routed_network(site: tuple[EngineCalls, InProcessApi]) -> None:
+def hops(joined: Any) -> list[str]:
+    """Return the next hops of both IP versions, after a look that each route goes by one of them."""
+    found = [item["Destination"] for item in joined["StaticRoutes"] if item["RouteType"] == 1]
+    assert {f"{joined['Gateway']}/32", f"{joined['GatewayIPv6']}/128"} == set(found)
+    assert {item["NextHop"] for item in joined["StaticRoutes"] if item["RouteType"] == 0} == {
+        joined["Gateway"], joined["GatewayIPv6"]
+    }  # fmt: skip
+    return found
+
+
+def test_a_container_is_on_two_routed_networks_each_with_a_next_hop_of_its_own(
+    site: tuple[EngineCalls, InProcessApi],
+) -> None:
     engine, _ = site
-    one, two = (engine.create_network(cidr, options=ROUTED) for cidr in ("10.1.0.0/24", "10.2.0.0/24"))
-    first, second = engine.connect(one), engine.connect(two)
-    join(engine, first, "/here")
-    join(engine, first, "/here")
-    with pytest.raises(CallFailed, match="the container is on a routed network already"):
-        join(engine, second, "/here")
-    engine.disconnect(first)
-    assert join(engine, second, "/here")["Gateway"] == "169.254.1.1"
+    one, two, three = (
+        engine.connect(
+            engine.create_network(f"10.{number}.0.0/24", version6=[f"2001:db8:{number}::/64"], options=ROUTED)
+        )
+        for number in (1, 2, 3)
+    )
+    first, second = ["169.254.1.1/32", "fe80::1/128"], ["169.254.1.3/32", "fe80::3/128"]
+    for _ in range(2):  # an engine may ask again
+        assert hops(join(engine, one, "/here")) == first and hops(join(engine, two, "/here")) == second
+    with pytest.raises(CallFailed, match=f"on two routed networks already .*{one.id}.* two next hops"):
+        join(engine, three, "/here")
+    assert hops(join(engine, three, "/there")) == first
+    engine.disconnect(three)
+    engine.disconnect(one)
+    three = engine.connect(three.network)
+    assert hops(join(engine, three, "/here")) == first and hops(join(engine, two, "/here")) == second
+
+
+def test_a_running_container_that_the_plugin_knows_nothing_of_gets_the_second_next_hop(
+    site: tuple[EngineCalls, InProcessApi], tmp_path: Path
+) -> None:
+    """Before the plugin was restarted it may have got the first one."""
+    engine, _ = site
+    one, two = (
+        engine.connect(
+            engine.create_network(f"10.{number}.0.0/24", version6=[f"2001:db8:{number}::/64"], options=ROUTED)
+        )
+        for number in (1, 2)
+    )
+    (sandbox := tmp_path / "sandbox").touch()
+    assert hops(join(engine, one, str(sandbox))) == ["169.254.1.3/32", "fe80::3/128"]
+    assert hops(join(engine, two, str(sandbox))) == ["169.254.1.1/32", "fe80::1/128"]

@@ -19,11 +19,15 @@ from portico.agent.drivers.link import LinkTable
 from portico.agent.links import SCOPE_LINK, Link, Links
 from portico.agent.routes import Route, Routes
 from portico.agent.switches import Switches
-from portico.hoststate import NEXT_HOPS, ROUTED, Space, Vif
+from portico.hoststate import NEXT_HOPS, ROUTED, SECOND_NEXT_HOPS, Space, Vif
 
 NEAR = (f"{NEXT_HOPS[4]}/32", f"{NEXT_HOPS[6]}/64")
 FAR = ("169.254.1.2/32", "fe80::2/64")
 """The addresses of the link between our namespace and the host's: at our end, and at the host's."""
+SECOND = f"{SECOND_NEXT_HOPS[4]}/32"
+"""Another one at our end, which nothing is sent from."""
+HOPS6 = (f"{SECOND_NEXT_HOPS[6]}/64", NEAR[1])
+"""Those of each port's link; of several the kernel sends from the one that came last (`ipv6_link_dev_addr`)."""
 
 OURS = {
     "ipv4/ip_forward": "1",
@@ -68,14 +72,14 @@ class SpaceItem:
     way_out: bool = False
     forwards: bool = True
     up: bool = True
-    near: frozenset[str] = frozenset(NEAR)
+    near: frozenset[str] = frozenset((*NEAR, SECOND))
     far: frozenset[str] = frozenset(FAR)
     gateways: frozenset[str] = frozenset(address.partition("/")[0] for address in FAR)
 
 
 @dataclass(frozen=True, slots=True)
 class RouteItem:
-    """What is led to a port, as wanted or found: in our namespace, and in the host's. `next_hop6`: fe80::1 answers."""
+    """What is led to a port, as wanted or found: in our namespace, and in the host's. `next_hop6`: `HOPS6` answer."""
 
     ours: frozenset[str]
     host: frozenset[str]
@@ -125,7 +129,7 @@ class SpaceDriver:
                 way_out=self._host.switches.read(_localnet(far.name)) == _localnet(far.name),
                 forwards=self._ours.switches.read(OURS) == OURS and self._host.switches.read(HOST) == HOST,
                 up=near.up and far.up,
-                near=self._ours.routes.addresses(near.index).get(near.index, frozenset()) & {*NEAR},
+                near=self._ours.routes.addresses(near.index).get(near.index, frozenset()) & {*NEAR, SECOND},
                 far=self._host.routes.addresses(far.index).get(far.index, frozenset()) & {*FAR},
                 gateways=frozenset(
                     route.gateway for route in map(self._ours.routes.find, _EVERYWHERE) if route and route.gateway
@@ -194,8 +198,8 @@ class SpaceDriver:
         peers = dict(zip((*NEAR, *FAR), (*FAR, *NEAR), strict=True))
         for address in sorted(missing):
             # The host chooses none of these for what it sends to ports: its own addresses are known to them.
-            is_link = address == FAR[0]
-            peer = "" if ":" in address else peers[address].partition("/")[0]
+            is_link = address in (FAR[0], SECOND)
+            peer = "" if ":" in address or address == SECOND else peers[address].partition("/")[0]
             side.links.add_address(name, address, peer=peer, scope=SCOPE_LINK if is_link else 0)
 
     def _index(self, links: Links, name: str) -> int:
@@ -266,7 +270,7 @@ class RouteDriver:
             far, near, known = self._far(), self._near(key), self._known[key]
             ours = frozenset(cidr for cidr in known if near and self._ours.routes.find(cidr) == Route(cidr, near.index))
             host = frozenset(cidr for cidr in known if far and self._host.routes.find(cidr) == _from_host(cidr, far))
-            next_hop6 = near is not None and key in self._answering and self._answers(near)
+            next_hop6 = near is not None and key in self._answering and self._given(near).issuperset(HOPS6)
             if ours or host or next_hop6:
                 found[key] = RouteItem(ours, host, next_hop6)
         return found
@@ -285,7 +289,7 @@ class RouteDriver:
             if cidr not in routed:
                 self._host.routes.remove(route)
         given = self._ours.routes.addresses()
-        self._answering = {key for index, key in keys.items() if NEAR[1] in given.get(index, ())}
+        self._answering = {key for index, key in keys.items() if given.get(index, frozenset()).issuperset(HOPS6)}
         self._known = {key: frozenset(cidrs) for key, cidrs in ours.items()}
         self._known |= {key: self._known.get(key, frozenset()) for key in self._answering}
         return {
@@ -345,14 +349,16 @@ class RouteDriver:
 
     def _answer(self, near: Link, *, next_hop6: bool) -> None:
         """Have our end answer for the next hop of IPv6, or take no part in it."""
-        if self._answers(near) == next_hop6:
+        given = self._given(near)
+        missing = [address for address in HOPS6 if address not in given]
+        if missing == ([] if next_hop6 else [*HOPS6]):
             return
         self._ours.switches.write({f"ipv6/conf/{near.name}/disable_ipv6": "0" if next_hop6 else "1"})
-        if next_hop6:
-            self._ours.links.add_address(near.name, NEAR[1])
+        for address in missing if next_hop6 else ():
+            self._ours.links.add_address(near.name, address)
 
-    def _answers(self, near: Link) -> bool:
-        return NEAR[1] in self._ours.routes.addresses(near.index).get(near.index, ())
+    def _given(self, near: Link) -> frozenset[str]:
+        return self._ours.routes.addresses(near.index).get(near.index, frozenset())
 
     def _near(self, key: str) -> Link | None:
         return self._table.by_name.get(owner.port_link(key.partition("/")[2]))

@@ -12,7 +12,7 @@ from portico.admission import refuse_undeclared
 from portico.backends.routed import bgp, plan
 from portico.contract import Binding, Capabilities, Change, Dirty, Hosts, ObjectStatus
 from portico.errors import Unsupported
-from portico.hoststate import NEXT_HOPS
+from portico.hoststate import NEXT_HOPS, SECOND_NEXT_HOPS
 from portico.model.snapshot import IpNetwork, Port, Snapshot
 
 CAPABILITIES = Capabilities(
@@ -20,6 +20,7 @@ CAPABILITIES = Capabilities(
     network_types=("routed",),
     features=frozenset(
         {
+            "ipv4", "ipv6",
             "port-security-off", "address-pairs", "security-groups", "stateless-groups", "remote-groups",
             "remote-address-groups", "dhcp", "router-advertisements", "dhcp-options", "tap", "veth",
             "admin-state", "steady-link", "qos-bandwidth-limit", "qos-dscp-marking", "qos-packet-rate-limit",
@@ -60,6 +61,11 @@ class RoutedBackend:
                 f"port {after['id']}: binding:vnic_type '{after['binding:vnic_type']}' is not realised by the routed "
                 "backend, which has only 'normal'"
             )
+        if change.resource == "router" and after.get("enable_default_route_ecmp"):
+            raise _refused(
+                f"router {after['id']}: enable_default_route_ecmp True is not realised by the routed backend: what "
+                "leaves the routed space goes where the host's own routes lead"
+            )
         if change.resource == "router" and after.get("routes"):
             raise _refused(
                 f"router {after['id']}: routes {after['routes']!r} are not realised by the routed backend: all of its "
@@ -78,6 +84,8 @@ class RoutedBackend:
             "link_name": names.link,
             "next_hop_v4": NEXT_HOPS[4],
             "next_hop_v6": NEXT_HOPS[6],
+            "second_next_hop_v4": SECOND_NEXT_HOPS[4],
+            "second_next_hop_v6": SECOND_NEXT_HOPS[6],
         }
         if names.plug == "tap":
             details["tap_name"] = names.tap
