@@ -50,6 +50,7 @@ def _rules(kind: str) -> Test:
 NEEDS: tuple[tuple[str, str, str, Test], ...] = (
     ("network", "admin_state_up", "admin-state", _is("admin_state_up", False)),
     ("network", "vlan_transparent", "vlan-transparent", _has("vlan_transparent")),
+    *(("subnet", "ip_version", f"ipv{version}", _is("ip_version", version)) for version in (4, 6)),
     ("subnet", "enable_dhcp", "dhcp", _has("enable_dhcp")),
     ("subnet", "ipv6_ra_mode", "router-advertisements", _has("ipv6_ra_mode")),
     ("subnet", "segment_id", "routed-segments", _has("segment_id")),

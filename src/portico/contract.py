@@ -44,6 +44,8 @@ class Capabilities(msgspec.Struct, frozen=True):
 
 FEATURES = frozenset(
     {
+        "ipv4",  # subnets of this IP version
+        "ipv6",  # as before
         "metering",  # routers that count for metering labels
         "no-address",  # ports without any address
         "port-security-off",  # port_security_enabled=false

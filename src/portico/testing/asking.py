@@ -38,6 +38,8 @@ _ASKING: dict[str, tuple[tuple[str, str, dict[str, Any]], ...]] = {
     "remote-address-groups": (
         ("security_group_rule", "remote_address_group_id", {"remote_address_group_id": _ADDRESS_GROUP}),
     ),
+    "ipv4": (("subnet", "ip_version", {"ip_version": 4}),),
+    "ipv6": (("subnet", "ip_version", {"ip_version": 6}),),
     "dhcp": (("subnet", "enable_dhcp", {"enable_dhcp": True}),),
     "router-advertisements": (("subnet", "ipv6_ra_mode", {"ipv6_ra_mode": "slaac"}),),
     "dhcp-options": (("port", "extra_dhcp_opts", {"extra_dhcp_opts": [{"opt_name": "mtu", "opt_value": "1400"}]}),),

@@ -31,10 +31,10 @@ SETTINGS = BrokerSettings(types={"flat": "second", "vlan": "second"}, projects={
 
 
 class Second(BridgeBackend):
-    """Another backend, which has no DHCP server."""
+    """Another backend, which has no DHCP server and no IPv6."""
 
     def describe(self) -> Capabilities:
-        features = CAPABILITIES.features - {"dhcp"}
+        features = CAPABILITIES.features - {"dhcp", "ipv6"}
         changed = {"network_types": ("flat", "vlan"), "physical_types": (), "features": features}
         return msgspec.structs.replace(CAPABILITIES, name="second", **changed)
 
@@ -107,6 +107,20 @@ def test_objects_on_a_new_network_are_judged_by_its_backend(api: Asker) -> None:
     answer = api.try_create("subnets", **body)
     assert answer.error == (400, "InvalidInput") and "the second backend does not realise" in answer.message
     api.create("subnets", **body, enable_dhcp=False)
+
+
+def test_a_subnet_of_an_ip_version_that_the_backend_lacks_is_refused_and_the_others_stay(api: Asker) -> None:
+    network = api.create("networks", **{BACKEND: "second"})
+    four = api.create("subnets", network_id=network["id"], ip_version=4, cidr="192.0.2.0/24", enable_dhcp=False)
+    six = {"ip_version": 6, "cidr": "2001:db8::/64", "enable_dhcp": False}
+    answer = api.try_create("subnets", network_id=network["id"], **six)
+    assert answer.error == (400, "InvalidInput")
+    assert "ip_version 6 needs 'ipv6', which the second backend does not realise" in answer.message
+    assert api.show("networks", network["id"])["subnets"] == [four["id"]]
+    both = api.create("networks")
+    api.create("subnets", network_id=both["id"], **six)
+    answer = api.try_update("networks", both, **{BACKEND: "second"})
+    assert "needs 'ipv6'" in answer.message and api.show("networks", both["id"])[BACKEND] == "bridge"
 
 
 def test_members_choose_among_the_backends_of_their_project(store: Store) -> None:

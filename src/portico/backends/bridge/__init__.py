@@ -18,6 +18,8 @@ CAPABILITIES = Capabilities(
     network_types=("local", uplink.TYPE, *planning_routers.PHYSICAL),
     features=frozenset(
         {
+            "ipv4", "ipv6",
+            "no-address", "port-security-off", "address-pairs", "security-groups", "stateless-groups",
             "metering", "no-address", "port-security-off", "address-pairs", "security-groups", "stateless-groups",
             "remote-groups", "remote-address-groups", "dhcp", "router-advertisements", "dhcp-options", "tap", "veth",
             "admin-state", "steady-link", "routers", "qos-bandwidth-limit", "qos-dscp-marking", "qos-packet-rate-limit",

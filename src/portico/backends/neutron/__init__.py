@@ -20,6 +20,7 @@ from portico.settings_neutron import NeutronSettings
 NAME = "neutron"
 FEATURES = frozenset(
     {
+        "ipv4", "ipv6",
         "no-address", "port-security-off", "address-pairs", "security-groups", "stateless-groups", "remote-groups",
         "remote-address-groups", "dhcp", "router-advertisements", "dhcp-options", "tap", "veth", "admin-state",
     }
