@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from functools import cache, lru_cache
 from typing import Any
 
+import msgspec
 import sqlalchemy as sa
 
 from portico.store import sharing
@@ -15,6 +16,8 @@ from portico.store.tables import Tables
 
 # Databases bound the number of parameters in one statement (SQLite: 32,766; PostgreSQL: 65,535).
 MAX_IN = 5000
+# Of a filter whose statement is kept: with more values it hardly comes again.
+MAX_KEPT = 8
 
 
 def parts(ids: Sequence[str]) -> Iterator[list[str]]:
@@ -152,16 +155,66 @@ def page(
     key = key_column(table)
     seen = [visible] if visible is not None else []
     statement = sa.select(table).where(*seen, *(condition(tables, resource, item, query) for item in query.filters))
-    names = list(query.sort)
-    if not any(name == key.name for name, _ in names):
-        names.append((key.name, False))
-    order = [(_sortable(tables, resource, name, query), descending != query.reverse) for name, descending in names]
+    order = _order(tables, resource, query)
     if query.marker is not None:
         place = sa.select(*(column for column, _ in order)).where(key == query.marker, *seen)
         values = connection.execute(place).first()
         if values is None:
             raise LookupError(query.marker)
         statement = statement.where(_beyond(order, tuple(values)))
+    return _in_order(statement, order, query)
+
+
+def kept_page(
+    tables: Tables, resource: str, query: Query, visible: sa.ColumnElement[bool] | None
+) -> tuple[sa.Select[Any], dict[str, Any]] | None:
+    """Return what `page` returns as a statement that is kept, with its parameters' values; None if it cannot be.
+
+    That is what most lists are: without a marker, and of what has one of few values.
+    """
+    if query.marker is not None or not all(_is_kept(tables.of[resource], item) for item in query.filters):
+        return None
+    filters: list[Filter] = []
+    values: dict[str, Any] = {}
+    for number, item in enumerate(query.filters):
+        named = {f"value_{number}_{place}": value for place, value in enumerate(item.values)}
+        filters.append(Filter(item.attribute, tuple(named)))
+        values |= named
+    return _first_page(tables, resource, msgspec.structs.replace(query, filters=tuple(filters)), visible), values
+
+
+def _is_kept(table: sa.Table, item: Filter) -> bool:
+    return (
+        item.operator == "equal"
+        and 0 < len(item.values) <= MAX_KEPT
+        and None not in item.values
+        and not isinstance(table.c[item.attribute].type, sa.JSON)
+    )
+
+
+@lru_cache(1024)
+def _first_page(tables: Tables, resource: str, query: Query, visible: sa.ColumnElement[bool] | None) -> sa.Select[Any]:
+    """Return the statement for the first page of a list; the filters of `query` hold names of parameters."""
+    table = tables.of[resource]
+    statement = sa.select(table).where(*([visible] if visible is not None else []))
+    for item in query.filters:
+        column = table.c[item.attribute]
+        statement = statement.where(sa.or_(*(column == sa.bindparam(name) for name in item.values)))
+    return _in_order(statement, _order(tables, resource, query), query)
+
+
+def _order(tables: Tables, resource: str, query: Query) -> list[tuple[sa.ColumnElement[Any], bool]]:
+    """Return what a list is sorted by, the key last, each with whether it descends."""
+    key = key_column(tables.of[resource])
+    names = list(query.sort)
+    if not any(name == key.name for name, _ in names):
+        names.append((key.name, False))
+    return [(_sortable(tables, resource, name, query), descending != query.reverse) for name, descending in names]
+
+
+def _in_order(
+    statement: sa.Select[Any], order: list[tuple[sa.ColumnElement[Any], bool]], query: Query
+) -> sa.Select[Any]:
     statement = statement.order_by(*(column.desc() if descending else column.asc() for column, descending in order))
     return statement.limit(query.limit) if query.limit is not None else statement
 

@@ -213,8 +213,11 @@ class Transaction:
         Raises:
             LookupError: the marker is no object of this resource, or not visible.
         """
-        statement = select.page(self.connection, self.tables, resource, query, visible)
-        rows = [dict(row) for row in self.connection.execute(statement).mappings()]
+        if (kept := select.kept_page(self.tables, resource, query, visible)) is not None:
+            rows = self.ask(*kept)
+        else:
+            statement = select.page(self.connection, self.tables, resource, query, visible)
+            rows = [dict(row) for row in self.connection.execute(statement).mappings()]
         if query.reverse:
             rows.reverse()
         return rows

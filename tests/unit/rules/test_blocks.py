@@ -178,7 +178,7 @@ def test_a_port_of_a_block_asks_the_database_once_for_its_address_and_once_at_it
             net.port("h1")
             tx.settle()
             with asked(store) as making:
-                port = net.port("h1")
+                port = net.port("h1", fixed_ips=[{"subnet_id": net.subnet["id"]}])
                 tx.settle()
             with asked(store) as ending:
                 net.delete("port", port)

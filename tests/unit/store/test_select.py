@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from portico.store import select
 from portico.store.query import Filter, Query
 from portico.store.store import Store
 from portico.store.transaction import Transaction
@@ -144,3 +145,23 @@ def test_ports_are_found_by_address_part_of_it_subnet_and_group(store: Store) ->
         assert found("subnet", "s2") == {"p1"}
         assert found("subnet", "s1", "s2") == {"p1", "p2"}
         assert found("group", "g1") == {"p2"}
+
+
+def test_a_list_by_the_same_attributes_is_asked_for_by_the_same_statement(store: Store) -> None:
+    tables = store.tables
+
+    def kept(*filters: Filter, **more: Any) -> Any:
+        return select.kept_page(tables, "network", Query(filters, (("name", True),), **more), None)
+
+    one, other = (kept(Filter("name", values), limit=9) for values in (("a", "b"), ("c", "d")))
+    assert one[0] is other[0] and list(other[1].values()) == ["c", "d"]
+    for different in (kept(Filter("name", ("a",)), limit=9), kept(Filter("name", ("a", "b")), limit=8)):
+        assert different[0] is not one[0]
+    not_kept = [
+        kept(Filter("name", ("a",)), marker="f0000000-0000-4000-8000-000000000001"),
+        kept(Filter("name", ("a", None))),
+        kept(Filter("name", ())),
+        kept(Filter("name", tuple(map(str, range(9))))),
+        kept(Filter("name", ("a",), "contains")),
+    ]
+    assert not_kept == [None] * 5
