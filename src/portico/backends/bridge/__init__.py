@@ -19,7 +19,6 @@ CAPABILITIES = Capabilities(
     features=frozenset(
         {
             "ipv4", "ipv6",
-            "no-address", "port-security-off", "address-pairs", "security-groups", "stateless-groups",
             "metering", "no-address", "port-security-off", "address-pairs", "security-groups", "stateless-groups",
             "remote-groups", "remote-address-groups", "dhcp", "router-advertisements", "dhcp-options", "tap", "veth",
             "admin-state", "steady-link", "routers", "qos-bandwidth-limit", "qos-dscp-marking", "qos-packet-rate-limit",
