@@ -135,6 +135,11 @@ def pid(host: LabHost) -> str:
     return host.path(f"{FOLDER}/bird.pid").read_text().strip()
 
 
+def user(host: LabHost) -> str:
+    """Return whose process BIRD is; empty if there is none."""
+    return host.run(["ps", "-o", "user=", "-p", pid(host)], check=False).out.strip()
+
+
 def _has_sessions(host: LabHost, count: int) -> bool:
     return birdc(host).count("Established") >= count
 
@@ -298,8 +303,13 @@ def test_one_that_is_wanted_no_more_goes_with_its_routes_and_a_missing_one_is_to
     host.run(["mount", "--bind", "/dev/null", "/usr/sbin/bird"])
     rig.want(*wanted)
     assert "BIRD is not installed (package bird2)" in rig.wait_status(SPEAKER_KEY, "error").reason
+    host.path("/run/portico").chmod(0o700)
     host.run(["umount", "/usr/sbin/bird"])
-    rig.wait_status(SPEAKER_KEY, "active", 10)
+    rig.wait_status(SPEAKER_KEY, "active", 20)
+    assert user(host) == "root", "nobody else gets to its folder"
+    host.path("/run/portico").chmod(0o755)
+    host.run(["kill", "-9", before := pid(host)])
+    wait_until("another BIRD, which has a log of its own", lambda: pid(host) != before and user(host) == "bird", 20)
 
 
 def test_purge_ends_it_and_leaves_the_hosts_own_routes(fabric: Fabric) -> None:
