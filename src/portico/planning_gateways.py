@@ -40,3 +40,11 @@ def part(want: Snapshot, host: str, gateway: Port, inside: Iterable[IpNetwork], 
         apart=tuple(sorted({str(net) for net in inside})),
         shares=planning_qos.shares(want, gateway, floating),
     )
+
+
+def beyond(want: Snapshot, gateway: Port) -> str:
+    """Return where a gateway sends IPv4 that is for nobody on its network; "" if nowhere."""
+    subnets = [want.subnets[item.subnet_id] for item in gateway.fixed_ips if item.subnet_id in want.subnets]
+    own = {item.address for item in gateway.fixed_ips}
+    hops = [subnet.gateway for subnet in subnets if subnet.gateway is not None and subnet.cidr.version == 4]
+    return next((str(hop) for hop in hops if hop not in own), "")

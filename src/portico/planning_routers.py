@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from msgspec import structs
+
 from portico import planning_gateways, planning_metering, planning_qos
 from portico.hoststate.l3 import Floating, Forward, Leg, Prefix, Router, Way
 from portico.model.l3 import GATEWAY_OWNER, INTERFACE_OWNER
@@ -187,6 +189,9 @@ def router(want: Snapshot, host: str, router_id: str) -> Router:
         else _leg(want, port)
         for port in ports
     ]
+    if sum(leg.outside for leg in legs) > 1:
+        beyond = {port.id: planning_gateways.beyond(want, port) for port in ports if _is_gateway(port)}
+        legs = [structs.replace(leg, beyond=beyond.get(leg.port_id, "")) for leg in legs]
     floating, forwards = _floating(want, host, router_id)
     return Router(
         router_id=router_id,
@@ -330,11 +335,14 @@ def _ways(want: Snapshot, router_id: str, ports: list[Port], parts: frozenset[st
         if by is not None and destination not in seen:
             seen.add(destination)
             yield Way(str(destination), str(nexthop), by.id)
-    defaults = {4, 6} - {net.version for net in seen if net.prefixlen == 0}
+    told = {(net.version, "") for net in seen if net.prefixlen == 0}
     for port, subnet in near:
         version, own = subnet.cidr.version, {item.address for item in port.fixed_ips}
-        if _is_gateway(port) and subnet.gateway is not None and version in defaults and subnet.gateway not in own:
-            defaults.remove(version)
+        # The first of all gateways, or of each.
+        key = version, port.id if want.routers[router_id].spreads else ""
+        is_told = key in told or (version, "") in told
+        if _is_gateway(port) and subnet.gateway is not None and not is_told and subnet.gateway not in own:
+            told.add(key)
             yield Way(_EVERYWHERE[version], str(subnet.gateway), port.id)
 
 

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from portico.agent import addresses
+from portico.agent.gateways import numbers
 from portico.hoststate import Router
 from portico.hoststate.l3 import Forward, Leg
 
@@ -29,7 +30,8 @@ class Translation:
     inside that keep theirs; `apart` are links, outside or not, with ranges inside that they have nothing to do with.
     `own` is the address that a router has outside, `fixed` what each floating address stands for. `ports` maps an
     address, a protocol's number and a port to an address and a port; `ranges` the same of all ports of a range to those
-    of the same number.
+    of the same number. `marks` are the numbers of gateways' links, where there are several, `by` of those that have the
+    floating addresses of senders, and `homes` of those that have an address outside.
     """
 
     inside: tuple[str, ...] = ()
@@ -41,10 +43,14 @@ class Translation:
     announces: bool = False
     known: tuple[tuple[str, tuple[str, ...]], ...] = ()
     apart: tuple[tuple[str, bool, tuple[str, ...]], ...] = ()
+    marks: tuple[tuple[str, int], ...] = ()
+    by: tuple[tuple[str, int], ...] = ()
+    homes: tuple[tuple[str, int], ...] = ()
 
     def affected(self, after: Translation) -> frozenset[str] | None:
         """Return the addresses whose connections are others' once `after` is in force; None for those of all."""
-        if self.own and (self.own, self.outside, self.known) != (after.own, after.outside, after.known):
+        others = (self.own, self.known) != (after.own, after.known) or not {*self.outside} <= {*after.outside}
+        if self.own and others:
             return None
         gone = {*self.fixed} - {*after.fixed}
         found = {address for pair in gone for address in pair}
@@ -66,6 +72,9 @@ def translation(router: Router, names: Mapping[str, str]) -> Translation:
     ports, ranges = forwards(router.forwards)
     fixed = [(ipv4(item.address), ipv4(item.fixed)) for item in router.floating if item.fixed]
     inside = (str(net) for leg in router.legs if not leg.outside for net in _networks(leg))
+    marks = numbers(leg.port_id for leg in gateways if leg.beyond)
+    at = {ipv4(item.address): item.port_id for item in router.floating}
+    by = {inner: marks[at[address]] for address, inner in sorted(fixed) if at[address] in marks}
     return Translation(
         inside=tuple(sorted(set(inside))),
         outside=tuple(sorted((names[leg.port_id], ipv4(leg.snat) if leg.snat else "") for leg in gateways)),
@@ -76,7 +85,15 @@ def translation(router: Router, names: Mapping[str, str]) -> Translation:
         announces=prefixes,
         known=tuple(sorted((names[leg.port_id], _ranges(leg.known)) for leg in gateways if leg.known)),
         apart=apart,
+        marks=tuple(sorted((names[port_id], number) for port_id, number in marks.items())),
+        by=tuple(sorted(by.items())),
+        homes=tuple(sorted(_homes(router, marks))),
     )
+
+
+def _homes(router: Router, marks: Mapping[str, int]) -> Iterator[tuple[str, int]]:
+    yield from ((ipv4(leg.snat), marks[leg.port_id]) for leg in router.legs if leg.snat and leg.port_id in marks)
+    yield from ((ipv4(item.address), marks[item.port_id]) for item in router.floating if item.port_id in marks)
 
 
 def _ranges(cidrs: Iterable[str]) -> tuple[str, ...]:
@@ -135,6 +152,7 @@ def text(wanted: Translation) -> str:
     """Return the commands that put a translation in force in the place of whatever the table has, at once."""
     head = f"add table {TABLE}\ndelete table {TABLE}\n"
     parts = [*_maps(wanted), *_chains(wanted), *_strays(wanted)] if wanted.outside else []
+    parts += _kept(wanted) if wanted.marks else ()
     parts += [*(_local() if wanted.announces else ()), *(_scopes(wanted) if wanted.apart else ())]
     return head + (_block(parts) if parts else "")
 
@@ -161,6 +179,29 @@ def _scopes(wanted: Translation) -> Iterator[str]:
                 yield f'	oifname "{name}" {family} saddr {{ {listed} }} drop'
                 if outside:
                     yield f'	iifname "{name}" {family} daddr {{ {listed} }} drop'
+    yield "}"
+
+
+def _kept(wanted: Translation) -> Iterator[str]:
+    """What has come or gone by one of several gateways goes by it again: others know nothing of the connection."""
+    links = ", ".join(f'"{name}"' for name, _ in wanted.outside)
+    yield _container("map by", "type ipv4_addr : mark;", (f"{fixed} : {number}" for fixed, number in wanted.by))
+    homes = (f"{address} : {number}" for address, number in wanted.homes)
+    yield _container("map homes", "type ipv4_addr : mark;", homes)
+    yield "chain kept {\n	type filter hook prerouting priority mangle; policy accept;"
+    yield from (f'	iifname "{name}" ct mark 0 ct mark set {number}' for name, number in wanted.marks)
+    yield f"""	iifname {{ {links} }} accept
+	ct mark 0 ct status snat ct mark set ct reply ip daddr map @homes
+	ct mark != 0 meta mark set ct mark accept
+	meta mark set ip saddr map @by
+}}
+chain answers {{
+	type route hook output priority mangle; policy accept;
+	ct mark != 0 meta mark set ct mark
+}}
+chain leave {{
+	type filter hook postrouting priority mangle; policy accept;"""
+    yield from (f'	oifname "{name}" ct mark 0 ct mark set {number}' for name, number in wanted.marks)
     yield "}"
 
 

@@ -19,6 +19,7 @@ from portico.agent.announce import announce
 from portico.agent.drivers.conntrack import Conntrack
 from portico.agent.drivers.libnftables import Nft, NftError
 from portico.agent.drivers.sysctls import SPARSE
+from portico.agent.gateways import Gateways
 from portico.agent.links import Links
 from portico.agent.meter_rules import Metering
 from portico.agent.router_rules import Translation
@@ -48,6 +49,8 @@ SWITCHES: Mapping[str, str] = {
 }
 """In the order in which they are set: the first sets others back."""
 
+_SPREADING: Mapping[str, str] = dict.fromkeys((f"ipv{it}/fib_multipath_hash_policy" for it in (4, 6)), "1")
+
 ASK_AGAIN_MS = "50"
 """When a port is asked again for its MAC address: one that has just come may have been asked before it listened."""
 
@@ -65,6 +68,7 @@ class RouterSpace:
         self._strict = netlink.Socket(netlink.ROUTE)
         self.links = Links(self._route)
         self.routes = Routes(self._strict)
+        self.gateways = Gateways(self._strict, self.routes)
         self._switches = Switches()
 
     def close(self) -> None:
@@ -80,6 +84,14 @@ class RouterSpace:
         """Make the namespace one of a router."""
         self._switches.write(SWITCHES)
         self.links.change("lo", up=True)
+
+    def spread(self) -> None:
+        """Have the next hop of a connection, where there are several, be told by its ports, too."""
+        self._switches.write(_SPREADING)
+
+    def spreads(self) -> bool:
+        """Tell whether the next hop of a connection is told by its ports, too."""
+        return self._switches.read(_SPREADING) == _SPREADING
 
     def be_quick(self, link: str) -> None:
         """Have who is asked for on a link, and does not answer, asked again soon."""

@@ -27,7 +27,8 @@ class Leg(msgspec.Struct, frozen=True):
     `outside` tells a gateway. What is sent out there gets `snat` for its source, if that is set and what it comes from
     has no floating IP; what comes from `known` keeps its own, for it means the same out there. Nothing passes between
     this leg and `apart`, whose addresses mean something else here. Both are CIDRs. Where there are `shares`, addresses
-    outside may use no more of a gateway than theirs.
+    outside may use no more of a gateway than theirs. One gateway of several has `beyond`, the address of IPv4 out there
+    that it sends to: what has come or gone by it, or has a floating address there, goes by it again.
     """
 
     port_id: str
@@ -41,12 +42,13 @@ class Leg(msgspec.Struct, frozen=True):
     known: tuple[str, ...] = ()
     apart: tuple[str, ...] = ()
     shares: tuple[Share, ...] = ()
+    beyond: str = ""
 
 
 class Way(msgspec.Struct, frozen=True):
     """A route: what is for `destination` (a CIDR) is sent to `nexthop`, which is on the leg of the port `port_id`.
 
-    Without `nexthop`, whoever is asked for is there.
+    Without `nexthop`, whoever is asked for is there. Of several to one destination, each connection takes one.
     """
 
     destination: str

@@ -12,6 +12,8 @@ from portico.rules import agent, availability_zone, extra_route, quota, router_g
 from portico.rules.context import Context, Row
 from portico.store.transaction import Transaction
 
+_SPREADS = "enable_default_route_ecmp"
+
 
 def create(tx: Transaction, context: Context, body: Row) -> Row:
     """Make a router without interfaces, and its gateway if it is to have one.
@@ -26,12 +28,17 @@ def create(tx: Transaction, context: Context, body: Row) -> Row:
     availability_zone.check_hints(tx, context, hints)
     info = body.pop("external_gateway_info", None)
     row = {**body, "id": str(uuid.uuid4()), "status": "ACTIVE", "external_gateways": [], "routes": []}
-    made = tx.insert("router", {**row, "availability_zone_hints": hints})
+    spreads = {_SPREADS: bool(body.get(_SPREADS))}
+    made = tx.insert("router", {**row, **spreads, "availability_zone_hints": hints})
     return router_gateway.set_first(tx, context, made, info) if info else made
 
 
 def update(tx: Transaction, context: Context, row: Row, changes: Row) -> Row:
-    """Change a router; see `router_gateway.set_first` and `extra_route.replace` for what is refused."""
+    """Change a router; see `router_gateway.set_first` and `extra_route.replace` for what is refused.
+
+    Raises:
+        Unsupported: the backend of its networks does not spread what leaves.
+    """
     had = row["external_gateways"]
     if "external_gateway_info" in changes:
         row = router_gateway.set_first(tx, context, row, changes.pop("external_gateway_info"))
@@ -39,6 +46,11 @@ def update(tx: Transaction, context: Context, row: Row, changes: Row) -> Row:
         row = extra_route.replace(tx, context, row, changes.pop("routes"))
     elif row["external_gateways"] != had:
         extra_route.check(tx, row, row["routes"])
+    if _SPREADS in changes:
+        changes[_SPREADS] = bool(changes[_SPREADS])
+        networks = {port["network_id"] for port in router_port.of_router(tx, row["id"])}
+        for network in tx.get_many("network", sorted(networks)):
+            context.broker.admit("router", row, {**row, _SPREADS: changes[_SPREADS]}, network)
     return tx.update("router", row, changes)
 
 

@@ -17,12 +17,14 @@ from dataclasses import dataclass, field, replace
 from portico.agent import netlink
 from portico.agent.drivers.conntrack import Conntrack
 from portico.agent.drivers.libnftables import Nft, NftError
+from portico.agent.gateways import Kept
 from portico.agent.links import BRIDGE_SETTINGS, Link, Links
 from portico.agent.netlink import NetlinkError
 from portico.agent.router_rules import Translation
 from portico.agent.routes import Route
 from portico.agent.shaper import Shape, Shapers
 from portico.agent.shares import Division, Shares
+from portico.agent.translated import Translated
 from portico.agent.verdict import Connection, Judge
 from portico.testing.faults import Faults, Outcome
 from portico.testing.nft_state import NftState, Table, listing
@@ -69,6 +71,7 @@ class FakeKernel:
         self.nft = NftState()
         self.translations: dict[str, tuple[Translation, int]] = {}
         """Of routers' namespaces, with the generation of their rules."""
+        self.kept: dict[str, frozenset[Kept]] = {}
         self.indexes = itertools.count(1)
         self.numbers = itertools.count(DESCRIPTOR + 1)
         """Of descriptors and processes."""
@@ -366,6 +369,9 @@ class FakeConntrack(Conntrack):
         """See Conntrack."""
 
     def forget_floating(self, addresses: Collection[bytes]) -> None:
+        """See Conntrack."""
+
+    def forget_mistranslated(self, now: Translated) -> None:
         """See Conntrack."""
 
 

@@ -10,6 +10,7 @@ from dataclasses import replace
 from ipaddress import ip_address, ip_interface, ip_network
 
 from portico.agent import owner
+from portico.agent.gateways import Gateways, Kept
 from portico.agent.links import Link
 from portico.agent.meter_rules import Metering
 from portico.agent.router_rules import Translation
@@ -24,6 +25,23 @@ PREFIX = owner.router_netns_prefix(OURS)
 _FORWARDING = "ipv4/ip_forward"
 
 
+class FakeGateways(Gateways):
+    """What is kept in one namespace."""
+
+    def __init__(self, kernel: FakeKernel, place: str) -> None:
+        self._kernel = kernel
+        self._place = place
+
+    def all(self) -> set[Kept]:
+        """See Gateways."""
+        return set(self._kernel.kept.get(self._place, ()))
+
+    def put(self, wanted: Collection[Kept]) -> None:
+        """See Gateways."""
+        if self.all() != set(wanted) and self._kernel.write("keep", self._place):
+            self._kernel.kept[self._place] = frozenset(wanted)
+
+
 class FakeRouterSpace(RouterSpace):
     """A router's namespace."""
 
@@ -33,6 +51,7 @@ class FakeRouterSpace(RouterSpace):
         self._place = place
         self.links = FakeLinks(kernel, place)
         self.routes = FakeRoutes(kernel, place)
+        self.gateways = FakeGateways(kernel, place)
 
     def is_set_up(self) -> bool:
         """See RouterSpace."""
@@ -43,6 +62,13 @@ class FakeRouterSpace(RouterSpace):
         if self._kernel.write("sysctl", self._place):
             self._kernel.switches[self._place][_FORWARDING] = "1"
         self.links.change("lo", up=True)
+
+    def spread(self) -> None:
+        """See RouterSpace; no flow is told from another here."""
+
+    def spreads(self) -> bool:
+        """See RouterSpace."""
+        return True
 
     def be_quick(self, link: str) -> None:
         """See RouterSpace; everybody answers here."""
@@ -110,6 +136,7 @@ class FakeRouterSpaces(RouterSpaces):
             del kernel.namespaces[place], kernel.routes[place]
             kernel.switches.pop(place, None)
             kernel.translations.pop(place, None)
+            kernel.kept.pop(place, None)
 
 
 def dump(kernel: FakeKernel) -> dict[str, object]:

@@ -165,7 +165,8 @@ def _exit(want: Snapshot, router: Router, network_id: str, host: str, packet: Pa
     here = _here(want, router, network_id, host)
     entered = here.entered(network_id)
     final = _led(packet, here.floating, _forwarding(want, router, here.ports, packet))
-    left, hop, why = _way_out(want, router, here.ports, final.destination)
+    own = next((item.network_id for item in here.floating if item.fixed_address == packet.source), "")
+    left, hop, why = _way_out(want, router, here.ports, final.destination, own)
     if not entered or left is None or hop is None:
         return None
     if _is_part(want, router, here.host, left) and not any(it.fixed_address == packet.source for it in here.floating):
@@ -193,12 +194,16 @@ def kept_in(want: Snapshot, router: Router, sender: Port) -> str:
 
 
 def _way_out(
-    want: Snapshot, router: Router, ports: list[Port], destination: IpAddress
+    want: Snapshot, router: Router, ports: list[Port], destination: IpAddress, own: str
 ) -> tuple[Port | None, IpAddress | None, str]:
-    """Return by which port a router sends a packet on, to whom there, and why; the longest prefix wins."""
+    """Return by which port a router sends a packet on, to whom there, and why; the longest prefix wins.
+
+    `own` is the network that the sender has a floating IP on, "" if none: what no route says more of goes there.
+    """
     order = [item.network_id for item in router.gateways]
     outside = [port for port in ports if port.device_owner == GATEWAY_OWNER]
     outside.sort(key=lambda port: order.index(port.network_id) if port.network_id in order else len(order))
+    outside.sort(key=lambda port: port.network_id != own)
     near = [(want.subnets[item.subnet_id], port) for port in ports for item in port.fixed_ips]
     ways: list[tuple[int, Port, IpAddress, str]] = [
         (subnet.cidr.prefixlen, port, destination, f"{destination} is on {_name(want, port.network_id)}")
@@ -212,7 +217,9 @@ def _way_out(
     for port in outside:
         for subnet in (want.subnets[item.subnet_id] for item in port.fixed_ips):
             if subnet.cidr.version == destination.version:
-                why = f"its gateway is on {_name(want, port.network_id)}"
+                is_one = router.spreads and len(outside) > 1 and not own
+                words = "one of its gateways for each connection, here that" if is_one else "its gateway is"
+                why = f"{words} on {_name(want, port.network_id)}"
                 ways.append((-1, port, subnet.gateway or destination, why))
     if not ways:
         return None, None, ""

@@ -7,6 +7,7 @@ import msgspec
 import pytest
 
 from portico.agent import announce, dnsmasq, router_rules
+from portico.agent.gateways import numbers
 from portico.agent.router_rules import Translation, translation
 from portico.hoststate import Router
 from portico.hoststate.l3 import Floating, Forward, Leg, Prefix
@@ -123,3 +124,21 @@ def test_address_scopes_are_not_translated_within_and_not_joined() -> None:
     assert "chain scopes" in alone and "type nat" not in alone
     before, after = (translation(router(INSIDE, leg), names) for leg in (OUTSIDE, out))
     assert before.affected(after) is None, "connections that were translated are made anew"
+
+
+def test_gateways_have_numbers_that_stay_and_senders_that_of_their_floating_address() -> None:
+    one = msgspec.structs.replace(OUTSIDE, beyond="203.0.113.254")
+    two = Leg(
+        "far", "f", "02:00:00:00:00:03", 1450, ("198.51.100.5/24",), True, "198.51.100.5", beyond="198.51.100.254"
+    )
+    floating = Floating("198.51.100.9", "far", "10.0.0.7"), Floating("203.0.113.9", "out", "10.0.0.8")
+    names = NAMES | {"far": "plfar"}
+    found = translation(router(INSIDE, one, two, floating=floating), names)
+    marks = dict(found.marks)
+    assert found.by == (("10.0.0.7", marks["plfar"]), ("10.0.0.8", marks["plout"]))
+    assert numbers(["far"])["far"] == numbers(["far", "out", "x"])["far"] == marks["plfar"]
+    assert not {0, router_rules.FROM_OUTSIDE} & {*marks.values()} and len({*marks.values()}) == 2
+    # a gateway more leaves connections alone
+    fewer = translation(router(INSIDE, one, floating=floating[1:]), names)
+    assert fewer.affected(found) == frozenset() and found.affected(fewer) is None
+    assert "ct mark" not in router_rules.text(translation(router(), NAMES))

@@ -80,3 +80,14 @@ def test_routers_are_found_by_what_they_have(api: Asker) -> None:
     assert api.list("routers", "fields=name&name=one") == [{"name": "one"}]
     api.delete("routers", one)
     assert api.ask("GET", f"routers/{one['id']}").error == (404, "RouterNotFound")
+
+
+def test_connections_are_spread_over_gateways_if_asked_for(api: Asker) -> None:
+    name = "enable_default_route_ecmp"
+    plain, asked = api.create("routers"), api.create("routers", **{name: "true"})
+    assert [row[name] for row in (plain, asked)] == [False, True]
+    assert [api.update("routers", asked, **{name: value})[name] for value in (False, True, None)] == [
+        False,
+        True,
+        False,
+    ]

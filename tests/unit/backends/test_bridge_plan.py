@@ -177,6 +177,39 @@ def test_other_hosts_lead_the_floating_ips_of_their_ports_and_nothing_else() -> 
     assert legs(world) == {HOSTS[0]: {0, 2, OUTSIDE}, HOSTS[1]: {0}}
 
 
+def several(*, spread: bool) -> Router:
+    """Return a router with a second gateway, on a network of its own, and a third beside the first."""
+    world = joined(JOIN)
+    gateway = world.rows["port"][l3_id("gateway", 0)]
+    network, subnet = (world.rows[kind][gateway["fixed_ips"][0][f"{kind}_id"] if kind == "subnet" else gateway[
+        "network_id"]] for kind in ("network", "subnet"))  # fmt: skip
+    world.rows["network"]["other"] = {**network, "id": "other"}
+    world.rows["subnet"]["far"] = {**subnet, "id": "far", "network_id": "other", "cidr": "203.0.113.0/24"}
+    world.rows["subnet"]["far"]["gateway_ip"] = "203.0.113.254"
+    ports = [gateway]
+    for name, network_id, address in (("g1", "other", "203.0.113.5"), ("g2", network["id"], "198.18.2.200")):
+        fixed = [{"subnet_id": "far" if network_id == "other" else subnet["id"], "ip_address": address}]
+        ports.append({**gateway, "id": name, "network_id": network_id, "fixed_ips": fixed})
+    world.rows["port"] |= {row["id"]: row for row in ports}
+    told = [{"port_id": row["id"], "network_id": row["network_id"], "enable_snat": True} for row in ports]
+    world.rows["router"][l3_id("router", 0)] |= {"external_gateways": told, "enable_default_route_ecmp": spread}
+    found = whole(world)[HOSTS[0]][f"router/{l3_id('router', 0)}"]
+    assert isinstance(found, Router)
+    return found
+
+
+def test_what_no_route_says_more_of_goes_by_the_first_gateway_or_is_spread_over_all() -> None:
+    first = l3_id("gateway", 0)
+    hops = {first: "198.18.2.1", "g1": "203.0.113.254", "g2": "198.18.2.1"}
+    for spread, ports in ((False, {first}), (True, {first, "g1", "g2"})):
+        found = several(spread=spread)
+        ways = {(way.port_id, way.nexthop) for way in found.ways if way.destination == "0.0.0.0/0"}
+        assert ways == {(port_id, hops[port_id]) for port_id in ports}
+        assert {leg.port_id: leg.beyond for leg in found.legs if leg.outside} == hops
+    alone = whole(joined(JOIN))[HOSTS[0]][f"router/{l3_id('router', 0)}"]
+    assert isinstance(alone, Router) and {leg.beyond for leg in alone.legs} == {""}
+
+
 def test_a_host_without_a_routers_physical_networks_is_not_the_one() -> None:
     world = tagged(PutPort(2, 2), FAR, PutRouter(0, (2,), outside=True))
     hosts = HostStates()

@@ -38,3 +38,14 @@ def test_members_do_not_choose_addresses_or_translation(root: Asker, red: Asker,
         assert refusal(partial(act, red, router["id"], name, plain, more))[::2] == told
     assert act(red, router["id"], "add_external_gateways", plain)
     root.update("router", router["id"], external_gateway_info=more)
+
+
+def test_members_do_not_choose_whether_connections_are_spread(root: Asker, red: Asker) -> None:
+    name = "enable_default_route_ecmp"
+    told = "disallowed by policy"
+    refused = refusal(partial(red.create, "router", **{name: True}))
+    assert refused[::2] == (403, f"rule:create_router:{name} is {told}")
+    router = red.create("router")
+    refused = refusal(partial(red.update, "router", router["id"], **{name: True}))
+    assert refused[::2] == (403, f"rule:update_router:{name} is {told}")
+    assert root.update("router", router["id"], **{name: True})[name] is True

@@ -4,14 +4,21 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
+from msgspec import structs
 
+from portico.backends.routed import RoutedBackend
+from portico.broker.hosts import HostStates
+from portico.contract import Change
 from portico.errors import Unsupported
+from portico.model.snapshot import Snapshot
 from portico.rules import TABLE, agent
 from portico.store.store import Store
 
+from .conftest import Willing
 from .test_router import Make, World
 
 HOST_NETWORK = {"router:external": True, "portico:backend": "bridge", "provider:network_type": "host"}
@@ -92,3 +99,33 @@ def test_a_speaker_announces_floating_ips_of_its_networks_where_their_ports_are(
     world.change("port_forwarding", item, **{"portico:host_addresses": []})
     world.change("router", site.router, admin_state_up=False)
     assert next_hop() is None
+
+
+class Routed(Willing):
+    """A broker that asks the routed backend."""
+
+    def admit(
+        self,
+        resource: str,
+        before: Mapping[str, Any] | None,
+        after: Mapping[str, Any],
+        network: Mapping[str, Any] | None = None,
+    ) -> None:
+        if network is not None and network["portico:backend"] == "routed":
+            RoutedBackend(HostStates()).admit(Snapshot(), Change(resource, before, after))
+
+
+def test_what_leaves_the_routed_space_is_not_spread_over_gateways(world: World) -> None:
+    site = Site(world, **HOST_NETWORK)
+    world.context = structs.replace(world.context, broker=Routed())
+    change = TABLE["router"].update
+    assert change is not None
+    words = rf"router {site.router['id']}: enable_default_route_ecmp True is not realised by the routed backend"
+    with pytest.raises(Unsupported, match=words):
+        change(world.tx, world.context, site.router, {"enable_default_route_ecmp": True})
+    kept = change(world.tx, world.context, site.router, {"enable_default_route_ecmp": None})
+    assert kept["enable_default_route_ecmp"] is False
+    other = world.make("router", enable_default_route_ecmp=True)
+    _, (subnet,) = world.network("10.3.0.0/24", backend="routed")
+    with pytest.raises(Unsupported, match=f"router {other['id']}"):
+        world.act(other, "add_router_interface", subnet_id=subnet["id"])

@@ -12,7 +12,7 @@ import errno
 import hashlib
 import ipaddress
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,11 +20,12 @@ from portico.agent import addresses, meter_rules, owner, router_rules
 from portico.agent.delta import Delta, Trouble, Wanted
 from portico.agent.drivers.libnftables import NftError
 from portico.agent.drivers.link import LinkTable
+from portico.agent.gateways import numbers
 from portico.agent.links import Link
 from portico.agent.meter_rules import Metering
 from portico.agent.router_rules import Translation
 from portico.agent.router_space import RouterSpace, RouterSpaces
-from portico.agent.routes import Route
+from portico.agent.routes import spread
 from portico.hoststate import Router
 from portico.hoststate.l3 import Leg, Way
 
@@ -51,6 +52,7 @@ class LegItem:
 class RouterItem:
     """A router as wanted or found. `ways` are destination, next hop and link; `set_up`: its namespace forwards.
 
+    `kept` are numbers of gateways, where they send, and their links: what is marked so goes by them alone.
     `digest` stands for what it translates, which is `translation` where it is known, and `metered` for what it counts,
     `metering`; "" for nothing.
     """
@@ -60,6 +62,7 @@ class RouterItem:
     ways: tuple[tuple[str, str, str], ...]
     digest: str
     set_up: bool = True
+    kept: tuple[tuple[int, str, str], ...] = ()
     metered: str = ""
     translation: Translation = field(default=Translation(), compare=False)
     metering: Metering = field(default=Metering(), compare=False)
@@ -150,12 +153,15 @@ class RouterDriver:
         legs = [self._leg(link, given.get(link.index, frozenset()), bridges) for link in far]
         is_whole = len(alias) == 3 and alias[2] == str(space.generation())
         digest, _, metered = alias[1].partition("+") if is_whole else ("", "", "")
+        routes = space.routes.all()
+        set_up = space.is_set_up() and (space.spreads() or not any(route.beside for route in routes))
         return RouterItem(
             router_id=alias[0] if alias else short,
             legs=_in_order(legs),
-            ways=tuple(sorted((route.cidr, route.gateway, names.get(route.index, "")) for route in space.routes.all())),
+            ways=tuple(sorted((it.cidr, hop, names.get(index, "")) for it in routes for index, hop in it.hops)),
             digest=digest,
-            set_up=space.is_set_up(),
+            set_up=set_up,
+            kept=tuple(sorted((mark, hop, names.get(index, "")) for mark, index, hop in space.gateways.all())),
             metered=metered,
         )
 
@@ -278,10 +284,17 @@ def _item(router: Router) -> RouterItem:
         legs=_in_order(_leg_item(leg, floating.get(leg.port_id, ())) for leg in router.legs),
         ways=tuple(sorted(_way(way, names) for way in router.ways)),
         digest=_digest(translation),
+        kept=tuple(sorted(_kept(router.legs, names))),
         metered=_digest(metering) if metering.labels else "",
         translation=translation,
         metering=metering,
     )
+
+
+def _kept(legs: Iterable[Leg], names: Mapping[str, str]) -> Iterator[tuple[int, str, str]]:
+    beyond = {leg.port_id: leg.beyond for leg in legs if leg.beyond}
+    for port_id, number in numbers(beyond).items():
+        yield number, router_rules.ipv4(beyond[port_id]), names[port_id]
 
 
 def _digest(wanted: Translation | Metering) -> str:
@@ -313,7 +326,14 @@ def _leg_item(leg: Leg, floating: Collection[str]) -> LegItem:
 
 def _put_ways(space: RouterSpace, item: RouterItem, links: Mapping[str, Link]) -> None:
     """Give a router its routes, and take from it what others of ours there are."""
-    wanted = {Route(cidr, links[name].index, gateway) for cidr, gateway, name in item.ways if name in links}
+    hops: dict[str, list[tuple[int, str]]] = {}
+    for cidr, gateway, name in item.ways:
+        if name in links:
+            hops.setdefault(cidr, []).append((links[name].index, gateway))
+    wanted = {spread(cidr, found) for cidr, found in hops.items()}
+    if any(route.beside for route in wanted):
+        space.spread()
+    space.gateways.put([(mark, links[name].index, gateway) for mark, gateway, name in item.kept if name in links])
     there = set(space.routes.all())
     for route in there - wanted:
         if not any(route.cidr == other.cidr for other in wanted):

@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A router with several gateways, on a real kernel: which of them connections take, and that they stay."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+
+import pytest
+from msgspec import structs
+
+from portico.agent import owner
+from portico.hoststate import Bridge, Router, Vif
+from portico.hoststate.l3 import Floating, Leg, Way
+from portico.testing.lab import Lab, Process, wait_until
+from portico.testing.rig import Rig, Workload
+
+from .test_explain import differences
+
+pytestmark = pytest.mark.lab
+
+REST = "-0000-4000-8000-000000000000"
+INSIDE, NETS = f"1aaaaaaa{REST}", (f"2aaaaaaa{REST}", f"3aaaaaaa{REST}")
+OUTER = ("203.0.113", "198.51.100")
+WORLD = "192.0.2.7"
+"""Somebody whom both networks outside lead to."""
+MANY = 40
+"""Connections: that all of them take one of two gateways by chance happens to nobody."""
+
+SERVE = """
+import socket, threading
+s = socket.socket()
+s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+s.bind(("0.0.0.0", 80))
+s.listen(100)
+print("serving")
+def echo(c, address):
+    c.sendall(address.encode().ljust(20))
+    while data := c.recv(10):
+        c.sendall(data)
+while True:
+    c, (address, _) = s.accept()
+    threading.Thread(target=echo, args=(c, address), daemon=True).start()
+"""
+KEEP = """
+import socket, sys, time
+kept = [socket.create_connection((sys.argv[1], 80), 10) for _ in range(int(sys.argv[2]))]
+print("seen", *sorted({one.recv(20, socket.MSG_WAITALL).decode().strip() for one in kept}))
+while True:
+    for number, one in enumerate(kept):
+        one.sendall(b"x")
+        try:
+            one.recv(10)
+        except TimeoutError:
+            print("silent", number)
+    print("answered")
+    time.sleep(0.02)
+"""
+
+
+def port(network_id: str, number: int) -> Vif:
+    name = f"{number:x}bbbbbbb{REST}"
+    return Vif(name, network_id, f"02:00:00:00:00:{number:02x}", 1450, owner.host_link(name))
+
+
+def gateway(number: int) -> Leg:
+    address = f"{OUTER[number]}.1"
+    return Leg(
+        port_id=f"{number}0999999{REST}",
+        network_id=NETS[number],
+        mac=f"02:00:00:ee:00:{number:02x}",
+        mtu=1450,
+        addresses=(f"{address}/24", f"2001:db8:{number + 1}::1/64"),
+        outside=True,
+        snat=address,
+        beyond=f"{OUTER[number]}.254",
+    )
+
+
+def router(*spread: int, floating: tuple[Floating, ...] = ()) -> Router:
+    """Return a router whose defaults are by these gateways."""
+    legs = Leg(f"10ffffff{REST}", INSIDE, "02:00:00:ff:00:01", 1450, ("10.1.0.1/24",)), gateway(0), gateway(1)
+    ways = [
+        Way(everywhere, hop, gateway(number).port_id)
+        for number in spread
+        for everywhere, hop in (("0.0.0.0/0", f"{OUTER[number]}.254"), ("::/0", f"2001:db8:{number + 1}::fe"))
+    ]
+    return Router(f"1ccccccc{REST}", legs, tuple(ways), floating)
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    rig: Rig
+    blue: Workload
+    outer: tuple[Workload, ...]
+
+
+@pytest.fixture(scope="module")
+def site() -> Iterator[Site]:
+    with Lab() as lab:
+        rig = Rig(lab.host("one"))
+        ports = port(INSIDE, 5), port(NETS[0], 6), port(NETS[1], 7)
+        rig.want(*(Bridge(network_id, 1450) for network_id in (INSIDE, *NETS)), *ports, router(0, 1))
+        rig.start()
+        blue = rig.plug("blue", ports[0], "10.1.0.5/24")
+        blue.run("ip", "route", "add", "default", "via", "10.1.0.1")
+        outer = [
+            rig.plug(f"outer{number}", ports[number + 1], f"{OUTER[number]}.254/24", f"{WORLD}/32") for number in (0, 1)
+        ]
+        for workload in (blue, *outer):
+            workload.python(SERVE).wait_for_text("serving", 20)
+        yield Site(rig, blue, tuple(outer))
+
+
+def seen(workload: Workload, address: str, count: int = MANY) -> set[str]:
+    """Return the addresses that a server saw a workload's connections come from."""
+    process = workload.python(KEEP, address, str(count))
+    process.wait_for_text("answered", 20)
+    process.kill()
+    return set(process.output.splitlines()[0].split()[1:])
+
+
+def has_answered(process: Process, times: int) -> bool:
+    return process.output.count("answered") >= times
+
+
+def test_connections_are_spread_and_each_stays_with_its_gateway(site: Site) -> None:
+    rig, own = site.rig, {f"{net}.1" for net in OUTER}
+    assert differences(rig, site.blue.vif.port_id) == []
+    inside, one, _ = router(0).legs
+    rig.want(Router(router().router_id, (inside, structs.replace(one, beyond="")), router(0).ways))
+    early = site.blue.python(KEEP, WORLD, str(MANY))
+    early.wait_for_text("answered", 20)
+    rig.want(router(0, 1))
+    kept = site.blue.python(KEEP, WORLD, str(MANY))
+    kept.wait_for_text("answered", 20)
+    assert set(kept.output.splitlines()[0].split()[1:]) == own
+    for number in (1, 0):
+        rig.want(router(number))
+        enough = kept.output.count("answered") + 3
+        wait_until("answers to all", partial(has_answered, kept, enough), 20, kept.tail)
+        wait_until("answers to the first", partial(has_answered, early, enough), 20, early.tail)
+        assert seen(site.blue, WORLD) == {f"{OUTER[number]}.1"}
+    assert "silent" not in kept.output + early.output, (kept.output, early.output)
+    kept.kill()
+    early.kill()
+
+
+def test_who_comes_by_a_gateway_is_answered_by_it_and_floating_addresses_leave_by_theirs(site: Site) -> None:
+    site.rig.want(router(0, floating=(Floating(f"{OUTER[1]}.9", gateway(1).port_id, "10.1.0.5"),)))
+    # by an address that both lead to: the answer would else go to the first
+    site.outer[1].run("ip", "route", "add", f"{OUTER[1]}.9", "dev", "eth0", "src", WORLD)
+    assert seen(site.outer[1], f"{OUTER[1]}.9", 1) == {WORLD}
+    assert seen(site.blue, WORLD, 4) == {f"{OUTER[1]}.9"}
+    # the router's own address, too
+    site.outer[1].run("ip", "route", "add", f"{OUTER[1]}.1", "dev", "eth0", "src", WORLD)
+    assert site.outer[1].pings(f"{OUTER[1]}.1")
+
+
+def test_what_a_stranger_changes_is_seen_and_mended(site: Site) -> None:
+    rig, inner = site.rig, ["ip", "netns", "exec", owner.router_netns("portico", router().router_id)]
+    rig.want(router(0, 1))
+    rig.pause()
+    for edit in (
+        "ip rule del pref 1000",
+        "ip rule del pref 1001",
+        f"ip route replace default via {OUTER[0]}.254 proto 80",
+        "sysctl -qw net.ipv4.fib_multipath_hash_policy=0",
+    ):
+        rig.host.run([*inner, *edit.split()])
+    told = {line.split(" | ")[0] for line in differences(rig, site.blue.vif.port_id)}
+    assert told == {f"router {word}" for word in ("kept", "ways", "set_up")}
+    rig.start()
+    wait_until("it as it was", lambda: differences(rig, site.blue.vif.port_id) == [], 20)
+    assert seen(site.blue, WORLD) == {f"{net}.1" for net in OUTER}
+    inside, one, _ = router().legs
+    rig.want(Router(router().router_id, (inside, structs.replace(one, beyond=""))))
+    left = rig.host.run([*inner, "ip", "rule"]).out
+    assert "fwmark" not in left and "suppress" not in left, left
