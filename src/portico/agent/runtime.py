@@ -11,13 +11,13 @@ import select
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from portico.agent import kernel, links, netlink, owner, packages, redirect
+from portico.agent import kernel, links, netlink, packages, redirect
 from portico.agent.delta import Driver
 from portico.agent.docker_user import DockerUser
 from portico.agent.drivers.advertise import AdvertDriver
@@ -46,6 +46,7 @@ from portico.agent.host_ports import HostPorts
 from portico.agent.learnt import LearntRoutes
 from portico.agent.link_news import LinkNews
 from portico.agent.loop import Loop
+from portico.agent.notice import notice_host, notice_links, notice_rules
 from portico.agent.meters import Meters
 from portico.agent.open_vswitch import OpenVswitch
 from portico.agent.redirect import Redirects
@@ -64,17 +65,9 @@ from portico.hoststate import Count, Status, Update
 log = logging.getLogger(__name__)
 
 AGAIN_S = 1.0
-VANISHED_WAIT_S = 0.1
-"""How long a vanished link is left alone: as a rule its container has ended, and the port is about to go too."""
 HOST_RULES_WAIT_S = 0.5
 """How long others may go on changing the host's rules before ours are looked at: engines change many in a row."""
 FINISH_WITHIN_S = 2.0
-
-_KINDS = {
-    "br": "bridge", "pb": "vif", "pi": "vif", "pd": "dhcp", "pl": "router", "pm": "router", "pq": "dhcp",
-    "pr": "space", "ps": "bridge", "pu": "uplink",
-}  # fmt: skip
-"""Kind of wanted object by the first letters of a link's name in our namespace (see owner)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +119,7 @@ class Runtime:
         self._woken, self._wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._thread = threading.Thread(target=self._run, name="loop")
         self._loop: Loop | None = None
+        self._fast_path: FastPath | None = None
         self._meters = Meters(place.netns)
 
     def start(self) -> None:
@@ -155,6 +149,10 @@ class Runtime:
         """Return how many objects of each kind are wanted; from any thread."""
         keys = list(self._loop.wanted.objects) if self._loop else []
         return dict(Counter(key.partition("/")[0] for key in keys))
+
+    def fast_path(self) -> str:
+        """Return how things stand with the fast path; from any thread."""
+        return self._fast_path.state() if self._fast_path else ""
 
     def measures(self) -> dict[str, float]:
         """Return what the loop tells of its work; from any thread."""
@@ -211,7 +209,7 @@ class Runtime:
         table = LinkTable(links.Links(netlink.Socket(netlink.ROUTE)), removal)
         ours = Side(table.kernel, Routes(netlink.Socket(netlink.ROUTE)), Switches())
         conntrack, route = Conntrack(netfilter), netlink.Socket(netlink.ROUTE)
-        shapers, fast_path = Shapers(route), FastPath(table, hooks.Hooks(route), self._programs())
+        shapers, fast_path = Shapers(route), self._make_fast_path(table, route)
         bridges, filters = BridgeDriver(table, conntrack), FilterDriver(Nft(), netfilter, conntrack)
         netns, folders = self._place.netns, {"run_dir": self._place.run_dir, "state_dir": self._place.state_dir}
         servers = DhcpDriver(table, Servers(netns, **folders))
@@ -268,15 +266,17 @@ class Runtime:
             SegmentDriver(table, host, tags, self._host_netns, netns, self._place.physical_networks),
         )
 
-    def _programs(self) -> Programs | None:
-        """Return the programs of the fast path; None where there is to be none, or the kernel does not have it."""
-        if not self._place.fast_path:
-            return None
-        try:
-            return Programs()
-        except OSError as error:
-            log.warning("no fast path: %s", error.strerror or error)
-            return None
+    def _make_fast_path(self, table: LinkTable, route: netlink.Socket) -> FastPath:
+        """Return the fast path, which may be none."""
+        programs, why = None, "switched off (agent.fast_path)"
+        if self._place.fast_path:
+            try:
+                programs = Programs()
+            except OSError as error:
+                why = error.strerror or str(error)
+                log.warning("no fast path: %s", why)
+        self._fast_path = FastPath(table, hooks.Hooks(route), programs, why)
+        return self._fast_path
 
     def _make_loop(self, drivers: Sequence[Driver], fast_path: FastPath) -> Loop:
         return Loop(
@@ -326,75 +326,3 @@ def _listening(*sources: Any) -> select.poll:
     for source in sources:
         poll.register(source, select.POLLIN)
     return poll
-
-
-def notice_links(loop: Loop, table: LinkTable, shapers: Shapers, fast_path: FastPath, events: netlink.Socket) -> None:
-    """Have the loop look at links of ours that are not as it left them, or with traffic control that may not be."""
-    try:
-        arrived = list(events.events())
-    except netlink.NetlinkError:
-        fast_path.suspect()
-        loop.suspect()
-        return
-    controlled = [(index, kind, body) for kind, body in arrived if (index := redirect.changed_at(kind, body))]
-    changes = [one for one in controlled if not hooks.is_own(*one[1:])]
-    fast_path.suspect({index for index, kind, _ in changes if kind in redirect.FILTERS})
-    if limited := {index for index, kind, body in changes if not shapers.is_known(kind, body)}:
-        at = [link for link in table.by_name.values() if link.index in limited and link.name[:2] in _KINDS]
-        loop.suspect(f"{_KINDS[link.name[:2]]}/{words[0]}" for link in at if (words := owner.words(link.alias)))
-    # Of each link only what was said last: while it is made it speaks at every step.
-    last: dict[int, tuple[int, bytes]] = {}
-    for kind, body in _about_links(arrived):
-        index = links.index_of(body)
-        last.pop(index, None)
-        last[index] = kind, body
-    parsed = [(kind, links.parse(body)) for kind, body in last.values()]
-    seen = {found.name: (kind, found) for kind, found in parsed}
-    for name, (kind, found) in seen.items():
-        known = table.by_name.get(name)
-        if known is None or (kind == links.RTM_NEWLINK and found == known):
-            continue
-        if kind == links.RTM_DELLINK and found.index != known.index:  # one of the same name has come before it went
-            continue
-        if name == owner.SPACE_LINK:  # with it the host's namespace loses all its routes to ports
-            loop.suspect()
-            continue
-        subject = owner.words(known.alias)
-        if subject and name[:2] in _KINDS:
-            loop.suspect(
-                [f"{_KINDS[name[:2]]}/{subject[0]}"], delay_s=VANISHED_WAIT_S if kind == links.RTM_DELLINK else 0.0
-            )
-
-
-def notice_rules(loop: Loop, filters: FilterDriver, events: netlink.Socket) -> None:
-    """Have the loop look at everything when someone else has changed the rules."""
-    if drain(events) and not filters.is_ours():
-        loop.suspect()
-
-
-def notice_host(loop: Loop, taps: TapDriver, subports: SubportDriver, segments: SegmentDriver, news: LinkNews) -> None:
-    """Have the loop look at what is joined to links of the host that have come, gone or changed, or lost the join."""
-    beside = {**loop.wanted.host_links, **segments.beside(loop.wanted)}
-    news.attend(beside)
-    try:
-        arrived = list(news.events.events())
-    except netlink.NetlinkError:
-        loop.suspect()
-        return
-    loop.suspect(key for kind, body in arrived if (key := taps.joined.get(redirect.lost_at(kind, body))))
-    for driver in (subports, segments):
-        loop.suspect(key for kind, body in arrived for key in driver.joined.get(redirect.lost_at(kind, body), ()))
-    names = {links.name_of(body) for _, body in _about_links(arrived)}
-    loop.suspect(key for key, links_of in beside.items() if not names.isdisjoint(links_of))
-
-
-def drain(events: netlink.Socket) -> bool:
-    """Take what has arrived; return whether anything has."""
-    try:
-        return bool(list(events.events()))
-    except netlink.NetlinkError:
-        return True
-
-
-def _about_links(events: Iterable[tuple[int, bytes]]) -> Iterable[tuple[int, bytes]]:
-    return ((kind, body) for kind, body in events if kind in (links.RTM_NEWLINK, links.RTM_DELLINK) and body[0] == 0)

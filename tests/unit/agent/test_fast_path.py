@@ -109,12 +109,14 @@ A, B = port(1), port(2)
 LINK_A, LINK_B = (owner.port_link(vif.port_id) for vif in (A, B))
 
 
-def test_it_is_armed_only_when_every_link_that_leads_out_has_the_programs() -> None:
+def test_every_link_that_leads_out_has_the_programs_also_what_nothing_is_known_of() -> None:
     world = World(LINK_A, LINK_B)
+    assert world.fast_path.state() == "not armed yet"
     world.want(A)
-    assert not world.is_armed() and world.programs.generations == []
+    assert world.hooks.at == {1, 2} and world.programs.admitted == {1: A.mtu}
+    assert world.is_armed() and world.fast_path.state() == "armed"
     world.want(A, B)
-    assert world.is_armed() and world.programs.admitted == {1: A.mtu, 2: B.mtu}
+    assert world.programs.admitted == {1: A.mtu, 2: B.mtu}
     index = world.add(LINK_B)  # made anew by somebody: the old one's programs went with it
     world.want(A, B)
     assert world.hooks.at == {1, 2, index} and world.programs.admitted == {1: A.mtu, index: B.mtu}
@@ -147,6 +149,8 @@ def test_where_others_have_filters_all_take_the_long_way_until_that_is_known() -
     assert world.is_armed() and world.programs.admitted == {1: A.mtu}
     world.fast_path.suspect()  # news were lost
     assert world.programs.admitted == {} and not world.is_armed()
+    world.fast_path.begin()  # it may take a while until all is compared again
+    assert world.programs.admitted == {} and world.is_armed()
     world.hooks.foreign.clear()
     world.want(A, B)
     assert world.programs.admitted == {1: A.mtu, 2: B.mtu}
@@ -166,15 +170,17 @@ def test_what_an_agent_before_let_stand_is_looked_at_by_the_next_one() -> None:
 
 
 def test_a_kernel_that_refuses_costs_speed_and_no_port_its_status() -> None:
-    world = World(LINK_A, LINK_B)
+    world = World(LINK_A)
     world.want(A)
+    world.add(LINK_B)
     world.hooks.refuses = errno.EOPNOTSUPP
     world.want(A, B)
-    assert not world.is_armed()
+    assert not world.is_armed() and world.fast_path.state() == f"link {LINK_B}: refused"
     world.hooks.refuses = 0
     world.want(A, B)
     assert not world.is_armed()
-    none = FastPath(world.table, world.hooks, None)
+    none = FastPath(world.table, world.hooks, None, "off")
+    assert none.state() == "off"
     assert FastPathDriver(none, ports).plan(Wanted(), ["vif/x"]) == ({}, {})
     none.clear()
     assert world.hooks.at == set()

@@ -25,8 +25,8 @@ log = logging.getLogger(__name__)
 Joined = Mapping[str, int]
 """By the name of a link, its MTU if packets may take the short way there, or 0."""
 
-_OUTWARD = ("pb", "pu", "ps")
-_ALL = (*_OUTWARD, "pl", owner.SPACE_LINK)
+_OUTWARD = ("pb", "pu", "ps", owner.SPACE_LINK)
+_ALL = (*_OUTWARD, "pl")
 
 
 def ports(item: HostObject | None) -> Joined:
@@ -49,18 +49,24 @@ def ways(item: HostObject | None) -> Joined:
 
 
 class FastPath:
-    """What the drivers of the fast path share. Without `programs` there is none on this host."""
+    """What the drivers of the fast path share. Without `programs` there is none on this host, and `why` says why."""
 
-    def __init__(self, table: LinkTable, hooks: Hooks, programs: Programs | None) -> None:
+    def __init__(self, table: LinkTable, hooks: Hooks, programs: Programs | None, why: str = "") -> None:
         self._table = table
         self._hooks = hooks
         self._programs = programs
-        self._joined: dict[str, int] = {}
-        """Indexes of links that have the programs, by name."""
+        self._joined: dict[str, tuple[int, int]] = {}
+        """Of links that have the programs, by name: the index, and the MTU with which to take part."""
         self._suspects: set[int] = set()
         """Indexes of links where others have changed filters."""
         self._has_begun = False
-        self._failed = False
+        self._failed, self._why = False, why
+
+    def state(self) -> str:
+        """Return "armed", or why packets take the long way."""
+        if self._programs is None or self._failed:
+            return self._why
+        return "armed" if self._programs.armed else "not armed yet"
 
     def is_here(self) -> bool:
         """Return whether this host can have one."""
@@ -73,17 +79,17 @@ class FastPath:
 
     def suspect(self, indexes: Collection[int] | None = None) -> None:
         """Have links looked at again, or all, for someone may have changed filters; meanwhile all take the long way."""
-        names = [name for name, index in self._joined.items() if indexes is None or index in indexes]
-        self._suspects.update(indexes if indexes is not None else self._joined.values())
+        names = [name for name, (index, _) in self._joined.items() if indexes is None or index in indexes]
+        self._suspects.update(self._joined[name][0] for name in names)
         if names and self._programs is not None:
             self._programs.disarm()
         for name in names:
             self.leave(name)
 
-    def has(self, name: str) -> bool:
-        """Return whether a link has the programs, as far as it needs them."""
+    def has(self, name: str, mtu: int) -> bool:
+        """Return whether a link is as `join` leaves it; one that is not there is."""
         link = self._table.by_name.get(name)
-        return link is None or self._joined.get(name) == link.index or not self.is_here()
+        return link is None or self._joined.get(name) == (link.index, mtu) or not self.is_here()
 
     def join(self, name: str, mtu: int) -> None:
         """Give a link the programs, and let it take part with `mtu`, but not with 0 nor where others have filters."""
@@ -99,20 +105,25 @@ class FastPath:
             if not is_absent(error):
                 self._give_up(f"link {name}: {error.strerror}")
             return
-        self._joined[name] = link.index
+        self._joined[name] = link.index, mtu
 
     def leave(self, name: str) -> None:
         """Have a link take no part; it keeps the programs, which go with it."""
-        index = self._joined.pop(name, None)
-        if index is not None and self._programs is not None:
-            self._programs.dismiss(index)
+        joined = self._joined.pop(name, None)
+        if joined is not None and self._programs is not None:
+            self._programs.dismiss(joined[0])
 
     def begin(self) -> None:
-        """Arm it once all links that lead out have the programs; to be called when all has been compared."""
-        if self._programs is None or self._programs.armed or self._failed:
+        """Arm it, once all links that lead out have the programs; to be called when all has been compared.
+
+        There may be links of which nothing is known, or that are in trouble. They take no part.
+        """
+        if self._programs is None or self._programs.armed:
             return
-        outward = (link for name, link in self._table.by_name.items() if name.startswith(_OUTWARD))
-        if all(self._joined.get(link.name) == link.index for link in outward):
+        there = {name: link.index for name, link in self._table.by_name.items() if name.startswith(_OUTWARD)}
+        for name in [name for name, index in there.items() if self._joined.get(name, (0,))[0] != index]:
+            self.join(name, 0)
+        if not self._failed:
             self._programs.arm()
             self._has_begun = True
 
@@ -130,7 +141,7 @@ class FastPath:
 
     def _give_up(self, why: str) -> None:
         log.warning("fast path: %s; all packets take the long way", why)
-        self._failed = True
+        self._failed, self._why = True, why
         if self._programs is not None:
             self._programs.disarm()
 
@@ -153,7 +164,10 @@ class FastPathDriver:
     def read(self, keys: Collection[str] | None) -> dict[str, Any]:
         """See Driver. What a link has is remembered: others who change it are heard of."""
         looked: Iterable[str] = self._known if keys is None else self._known.keys() & keys
-        return {key: self._known[key] for key in looked if all(self._fast_path.has(name) for name in self._known[key])}
+        return {key: self._known[key] for key in looked if self._is_joined(key)}
+
+    def _is_joined(self, key: str) -> bool:
+        return all(self._fast_path.has(name, mtu) for name, mtu in self._known[key].items())
 
     def apply(self, delta: Delta) -> dict[str, Trouble]:
         """See Driver."""
