@@ -79,11 +79,11 @@ class SpaceItem:
 
 @dataclass(frozen=True, slots=True)
 class RouteItem:
-    """What is led to a port, as wanted or found: in our namespace, and in the host's. `next_hop6`: `HOPS6` answer."""
+    """What is led to a port, as wanted or found: in our namespace, and in the host's. `hops6`: those of HOPS6 that answer."""
 
     ours: frozenset[str]
     host: frozenset[str]
-    next_hop6: bool
+    hops6: frozenset[str]
 
 
 class SpaceDriver:
@@ -250,12 +250,12 @@ class RouteDriver:
                 troubles[key] = Trouble(f"routes: {error}")
                 continue
             cidrs = frozenset((*own, *shared.get(vif.port_id, ())))
-            next_hop6 = led.may_send_ipv6(vif)
-            if not (cidrs or next_hop6):
+            hops6 = frozenset(HOPS6 if led.may_send_ipv6(vif) else ())
+            if not (cidrs or hops6):
                 continue
-            items[key] = RouteItem(cidrs, cidrs, next_hop6)
+            items[key] = RouteItem(cidrs, cidrs, hops6)
             self._known[key] = self._known.get(key, frozenset()) | cidrs
-            if next_hop6:
+            if hops6:
                 self._answering.add(key)
         return items, troubles
 
@@ -270,9 +270,9 @@ class RouteDriver:
             far, near, known = self._far(), self._near(key), self._known[key]
             ours = frozenset(cidr for cidr in known if near and self._ours.routes.find(cidr) == Route(cidr, near.index))
             host = frozenset(cidr for cidr in known if far and self._host.routes.find(cidr) == _from_host(cidr, far))
-            next_hop6 = near is not None and key in self._answering and self._given(near).issuperset(HOPS6)
-            if ours or host or next_hop6:
-                found[key] = RouteItem(ours, host, next_hop6)
+            hops6 = self._given(near) & {*HOPS6} if near is not None and key in self._answering else frozenset[str]()
+            if ours or host or hops6:
+                found[key] = RouteItem(ours, host, hops6)
         return found
 
     def _read_all(self) -> dict[str, Any]:
@@ -289,14 +289,15 @@ class RouteDriver:
             if cidr not in routed:
                 self._host.routes.remove(route)
         given = self._ours.routes.addresses()
-        self._answering = {key for index, key in keys.items() if given.get(index, frozenset()).issuperset(HOPS6)}
+        hops6 = {key: found for index, key in keys.items() if (found := given.get(index, frozenset()) & {*HOPS6})}
+        self._answering = set(hops6)
         self._known = {key: frozenset(cidrs) for key, cidrs in ours.items()}
         self._known |= {key: self._known.get(key, frozenset()) for key in self._answering}
         return {
             key: RouteItem(
                 ours=cidrs,
                 host=frozenset(cidr for cidr in cidrs if far and host.get(cidr) == _from_host(cidr, far)),
-                next_hop6=key in self._answering,
+                hops6=hops6.get(key, frozenset()),
             )
             for key, cidrs in self._known.items()
         }
@@ -309,7 +310,7 @@ class RouteDriver:
             try:
                 self._remove(key, (item.ours | item.host) - kept)
                 near = self._near(key)
-                if near is not None and item.next_hop6 and key in delta.gone and key in self._wanted.objects:
+                if near is not None and item.hops6 and key in delta.gone and key in self._wanted.objects:
                     self._answer(near, next_hop6=False)
             except OSError as error:
                 troubles[key] = Trouble(f"routes: {error.strerror}")
@@ -339,9 +340,9 @@ class RouteDriver:
             name = owner.port_link(key.partition("/")[2]) if near is None else owner.space_link(self._netns)
             raise OSError(errno.ENODEV, f"link {name} is missing")
         self._known[key] = item.ours
-        if item.next_hop6 or (before is not None and before.next_hop6):
-            self._answer(near, next_hop6=item.next_hop6)
-        versions = (4, 6) if item.next_hop6 else (4,)
+        if item.hops6 or (before is not None and before.hops6):
+            self._answer(near, next_hop6=bool(item.hops6))
+        versions = (4, 6) if item.hops6 else (4,)
         self._ours.switches.write({f"ipv{it}/neigh/{near.name}/retrans_time_ms": ASK_AGAIN_MS for it in versions})
         for cidr in sorted(item.ours):
             self._ours.routes.put(Route(cidr, near.index), instead=True)
