@@ -79,7 +79,7 @@ class SpaceItem:
 
 @dataclass(frozen=True, slots=True)
 class RouteItem:
-    """What is led to a port, as wanted or found: in our namespace, and in the host's. `hops6`: those of HOPS6 that answer."""
+    """What is led to a port, as wanted or found: in our namespace, and in the host's; and which of HOPS6 answer."""
 
     ours: frozenset[str]
     host: frozenset[str]
