@@ -19,7 +19,7 @@ class BrokerSettings(msgspec.Struct, frozen=True, kw_only=True):
     projects: Annotated[
         dict[str, str],
         Meta(
-            description="backends of each project, with spaces between: the first realises its networks that name "
-            "neither type nor backend, and its members may choose among all of them"
+            description="backends of each project, with spaces between: the first that a host can have realises those "
+            "of its networks that name neither type nor backend, and its members may choose among all of them"
         ),
     ] = {}

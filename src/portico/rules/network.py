@@ -115,7 +115,7 @@ def _is_default(tx: Transaction, row: Row) -> bool:
 
 
 def _choose(tx: Transaction, context: Context, row: Row, given: Row) -> tuple[str, str]:
-    """Return backend and type of a network.
+    """Return backend and type of a network: one that names neither gets the first its project has that a host can have.
 
     Raises:
         Conflict: no host can have it.
@@ -123,19 +123,23 @@ def _choose(tx: Transaction, context: Context, row: Row, given: Row) -> tuple[st
         Unsupported: there is no such backend or type, or they do not fit together.
     """
     project_id, backend = row["project_id"], given.get("portico:backend")
-    asked = backend, given.get("provider:network_type") or None, row.get("provider:network_type") or ""
-    chosen = context.broker.choose(project_id, *asked)
+    kind, before = given.get("provider:network_type") or None, row.get("provider:network_type") or ""
     offered = context.broker.offered(project_id)
-    if backend is not None and backend not in offered and not context.policy.allows(context, "portico:any_backend"):
-        raise Forbidden(
-            f"rule:portico:any_backend is disallowed by policy: portico:backend '{backend}' is none of those of "
-            f"project {project_id}: {', '.join(offered)}",
-            type="PolicyNotAuthorized",
-        )
-    able = context.broker.capabilities(chosen[0])
-    if reason := agent.nowhere(tx, provider.host_needs(able, chosen[1])):
-        raise Conflict(f"portico:backend '{chosen[0]}' can be had on no host: {reason}.", type="BackendNotAvailable")
-    return chosen
+    refused = []
+    for name in (backend,) if backend is not None or kind else offered:
+        chosen = context.broker.choose(project_id, name, kind, before)
+        if backend is not None and backend not in offered and not context.policy.allows(context, "portico:any_backend"):
+            raise Forbidden(
+                f"rule:portico:any_backend is disallowed by policy: portico:backend '{backend}' is none of those of "
+                f"project {project_id}: {', '.join(offered)}",
+                type="PolicyNotAuthorized",
+            )
+        able = context.broker.capabilities(chosen[0])
+        reason = agent.nowhere(tx, provider.host_needs(able, chosen[1]))
+        if not reason:
+            return chosen
+        refused.append(f"portico:backend '{chosen[0]}' can be had on no host: {reason}")
+    raise Conflict(f"{'. '.join(refused)}.", type="BackendNotAvailable")
 
 
 def _move(tx: Transaction, context: Context, row: Row, changes: Row) -> None:

@@ -19,6 +19,7 @@ from portico.contract import Capabilities, Dirty, ObjectStatus
 from portico.model.snapshot import Snapshot
 from portico.policy.policy import Policy
 from portico.rules.context import Context, Limits
+from portico.settings_broker import BrokerSettings
 from portico.store.store import Store
 
 from .asker import Asker, Row, wait_until
@@ -56,9 +57,9 @@ def api(store: Store, frail: Frail) -> Iterator[Asker]:
         yield asker
 
 
-def serving(store: Store, *backends: BridgeBackend) -> Api:
+def serving(store: Store, *backends: BridgeBackend, settings: BrokerSettings | None = None) -> Api:
     hosts = HostStates()
-    return Api(Service(store, 1000), Broker(store, hosts, backends), hosts, LIMITS)
+    return Api(Service(store, 1000), Broker(store, hosts, backends, settings), hosts, LIMITS)
 
 
 def tell(api: Asker, host: str, **facts: str) -> None:
@@ -171,6 +172,18 @@ def test_a_network_that_no_known_host_can_have_is_refused_with_the_reasons(api: 
     assert f"portico:backend 'bridge' can be had on no host: host unable: {WHY}" in answer.message
     tell(api, "able", able="bridge")
     api.create("networks")
+
+
+def test_a_project_gets_the_first_of_its_backends_that_a_host_can_have(store: Store, frail: Frail) -> None:
+    settings = BrokerSettings(projects={"blue": "bridge other", "red": "bridge"})
+    with Asker(make_app(serving(store, frail, Other(HostStates()), settings=settings))) as api:
+        assert api.create("networks", project_id="blue")["portico:backend"] == "bridge"
+        tell(api, "unable", able="", lacks_bridge=WHY)
+        made = api.create("networks", project_id="blue")
+        assert (made["portico:backend"], made["provider:network_type"]) == ("other", "other")
+        for named in ({"project_id": "red"}, {"project_id": "blue", "portico:backend": "bridge"}):
+            assert api.try_create("networks", **named).error == (409, "BackendNotAvailable")
+        assert api.try_create("networks", project_id="blue", **{"provider:network_type": "local"}).error[0] == 409
 
 
 def test_hosts_and_their_troubles_are_the_operators_to_see(store: Store) -> None:
