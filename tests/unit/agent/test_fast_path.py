@@ -22,6 +22,7 @@ from portico.agent.redirect import CLSACT_HANDLE, INGRESS, TCMSG
 from portico.hoststate import Bridge, HostObject, Qos, Router, Space, Uplink, key_of
 from portico.hoststate.l3 import Leg
 from portico.hoststate.limit import Limit, Share
+from portico.hoststate.metering import Meter
 from portico.testing.fakekernel import OURS, FakeKernel, FakeLinks
 from portico.testing.faults import Faults
 from portico.testing.rig import NET_A, NET_B, port
@@ -136,6 +137,9 @@ def test_what_counts_packets_takes_no_part_but_has_the_programs() -> None:
     assert world.hooks.at == {1, 2, 3, 4, 5, 6} and world.programs.admitted == {1: A.mtu, 3: 1400, 5: 1300}
     world.want(A, limited, uplink, segment, router, Space(1300, shares=shared.shares))
     assert world.programs.admitted == {1: A.mtu, 3: 1400}
+    outside = structs.replace(legs[1], outside=True)
+    world.want(A, structs.replace(router, legs=(legs[0], outside), meters=(Meter("label", ()),)))
+    assert world.hooks.at >= {7} and 7 not in world.programs.admitted
     assert world.is_armed()
 
 
