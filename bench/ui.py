@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The page at `/ui/` with 1,000 ports, in Chromium: from opening it to seeing it, and from a change to seeing that."""
+"""The page at `/ui/` with 1,000 ports, in Chromium: from opening it to seeing it, and from a change to seeing that.
+
+There are routers and floating IPs, too: what is drawn anew with each change are more than marks.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +25,7 @@ from bench.running import Target, connector, wait_for
 
 PORTS = 1000
 NETWORKS = 10
+FLOATING_IPS = 30
 LOADS = 7
 CHANGES = 40
 TIMEOUT_MS = 60_000
@@ -66,7 +70,7 @@ def _load(page: Page, url: str) -> tuple[float, float]:
     page.goto(f"{url}/ui/")
     page.wait_for_selector("body[data-revision]", timeout=TIMEOUT_MS)
     drawn = page.evaluate("performance.getEntriesByName('portico:drawn')[0].startTime")
-    marks = page.locator("#diagram .item").count()
+    marks = page.locator("#diagram .item[data-key^='port/']").count()
     if marks != PORTS:
         raise RuntimeError(f"the page shows {marks} ports of {PORTS}")
     return page.evaluate(PAINTED) / 1000, drawn / 1000
@@ -90,14 +94,28 @@ def _report(states: list[tuple[str, str]]) -> dict[str, Any]:
 
 def _fill(api: Target) -> list[dict[str, Any]]:
     api.call("PUT", "/portico/v1/hosts/h1/status", _report([]))
+    outside = api.network("198.51.100.0/24", enable_dhcp=False)
+    api.call("PUT", f"/v2.0/networks/{outside}", {"network": {"router:external": True}})
     ports: list[dict[str, Any]] = []
     for number in range(NETWORKS):
         network = api.network(f"10.{number}.0.0/16", enable_dhcp=False)
+        _route(api, network, outside)
         port = {"network_id": network, "binding:host_id": "h1"}
         wanted = [{**port, "device_id": f"app-{number}-{each}"} for each in range(PORTS // NETWORKS)]
         ports += api.call("POST", "/v2.0/ports", {"ports": wanted})["ports"]
+    for port in ports[:: PORTS // FLOATING_IPS][:FLOATING_IPS]:
+        floating = {"floating_network_id": outside, "port_id": port["id"]}
+        api.call("POST", "/v2.0/floatingips", {"floatingip": floating})
     api.call("PUT", "/portico/v1/hosts/h1/status", _report([(port["id"], "active") for port in ports]))
     return ports
+
+
+def _route(api: Target, network: str, outside: str) -> None:
+    """Give a network a router to the one outside."""
+    body = {"router": {"external_gateway_info": {"network_id": outside}}}
+    router = api.call("POST", "/v2.0/routers", body)["router"]["id"]
+    [subnet] = api.call("GET", f"/v2.0/networks/{network}")["network"]["subnets"]
+    api.call("PUT", f"/v2.0/routers/{router}/add_router_interface", {"subnet_id": subnet})
 
 
 @contextmanager
