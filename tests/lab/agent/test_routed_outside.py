@@ -110,7 +110,20 @@ def test_a_floating_address_is_led_to_its_port_both_ways_and_goes_with_what_was_
     wait_until("it goes on with a new agent", lambda: "answered" in talk.output[mark:], 20)
     rig.want(group(1, *ANY))
     wait_until("it ends with the rule that let it in", lambda: "silent" in talk.output[mark:], 20)
-    rig.want(EVERYBODY, routed(2, EVERYBODY.group_id))
+    rig.want(EVERYBODY)
+    talk = Workload("beyond", b.vif, rig.host).talk(FLOATING, 82)
+    rig.pause()
+    rig.want(
+        routed(2, EVERYBODY.group_id),
+        routed(
+            1, EVERYBODY.group_id, floating=(Standing(FLOATING, "10.0.0.1"),), routes=("10.0.0.1/32", f"{FLOATING}/32")
+        ),
+    )
+    rig.start()
+    mark = len(talk.output)
+    wait_until("another has it since", lambda: not talk.alive or "silent" in talk.output[mark:], 20)
+    assert ask(rig, "beyond", FLOATING, 80) == BEYOND
+    rig.want(routed(1, EVERYBODY.group_id))
     assert ask(rig, "beyond", FLOATING, 80, 0.4) != BEYOND
     assert ask(rig, "b", BEYOND, 7000) == WAN
     assert rig.host.run(["ip", "route", "show", FLOATING]).out == ""

@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address
+
 from portico.agent.delta import Wanted
 from portico.agent.fragment import HOOKS, TRANSLATION, Fragment, fragments, untranslated
 from portico.agent.ruleset import Ruleset, render
+from portico.agent.translated import Ends, Translated
 from portico.hoststate import ROUTED, Forward, Group, HostObject, Publish, Scope, Space, Standing, Vif, key_of
 
 F, X = "203.0.113.9", "10.1.0.5"
@@ -100,3 +103,38 @@ def test_an_address_that_stands_for_another_one_now_is_forgotten_and_no_other() 
     assert {*untranslated(before, piece(vif(Standing(F, X, known=False), forwards=(forward,))))} == {F}
     assert {*untranslated(before, Fragment())} == {F, "203.0.113.8"}
     assert {*untranslated(piece(vif()), Fragment())} == set()
+
+
+def test_a_new_agent_knows_connections_that_are_translated_as_nobody_would_now() -> None:
+    one, some = (
+        Forward("203.0.113.8", "tcp", (8080, 8080), X, (80, 80)),
+        Forward("203.0.113.8", "udp", (5, 7), X, (5, 7)),
+    )
+    now = Translated([piece(vif(Standing(F, X), forwards=(one, some))), piece(vif())])
+    peer, other = "198.51.100.2", "10.1.0.6"
+    right = {
+        (6, peer, F, 80, X, 80, peer),
+        (1, peer, F, 0, X, 0, peer),
+        (6, peer, "203.0.113.8", 8080, X, 80, peer),
+        (17, peer, "203.0.113.8", 6, X, 6, peer),
+        (6, X, peer, 80, peer, 80, F),
+        (6, X, F, 80, X, 80, F),
+        (6, peer, X, 80, X, 80, peer),
+        (6, X, peer, 80, peer, 80, X),
+    }
+    wrong = {
+        (6, peer, F, 80, other, 80, peer),
+        (6, peer, F, 80, X, 81, peer),
+        (6, peer, "203.0.113.8", 8081, X, 80, peer),
+        (6, peer, "203.0.113.8", 8080, X, 8080, peer),
+        (17, peer, "203.0.113.8", 8, X, 8, peer),
+        (6, peer, "203.0.113.7", 80, X, 80, peer),
+        (6, other, peer, 80, peer, 80, F),
+        (6, X, peer, 80, peer, 80, "203.0.113.7"),
+    }
+
+    def is_right(protocol: int, source: str, asked: str, port: int, answers: str, at: int, to: str) -> bool:
+        ends = [ip_address(text).packed for text in (source, asked, answers, to)]
+        return now.is_right(protocol, Ends(ends[0], ends[1], port), Ends(ends[2], ends[3], at))
+
+    assert {one for one in right | wrong if is_right(*one)} == right

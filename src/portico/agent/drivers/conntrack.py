@@ -13,6 +13,7 @@ from collections.abc import Collection, Iterator, Sequence
 from portico.agent import netlink
 from portico.agent.delta import ROUTED_ZONE
 from portico.agent.rules import PORTED
+from portico.agent.translated import Ends, Translated
 from portico.agent.verdict import Connection, Judge
 
 _CT_GET = 0x0101
@@ -100,6 +101,21 @@ class Conntrack:
         """Remove the entries of connections, begun from either side, in which `addresses` (packed) are translated."""
         found = self._entries({ROUTED_ZONE})
         doomed = (it for it in found if any(_addresses(ends)[1] in addresses for ends in (it[1], _reply(it[2]))))
+        self._delete([_deletion(*item) for item in doomed])
+
+    def forget_mistranslated(self, now: Translated) -> None:
+        """Remove the entries of connections that would be translated otherwise if they began now."""
+        doomed = []
+        for found in self._entries({ROUTED_ZONE}):
+            original, reply = found[1], _reply(found[2])
+            sent, back = _addresses(original), _addresses(reply)
+            if sent == back[::-1]:
+                continue
+            protocol, _, asked = _transport(original)
+            _, answering, _ = _transport(reply)
+            ports = (asked, answering) if protocol in PORTED else (0, 0)
+            if not now.is_right(protocol, *(Ends(*pair, port) for pair, port in zip((sent, back), ports, strict=True))):
+                doomed.append(found)
         self._delete([_deletion(*item) for item in doomed])
 
     def _entries(self, zones: Collection[int] | None) -> Iterator[tuple[int, bytes, bytes]]:

@@ -22,7 +22,9 @@ from portico.agent.delta import Delta, Forgotten, Trouble, Wanted
 from portico.agent.drivers.conntrack import Conntrack
 from portico.agent.drivers.libnftables import Nft, NftError
 from portico.agent.fragment import Fragment, fragments, untranslated
+from portico.agent.translated import Translated
 from portico.agent.verdict import Judge
+from portico.hoststate import ROUTED
 
 GROUP_NFTABLES = 7
 _NEW_GENERATION = 0x0A0F
@@ -94,7 +96,8 @@ class FilterDriver:
     def _cut(self, changed: Collection[str] | None) -> None:
         """Cut connections that are no longer let in, after a change of the rules (None: of all of them).
 
-        And those by floating addresses that stand for something else now: they would go on as they were.
+        And those by floating addresses that stand for something else now, for they would go on as they were. When it is
+        not known what was in force they themselves tell which.
         """
         now = self._rules.fragments
         if left := {
@@ -103,6 +106,8 @@ class FilterDriver:
             for text in untranslated(before, now.get(key, Fragment()))
         }:
             self._conntrack.forget_floating(left)
+        if changed is None and ROUTED in self._wanted.zones:
+            self._conntrack.forget_mistranslated(Translated(now.values()))
         judge = Judge(self._wanted, changed, self._uncut)
         if judge.zones is None or judge.zones:
             self._conntrack.remove(judge)
