@@ -158,8 +158,9 @@ class Site:
 
 
 class ServiceSuite:
-    """What every service must keep."""
+    """What every service must keep. `makes_promises`: see `BackendSuite`."""
 
+    makes_promises = True
     resource: str
 
     def rows(self, ports: Sequence[str]) -> list[dict[str, Any]]:

@@ -52,12 +52,16 @@ def test_it_is_short() -> None:
 
 
 def test_it_keeps_the_suite(folder: Path) -> None:
-    argv = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "error", "test_mirror.py"]
+    plugins = ["-p", "no:cacheprovider", "-p", "portico.testing.promises"]
+    argv = [sys.executable, "-m", "pytest", "-q", *plugins, "-W", "error", "test_mirror.py"]
     done = subprocess.run(
         argv, cwd=folder, env={**os.environ, **environment(folder)}, capture_output=True, text=True, timeout=120
     )
     assert done.returncode == 0, done.stdout
     assert "13 passed" in done.stdout
+    _, _, table = done.stdout.partition("promises of backends")
+    assert re.search(r"^promise +mirror$", table, re.MULTILINE) and "BROKEN" not in table
+    assert len(re.findall(r"^\S.* kept$", table, re.MULTILINE)) == 12, "one of them is tried twice"
 
 
 class Site:
