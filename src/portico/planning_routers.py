@@ -329,7 +329,8 @@ def _ways(want: Snapshot, router_id: str, ports: list[Port], parts: frozenset[st
         (port, net) for port in ports for net in _subnets(want, port) if port.id not in parts or net.cidr.version == 4
     ]
     yield from (Way(str(subnet.cidr), "", port.id) for port, subnet in near if port.id in parts)
-    seen = set()
+    # To its own subnets a router has a route already; the kernel takes no other one to the same.
+    seen = {subnet.cidr for _, subnet in near}
     for destination, nexthop in want.routers[router_id].routes:
         by = next((port for port, subnet in near if nexthop in subnet.cidr), None)
         if by is not None and destination not in seen:

@@ -100,6 +100,24 @@ def test_a_packet_is_followed_from_router_to_router(made: RouterWorld) -> None:
     assert found.delivered and "source" in found.hops[-2].what
 
 
+def test_a_route_to_a_subnet_of_the_router_itself_changes_nothing(made: RouterWorld) -> None:
+    made.apply(PutPort(2, 2, port_security=False))
+
+    def found() -> tuple[object, bool]:
+        want = made.snapshot()
+        ports = (*(want.ports[object_id("port", number)] for number in (0, 2)),)
+        source, destination = (port.fixed_ips[0].address for port in ports)
+        packet = Packet(ports[0].id, ports[1].id, ports[0].mac, source, destination, TCP, 40000, 80)
+        return planning_routers.router(want, HOSTS[0], INNER).ways, verdict(want, packet).delivered
+
+    before = found()
+    own = next(row["cidr"] for row in made.rows["subnet"].values() if row["network_id"] == TRANSIT)
+    send(made, [{"destination": own, "nexthop": "198.18.1.2"}])
+    assert found() == before == ((), True)
+    send(made, [{"destination": "203.0.113.0/24", "nexthop": "198.18.1.2"}])
+    assert found()[0] != before[0]
+
+
 @pytest.mark.parametrize("outside_type", ["local", "flat"])
 def test_hints_about_routers_in_a_chain_equal_everything(outside_type: str) -> None:
     made = world(outside_type)
