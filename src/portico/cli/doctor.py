@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from portico.agent import tagging
+from portico.agent.fast_path import programs
 from portico.cli import output, probe
 from portico.cli.context import Context
 from portico.client import Client
@@ -103,6 +104,17 @@ def check_filter(_: Settings) -> Iterator[Finding]:
         yield Finding("address translation", "missing", no_translation, "modprobe -a nf_nat nft_chain_nat nft_masq")
     else:
         yield Finding("address translation", "ok", "")
+
+
+def check_fast_path(settings: Settings) -> Iterator[Finding]:
+    """What lets established connections take the short way; all else works without."""
+    if not settings.agent.fast_path:
+        yield Finding("fast path", "absent", "switched off (agent.fast_path)")
+    elif lack := programs.lacks():
+        remedy = "libbpf1, which iproute2 needs too; Linux 5.11 or newer; run as root"
+        yield Finding("fast path", "absent", f"{lack}; every packet takes the long way", remedy)
+    else:
+        yield Finding("fast path", "ok", "")
 
 
 def check_interfaces(settings: Settings) -> Iterator[Finding]:
@@ -276,6 +288,7 @@ CHECKS: Iterable[Callable[[Settings], Iterator[Finding]]] = (
     check_root,
     check_kernel,
     check_filter,
+    check_fast_path,
     check_interfaces,
     check_tools,
     check_docker,

@@ -24,7 +24,7 @@ def test_a_machine_that_passes_the_tests_lacks_nothing_and_is_left_as_it_was(mac
     assert code == 0, found
     assert "missing" not in found.values()
     kinds = {"bridge ", "veth ", "br_netfilter ", "tap ", "cls_bpf and act_mirred ", "ifb and sch_tbf ", "sch_htb "}
-    kinds |= {"address translation "}
+    kinds |= {"address translation ", "fast path "}
     assert kinds <= {name for name, state in found.items() if state == "ok"}
     assert machine.host.run(["ip", "-br", "link"]).out == before
     assert machine.host.run(["ip", "netns"]).out == ""
@@ -48,6 +48,8 @@ def test_who_is_not_root_is_told_what_could_not_be_tried(machine: Machine) -> No
     assert code == 1
     assert found["root user 65534"] == "missing"
     assert found["network namespaces Operation not permitted"] == "missing"
+    [fast_path] = [name for name in found if name.startswith("fast path ")]
+    assert found[fast_path] == "absent" and fast_path.endswith("; every packet takes the long way")
 
 
 def test_a_missing_program_comes_with_the_package_that_has_it(machine: Machine) -> None:
