@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import ipaddress
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -12,7 +14,8 @@ from msgspec import structs
 
 from portico.agent import owner
 from portico.hoststate import Bridge, Router, Vif
-from portico.hoststate.l3 import Floating, Leg, Way
+from portico.hoststate.l3 import Floating, Forward, Leg, Way
+from portico.testing import frames
 from portico.testing.lab import Lab, Process, wait_until
 from portico.testing.rig import Rig, Workload
 
@@ -156,6 +159,59 @@ def test_who_comes_by_a_gateway_is_answered_by_it_and_floating_addresses_leave_b
     # the router's own address, too
     site.outer[1].run("ip", "route", "add", f"{OUTER[1]}.1", "dev", "eth0", "src", WORLD)
     assert site.outer[1].pings(f"{OUTER[1]}.1")
+
+
+def crc32c(data: bytes) -> int:
+    """Return the checksum of SCTP (RFC 9260, appendix A)."""
+    found = 0xFFFFFFFF
+    for byte in data:
+        found ^= byte
+        for _ in range(8):
+            found = found >> 1 ^ (0x82F63B78 if found & 1 else 0)
+    return found ^ 0xFFFFFFFF
+
+
+def sctp(source: str, destination: str, ports: tuple[int, int], *, answer: bool = False) -> bytes:
+    """Return an INIT, or the INIT ACK that answers it (RFC 9260, section 3.3): there are hosts without such sockets."""
+    chunk = struct.pack("!BBHIIHHI", 2 if answer else 1, 0, 20, 1, 1500, 1, 1, 1)
+    plain = struct.pack("!HHII", *ports, 1 if answer else 0, 0) + chunk
+    return frames.ipv4(source, destination, 132, plain[:8] + struct.pack("<I", crc32c(plain)) + plain[12:])
+
+
+def got(capture: Process, source: str, destination: str, ports: tuple[int, int]) -> None:
+    """Wait for a packet of SCTP, and look at its checksum."""
+    ends = (ipaddress.ip_address(source).packed + ipaddress.ip_address(destination).packed).hex()
+    start = ends + struct.pack("!HH", *ports).hex()
+
+    def found() -> list[str]:
+        # Only whole lines: a process may be halfway through one.
+        lines = capture.output.splitlines(keepends=True)
+        return [line.strip().partition(ends)[2] for line in lines if start in line and line.endswith("\n")]
+
+    wait_until(f"SCTP from {source} to {destination} {ports}", lambda: bool(found()), 20, lambda: capture.output)
+    body = bytes.fromhex(found()[0])
+    assert struct.unpack("<I", body[8:12]) == (crc32c(body[:8] + bytes(4) + body[12:]),)
+
+
+def test_sctp_is_translated_and_forwarded_with_right_checksums(site: Site) -> None:
+    out, (inside, *_), fixed, far = gateway(0), router().legs, "10.1.0.5", f"{OUTER[0]}.254"
+    whole, shared = f"{OUTER[0]}.9", f"{OUTER[0]}.10"
+    wanted = router(0, floating=(Floating(whole, out.port_id, fixed), Floating(shared, out.port_id)))
+    site.rig.want(structs.replace(wanted, forwards=(Forward(shared, "sctp", (9000, 9000), fixed, (80, 80)),)))
+    site.blue.run("ping", "-c", "1", far)  # both know each other's MAC addresses
+    outer, blue = site.outer[0].sniff(), site.blue.sniff()
+
+    def send(workload: Workload, mac: str, packet: bytes) -> None:
+        workload.send(frames.ethernet(mac, workload.vif.mac, frames.IPV4, packet))
+
+    for number, (address, asked, meant) in enumerate(((whole, 5060, 5060), (shared, 9000, 80)), 7000):
+        send(site.outer[0], out.mac, sctp(far, address, (number, asked)))
+        got(blue, far, fixed, (number, meant))
+        send(site.blue, inside.mac, sctp(fixed, far, (meant, number), answer=True))
+        got(outer, address, far, (asked, number))
+    site.rig.want(router(0))
+    send(site.blue, inside.mac, sctp(fixed, far, (7002, 5060)))
+    got(outer, f"{OUTER[0]}.1", far, (7002, 5060))
 
 
 def test_what_a_stranger_changes_is_seen_and_mended(site: Site) -> None:

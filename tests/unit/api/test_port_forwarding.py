@@ -150,7 +150,8 @@ def test_a_port_that_its_router_does_not_reach_is_refused(site: Site, floating: 
     assert site.forward(floating, web, 81, 81, internal_ip_address="10.0.0.250").error == BAD
     assert site.forward(floating, site.api.port(site.inside, fixed_ips=[]), 81, 81).error == BAD
     assert site.forward(floating, {**web, "id": floating["id"]}, 81, 81).error == (404, "PortNotFound")
-    for protocol in ("icmp", "sctp", "17", None):
+    assert made(site.forward(floating, web, 80, 80, protocol="sctp"))["protocol"] == "sctp"
+    for protocol in ("icmp", "dccp", "17", None):
         assert site.forward(floating, web, 81, 81, protocol=protocol).status == 400, protocol
 
 

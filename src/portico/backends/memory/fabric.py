@@ -16,7 +16,7 @@ from portico.model.snapshot import IpAddress
 
 PORTED = frozenset({6, 17, 33, 132, 136})
 ICMP = frozenset({1, 58})
-_NUMBERS = {"tcp": 6, "udp": 17}
+_NUMBERS = {"tcp": 6, "udp": 17, "sctp": 132}
 
 
 class Segment(msgspec.Struct, frozen=True):
