@@ -39,6 +39,7 @@ COMMANDS = {
     "backend": Entry("portico.cli.backend", "list or show what realises networks: capabilities, hosts, health"),
     "topology": Entry("portico.cli.topology", "show networks, ports, workloads and their state as a tree"),
     "trace": Entry("portico.cli.trace", "tell whether a packet passes from port to port, and what decides it"),
+    "reference": Entry("portico.cli.reference", "print the API reference of collections, those of other packages too"),
     "settings": Entry("portico.cli.settings", "print the settings in force, as a settings file"),
     "db": Entry("portico.cli.database", "upgrade, check or back up the database"),
     "policy": Entry("portico.cli.policy", "print the rules of who may do what, or check a file of them"),

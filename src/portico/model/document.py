@@ -34,6 +34,7 @@ RESERVED = frozenset(
         "journal",
         "lab",
         "lease",
+        "reference",
         "bridge",
         "vif",
         "dhcp",

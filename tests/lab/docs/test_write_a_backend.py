@@ -136,6 +136,7 @@ def test_it_copies_packets_and_stops(site: Site) -> None:
     site.wait(MIRROR, mirror["id"])
     assert copied() == (1, 1)
     assert "mirror: version 1" in site.run("portico db check")
+    assert '| `direction` | `"in"`, `"out"`, `"both"` |' in site.run("portico reference mirror")
     assert "/v2.0/mirrors" in site.client.get_json("/openapi.json")["paths"]
 
     site.client.delete("ports", probe[0]["id"])

@@ -16,6 +16,7 @@ from portico.cli.main import COMMANDS, RENAMED, main, resource_words
 from portico.model.load import load
 
 PORTICO = (sys.executable, "-m", "portico.cli")
+DOCS = Path(__file__).parents[3] / "docs" / "api"
 
 
 def run(*words: str) -> subprocess.CompletedProcess[str]:
@@ -51,6 +52,15 @@ def test_every_command_has_help(word: str, capsys: pytest.CaptureFixture[str]) -
         main([word, "--help"])
     assert exit_.value.code == 0
     assert f"usage: portico {word}" in capsys.readouterr().out
+
+
+def test_the_reference_of_collections_is_printed_by_their_words(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["reference", "qos-policy", "security-group"]) == 0
+    printed = capsys.readouterr().out
+    for name in ("policy", "security_group"):
+        assert (DOCS / f"{name}.md").read_text().partition("\n")[2] in printed
+    assert main(["reference", "policy"]) == 1
+    assert "there is no collection policy; known are: address-group, " in capsys.readouterr().err
 
 
 def test_an_unknown_command_is_wrong_usage_with_a_suggestion() -> None:
