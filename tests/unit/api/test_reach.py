@@ -48,9 +48,15 @@ def plugged(site: Site, host: str) -> Row:
     return port
 
 
+def trace(api: Asker, port: Row, destination: str = WORLD) -> Row:
+    answer = api.ask("POST", "/portico/v1/trace", {"source": port["id"], "destination": destination})
+    assert answer.status == 200, answer
+    found: Row = answer.body
+    return found
+
+
 def traced(api: Asker, port: Row, destination: str = WORLD) -> tuple[bool, str]:
-    body = {"source": port["id"], "destination": destination}
-    found = api.ask("POST", "/portico/v1/trace", body).body
+    found = trace(api, port, destination)
     return found["passes"], found["reason"]
 
 
@@ -109,3 +115,47 @@ def test_a_gateway_that_no_host_can_have_is_told(api: Asker) -> None:
     wait_until(lambda: status(api, "routers", site.router) == "ERROR")
     api.update("routers", site.router, admin_state_up=False)
     wait_until(lambda: status(api, "routers", site.router) == "ACTIVE")
+
+
+def test_a_packet_is_followed_to_the_host_that_has_the_router_and_on(api: Asker) -> None:
+    group = api.create("security-groups", name="open")
+    api.create("security-group-rules", security_group_id=group["id"], direction="ingress", ethertype="IPv4")
+    place = {"provider:network_type": "vlan", "provider:physical_network": "lab"}
+    nets = [api.network(f"10.{number}.0.0/24", **place, **{"provider:segmentation_id": number}) for number in (1, 2)]
+    ports = []
+    for network, host in zip(nets, ("two", "one"), strict=True):
+        given = {"binding:host_id": host, "security_groups": [group["id"]]}
+        ports.append(api.port(network, **given))
+        tell(api, host, f"vif/{ports[-1]['id']}")
+    router = api.create("routers")
+    for network in nets:
+        path = f"routers/{router['id']}/add_router_interface"
+        assert api.ask("PUT", path, {"subnet_id": network["subnets"][0]}).status == 200
+    assert [traced(api, ports[0], ports[1]["id"]), traced(api, ports[1], ports[0]["id"])] == [(True, "")] * 2
+
+
+def test_a_gateway_behind_the_hosts_is_on_each_of_them(api: Asker) -> None:
+    site = Site(api, "host")
+    ports = [plugged(site, host) for host in ("one", "two", "three")]
+    assert [traced(api, port) for port in ports] == [(True, "")] * 3
+    assert status(api, "routers", site.router) == "ACTIVE"
+
+
+def test_of_several_gateways_that_of_the_floating_ip_is_taken_else_the_first_or_any(api: Asker) -> None:
+    site = Site(api, "host")
+    other = api.network("203.0.114.0/24", **{"router:external": True, "provider:network_type": "host", "name": "other"})
+    path = f"routers/{site.router['id']}/add_external_gateways"
+    assert api.ask("PUT", path, {"router": {"external_gateways": [{"network_id": other["id"]}]}}).status == 200
+    plain, floated = plugged(site, "one"), plugged(site, "one")
+    floating = api.create("floatingips", floating_network_id=other["id"], port_id=floated["id"])
+
+    def out(port: Row) -> tuple[str, str]:
+        hop = next(hop for hop in trace(api, port)["hops"] if hop["object"].startswith("router/"))
+        return hop["what"], hop["why"]
+
+    assert "network other" not in out(plain)[1]
+    what, why = out(floated)
+    assert why == "its gateway is on network other" and what.endswith(f"becomes {floating['floating_ip_address']}")
+    api.update("routers", site.router, enable_default_route_ecmp=True)
+    assert out(plain)[1].startswith("one of its gateways for each connection, here that on network")
+    assert out(floated)[1] == "its gateway is on network other"
