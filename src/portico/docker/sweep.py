@@ -174,11 +174,14 @@ class Sweeper:
 
     def _name_network(self, port: Object, inventory: Inventory) -> None:
         docker_id = port["device_id"]
-        name = inventory.networks.get(docker_id)
+        name, before = inventory.networks.get(docker_id), f"docker-{docker_id[:12]}"
         # Docker's networks keep their names; one that is another already was given by people.
-        if name and port["name"] == f"docker-{docker_id[:12]}":
-            if read(port).owned:
+        if name and port["name"] == before:
+            record = read(port)
+            if record.owned:
                 self._api.update("networks", port["network_id"], {"name": name})
+            for router in self._api.list("routers", id=record.router, name=before) if record.router else ():
+                self._api.update("routers", router["id"], {"name": name})
             self._change(port, {"name": name})
 
     def _change(self, port: Object, changes: Object) -> None:

@@ -115,6 +115,21 @@ def test_a_network_has_a_router_with_its_gateways_and_one_outside(api: InProcess
     assert left(api) == {}
 
 
+def test_a_router_gets_the_name_of_its_docker_network_once(api: InProcessApi, engine: EngineCalls) -> None:
+    networks = [engine.create_network(f"10.{number}.0.0/24") for number in (1, 2)]
+    [theirs] = api.list("routers", name=f"docker-{networks[1].id[:12]}")
+    api.update("routers", theirs["id"], {"name": "theirs"})
+    found = sweeper(api, engine)
+    found.name()
+    assert sorted(router["name"] for router in api.list("routers")) == ["n", "theirs"]
+    before = api.requests
+    found.name()
+    assert api.requests - before == 1
+    for network in networks:
+        engine.remove_network(network)
+    assert left(api) == {}
+
+
 def test_an_internal_network_and_one_without_gateway_stay_so_at_no_cost(api: InProcessApi, engine: EngineCalls) -> None:
     plain = engine.create_network("10.1.0.0/24", internal=True)
     without = engine.create_network("10.2.0.0/24", options={"portico.gateway": "false"})
