@@ -81,6 +81,11 @@ class Loop:
         errors = sum(status.state == "error" for status in list(self._statuses.values()))
         return {"passes": self._passes, "pass_seconds": self._pass_s, "errors": errors}
 
+    def troubles(self, *kinds: str) -> list[str]:
+        """Return why objects of some kinds are not as wanted, in the order of their keys; from any thread."""
+        found = sorted((key, status.reason) for key, status in list(self._statuses.items()) if status.state == "error")
+        return [reason for key, reason in found if key.partition("/")[0] in kinds]
+
     def learn_zones(self, zones: dict[str, int]) -> None:
         """Take over the zones that a former agent gave; before the first Update."""
         self._wanted.learn(zones)

@@ -62,7 +62,7 @@ def facts(place: Place, told: Mapping[str, str], runtime: Runtime) -> dict[str, 
         **found,
         **_able({**abilities(), "bgp": speaker.lack(), "bpf": tagging.lacks()}),
         "fast_path": runtime.fast_path(),
-        **speaker.sessions(speaker.folder(place.run_dir, place.netns)),
+        **speaker.facts(speaker.folder(place.run_dir, place.netns), runtime.troubles("speaker", "peer")),
         **{kind: str(count) for kind, count in runtime.counts().items()},
     }
 

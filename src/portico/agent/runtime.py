@@ -46,8 +46,8 @@ from portico.agent.host_ports import HostPorts
 from portico.agent.learnt import LearntRoutes
 from portico.agent.link_news import LinkNews
 from portico.agent.loop import Loop
-from portico.agent.notice import notice_host, notice_links, notice_rules
 from portico.agent.meters import Meters
+from portico.agent.notice import notice_host, notice_links, notice_rules
 from portico.agent.open_vswitch import OpenVswitch
 from portico.agent.redirect import Redirects
 from portico.agent.removal import Removal
@@ -149,6 +149,10 @@ class Runtime:
         """Return how many objects of each kind are wanted; from any thread."""
         keys = list(self._loop.wanted.objects) if self._loop else []
         return dict(Counter(key.partition("/")[0] for key in keys))
+
+    def troubles(self, *kinds: str) -> list[str]:
+        """Return why objects of some kinds are not as wanted; from any thread."""
+        return self._loop.troubles(*kinds) if self._loop else []
 
     def fast_path(self) -> str:
         """Return how things stand with the fast path; from any thread."""

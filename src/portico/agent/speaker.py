@@ -19,6 +19,7 @@ import shutil
 import subprocess
 import threading
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -32,6 +33,8 @@ START_MAX_S = 10.0
 _NEW = f"{bird.CONFIG}.new"
 _NOTHING = "show status"
 _WAKE_S = 0.05
+# Of troubles with peers, which may be many.
+_TOLD_MAX = 5
 
 
 def folder(run_dir: Path, netns: str) -> Path:
@@ -44,15 +47,19 @@ def lack() -> str:
     return "" if program("bird") else "BIRD is not installed (package bird2)"
 
 
-def sessions(files: Path) -> dict[str, str]:
-    """Return facts about the sessions of the BIRD whose files are there: how many there are, and whose are down."""
+def facts(files: Path, troubles: Sequence[str]) -> dict[str, str]:
+    """Return what is worth knowing of the BIRD whose files are there.
+
+    How many sessions there are, whose are down, and what is not as wanted: it is not there, or refuses something.
+    """
+    told = {"bgp_trouble": "; ".join(troubles[:_TOLD_MAX])} if troubles else {}
     try:
         found = bird.sessions(birdc.ask(files / bird.CONTROL, "show protocols"))
     except OSError:
-        return {}
+        return told
     down = sorted(peer for peer, is_up in found.items() if not is_up)
-    facts = {"bgp_sessions": f"{len(found) - len(down)} of {len(found)}"}
-    return {**facts, "bgp_down": " ".join(down)} if down else facts
+    told["bgp_sessions"] = f"{len(found) - len(down)} of {len(found)}"
+    return {**told, "bgp_down": " ".join(down)} if down else told
 
 
 class Bird:

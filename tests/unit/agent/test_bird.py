@@ -14,6 +14,7 @@ import pytest
 from portico.agent import bird, birdc
 from portico.agent.delta import Trouble, Wanted, difference
 from portico.agent.drivers.bgp import SpeakerDriver
+from portico.agent.speaker import facts
 from portico.hoststate import HostObject, Peer, Speaker
 from portico.hoststate.speaker import SPEAKER_KEY
 from portico.testing.fakebird import BirdMachine, FakeBird
@@ -143,6 +144,20 @@ def test_one_that_hangs_up_is_told(tmp_path: Path) -> None:
     answer_with(tmp_path / "ctl", b"0002-Reading")
     with pytest.raises(ConnectionResetError):
         birdc.ask(tmp_path / "ctl", "configure")
+
+
+def test_an_agent_tells_of_sessions_and_of_what_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # the name of a socket is short, and that of a folder need not be
+    here, troubles = Path(), [f"BGP: peer 192.0.2.{number}: no" for number in range(9)]
+    assert facts(here, []) == {}
+    assert facts(here, troubles) == {"bgp_trouble": "; ".join(troubles[:5])}
+    table = b"1002-host_192_0_2_2 BGP --- up t Established\n host_192_0_2_3 BGP --- start t Active\n0000 \n"
+    answer_with(here / bird.CONTROL, table)
+    assert facts(here, troubles[:1]) == {
+        "bgp_trouble": troubles[0],
+        "bgp_sessions": "1 of 2",
+        "bgp_down": "192.0.2.3",
+    }
 
 
 class Host:

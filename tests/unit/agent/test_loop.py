@@ -157,6 +157,17 @@ def test_one_bad_object_stops_no_other_and_is_retried_ever_less_often() -> None:
     assert agent.states()["vif/p1"] == "active"
 
 
+def test_what_is_wrong_is_told_by_kind() -> None:
+    kernel = FakeDrivers(fail=lambda layer, *_: f"no {layer}" if layer in ("filter", "carrier") else None)
+    agent = Agent(kernel)
+    agent.give(*ALL, complete=True)
+    assert agent.loop.troubles("vif", "bridge") == ["no filter", "no filter", "no filter"]
+    assert agent.loop.troubles("group") == ["no filter"] and agent.loop.troubles("peer") == []
+    kernel.fail = lambda *_: None
+    agent.later(60)
+    assert agent.loop.troubles("vif", "bridge", "group") == []
+
+
 def test_a_port_whose_rules_fail_stays_down() -> None:
     kernel = FakeDrivers()
     kernel.fail = lambda layer, _, key: "no" if (layer, key) == ("filter", "vif/p1") else None
