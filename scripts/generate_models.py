@@ -93,6 +93,7 @@ SHIMS = frozenset(
         "rbac-security-groups",
         "rbac-subnetpool",
         "revision-if-match",
+        "router-admin-state-down-before-update",
         "sort-key-validation",
         "sorting",
         "standard-attr-segment",

@@ -8,7 +8,7 @@ import uuid
 from portico.errors import Conflict
 from portico.model.l3 import INTERFACE_OWNER
 from portico.model.show import some
-from portico.rules import agent, availability_zone, extra_route, quota, router_gateway, router_port
+from portico.rules import agent, availability_zone, extra_route, quota, router_gateway, router_place, router_port
 from portico.rules.context import Context, Row
 from portico.store.transaction import Transaction
 
@@ -37,8 +37,10 @@ def update(tx: Transaction, context: Context, row: Row, changes: Row) -> Row:
     """Change a router; see `router_gateway.set_first` and `extra_route.replace` for what is refused.
 
     Raises:
+        BadRequest: it cannot be where it is to be; see `router_place.change`.
         Unsupported: the backend of its networks does not spread what leaves.
     """
+    router_place.change(tx, context, row, changes)
     had = row["external_gateways"]
     if "external_gateway_info" in changes:
         row = router_gateway.set_first(tx, context, row, changes.pop("external_gateway_info"))
@@ -69,7 +71,8 @@ def delete(tx: Transaction, context: Context, row: Row) -> None:
 
 
 def present(tx: Transaction, context: Context, rows: list[Row]) -> list[Row]:
-    """Add what clients see of the gateways, and availability_zones."""
+    """Add what clients see of the gateways, availability_zones, and `distributed` where networks decide."""
     router_gateway.present(tx, rows)
     agent.present_zones(tx, rows)
+    router_place.present(tx, context, rows)
     return rows

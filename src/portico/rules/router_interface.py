@@ -8,7 +8,17 @@ from ipaddress import ip_address
 
 from portico.errors import BadRequest, Conflict, NotFound
 from portico.model.l3 import INTERFACE_OWNER
-from portico.rules import extra_route, fixed_ip, floating_use, lookup, pools, port, router_port, service_port
+from portico.rules import (
+    extra_route,
+    fixed_ip,
+    floating_use,
+    lookup,
+    pools,
+    port,
+    router_place,
+    router_port,
+    service_port,
+)
 from portico.rules.context import Context, Row
 from portico.rules.router_port import bad_router
 from portico.store.sharing import SHARED
@@ -69,6 +79,7 @@ def _by_subnet(tx: Transaction, context: Context, router: Row, body: Row) -> tup
     router_port.check_apart(router_port.reach(tx, router["id"]), [subnet])
     network = lookup.get(tx, "network", subnet["network_id"])
     router_port.check_backend(tx, context, router, network)
+    router_place.check(context, router, network)
     wanted = [{"subnet_id": subnet["id"], "ip_address": subnet["gateway_ip"]}]
     twin = _with_ipv6(tx, router, network["id"]) if subnet["ip_version"] == 6 else None
     if twin is not None:
@@ -102,7 +113,9 @@ def _by_port(tx: Transaction, context: Context, router: Row, body: Row) -> tuple
         )
     router_port.check_apart(router_port.reach(tx, router["id"]), subnets)
     _check_range(context, found, subnets)
-    router_port.check_backend(tx, context, router, lookup.get(tx, "network", found["network_id"]))
+    network = lookup.get(tx, "network", found["network_id"])
+    router_port.check_backend(tx, context, router, network)
+    router_place.check(context, router, network)
     # A router is on every host that needs it: one that the port was to be on is forgotten.
     whose = {"device_id": router["id"], "device_owner": INTERFACE_OWNER, "binding:host_id": ""}
     changed = port.change(tx, context, found, whose)

@@ -40,6 +40,14 @@ def test_members_do_not_choose_addresses_or_translation(root: Asker, red: Asker,
     root.update("router", router["id"], external_gateway_info=more)
 
 
+def test_where_a_router_is_is_for_administrators_to_say_and_see(root: Asker, red: Asker) -> None:
+    made = red.create("router")
+    assert "distributed" not in made and "distributed" not in red.show("router", made["id"])
+    assert root.show("router", made["id"])["distributed"] is True
+    for act in (partial(red.create, "router"), partial(red.update, "router", made["id"])):
+        assert refusal(partial(act, distributed=True))[:2] == (403, "PolicyNotAuthorized")
+
+
 def test_members_do_not_choose_whether_connections_are_spread(root: Asker, red: Asker) -> None:
     name = "enable_default_route_ecmp"
     told = "disallowed by policy"
