@@ -46,6 +46,11 @@ def source(run: Run, address: str) -> str:
     return _plain(result.out) if result.ok else ""
 
 
+def wait_for_source(run: Run, address: str, wanted: str) -> None:
+    """Wait until a server, which may just have been started, sees a workload's request come from an address."""
+    wait_until(f"an answer of {address} to {wanted}", lambda: source(run, address) == wanted, 20)
+
+
 def _plain(text: str) -> str:
     return text.strip().strip("[]").removeprefix("::ffff:")
 
@@ -178,8 +183,8 @@ def test_a_container_on_two_routed_networks(kinds: DockerSite) -> None:
     both = partial(site.execute, "both")
     for name, nets in {"routed": ("10.1.0.", "2001:db8:1::"), "fast": ("10.4.0.", "2001:db8:4::")}.items():
         for net in nets:
-            assert source(both, f"{net}9") == f"{net}21"
-            assert source(partial(site.execute, f"on-{name}"), f"{net}21") == f"{net}9"
+            wait_for_source(both, f"{net}9", f"{net}21")
+            wait_for_source(partial(site.execute, f"on-{name}"), f"{net}21", f"{net}9")
 
 
 def plug(site: DockerSite, network: str, groups: list[str]) -> dict[str, Any]:
