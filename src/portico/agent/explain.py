@@ -12,8 +12,6 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import partial
 from typing import Any
 
-import msgspec
-
 from portico.agent import filter_text, kernel, links, netlink, owner
 from portico.agent import fragment as parts
 from portico.agent.delta import Driver, Wanted
@@ -38,20 +36,12 @@ from portico.agent.shares import Shares
 from portico.agent.switches import Switches
 from portico.agent.tagging import Tags
 from portico.hoststate import ROUTED, HostObject, Router, Vif
+from portico.hoststate.look import Aspect
 
 ABSENT = "-"
 
 
-class Row(msgspec.Struct, frozen=True):
-    """One aspect of a port: as wanted, and as the kernel has it. `same` tells whether that is right."""
-
-    aspect: str
-    wanted: str
-    actual: str
-    same: bool
-
-
-def explain(place: Place, objects: Collection[HostObject], port_id: str) -> list[Row]:
+def explain(place: Place, objects: Collection[HostObject], port_id: str) -> list[Aspect]:
     """Return the aspects of a port.
 
     Args:
@@ -99,7 +89,7 @@ def _drivers(place: Place, host: Side, tags: Tags, host_netns: int, own_netns: i
 
 def _rows(
     make: Callable[[], dict[str, Driver]], host: links.Links, objects: Collection[HostObject], port_id: str
-) -> list[Row]:
+) -> list[Aspect]:
     drivers = make()
     wanted = Wanted()
     wanted.learn({item.network_id: item.zone for item in drivers["bridge"].read(None).values()})
@@ -111,27 +101,27 @@ def _rows(
     elif isinstance(vif, Vif):
         keys |= {f"bridge/{vif.network_id}", f"dhcp/{vif.network_id}"}
         keys |= {item.key for item in wanted.of(Router) if vif.network_id in {leg.network_id for leg in item.legs}}
-    rows: list[Row] = []
+    rows: list[Aspect] = []
     for name, driver in drivers.items():
         planned, troubles = driver.plan(wanted, keys)
         found = driver.read(keys)
         for key in sorted(keys):
             rows += _compare(name, planned.get(key), found.get(key))
-            rows += [Row(name, trouble.reason, ABSENT, same=False) for at, trouble in troubles.items() if at == key]
+            rows += [Aspect(name, trouble.reason, ABSENT, same=False) for at, trouble in troubles.items() if at == key]
     pieces, faults = parts.fragments(wanted, [f"vif/{port_id}"])
     for piece in pieces.values():
         rows += _filter(wanted, owner.port_link(port_id), piece)
-    rows += [Row("filter", fault, ABSENT, same=False) for fault in faults.values()]
+    rows += [Aspect("filter", fault, ABSENT, same=False) for fault in faults.values()]
     rows.append(_host_end(host, vif.link_name if isinstance(vif, Vif) else owner.host_link(port_id)))
     return rows
 
 
-def _compare(name: str, wanted: Any, actual: Any) -> Iterator[Row]:
+def _compare(name: str, wanted: Any, actual: Any) -> Iterator[Aspect]:
     left, right = _fields(wanted), _fields(actual)
     for field in {**left, **right}:
         aspect = f"{name} {field}".strip()
         one, other = left.get(field, ABSENT), right.get(field, ABSENT)
-        yield Row(aspect, one, other, same=one == other)
+        yield Aspect(aspect, one, other, same=one == other)
 
 
 def _fields(item: Any) -> Mapping[str, str]:
@@ -150,25 +140,27 @@ def _text(value: Any) -> str:
     return str(value)
 
 
-def _filter(wanted: Wanted, link: str, piece: parts.Fragment) -> Iterator[Row]:
+def _filter(wanted: Wanted, link: str, piece: parts.Fragment) -> Iterator[Aspect]:
     for text in filter_text.compare(wanted, link, piece):
         left, right = text.wanted or (), text.actual or ()
         if text.wanted == text.actual:
             told = f"{len(left)} rows"
-            yield Row(f"filter {text.name}", told, told, same=True)
+            yield Aspect(f"filter {text.name}", told, told, same=True)
             continue
         missing = "; ".join(row for row in left if row not in right)
         extra = "; ".join(row for row in right if row not in left)
         if not missing and not extra and text.wanted is not None and text.actual is not None:
             missing, extra = "; ".join(left), "; ".join(right)  # the order differs, or one is there twice
-        yield Row(f"filter {text.name}", _or_absent(missing, text.wanted), _or_absent(extra, text.actual), same=False)
+        yield Aspect(
+            f"filter {text.name}", _or_absent(missing, text.wanted), _or_absent(extra, text.actual), same=False
+        )
 
 
 def _or_absent(text: str, rows: tuple[str, ...] | None) -> str:
     return text or (ABSENT if not rows else "nothing else")
 
 
-def _host_end(host: links.Links, name: str) -> Row:
+def _host_end(host: links.Links, name: str) -> Aspect:
     found = host.find(name)
     where = "in the host's namespace" if found else "not in the host's namespace: in a container, or gone with its pair"
-    return Row(f"host end {name}", "anywhere", where, same=True)
+    return Aspect(f"host end {name}", "anywhere", where, same=True)

@@ -11,9 +11,12 @@ from collections.abc import Callable, Mapping
 from portico import __version__, garbage
 from portico.agent import speaker, tagging, underlay
 from portico.agent.drivers.sysctls import abilities
+from portico.agent.explain import explain
 from portico.agent.feed import Api, Follower, Reporter
 from portico.agent.runtime import Place, Runtime, only_agent
+from portico.agent.sight import Sights
 from portico.client import Access
+from portico.hoststate import Update
 
 
 def run(place: Place, *, host: str, told: Mapping[str, str], api_url: str, access: Access) -> int:
@@ -39,7 +42,13 @@ def run(place: Place, *, host: str, told: Mapping[str, str], api_url: str, acces
         lambda: runtime.metered(),  # noqa: PLW0108
     )
     runtime = Runtime(place, reporter.report)
-    follower = Follower(api, host, offer=runtime.offer, connected=runtime.resend)
+    sights = Sights(api, host, lambda port_id: explain(place, runtime.wanted(), port_id))
+
+    def offer(update: Update) -> None:
+        sights.take(update.looks)
+        runtime.offer(update)
+
+    follower = Follower(api, host, offer=offer, connected=runtime.resend)
 
     def begin() -> None:
         reporter.start()

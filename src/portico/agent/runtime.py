@@ -60,7 +60,7 @@ from portico.agent.speaker import Bird
 from portico.agent.switches import Switches
 from portico.agent.tagging import Tags
 from portico.errors import Unavailable
-from portico.hoststate import Count, Status, Update
+from portico.hoststate import Count, HostObject, Status, Update
 
 log = logging.getLogger(__name__)
 
@@ -144,6 +144,10 @@ class Runtime:
     def alive(self) -> bool:
         """Return whether the loop runs."""
         return self._thread.is_alive()
+
+    def wanted(self) -> list[HostObject]:
+        """Return what the host must have; from any thread."""
+        return list(self._loop.wanted.objects.values()) if self._loop else []
 
     def counts(self) -> dict[str, int]:
         """Return how many objects of each kind are wanted; from any thread."""

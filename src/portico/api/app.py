@@ -26,6 +26,7 @@ from portico.api import (
     collection,
     fault,
     identity,
+    look,
     port_binding,
     qos,
     stream,
@@ -349,6 +350,7 @@ def routes(api: Api) -> list[Route]:
         route("/portico/v1/hosts/{host}/wanted", {"GET": api.host_wanted}),
         route("/portico/v1/hosts/{host}/status", {"PUT": api.host_status}),
         route("/portico/v1/ports/{id}/status", {"GET": api.port_status}),
+        *look.routes(api),
         *trace.routes(api),
         *ui.routes(api),
     ]

@@ -255,6 +255,8 @@ def _own(answers: Answers) -> dict[str, Any]:
         }
     )
     name = {"type": "string", "pattern": "^[a-z][a-z-]*$"}
+    aspect = schema.record({**dict.fromkeys(("aspect", "wanted", "actual"), _TEXT), "same": {"type": "boolean"}})
+    seen = schema.record({"host": _TEXT, "aspects": schema.array(aspect)}, ["host", "aspects"])
     backends, backend = schema.record({"backends": schema.array(one)}), schema.record({"backend": one})
     return {
         "/healthz": {"get": _operation("health", "Tell whether the API serves.", group, answers(200, health, (503,)))},
@@ -275,6 +277,12 @@ def _own(answers: Answers) -> dict[str, Any]:
                 _parameter("timeout_s", "How many seconds to wait at most.", "query", {**count, "maximum": 60}),
             ],
             "get": _operation("port_status", "Show a port's status and why.", group, answers(200, status, (400, 404))),
+        },
+        "/portico/v1/ports/{id}/kernel": {
+            "parameters": [port],
+            "get": _operation(
+                "port_kernel", "Ask its host what the kernel has of a port.", group, answers(200, seen, (403, 404, 503))
+            ),
         },
     }  # fmt: skip
 
@@ -314,6 +322,13 @@ def _followed(answers: Answers) -> dict[str, Any]:
         "/portico/v1/hosts/{host}/wanted": {
             "parameters": [_parameter("host", "The host's name.")],
             "get": _operation("wanted", "Follow what a host must have.", group, lines),
+        },
+        "/portico/v1/hosts/{host}/looks/{id}": {
+            "parameters": [_parameter("host", "The host's name."), _parameter("id", "The question's id.")],
+            "put": {
+                **_operation("sight", "Tell what the kernel has.", group, answers(204, None, (400, 413))),
+                "requestBody": {"required": True, "content": {"application/json": {"schema": _OBJECT}}},
+            },
         },
         "/portico/v1/hosts/{host}/status": {
             "parameters": [_parameter("host", "The host's name.")],

@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
 from portico.hoststate import HostObject, Update, key_of
+from portico.hoststate.look import Look
 
 Follower = Callable[[Update], None]
 
@@ -121,6 +122,14 @@ class HostStates:
         objects = {key: item for part in self._known(host) for key, item in part.items()}
         unknown = tuple(sorted(self._unknown))
         return Update(revision=self._revision, objects=tuple(objects.values()), complete=True, unknown=unknown)
+
+    def ask(self, host: str, look: Look) -> bool:
+        """Hand a question to who follows a host; return whether anybody does."""
+        with self._lock:
+            followers = self._followers.get(host, ())
+            for follower in followers:
+                follower(Update(revision=self._revision, looks=(look,)))
+            return bool(followers)
 
     def followed(self) -> int:
         """Return how many hosts somebody follows: those that are connected."""

@@ -16,7 +16,7 @@ from portico.cli import output
 from portico.cli.context import Context
 from portico.cli.find import find
 from portico.cli.place import place_of
-from portico.errors import Conflict, PorticoError, Unavailable
+from portico.errors import PorticoError, Unavailable
 from portico.model.l3 import GATEWAY_OWNER, INTERFACE_OWNER
 from portico.model.load import as_needed
 from portico.settings import Settings
@@ -24,9 +24,9 @@ from portico.settings import Settings
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    from portico.agent.explain import Row
     from portico.client import Client
     from portico.hoststate import Update
+    from portico.hoststate.look import Aspect
 
 COLUMNS = ("same", "aspect", "wanted", "actual")
 
@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, context: Context) -> int:
     """Print the differences, or every aspect; the exit code is 1 when there are differences."""
-    client, settings = context.client, context.settings
+    client = context.client
     port = find(client, as_needed()["port"], arguments.port)
     host = port["binding:host_id"]
     status = client.get_json(f"/portico/v1/ports/{quote(port['id'], safe='')}/status")
@@ -49,10 +49,6 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
         sys.stdout.writelines(f"{line}\n" for line in gateways(client, port))
     if not host:
         return 0
-    if host != settings.host:
-        raise Conflict(f"port {arguments.port}: is on host {host!r} and this is {settings.host!r}; ask there")
-    if os.geteuid() != 0:
-        raise PorticoError("explain: must run as root to look into the data plane")
     rows = look(context, host, port["id"])
     different = [row for row in rows if not row.same]
     shown = [
@@ -65,12 +61,20 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     return 1 if different else 0
 
 
-def look(context: Context, host: str, port_id: str) -> list[Row]:
-    """Return the aspects of a port on this host; as root.
+def look(context: Context, host: str, port_id: str) -> list[Aspect]:
+    """Return the aspects of a port: on this host by one's own eyes, as root, on another by those of its agent.
 
     Raises:
+        PorticoError: the port is here, and this is not root.
         Unavailable: no agent has run here, or the API tells nothing.
     """
+    if host != context.settings.host:
+        from portico.hoststate.look import Aspect
+
+        found = context.client.get_json(f"/portico/v1/ports/{quote(port_id, safe='')}/kernel")
+        return msgspec.convert(found["aspects"], list[Aspect])
+    if os.geteuid() != 0:
+        raise PorticoError("explain: must run as root to look into the data plane of this host")
     return _rows(context.settings, _wanted(context.client, host), port_id)
 
 
@@ -102,7 +106,7 @@ def _wanted(client: Client, host: str) -> Update:
     raise Unavailable(f"the API at {client.url} ended the feed of host {host!r} before it told anything")
 
 
-def _rows(settings: Settings, wanted: Update, port_id: str) -> list[Row]:
+def _rows(settings: Settings, wanted: Update, port_id: str) -> list[Aspect]:
     from portico.agent.explain import explain
 
     try:

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from typing import Any
 
@@ -29,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "packet", metavar="PACKET", nargs="?", default="icmp", help="such as tcp/80, udp/53, icmp (default), 112"
     )
-    parser.add_argument("--kernel", action="store_true", help="look into this host's kernel, too (needs root)")
+    parser.add_argument("--kernel", action="store_true", help="look into hosts' kernels, too (on this host as root)")
 
 
 def run(arguments: argparse.Namespace, context: Context) -> int:
@@ -60,13 +59,11 @@ def _ask(arguments: argparse.Namespace, context: Context) -> dict[str, Any]:
 
 
 def _in_kernel(found: dict[str, Any], context: Context) -> dict[str, Any]:
-    """Return the answer with what this host's kernel has otherwise, of each port on the way.
+    """Return the answer with what hosts' kernels have otherwise, of each port on the way.
 
     Raises:
-        PorticoError: the kernel cannot be looked into.
+        PorticoError: a kernel cannot be looked into.
     """
-    if os.geteuid() != 0:
-        raise PorticoError("trace: --kernel must run as root to look into the data plane")
     hops, seen = [], set()
     for hop in found["hops"]:
         hops.append(hop)
@@ -83,16 +80,15 @@ def _in_kernel(found: dict[str, Any], context: Context) -> dict[str, Any]:
 def _differences(port_id: str, context: Context) -> list[dict[str, str]]:
     port = context.client.show("ports", port_id)
     where = port["binding:host_id"]
-    if where != context.settings.host:
+    if not where:
         return []
+    what = "in this host's kernel" if where == context.settings.host else f"in the kernel of host {where}"
     rows = [row for row in explain.look(context, where, port_id) if not row.same]
-    if not rows:
-        return [_hop(port_id, "pass", "the kernel has it as wanted")]
-    return [_hop(port_id, "missing", f"{row.aspect}: wanted {row.wanted}, found {row.actual}") for row in rows]
-
-
-def _hop(port_id: str, verdict: str, why: str) -> dict[str, str]:
-    return {"object": f"port/{port_id}", "what": "in this host's kernel", "verdict": verdict, "why": why}
+    found = [("missing", f"{row.aspect}: wanted {row.wanted}, found {row.actual}") for row in rows]
+    return [
+        {"object": f"port/{port_id}", "what": what, "verdict": verdict, "why": why}
+        for verdict, why in found or [("pass", "the kernel has it as wanted")]
+    ]
 
 
 def _lines(found: dict[str, Any], context: Context) -> str:

@@ -19,6 +19,7 @@ from portico.hoststate.l3 import Router as Router
 from portico.hoststate.l3 import Standing as Standing
 from portico.hoststate.limit import Limit as Limit
 from portico.hoststate.limit import Share as Share
+from portico.hoststate.look import Look
 from portico.hoststate.metering import Count as Count
 from portico.hoststate.speaker import Peer as Peer
 from portico.hoststate.speaker import Speaker as Speaker
@@ -321,7 +322,7 @@ class Update(msgspec.Struct, frozen=True):
     The first line after connecting is `complete`: `objects` is the host's whole wanted state and whatever else the
     agent has is to be swept. Later lines replace `objects` and remove `gone` keys; one with neither is a sign of life.
     While backends are `unknown`, by name, a complete state lacks what they want, so nothing is to be swept: another
-    complete one follows when they are known.
+    complete one follows when they are known. `looks` are to be answered, whatever is wanted.
     """
 
     revision: int
@@ -329,6 +330,7 @@ class Update(msgspec.Struct, frozen=True):
     gone: tuple[str, ...] = ()
     complete: bool = False
     unknown: tuple[str, ...] = ()
+    looks: tuple[Look, ...] = ()
 
 
 class Status(msgspec.Struct, frozen=True):

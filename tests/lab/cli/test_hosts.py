@@ -65,6 +65,13 @@ def test_the_agent_of_another_host_plugs_a_port(
     assert (code, err) == (0, "") and out.startswith("tap-vm ")
     shown = first.json("port", "show", "vm")
     assert (shown["status"], shown["binding:host_id"]) == ("ACTIVE", "h2")
+    # what its kernel has is seen from here, by its agent
+    code, out, err = first.portico("port", "explain", "vm", "--all")
+    assert (code, err) == (0, "") and ["true", "tap", "mtu", "1500", "1500"] in [
+        line.split() for line in out.splitlines()
+    ]
+    code, out, err = first.portico("trace", "vm", "10.1.0.77", "--kernel")
+    assert err == "" and "in the kernel of host h2: the kernel has it as wanted" in out, out
     assert PASSWORD not in agent.tail() + str(second.processes())
 
 

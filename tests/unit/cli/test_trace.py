@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import json
+import threading
+
 from portico.client import Client
 
 from .conftest import Portico
@@ -39,3 +42,40 @@ def test_a_packet_s_way_is_told_hop_by_hop_and_the_exit_code_says_whether_it_pas
             client.delete("networks" if row is network else "ports", row["id"])
         for row in client.list("agents"):
             client.delete("agents", row["id"])
+
+
+def test_the_kernel_of_another_host_is_seen_by_its_agent(portico: Portico, api_url: str) -> None:
+    aspects = [{"aspect": "tap mtu", "wanted": "1500", "actual": "1500", "same": True}]
+    with Client(api_url) as client:
+        network = client.create("networks", {"name": "far"})
+        client.create("subnets", {"network_id": network["id"], "ip_version": 4, "cidr": "10.7.0.0/24"})
+        port = client.create("ports", {"network_id": network["id"], "name": "far-a", "binding:host_id": "far"})
+        report = {"revision": 0, "statuses": [{"key": f"vif/{port['id']}", "state": "active"}]}
+        client.put_json("/portico/v1/hosts/far/status", report)
+        asked: list[str] = []
+
+        def answer() -> None:
+            with Client(api_url) as agent, Client(api_url) as other:
+                for update in agent.stream("/portico/v1/hosts/far/wanted"):
+                    ready.set()
+                    for look in (update or {}).get("looks", ()):
+                        asked.append(look["port_id"])
+                        other.put_json(f"/portico/v1/hosts/far/looks/{look['id']}", {"aspects": aspects})
+                    if len(asked) == 3:
+                        return
+
+        ready, thread = threading.Event(), threading.Thread(target=answer)
+        thread.start()
+        assert ready.wait(20)
+        shown = portico("port", "explain", "far-a")
+        assert (shown.code, shown.out.splitlines()[-1]) == (0, "the kernel has all 1 aspects as wanted")
+        aspects[0] |= {"actual": "1234", "same": False}
+        shown = portico("port", "explain", "far-a")
+        assert shown.code == 1 and shown.out.splitlines()[-1].split() == ["false", "tap", "mtu", "1500", "1234"]
+        stopped = portico("trace", "far-a", "10.7.0.99", "--kernel", "-f", "json")
+        assert stopped.code == 1 and json.loads(stopped.out)["hops"][-1] == {
+            "object": f"port/{port['id']}", "what": "in the kernel of host far", "verdict": "missing",
+            "why": "tap mtu: wanted 1500, found 1234",
+        }  # fmt: skip
+        thread.join(20)
+        assert asked == [port["id"]] * 3
