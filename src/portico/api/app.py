@@ -94,7 +94,8 @@ class Api:
         url = f"{origin_of(request)}{request.url.path}"
         about = self.service, resource, self.context(request), pairs, url, _parent_id(resource, request)
         call = partial(collection.list_objects, *about)
-        return as_json(await self.workers.read(call))
+        read = self.workers.read_one if collection.is_short(resource, pairs) else self.workers.read
+        return as_json(await read(call))
 
     async def show(self, resource: Resource, request: Request) -> Response:
         pairs = request.query_params.multi_items()

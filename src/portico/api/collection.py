@@ -95,6 +95,14 @@ def list_objects(
     return body
 
 
+def is_short(resource: Resource, pairs: query.Pairs) -> bool:
+    """Tell whether a list takes no longer than an object: of a network's subnets, which are few.
+
+    Docker's plugin asks for these whenever a container starts on a routed network.
+    """
+    return resource.name == "subnet" and [name for name, _ in pairs].count("network_id") == 1
+
+
 def show(
     service: Service, resource: Resource, context: Context, object_id: str, pairs: query.Pairs, parent_id: str = ""
 ) -> Row:
