@@ -21,6 +21,8 @@ from portico.store.transaction import Transaction, timestamp
 LABEL, RULE, COUNT = "metering_label", "metering_label_rule", "metering_count"
 _SIDES = ("source_ip_prefix", "destination_ip_prefix")
 _PREFIXES = ("remote_ip_prefix", *_SIDES)
+KEPT = 16
+"""So many counters of one router on one host are remembered; a report may come again that tells of several."""
 
 
 def create_label(tx: Transaction, context: Context, body: Row) -> Row:
@@ -138,17 +140,23 @@ def take(tx: Transaction, host: str, counts: Iterable[Count]) -> None:
 
 
 def _add(tx: Transaction, host: str, row: Row | None, item: Count, project_id: str) -> Row:
-    said = {"counter": item.counter, "last_packets": item.packets, "last_bytes": item.bytes, "updated_at": timestamp()}
     if row is None:
         where = {"metering_label_id": item.label_id, "router_id": item.router_id, "host": host}
-        made = {"id": str(uuid.uuid4()), **where, "packets": item.packets, "bytes": item.bytes, **said}
-        return tx.insert(COUNT, {**made, "project_id": project_id})
-    is_on = row["counter"] == item.counter and row["last_packets"] <= item.packets and row["last_bytes"] <= item.bytes
-    packets = item.packets - (row["last_packets"] if is_on else 0)
-    octets = item.bytes - (row["last_bytes"] if is_on else 0)
-    if is_on and not packets:
+        nothing = {"packets": 0, "bytes": 0, "updated_at": timestamp(), "told": {}}
+        row = tx.insert(COUNT, {"id": str(uuid.uuid4()), "project_id": project_id, **where, **nothing})
+    told = dict(row["told"])
+    packets, octets = told.pop(item.counter, (0, 0))
+    if (packets, octets) == (item.packets, item.bytes):
         return row
-    values = {**said, "packets": row["packets"] + packets, "bytes": row["bytes"] + octets}
+    if packets > item.packets or octets > item.bytes:  # somebody set it back
+        packets = octets = 0
+    kept = list(told.items())[1 - KEPT :]
+    values = {
+        "packets": row["packets"] + item.packets - packets,
+        "bytes": row["bytes"] + item.bytes - octets,
+        "updated_at": timestamp(),
+        "told": {**dict(kept), item.counter: (item.packets, item.bytes)},
+    }
     # Nobody is told: it is news every few seconds, and no client's doing.
     tx.write_quietly(COUNT, row, values)
     return {**row, **values}

@@ -139,6 +139,21 @@ def test_rules_of_default_groups_are_marked_in_an_older_database(tmp_path: Path,
     store.close()
 
 
+def test_what_counters_said_last_is_kept_in_an_older_database(tmp_path: Path, registry: Registry) -> None:
+    store = Store(f"sqlite:///{tmp_path}/older.db", registry)
+    config = Config()
+    config.set_main_option("script_location", str(schema.MIGRATIONS))
+    with store.engine.connect().execution_options(portico_write=True) as connection, connection.begin():
+        config.attributes |= {"connection": connection, "metadata": store.tables.metadata}
+        command.upgrade(config, "0020")
+        names = "id, host, counter, last_packets, last_bytes"
+        connection.exec_driver_sql(f"INSERT INTO metering_count ({names}) VALUES ('c', 'h', 'a', 3, 9)")  # noqa: S608
+    schema.ensure(store)
+    with store.read() as tx:
+        assert tx.find("metering_count", host="h")[0]["told"] == {"a": [3, 9]}
+    store.close()
+
+
 def test_ensure_makes_a_database_once_and_keeps_what_is_in_it(nothing: Store) -> None:
     schema.ensure(nothing)
     with nothing.write() as tx:
