@@ -178,15 +178,23 @@ class Published:
                 except BadRequest as error:
                     if "port collision with the external_port_range" in error.message:
                         if not is_behind_host(external):
-                            raise Conflict(error.message.rstrip(".")) from error
+                            raise self._taken(error) from error
                         continue  # by another address of the host
                     if "port collision with the portico:host_addresses" in error.message:
-                        raise Conflict(error.message.rstrip(".")) from error
+                        raise self._taken(error) from error
                     raise
                 return item["id"], str(made["id"])
             wanted = {"floating_network_id": external["id"], "description": group.made_by(self._host)}
             known = [self._api.create("floatingips", wanted)]
         raise Conflict(f"port {body['external_port']} is another container's whatever the floating IP")
+
+    def _taken(self, error: BadRequest) -> Conflict:
+        """Return why a port cannot be had; the container that has it is named if it has its name already."""
+        ours = self._api.list("floatingips", description=group.made_by(self._host))
+        ids = {item["internal_port_id"] for floating in ours for item in floating["port_forwardings"]}
+        ports = [row for port_id in ids if port_id in error.message for row in self._api.list("ports", id=port_id)]
+        named = next((f"container {port['name']} has it: " for port in ports if port["name"]), "")
+        return Conflict(named + error.message.rstrip("."))
 
     def _external(self, record: DockerNetwork) -> Object:
         """Return the network that a Docker network's router has its gateway on."""

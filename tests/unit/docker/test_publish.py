@@ -122,6 +122,10 @@ def test_clashes_are_refused_in_plain_words_and_leave_nothing(api: InProcessApi,
     start(engine, network, "192.0.2.1:8080:80")
     assert len(api.list("floatingips")) == 2, "by another address of the host the port is another's"
     before = forwardings(api)
+    [port] = api.list("ports", device_id=first.id)
+    api.update("ports", port["id"], {"name": "web"})
+    with pytest.raises(CallFailed, match=r"Port 80/tcp cannot be published: container web has it: .*port forwarding"):
+        start(engine, other, "127.0.0.1:8080:80")
     engine.taken = {("tcp", 9000)}
     for where in (network, other):
         with pytest.raises(CallFailed, match=r"Port 80/tcp cannot be published: .*8080:8080.*port forwarding"):
