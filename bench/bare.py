@@ -10,8 +10,9 @@ from collections.abc import Callable, Mapping
 from functools import partial
 
 from bench.containers import PINGS, PLAIN, TRANSFER_S, TRANSFERS, pairs_of
+from bench.figure import Figure, median
 from portico.testing.lab import LabHost
-from portico.testing.rig import Workload
+from portico.testing.rig import Rig, Workload
 
 SERVER = "198.51.100.129"
 Pairs = list[tuple[float, float]]
@@ -25,24 +26,41 @@ add rule inet tracked forward ct state new accept
 """
 
 
-def compare(client: Workload, server: Workload, address: str, ours: str) -> tuple[Pairs, Pairs]:
-    """Return pairs of TCP throughputs (Gbit/s) and of round trips (ms), by Portico's way and the bare one.
-
-    Args:
-        address: the server's by the way that is called `ours`.
-    """
+def join(client: Workload, server: Workload) -> None:
+    """Join the two namespaces by the bare way too, and start the server that both ways lead to."""
     _join(client.host)
     cpu = str(1 % (os.cpu_count() or 1))
     server.spawn("taskset", "-c", cpu, "iperf3", "-s", "--forceflush").wait_for_text("listening", 5)
+
+
+def compare(client: Workload, address: str, ours: str) -> tuple[Pairs, Pairs]:
+    """Return pairs of TCP throughputs (Gbit/s) and of round trips (ms), by Portico's way and the bare one.
+
+    Args:
+        client: of two that are joined by both ways (`join`).
+        address: the server's by the way that is called `ours`.
+    """
     servers = {ours: address, PLAIN: SERVER}
     speeds = pairs_of(partial(_gigabits, client, servers), TRANSFERS)
     return speeds, pairs_of(partial(_round_trip_ms, client, servers), TRANSFERS)
 
 
+def without_fast_path(client: Workload, rig: Rig, address: str, ours: str) -> list[Figure]:
+    """Return what the same costs without the fast path, which packets to other hosts do not take."""
+    rig.pause()
+    rig.command = [*rig.command, "--long-way"]
+    rig.start()
+    speeds, trips = compare(client, address, ours)
+    return [
+        Figure(f"{what}, without the fast path", median([mine / bare for mine, bare in pairs]), "x")
+        for what, pairs in (("TCP", speeds), ("ping", trips))
+    ]
+
+
 def least(client: Workload) -> tuple[Pairs, Pairs]:
     """Return the same pairs for the bare way with connection tracking and one rule, beside the bare way without.
 
-    That is the least that a stateful filter costs, whoever puts it there. `compare` has made the ways.
+    That is the least that a stateful filter costs, whoever puts it there. `join` has made the way.
     """
 
     def switched(measure: Callable[[Workload, Mapping[str, str], str], float], way: str) -> float:

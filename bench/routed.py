@@ -17,9 +17,12 @@ SERVER = "10.0.0.2"
 def measure() -> list[Figure]:
     """Measure TCP and ping between two routed ports of one host, security groups on."""
     with Lab() as lab:
-        client, server = _plug(Rig(lab.host("h1")))
-        speeds, trips = bare.compare(client, server, SERVER, PORTICO)
+        rig = Rig(lab.host("h1"))
+        client, server = _plug(rig)
+        bare.join(client, server)
+        speeds, trips = bare.compare(client, SERVER, PORTICO)
         least_speeds, least_trips = bare.least(client)
+        long_way = bare.without_fast_path(client, rig, SERVER, PORTICO)
     return [
         Figure(
             "TCP, routed port to routed port, security groups on",
@@ -47,6 +50,7 @@ def measure() -> list[Figure]:
             "x",
             beside="without either",
         ),
+        *long_way,
         *bgp.measure(),
     ]
 

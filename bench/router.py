@@ -29,7 +29,9 @@ def measure() -> list[Figure]:
         rig = Rig(lab.host("h1"))
         client, server = _plug(rig)
         first_s = _first_packet_s(rig, client)
-        speeds, trips = bare.compare(client, server, SERVER, PORTICO)
+        bare.join(client, server)
+        speeds, trips = bare.compare(client, SERVER, PORTICO)
+        long_way = bare.without_fast_path(client, rig, SERVER, PORTICO)
     restart_s, missing = _restart()
     return [
         Figure(
@@ -45,6 +47,7 @@ def measure() -> list[Figure]:
             "x",
             beside=f"bare veth pairs and routing: {median([theirs for _, theirs in trips]) * 1e3:.1f} us",
         ),
+        *long_way,
         Figure("router with two interfaces and a gateway wanted, to its first packet", first_s, "s", at_most=1.0),
         Figure(
             f"agent started again with {MANY} routers, until it has compared all",
