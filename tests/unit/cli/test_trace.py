@@ -64,7 +64,7 @@ def test_the_kernel_of_another_host_is_seen_by_its_agent(portico: Portico, api_u
                     if len(asked) == 3:
                         return
 
-        ready, thread = threading.Event(), threading.Thread(target=answer)
+        ready, thread = threading.Event(), threading.Thread(target=answer, daemon=True)
         thread.start()
         assert ready.wait(20)
         shown = portico("port", "explain", "far-a")
