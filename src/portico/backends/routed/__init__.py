@@ -66,11 +66,6 @@ class RoutedBackend:
                 f"router {after['id']}: enable_default_route_ecmp True is not realised by the routed backend: what "
                 "leaves the routed space goes where the host's own routes lead"
             )
-        if change.resource == "router" and after.get("enable_default_route_ecmp"):
-            raise _refused(
-                f"router {after['id']}: enable_default_route_ecmp True is not realised by the routed backend: what "
-                "leaves the routed space goes where the host's own routes lead"
-            )
         if change.resource == "router" and after.get("routes"):
             raise _refused(
                 f"router {after['id']}: routes {after['routes']!r} are not realised by the routed backend: all of its "
