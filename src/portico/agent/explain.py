@@ -106,7 +106,7 @@ def _rows(
         planned, troubles = driver.plan(wanted, keys)
         found = driver.read(keys)
         for key in sorted(keys):
-            rows += _compare(name, planned.get(key), found.get(key))
+            rows += compare(name, planned.get(key), found.get(key))
             rows += [Aspect(name, trouble.reason, ABSENT, same=False) for at, trouble in troubles.items() if at == key]
     pieces, faults = parts.fragments(wanted, [f"vif/{port_id}"])
     for piece in pieces.values():
@@ -116,7 +116,8 @@ def _rows(
     return rows
 
 
-def _compare(name: str, wanted: Any, actual: Any) -> Iterator[Aspect]:
+def compare(name: str, wanted: Any, actual: Any) -> Iterator[Aspect]:
+    """Yield the aspects of what a driver wants and finds; None is nothing."""
     left, right = _fields(wanted), _fields(actual)
     for field in {**left, **right}:
         aspect = f"{name} {field}".strip()
@@ -134,7 +135,9 @@ def _fields(item: Any) -> Mapping[str, str]:
 
 
 def _text(value: Any) -> str:
-    """Return a value for people to read; parts that have words for that are told one by one."""
+    """Return a value for people to read: parts that have words for that one by one, those of a set in order."""
+    if isinstance(value, frozenset):
+        return ", ".join(sorted(map(str, value))) or "nothing"
     if isinstance(value, tuple) and any(dataclasses.is_dataclass(part) for part in value):
         return "; ".join(map(str, value))
     return str(value)
