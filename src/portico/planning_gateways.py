@@ -11,9 +11,11 @@ import hashlib
 from collections.abc import Iterable
 
 from portico import planning_qos
-from portico.hoststate.l3 import Leg
-from portico.model.l3 import FloatingIp
+from portico.hoststate.l3 import Leg, Way
+from portico.model.l3 import FloatingIp, Router
 from portico.model.snapshot import IpNetwork, Port, Snapshot
+
+EVERYWHERE = {4: "0.0.0.0/0", 6: "::/0"}
 
 
 def can_have(want: Snapshot, host: str, gateway: Port) -> bool:
@@ -48,3 +50,20 @@ def beyond(want: Snapshot, gateway: Port) -> str:
     own = {item.address for item in gateway.fixed_ips}
     hops = [subnet.gateway for subnet in subnets if subnet.gateway is not None and subnet.cidr.version == 4]
     return next((str(hop) for hop in hops if hop not in own), "")
+
+
+def watched(want: Snapshot, router: Router, gateways: Iterable[Port]) -> tuple[Way, ...]:
+    """Return the next hops of a router that are watched, the first gateway's first.
+
+    Who is not in the subnet cannot be asked from an address in it. Where an extra route says where everything goes,
+    gateways have no part in that.
+    """
+    found: dict[Way, None] = {}
+    told = {net.version for net, _ in router.routes if net.prefixlen == 0}
+    for port in gateways if router.watches else ():
+        own = {item.address for item in port.fixed_ips}
+        for subnet in (want.subnets[item.subnet_id] for item in port.fixed_ips if item.subnet_id in want.subnets):
+            hop = subnet.gateway
+            if hop is not None and hop in subnet.cidr and hop not in own and hop.version not in told:
+                found[Way(EVERYWHERE[hop.version], str(hop), port.id)] = None
+    return tuple(found)

@@ -18,7 +18,6 @@ from portico.hoststate.l3 import Floating, Forward, Leg, Prefix, Router, Way
 from portico.model.l3 import GATEWAY_OWNER, INTERFACE_OWNER
 from portico.model.snapshot import FloatingIp, IpAddress, Port, Snapshot, Subnet
 
-_EVERYWHERE = {4: "0.0.0.0/0", 6: "::/0"}
 PHYSICAL = ("flat", "vlan")
 """Types of networks that are on a physical network, and so one on all hosts; of others each host has its own."""
 
@@ -193,13 +192,17 @@ def router(want: Snapshot, host: str, router_id: str) -> Router:
         beyond = {port.id: planning_gateways.beyond(want, port) for port in ports if _is_gateway(port)}
         legs = [structs.replace(leg, beyond=beyond.get(leg.port_id, "")) for leg in legs]
     floating, forwards = _floating(want, host, router_id)
+    known = want.routers[router_id]
+    whole = [port for port in ports if _is_gateway(port) and port.id not in parts]
     return Router(
         router_id=router_id,
         legs=tuple(sorted(legs, key=lambda leg: leg.port_id)),
         ways=tuple(_ways(want, router_id, ports, parts)),
         floating=tuple(floating),
         forwards=tuple(forwards),
-        meters=planning_metering.meters(want, want.routers[router_id]) if any(leg.outside for leg in legs) else (),
+        meters=planning_metering.meters(want, known) if any(leg.outside for leg in legs) else (),
+        watched=planning_gateways.watched(want, known, whole),
+        spreads=known.watches and known.spreads,
     )
 
 
@@ -344,7 +347,7 @@ def _ways(want: Snapshot, router_id: str, ports: list[Port], parts: frozenset[st
         is_told = key in told or (version, "") in told
         if _is_gateway(port) and subnet.gateway is not None and not is_told and subnet.gateway not in own:
             told.add(key)
-            yield Way(_EVERYWHERE[version], str(subnet.gateway), port.id)
+            yield Way(planning_gateways.EVERYWHERE[version], str(subnet.gateway), port.id)
 
 
 def _subnets(want: Snapshot, port: Port) -> list[Subnet]:

@@ -51,8 +51,18 @@ def config(speaker: Speaker, peers: Collection[Peer], folder: str) -> str:
         lines += _kernel(version)
     for peer in sorted(peers, key=lambda peer: peer.address):
         lines += _peer(speaker, peer)
-    text = "\n".join(lines) + "\n"
+    return marked("\n".join(lines) + "\n")
+
+
+def marked(text: str) -> str:
+    """Return a configuration with what `digest` tells it by."""
     return f"{text}define {_mark(text)} = 1;\n"
+
+
+def log_line(folder: str) -> str:
+    """Return what has BIRD keep a log."""
+    kinds = "info, remote, warning, error, auth, fatal, bug"
+    return f'log "{folder}/{LOG}" {_LOG_MAX} "{folder}/{LOG}.1" {{ {kinds} }};'
 
 
 def digest(text: str) -> str:
@@ -90,7 +100,7 @@ def _head(speaker: Speaker, folder: str) -> Iterator[str]:
     every = f"{speaker.bfd_interval_ms} ms"
     bfd = f"min rx interval {every}; min tx interval {every}; multiplier 3;"
     yield "# Written by Portico's agent, which undoes changes."
-    yield f'log "{folder}/{LOG}" {_LOG_MAX} "{folder}/{LOG}.1" {{ info, remote, warning, error, auth, fatal, bug }};'
+    yield log_line(folder)
     yield f"router id {addresses.address(speaker.router_id, 'router_id')};"
     yield f"graceful restart wait {RECOVERY_S};"
     # BIRD does what its own timers bring up only when something else wakes it: hence something every second.

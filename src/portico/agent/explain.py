@@ -26,6 +26,7 @@ from portico.agent.drivers.router import RouterDriver
 from portico.agent.drivers.share import ShareDriver
 from portico.agent.drivers.subport import SubportDriver
 from portico.agent.drivers.tap import TapDriver
+from portico.agent.drivers.watch import WatchDriver
 from portico.agent.redirect import Redirects
 from portico.agent.router_space import RouterSpaces
 from portico.agent.routes import Routes
@@ -35,6 +36,7 @@ from portico.agent.shaper import Shapers
 from portico.agent.shares import Shares
 from portico.agent.switches import Switches
 from portico.agent.tagging import Tags
+from portico.agent.watchers import Watchers
 from portico.hoststate import ROUTED, HostObject, Router, Vif
 from portico.hoststate.look import Aspect
 
@@ -77,6 +79,7 @@ def _drivers(place: Place, host: Side, tags: Tags, host_netns: int, own_netns: i
         "router": RouterDriver(table, RouterSpaces(place.netns, own_netns)),
         "share": ShareDriver(table, Shares(route), Redirects(route)),
         "advertisements": AdvertDriver(RouterServers(place.netns, run_dir=place.run_dir)),
+        "next hops": WatchDriver(Watchers(place.netns, run_dir=place.run_dir)),
         "route": RouteDriver(table, ours, host, place.netns),
         "dhcp": DhcpDriver(table, servers, only_look=True),
         "routed dhcp": RoutedDhcpDriver(

@@ -31,6 +31,8 @@ _ALL_BITS = 0xFFFFFFFF
 _SPECIFIC_FIRST, _BY_MARK = 1000, 1001
 """Preferences of the rules: both before that of `main`, 32766."""
 _EVERYWHERE = "0.0.0.0/0"
+_HALF = 1
+"""The length of the longest prefixes of `main` that count as where everything else goes; see `watch`."""
 
 
 def numbers(port_ids: Iterable[str]) -> dict[str, int]:
@@ -87,7 +89,7 @@ class Gateways:
         body = _HEADER.pack(socket.AF_INET, 0, 0, 0, table if table < 256 else 0, 0, 0, _TO_TABLE, 0)
         body += u32(_TABLE, table) + u8(_PROTOCOL, owner.PROTOCOL)
         body += u32(_PRIORITY, _BY_MARK if mark else _SPECIFIC_FIRST)
-        body += u32(_FWMARK, mark) + u32(_FWMASK, _ALL_BITS) if mark else u32(_SUPPRESS, 0)
+        body += u32(_FWMARK, mark) + u32(_FWMASK, _ALL_BITS) if mark else u32(_SUPPRESS, _HALF)
         try:
             self._route.ask(kind, body, netlink.NLM_F_CREATE | netlink.NLM_F_EXCL if kind == _NEW_RULE else 0)
         except netlink.NetlinkError as error:

@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The routes that our BIRD has put into the kernel, once it is there no more. Source: rtnetlink(7)."""
+"""The routes that a BIRD of ours has put into the kernel, once it is there no more. Source: rtnetlink(7)."""
 
 from __future__ import annotations
 
+import os
 import socket
 import struct
 from collections.abc import Iterator
+from pathlib import Path
 
-from portico.agent import netlink, owner
+from portico.agent import kernel, netlink, owner
 from portico.agent.netlink import attr, u32
 
 _DEL_ROUTE, _GET_ROUTE = 25, 26
@@ -47,6 +49,29 @@ class LearntRoutes:
                 values = netlink.attributes(answer, _RTMSG.size)
                 if netlink.number(values.get(_PRIORITY, b"")) == owner.BGP_METRIC:
                     yield _removal(answer, values.get(_DST, b""))
+
+
+class LearntElsewhere(LearntRoutes):
+    """Those of another namespace, `netns`, which may be gone when they are to go."""
+
+    def __init__(self, netns: Path) -> None:
+        self._netns = netns
+
+    def any(self) -> bool:
+        """Return that there are none which a BIRD that is started again should keep: others are there to fall to."""
+        return False
+
+    def remove_all(self) -> None:
+        """See LearntRoutes."""
+        try:
+            netns = os.open(self._netns, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return
+        try:
+            with kernel.within(netns, lambda: netlink.Socket(netlink.ROUTE)) as route:
+                LearntRoutes(route).remove_all()
+        finally:
+            os.close(netns)
 
 
 def _removal(answer: bytes, destination: bytes) -> bytes:

@@ -35,10 +35,11 @@
 | bpf filter that joins a physical network | ingress of interface and `py` | the same; leads to a `py` or to nothing |
 | flags of that interface: up, promiscuous | host | the name of that filter tells which are ours |
 | dnsmasq | a DHCP or router namespace of ours, or our namespace | that namespace |
-| BIRD | host | its configuration is a file in our folder |
-| routes that BIRD learnt | host's table `main` | protocol 12 (`bird`) and metric 2080 |
+| BIRD | host, and routers whose next hops are watched | its configuration is a file in our folder |
+| routes that BIRD learnt or keeps | host's or router's table `main` | protocol 12 (`bird`) and metric 2080 |
 | files | `<state_dir>/dhcp/<netns>/`, `<run_dir>/dhcp/<netns>/`, `<run_dir>/bgp/<netns>/` | the folders |
 | files for what routers announce | `<run_dir>/router/<netns>/` | the folder |
+| files for next hops that are watched | `<run_dir>/bfd/<router's namespace>/` | the folders |
 | files for routed networks | `<state_dir>/routed-dhcp/<netns>/`, `<run_dir>/routed-dhcp/<netns>/` | the folders |
 
 Nothing else is ever removed. There may be two agents on one host, with different namespaces: each leaves what is the

@@ -7,7 +7,7 @@ import os
 import shutil
 from pathlib import Path
 
-from portico.agent import kernel, links, netlink, owner
+from portico.agent import kernel, links, netlink, owner, speaker
 from portico.agent.docker_user import CHAIN, DockerUser
 from portico.agent.drivers.libnftables import Nft
 from portico.agent.drivers.segment import is_segment, let_go
@@ -17,8 +17,8 @@ from portico.agent.redirect import Redirects
 from portico.agent.runtime import Place, only_agent
 from portico.agent.server import Server
 from portico.agent.servers import FOLDER, ROUTED_FOLDER, ROUTER_FOLDER
-from portico.agent.speaker import Bird
 from portico.agent.tagging import Tags
+from portico.agent.watchers import Watchers
 
 _FOLDERS = (FOLDER, ROUTED_FOLDER, ROUTER_FOLDER)
 
@@ -32,6 +32,7 @@ def purge(place: Place) -> list[str]:
     with only_agent(place):
         removed = [
             *_speaker(place),
+            *_watchers(place),
             *_taps(place),
             *_segments(place),
             *_outlets(place),
@@ -51,7 +52,10 @@ def _speaker(place: Place) -> list[str]:
     netns = kernel.open_current()
     try:
         with netlink.Socket(netlink.ROUTE) as route:
-            bird = Bird(place.netns, run_dir=place.run_dir, host_netns=netns, learnt=LearntRoutes(route))
+            files = speaker.folder(place.run_dir, place.netns)
+            bird = speaker.Bird(
+                files, Path(f"/proc/self/fd/{netns}"), run_dir=place.run_dir, learnt=LearntRoutes(route)
+            )
             if not bird.is_known():
                 return []
             bird.end()
@@ -59,6 +63,16 @@ def _speaker(place: Place) -> list[str]:
             return [f"BGP speaker of {place.netns}"]
     finally:
         os.close(netns)
+
+
+def _watchers(place: Place) -> list[str]:
+    """End what watches routers' next hops."""
+    watchers = Watchers(place.netns, run_dir=place.run_dir)
+    found = sorted(watchers.known())
+    for short in found:
+        watchers.of(short).end()
+        watchers.remove(short)
+    return [f"watch of router {short}" for short in found]
 
 
 def _taps(place: Place) -> list[str]:

@@ -40,6 +40,7 @@ from portico.agent.drivers.subport import SubportDriver
 from portico.agent.drivers.sysctls import SysctlDriver
 from portico.agent.drivers.tap import TapDriver
 from portico.agent.drivers.uplink import UplinkDriver
+from portico.agent.drivers.watch import WatchDriver
 from portico.agent.fast_path import hooks
 from portico.agent.fast_path.programs import Programs
 from portico.agent.host_ports import HostPorts
@@ -56,9 +57,10 @@ from portico.agent.routes import Routes
 from portico.agent.servers import OwnServers, RouterServers, Servers
 from portico.agent.shaper import Shapers
 from portico.agent.shares import Shares
-from portico.agent.speaker import Bird
+from portico.agent.speaker import Bird, folder
 from portico.agent.switches import Switches
 from portico.agent.tagging import Tags
+from portico.agent.watchers import Watchers
 from portico.errors import Unavailable
 from portico.hoststate import Count, HostObject, Status, Update
 
@@ -190,7 +192,8 @@ class Runtime:
         """Return the driver of the speaker; called in a thread of the host's namespace."""
         learnt = LearntRoutes(netlink.Socket(netlink.ROUTE))
         place = self._place
-        return SpeakerDriver(Bird(place.netns, run_dir=place.run_dir, host_netns=self._host_netns, learnt=learnt))
+        files, netns = folder(place.run_dir, place.netns), Path(f"/proc/self/fd/{self._host_netns}")
+        return SpeakerDriver(Bird(files, netns, run_dir=place.run_dir, learnt=learnt))
 
     def _published(self) -> HostRulesDriver:
         """Return the driver of the rules in the host's namespace; called in a thread of it."""
@@ -222,7 +225,7 @@ class Runtime:
         netns, folders = self._place.netns, {"run_dir": self._place.run_dir, "state_dir": self._place.state_dir}
         servers = DhcpDriver(table, Servers(netns, **folders))
         routed_servers = RoutedDhcpDriver(table, ours, OwnServers(netns, **folders))
-        adverts = AdvertDriver(RouterServers(netns, run_dir=self._place.run_dir))
+        adverts, watches = self._beside_routers()
         taps, subports, segments = self._joins(table, host, host_route)
         drivers: list[Driver] = [
             SysctlDriver(),
@@ -238,6 +241,7 @@ class Runtime:
             ShareDriver(table, Shares(route), Redirects(route)),
             FastPathDriver(fast_path, ways),
             adverts,
+            watches,
             RouteDriver(table, ours, host, self._place.netns),
             servers,
             routed_servers,
@@ -250,7 +254,7 @@ class Runtime:
         loop = self._loop = self._make_loop(drivers, fast_path)
         loop.learn_zones({item.network_id: item.zone for item in bridges.read(None).values()})
         fast_path.clear()
-        ending = (servers, routed_servers, adverts, speaker)
+        ending = (servers, routed_servers, adverts, watches, speaker)
         poll = _listening(own_events, rule_events, news.events, *ending, published, self._woken)
 
         def notice() -> None:
@@ -262,6 +266,11 @@ class Runtime:
 
         self._follow(loop, poll, notice, fast_path)
         removal.finish(FINISH_WITHIN_S)
+
+    def _beside_routers(self) -> tuple[AdvertDriver, WatchDriver]:
+        """Return the drivers of what runs in routers' namespaces."""
+        netns, run_dir = self._place.netns, self._place.run_dir
+        return AdvertDriver(RouterServers(netns, run_dir=run_dir)), WatchDriver(Watchers(netns, run_dir=run_dir))
 
     def _joins(
         self, table: LinkTable, host: Side, host_route: netlink.Socket

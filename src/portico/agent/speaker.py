@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the BGP speaker of this agent has of the machine: a BIRD in the host's namespace, its files, what it learnt.
+"""What a BIRD of this agent has of the machine: the namespace it is in, its files, what it put into the kernel.
 
-It is an instance of its own, with its own configuration and control socket, not the distribution's service. Its process
-outlives the agent.
+The BGP speaker is one, in the host's namespace, and what watches a router's next hops, in the router's. Each is an
+instance of its own, with its own configuration and control socket, not the distribution's service. Its process outlives
+the agent.
 
 It runs as the user whom its package makes, with four capabilities that it keeps itself (`drop_uid` in
 `sysdep/linux/syspriv.h` of 2.0.12): net_admin, net_raw, net_bind_service, net_broadcast. Of our folder it may read the
@@ -63,12 +64,12 @@ def facts(files: Path, troubles: Sequence[str]) -> dict[str, str]:
 
 
 class Bird:
-    """The BIRD of the agent whose namespace is called `netns`, in the namespace that `host_netns` describes."""
+    """A BIRD in the network namespace `netns` (a path), whose files are in `files`, somewhere below `run_dir`."""
 
-    def __init__(self, netns: str, *, run_dir: Path, host_netns: int, learnt: LearntRoutes) -> None:
-        self.folder = folder(run_dir, netns)
+    def __init__(self, files: Path, netns: Path, *, run_dir: Path, learnt: LearntRoutes) -> None:
+        self.folder = files
         self._run_dir = run_dir
-        self._host_netns = host_netns
+        self._netns = netns
         self._learnt = learnt
         self._ends = select.epoll()
         self._watched: Daemon | None = None
@@ -79,7 +80,7 @@ class Bird:
 
     def pid(self) -> int | None:
         """Return the process of the BIRD that runs; from then on `has_ended` tells of its end."""
-        daemon = Daemon.find(self.folder / bird.PID, Path(f"/proc/self/fd/{self._host_netns}"))
+        daemon = Daemon.find(self.folder / bird.PID, self._netns)
         if daemon is None:
             return None
         if not self._is_ours(daemon):
@@ -110,6 +111,32 @@ class Bird:
             return False
         self._forget()
         return True
+
+    def close(self) -> None:
+        """Watch for its end no more."""
+        self._forget()
+        self._ends.close()
+
+    def put(self, config: str) -> None:
+        """Bring a configuration into force; one that BIRD refuses leaves it with the one it had.
+
+        Raises:
+            OSError: BIRD is not there, refuses it, or does not start.
+        """
+        try:
+            self.check(config)
+        except OSError:
+            if self.pid() is None and self.has_config():
+                self._start_alone()
+            raise
+        self.adopt()
+        if self.pid() is None:
+            self._start_alone()
+            return
+        try:
+            self.configure()
+        except TimeoutError:  # it hangs: neither peers nor the kernel hear of it
+            self._start_alone()
 
     def check(self, config: str) -> None:
         """Write a configuration beside the one in force and have BIRD judge it.
@@ -167,6 +194,10 @@ class Bird:
             self._learnt.remove_all()
             shutil.rmtree(self.folder)
 
+    def _start_alone(self) -> None:
+        self.end()
+        self.start()
+
     def _user(self) -> pwd.struct_passwd:
         """Return whom BIRD is to run as: root if its package made no user, or one who cannot get to our folder."""
         with suppress(KeyError):
@@ -223,10 +254,13 @@ class Bird:
                 check=False,
             )
 
+        netns = os.open(self._netns, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            done = kernel.within(self._host_netns, run)
+            done = kernel.within(netns, run)
         except subprocess.TimeoutExpired as error:
             raise TimeoutError(errno.ETIMEDOUT, f"BIRD has not started in {START_MAX_S:g} s") from error
+        finally:
+            os.close(netns)
         if done.returncode != 0:
             raise OSError(errno.EINVAL, done.stderr.strip() or f"BIRD ended with {done.returncode}")
 

@@ -92,7 +92,8 @@ class Router(msgspec.Struct, frozen=True, tag="router", tag_field="kind"):
     """A router as this host has it: a network namespace that forwards between `legs`.
 
     The same on every host but for the gateway, which may be whole on one of them alone, and floating addresses, which
-    are where their ports are.
+    are where their ports are. What `ways` send by gateways goes by those next hops of `watched` that live, as long as
+    one does: by the first, or with `spreads` by all, each connection by one.
     """
 
     router_id: str
@@ -101,6 +102,8 @@ class Router(msgspec.Struct, frozen=True, tag="router", tag_field="kind"):
     floating: tuple[Floating, ...] = ()
     forwards: tuple[Forward, ...] = ()
     meters: tuple[Meter, ...] = ()
+    watched: tuple[Way, ...] = ()
+    spreads: bool = False
 
     @property
     def key(self) -> str:

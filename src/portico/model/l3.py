@@ -34,7 +34,8 @@ class Gateway(msgspec.Struct, frozen=True):
 class Router(msgspec.Struct, frozen=True):
     """A router. `routes` are its extra routes: destination and next hop; `zones` are for its gateway.
 
-    With `spreads`, connections that no route says more of are spread over all gateways.
+    With `spreads`, connections that no route says more of are spread over all gateways; with `watches`, those whose
+    next hop lives.
     """
 
     id: str
@@ -45,6 +46,7 @@ class Router(msgspec.Struct, frozen=True):
     routes: tuple[tuple[IpNetwork, IpAddress], ...] = ()
     zones: tuple[str, ...] = ()
     spreads: bool = False
+    watches: bool = False
 
 
 class SubnetPool(msgspec.Struct, frozen=True):
@@ -98,6 +100,7 @@ def _router(row: Row) -> Router:
         routes=tuple((ip_network(item["destination"]), ip_address(item["nexthop"])) for item in row["routes"] or ()),
         zones=tuple(row.get("availability_zone_hints") or ()),
         spreads=bool(row.get("enable_default_route_ecmp")),
+        watches=bool(row.get("enable_default_route_bfd")),
     )
 
 

@@ -12,7 +12,7 @@ from portico.rules import agent, availability_zone, extra_route, quota, router_g
 from portico.rules.context import Context, Row
 from portico.store.transaction import Transaction
 
-_SPREADS = "enable_default_route_ecmp"
+_DEFAULT_ROUTE = ("enable_default_route_ecmp", "enable_default_route_bfd")
 
 
 def create(tx: Transaction, context: Context, body: Row) -> Row:
@@ -28,8 +28,8 @@ def create(tx: Transaction, context: Context, body: Row) -> Row:
     availability_zone.check_hints(tx, context, hints)
     info = body.pop("external_gateway_info", None)
     row = {**body, "id": str(uuid.uuid4()), "status": "ACTIVE", "external_gateways": [], "routes": []}
-    spreads = {_SPREADS: bool(body.get(_SPREADS))}
-    made = tx.insert("router", {**row, **spreads, "availability_zone_hints": hints})
+    default = {name: bool(body.get(name)) for name in _DEFAULT_ROUTE}
+    made = tx.insert("router", {**row, **default, "availability_zone_hints": hints})
     return router_gateway.set_first(tx, context, made, info) if info else made
 
 
@@ -38,7 +38,7 @@ def update(tx: Transaction, context: Context, row: Row, changes: Row) -> Row:
 
     Raises:
         BadRequest: it cannot be where it is to be; see `router_place.change`.
-        Unsupported: the backend of its networks does not spread what leaves.
+        Unsupported: the backend of its networks does not spread what leaves, or watch next hops.
     """
     router_place.change(tx, context, row, changes)
     had = row["external_gateways"]
@@ -48,11 +48,11 @@ def update(tx: Transaction, context: Context, row: Row, changes: Row) -> Row:
         row = extra_route.replace(tx, context, row, changes.pop("routes"))
     elif row["external_gateways"] != had:
         extra_route.check(tx, row, row["routes"])
-    if _SPREADS in changes:
-        changes[_SPREADS] = bool(changes[_SPREADS])
+    if asked := {name: bool(changes[name]) for name in _DEFAULT_ROUTE if name in changes}:
+        changes.update(asked)
         networks = {port["network_id"] for port in router_port.of_router(tx, row["id"])}
         for network in tx.get_many("network", sorted(networks)):
-            context.broker.admit("router", row, {**row, _SPREADS: changes[_SPREADS]}, network)
+            context.broker.admit("router", row, {**row, **asked}, network)
     return tx.update("router", row, changes)
 
 

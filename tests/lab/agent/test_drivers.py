@@ -19,7 +19,7 @@ from portico.agent.links import Links
 from portico.agent.redirect import Redirects
 from portico.agent.servers import Servers
 from portico.agent.shaper import Shapers
-from portico.agent.speaker import Bird
+from portico.agent.speaker import Bird, folder
 from portico.agent.tagging import Tags
 from portico.testing.driver_suite import DriverSuite, Site, tap_names
 from portico.testing.faults import Faults
@@ -72,7 +72,8 @@ class KeptServers(Servers):
 
 class KeptBird(Bird):
     def __init__(self, keeper: Keeper, netns: int, learnt: LearntRoutes) -> None:
-        super().__init__("portico", run_dir=RUN_DIR, host_netns=netns, learnt=learnt)
+        host = Path(f"/proc/self/fd/{netns}")
+        super().__init__(folder(RUN_DIR, "portico"), host, run_dir=RUN_DIR, learnt=learnt)
         self._keeper = keeper
 
     def start(self) -> None:

@@ -1,23 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A router with several gateways, on a real kernel: which of them connections take, and that they stay."""
+"""A router with several gateways, on a real kernel: which of them connections take, that they stay, and who is dead."""
 
 from __future__ import annotations
 
 import ipaddress
 import struct
+import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import pytest
 from msgspec import structs
 
-from portico.agent import owner
+from portico.agent import bird, owner
 from portico.hoststate import Bridge, Router, Vif
 from portico.hoststate.l3 import Floating, Forward, Leg, Way
 from portico.testing import frames
 from portico.testing.lab import Lab, Process, wait_until
-from portico.testing.rig import Rig, Workload
+from portico.testing.rig import Rig, Workload, answered, flow
 
 from .test_explain import differences
 
@@ -97,6 +98,7 @@ class Site:
     rig: Rig
     blue: Workload
     outer: tuple[Workload, ...]
+    hops: dict[int, Process] = field(default_factory=dict)
 
 
 @pytest.fixture(scope="module")
@@ -122,6 +124,10 @@ def seen(workload: Workload, address: str, count: int = MANY) -> set[str]:
     process.wait_for_text("answered", 20)
     process.kill()
     return set(process.output.splitlines()[0].split()[1:])
+
+
+def has_echoes(process: Process, count: int) -> bool:
+    return len(answered(process)) >= count
 
 
 def has_answered(process: Process, times: int) -> bool:
@@ -234,3 +240,134 @@ def test_what_a_stranger_changes_is_seen_and_mended(site: Site) -> None:
     rig.want(Router(router().router_id, (inside, structs.replace(one, beyond=""))))
     left = rig.host.run([*inner, "ip", "rule"]).out
     assert "fwmark" not in left and "suppress" not in left, left
+
+
+HOP = """
+router id 192.0.2.{number};
+protocol device {{ }}
+protocol bfd {{
+  interface "eth0" {{ min rx interval 50 ms; min tx interval 50 ms; idle tx interval 50 ms; }};
+  neighbor {own4} dev "eth0"; neighbor {own6} dev "eth0";
+}}
+"""
+FILES = f"/run/portico/bfd/{owner.router_netns('portico', router().router_id)}"
+
+
+def join(site: Site, number: int) -> None:
+    """Have who is at the next hop of a gateway on the network, with its address of IPv6 and a route back."""
+    run = site.outer[number].run
+    run("ip", "link", "set", "eth0", "up")
+    run("ip", "addr", "replace", f"2001:db8:{number + 1}::fe/64", "dev", "eth0", "nodad")
+    run("ip", "route", "replace", "10.1.0.0/24", "via", f"{OUTER[number]}.1")
+
+
+def begin(site: Site, *numbers: int) -> None:
+    """Have who is at the next hops of these gateways, and at no others, answer BFD."""
+    for number in (0, 1):
+        process = site.hops.pop(number, None) if number not in numbers else None
+        if process is not None:
+            process.kill()
+        elif number in numbers and number not in site.hops:
+            join(site, number)
+            own4, own6 = (address.partition("/")[0] for address in gateway(number).addresses)
+            text = HOP.format(number=number + 1, own4=own4, own6=own6)
+            site.rig.host.path(f"/run/hop{number}.conf").write_text(text)
+            files = ["-c", f"/run/hop{number}.conf", "-s", f"/run/hop{number}.ctl"]
+            site.hops[number] = site.outer[number].spawn("bird", "-f", *files)
+
+
+def watching(*, spreads: bool, hidden: bool = True, floating: tuple[Floating, ...] = ()) -> Router:
+    """Return a router that watches both next hops; if not `hidden`, it translates nothing."""
+    wanted, both = router(*((0, 1) if spreads else (0,)), floating=floating), router(0, 1)
+    legs = [leg if hidden else structs.replace(leg, snat="", beyond="") for leg in wanted.legs]
+    return structs.replace(wanted, legs=tuple(legs), watched=both.ways, spreads=spreads)
+
+
+def live(site: Site) -> set[str]:
+    """Return the next hops of which BIRD has routes, of all four halves."""
+    netns = owner.router_netns("portico", router().router_id)
+    texts = [site.rig.host.run(["ip", "-n", netns, it, "route", "show", "proto", "bird"]).out for it in ("-4", "-6")]
+    hops = {f"{OUTER[number]}.254": f"2001:db8:{number + 1}::fe" for number in (0, 1)}
+    return {v4 for v4, v6 in hops.items() if texts[0].count(f"via {v4} ") == texts[1].count(f"via {v6} ") == 2}
+
+
+def wait_live(site: Site, *numbers: int) -> None:
+    wanted = {f"{OUTER[number]}.254" for number in numbers}
+    wait_until(f"{wanted} alive", lambda: live(site) == wanted, 30, lambda: str(live(site)))
+
+
+def bird_pid(site: Site) -> str:
+    """Return the number of the router's BIRD; empty while that is being written."""
+    text = site.rig.host.path(f"{FILES}/{bird.PID}").read_text()
+    return text.strip() if text.endswith("\n") else ""
+
+
+def wait_seen(site: Site, number: int) -> None:
+    """Wait until new connections go by a gateway."""
+    own = {f"{OUTER[number]}.1"}
+    wait_until(f"connections by {own}", lambda: seen(site.blue, WORLD, 4) == own, 30)
+
+
+def test_a_next_hop_that_is_dead_is_left_out_until_it_lives_also_without_an_agent(site: Site) -> None:
+    rig = site.rig
+    begin(site, 0, 1)
+    rig.want(watching(spreads=True, hidden=False))
+    wait_live(site, 0, 1)
+    assert differences(rig, site.blue.vif.port_id) == []
+    rig.pause()
+    echoes = flow(site.blue, WORLD)
+    for number in (0, 1):  # one of them is the one by which the echoes go
+        site.outer[number].run("ip", "link", "set", "eth0", "down")
+        wait_live(site, 1 - number)
+        enough = len(answered(echoes)) + 20
+        wait_until("echoes", partial(has_echoes, echoes, enough), 20, echoes.tail)
+        join(site, number)
+        wait_live(site, *((0, 1) if number == 0 else (0,)))
+    echoes.kill()
+    rig.start()
+
+
+def test_the_first_next_hop_that_lives_is_taken_and_answers_go_where_questions_came_from(site: Site) -> None:
+    rig, second = site.rig, f"{OUTER[1]}.1"
+    begin(site, 0, 1)
+    floating = Floating(f"{OUTER[1]}.9", gateway(1).port_id, "10.1.0.6")
+    rig.want(watching(spreads=False, floating=(floating,)))
+    wait_live(site, 0)
+    wait_seen(site, 0)
+    site.outer[1].run("ip", "route", "replace", second, "dev", "eth0", "src", WORLD)
+    assert site.outer[1].pings(second)
+    begin(site, 1)
+    wait_live(site, 1)
+    wait_seen(site, 1)
+    begin(site)
+    wait_live(site)
+    wait_seen(site, 0)  # while none lives it is as if none were watched
+
+
+def test_what_watches_is_there_again_when_it_has_ended_and_leaves_nothing(site: Site) -> None:
+    rig = site.rig
+    begin(site, 1)
+    rig.want(watching(spreads=False))
+    wait_live(site, 1)
+    before = bird_pid(site)
+    rig.host.run(["kill", "-9", before])
+    wait_until("another one", lambda: bird_pid(site) not in ("", before), 20)
+    wait_live(site, 1)
+    rig.pause()
+    rig.host.run(["kill", "-9", bird_pid(site)])
+    rig.want(router(0))
+    rig.start()
+    assert not rig.host.path(FILES).exists()
+    assert live(site) == set()
+    wait_seen(site, 0)
+    begin(site)
+
+
+def test_purge_ends_what_watches(site: Site) -> None:
+    rig, purge = site.rig, [sys.executable, "-m", "portico.cli", "agent", "--purge"]
+    rig.want(watching(spreads=True))
+    number = bird_pid(site)
+    rig.pause()
+    assert f"watch of router {owner.short(router().router_id)}\n" in rig.host.run(purge).out
+    assert not rig.host.path(FILES).exists() and not rig.host.run(["ps", "-p", number], check=False).ok
+    assert rig.host.run(purge).out == ""

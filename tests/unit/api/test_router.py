@@ -6,6 +6,8 @@ from __future__ import annotations
 import time
 from typing import Any
 
+import pytest
+
 from portico.rules import agent
 from portico.store.store import Store
 
@@ -82,8 +84,8 @@ def test_routers_are_found_by_what_they_have(api: Asker) -> None:
     assert api.ask("GET", f"routers/{one['id']}").error == (404, "RouterNotFound")
 
 
-def test_connections_are_spread_over_gateways_if_asked_for(api: Asker) -> None:
-    name = "enable_default_route_ecmp"
+@pytest.mark.parametrize("name", ["enable_default_route_ecmp", "enable_default_route_bfd"])
+def test_connections_are_spread_over_gateways_and_next_hops_watched_if_asked_for(api: Asker, name: str) -> None:
     plain, asked = api.create("routers"), api.create("routers", **{name: "true"})
     assert [row[name] for row in (plain, asked)] == [False, True]
     assert [api.update("routers", asked, **{name: value})[name] for value in (False, True, None)] == [

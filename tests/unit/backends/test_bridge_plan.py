@@ -177,7 +177,7 @@ def test_other_hosts_lead_the_floating_ips_of_their_ports_and_nothing_else() -> 
     assert legs(world) == {HOSTS[0]: {0, 2, OUTSIDE}, HOSTS[1]: {0}}
 
 
-def several(*, spread: bool) -> Router:
+def several(*, spread: bool, watch: bool = False, routes: list[dict[str, str]] | None = None) -> Router:
     """Return a router with a second gateway, on a network of its own, and a third beside the first."""
     world = joined(JOIN)
     gateway = world.rows["port"][l3_id("gateway", 0)]
@@ -192,7 +192,12 @@ def several(*, spread: bool) -> Router:
         ports.append({**gateway, "id": name, "network_id": network_id, "fixed_ips": fixed})
     world.rows["port"] |= {row["id"]: row for row in ports}
     told = [{"port_id": row["id"], "network_id": row["network_id"], "enable_snat": True} for row in ports]
-    world.rows["router"][l3_id("router", 0)] |= {"external_gateways": told, "enable_default_route_ecmp": spread}
+    world.rows["router"][l3_id("router", 0)] |= {
+        "external_gateways": told,
+        "enable_default_route_ecmp": spread,
+        "enable_default_route_bfd": watch,
+        "routes": routes or [],
+    }
     found = whole(world)[HOSTS[0]][f"router/{l3_id('router', 0)}"]
     assert isinstance(found, Router)
     return found
@@ -208,6 +213,33 @@ def test_what_no_route_says_more_of_goes_by_the_first_gateway_or_is_spread_over_
         assert {leg.port_id: leg.beyond for leg in found.legs if leg.outside} == hops
     alone = whole(joined(JOIN))[HOSTS[0]][f"router/{l3_id('router', 0)}"]
     assert isinstance(alone, Router) and {leg.beyond for leg in alone.legs} == {""}
+
+
+def test_next_hops_of_all_gateways_are_watched_in_order_unless_a_route_says_more() -> None:
+    assert several(spread=True).watched == ()
+    order = [(l3_id("gateway", 0), "198.18.2.1"), ("g1", "203.0.113.254"), ("g2", "198.18.2.1")]
+    for spread in (False, True):
+        found = several(spread=spread, watch=True)
+        watched = [(way.port_id, way.nexthop) for way in found.watched]
+        # the first and the third are on one network, and come in the order of their ports
+        assert sorted(watched) == sorted(order) and watched[-1] == order[1] and watched[0] != order[1]
+        assert found.spreads is spread
+    route = {"destination": "0.0.0.0/0", "nexthop": "203.0.113.7"}
+    assert several(spread=True, watch=True, routes=[route]).watched == ()
+
+
+def test_only_who_has_an_address_in_the_next_hops_subnet_watches() -> None:
+    world = tagged(PutSubnet(OUTSIDE, 4), PutPort(3, 0, host=HOSTS[1]), replace(JOIN, floating=(0, 3)))
+    world.rows["router"][l3_id("router", 0)]["enable_default_route_bfd"] = True
+
+    def watched() -> list[list[str]]:
+        routers = (whole(world)[host][f"router/{l3_id('router', 0)}"] for host in HOSTS)
+        return [[way.nexthop for way in item.watched] for item in routers if isinstance(item, Router)]
+
+    assert watched() == [["198.18.2.1"], []]
+    gateway = world.rows["port"][l3_id("gateway", 0)]
+    world.rows["subnet"][gateway["fixed_ips"][0]["subnet_id"]]["gateway_ip"] = "192.0.2.1"
+    assert watched() == [[], []]
 
 
 def test_a_host_without_a_routers_physical_networks_is_not_the_one() -> None:

@@ -48,8 +48,8 @@ def test_where_a_router_is_is_for_administrators_to_say_and_see(root: Asker, red
         assert refusal(partial(act, distributed=True))[:2] == (403, "PolicyNotAuthorized")
 
 
-def test_members_do_not_choose_whether_connections_are_spread(root: Asker, red: Asker) -> None:
-    name = "enable_default_route_ecmp"
+@pytest.mark.parametrize("name", ["enable_default_route_ecmp", "enable_default_route_bfd"])
+def test_members_do_not_choose_whether_connections_are_spread(root: Asker, red: Asker, name: str) -> None:
     told = "disallowed by policy"
     refused = refusal(partial(red.create, "router", **{name: True}))
     assert refused[::2] == (403, f"rule:create_router:{name} is {told}")

@@ -115,17 +115,18 @@ class Routed(Willing):
             RoutedBackend(HostStates()).admit(Snapshot(), Change(resource, before, after))
 
 
-def test_what_leaves_the_routed_space_is_not_spread_over_gateways(world: World) -> None:
+@pytest.mark.parametrize("name", ["enable_default_route_ecmp", "enable_default_route_bfd"])
+def test_what_leaves_the_routed_space_is_not_spread_over_gateways(world: World, name: str) -> None:
     site = Site(world, **HOST_NETWORK)
     world.context = structs.replace(world.context, broker=Routed())
     change = TABLE["router"].update
     assert change is not None
-    words = rf"router {site.router['id']}: enable_default_route_ecmp True is not realised by the routed backend"
+    words = rf"router {site.router['id']}: {name} True is not realised by the routed backend"
     with pytest.raises(Unsupported, match=words):
-        change(world.tx, world.context, site.router, {"enable_default_route_ecmp": True})
-    kept = change(world.tx, world.context, site.router, {"enable_default_route_ecmp": None})
-    assert kept["enable_default_route_ecmp"] is False
-    other = world.make("router", enable_default_route_ecmp=True)
+        change(world.tx, world.context, site.router, {name: True})
+    kept = change(world.tx, world.context, site.router, {name: None})
+    assert kept[name] is False
+    other = world.make("router", **{name: True})
     _, (subnet,) = world.network("10.3.0.0/24", backend="routed")
     with pytest.raises(Unsupported, match=f"router {other['id']}"):
         world.act(other, "add_router_interface", subnet_id=subnet["id"])

@@ -68,28 +68,7 @@ class SpeakerDriver:
                 self._bird.end()
                 self._bird.remove()
             for item in delta.put.values():
-                self._put(item)
+                self._bird.put(item.config)
         except OSError as error:
             return dict.fromkeys([*delta.gone, *delta.put], Trouble(f"BGP: {error.strerror or error}"))
         return {}
-
-    def _put(self, item: SpeakerItem) -> None:
-        """Bring a configuration into force; one that BIRD refuses leaves it with the one it had."""
-        try:
-            self._bird.check(item.config)
-        except OSError:
-            if self._bird.pid() is None and self._bird.has_config():
-                self._start()
-            raise
-        self._bird.adopt()
-        if self._bird.pid() is None:
-            self._start()
-            return
-        try:
-            self._bird.configure()
-        except TimeoutError:  # it hangs: neither peers nor the kernel hear of it
-            self._start()
-
-    def _start(self) -> None:
-        self._bird.end()
-        self._bird.start()

@@ -61,11 +61,12 @@ class RoutedBackend:
                 f"port {after['id']}: binding:vnic_type '{after['binding:vnic_type']}' is not realised by the routed "
                 "backend, which has only 'normal'"
             )
-        if change.resource == "router" and after.get("enable_default_route_ecmp"):
-            raise _refused(
-                f"router {after['id']}: enable_default_route_ecmp True is not realised by the routed backend: what "
-                "leaves the routed space goes where the host's own routes lead"
-            )
+        for name in ("enable_default_route_ecmp", "enable_default_route_bfd") if change.resource == "router" else ():
+            if after.get(name):
+                raise _refused(
+                    f"router {after['id']}: {name} True is not realised by the routed backend: what leaves the routed "
+                    "space goes where the host's own routes lead"
+                )
         if change.resource == "router" and after.get("routes"):
             raise _refused(
                 f"router {after['id']}: routes {after['routes']!r} are not realised by the routed backend: all of its "
