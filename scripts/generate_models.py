@@ -47,6 +47,7 @@ RESOURCES = {
     "metering_label_rule": "metering_label_rules",
     "minimum_bandwidth_rule": "minimum_bandwidth_rules",
     "minimum_packet_rate_rule": "minimum_packet_rate_rules",
+    "ndp_proxy": "ndp_proxies",
     "network": "networks",
     "network_ip_availability": "network_ip_availabilities",
     "network_segment_range": "network_segment_ranges",

@@ -66,6 +66,7 @@ NEEDS: tuple[tuple[str, str, str, Test], ...] = (
     *(("policy", "rules", f"qos-{kind.replace('_', '-')}", _rules(kind)) for kind in RULE_TYPES),
     ("floatingip", "qos_policy_id", "qos-floating-ips", _has("qos_policy_id")),
     ("router", "qos_policy_id", "qos-gateways", _has("qos_policy_id")),
+    ("router", "enable_ndp_proxy", "ndp-proxies", _has("enable_ndp_proxy")),
     ("trunk", "port_id", "trunks", lambda _: True),
     ("router", "id", "routers", lambda _: True),
     ("metering_label", "id", "metering", lambda _: True),

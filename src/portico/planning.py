@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import msgspec
 
-from portico import planning_metering, planning_qos, planning_routers
+from portico import planning_metering, planning_ndp, planning_qos, planning_routers
 from portico.contract import Dirty
 from portico.hoststate import (
     Dhcp,
@@ -27,6 +27,7 @@ from portico.hoststate import (
     Vif,
     key_of,
 )
+from portico.model.l3 import NdpProxy
 from portico.model.metering import MeteringLabel, MeteringLabelRule
 from portico.model.snapshot import (
     DHCP_OWNER,
@@ -78,6 +79,7 @@ class Memory:
         self.subnets: dict[str, Subnet] = {}
         self.floating_ips: dict[str, FloatingIp] = {}
         self.forwardings: dict[str, PortForwarding] = {}
+        self.proxies: dict[str, NdpProxy] = {}
         self.labels: dict[str, MeteringLabel] = {}
         self.label_rules: dict[str, MeteringLabelRule] = {}
         self.hosts_of_router: dict[str, frozenset[str]] = {}
@@ -245,9 +247,10 @@ def changes(want: Snapshot, dirty: Dirty, memory: Memory, ways: Ways) -> dict[st
 
 
 def router_changes(want: Snapshot, dirty: Dirty, memory: Memory) -> Iterator[tuple[str, Part]]:
-    """Yield the routers whose floating IPs or meters have changed, by host, where routers are namespaces."""
+    """Yield the routers whose floating IPs, NDP proxies or meters have changed, by host, where they are namespaces."""
+    proxies = planning_ndp.routers(want, dirty, memory.proxies)
     metering = planning_metering.routers(want, dirty, memory.labels, memory.label_rules)
-    for router_id in _routers(want, dirty, memory) | metering:
+    for router_id in _routers(want, dirty, memory) | proxies | metering:
         for host in planning_routers.hosts_of_router(want, router_id):
             yield host, Part((planning_routers.router(want, host, router_id),), ())
 
@@ -273,6 +276,7 @@ def remember(want: Snapshot, dirty: Dirty, memory: Memory, parts: Mapping[str, P
     _remember(memory.subnets, want.subnets, dirty, "subnet")
     _remember(memory.floating_ips, want.floating_ips, dirty, "floatingip")
     _remember(memory.forwardings, want.forwardings, dirty, "port_forwarding")
+    _remember(memory.proxies, want.proxies, dirty, "ndp_proxy")
     _remember(memory.labels, want.labels, dirty, "metering_label")
     _remember(memory.label_rules, want.label_rules, dirty, "metering_label_rule")
     routers = {*want.routers} if dirty.everything else {*dirty.ids.get("router", ())}

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from portico import planning_qos
 from portico.hoststate.l3 import Leg, Way
 from portico.model.l3 import FloatingIp, Router
-from portico.model.snapshot import IpNetwork, Port, Snapshot
+from portico.model.snapshot import IpNetwork, Port, Snapshot, Subnet
 
 EVERYWHERE = {4: "0.0.0.0/0", 6: "::/0"}
 
@@ -42,6 +42,12 @@ def part(want: Snapshot, host: str, gateway: Port, inside: Iterable[IpNetwork], 
         apart=tuple(sorted({str(net) for net in inside})),
         shares=planning_qos.shares(want, gateway, floating),
     )
+
+
+def scope(want: Snapshot, subnet: Subnet) -> str:
+    """Return the address scope of a subnet by the pool that it is from; "" for none."""
+    pool = want.pools.get(subnet.pool_id)
+    return pool.scope_id if pool else ""
 
 
 def beyond(want: Snapshot, gateway: Port) -> str:

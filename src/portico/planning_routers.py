@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 
 from msgspec import structs
 
-from portico import planning_gateways, planning_metering, planning_qos
+from portico import planning_gateways, planning_metering, planning_ndp, planning_qos
 from portico.hoststate.l3 import Floating, Forward, Leg, Prefix, Router, Way
 from portico.model.l3 import GATEWAY_OWNER, INTERFACE_OWNER
 from portico.model.snapshot import FloatingIp, IpAddress, Port, Snapshot, Subnet
@@ -191,6 +191,7 @@ def router(want: Snapshot, host: str, router_id: str) -> Router:
     if sum(leg.outside for leg in legs) > 1:
         beyond = {port.id: planning_gateways.beyond(want, port) for port in ports if _is_gateway(port)}
         legs = [structs.replace(leg, beyond=beyond.get(leg.port_id, "")) for leg in legs]
+    legs = planning_ndp.guard(want, router_id, legs, nets, lambda port_id: is_led(want, router_id, port_id, host))
     floating, forwards = _floating(want, host, router_id)
     known = want.routers[router_id]
     whole = [port for port in ports if _is_gateway(port) and port.id not in parts]
@@ -288,24 +289,19 @@ def _scopes(want: Snapshot, port: Port, near: list[Subnet], *, translates: bool)
 
     Subnets from pools without an address scope are in one together. What is translated may go out from any.
     """
-    scopes = {subnet.cidr.version: _scope(want, subnet) for subnet in near}
+    scopes = {subnet.cidr.version: planning_gateways.scope(want, subnet) for subnet in near}
     known, apart = [], []
     for other in interfaces(want, port.device_id):
         for subnet in _subnets(want, other) if other.id != port.id else ():
             version = subnet.cidr.version
             if version not in scopes:
                 continue
-            scope, translated = _scope(want, subnet), translates and version == 4
+            scope, translated = planning_gateways.scope(want, subnet), translates and version == 4
             if scope != scopes[version] and not translated:
                 apart.append(str(subnet.cidr))
             elif scope and scope == scopes[version] and translated:
                 known.append(str(subnet.cidr))
     return sorted(known), sorted(apart)
-
-
-def _scope(want: Snapshot, subnet: Subnet) -> str:
-    pool = want.pools.get(subnet.pool_id)
-    return pool.scope_id if pool else ""
 
 
 def _translates(want: Snapshot, port: Port) -> bool:

@@ -31,7 +31,8 @@ class Translation:
     `own` is the address that a router has outside, `fixed` what each floating address stands for. `ports` maps an
     address, a protocol's number and a port to an address and a port; `ranges` the same of all ports of a range to those
     of the same number. `marks` are the numbers of gateways' links, where there are several, `by` of those that have the
-    floating addresses of senders, and `homes` of those that have an address outside.
+    floating addresses of senders, and `homes` of those that have an address outside. `guarded` are gateways' links
+    with the IPv6 addresses inside that are reached by them, and the ranges inside of which nothing else is.
     """
 
     inside: tuple[str, ...] = ()
@@ -46,6 +47,7 @@ class Translation:
     marks: tuple[tuple[str, int], ...] = ()
     by: tuple[tuple[str, int], ...] = ()
     homes: tuple[tuple[str, int], ...] = ()
+    guarded: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...] = ()
 
     def affected(self, after: Translation) -> frozenset[str] | None:
         """Return the addresses whose connections are others' once `after` is in force; None for those of all."""
@@ -67,8 +69,9 @@ def translation(router: Router, names: Mapping[str, str]) -> Translation:
     gateways = [leg for leg in router.legs if leg.outside]
     prefixes = any(leg.prefixes for leg in router.legs)
     apart = tuple(sorted((names[leg.port_id], leg.outside, _ranges(leg.apart)) for leg in router.legs if leg.apart))
+    guarded = tuple(sorted(_guarded(leg, names[leg.port_id]) for leg in gateways if leg.guarded))
     if not (router.floating or router.forwards or any(leg.snat for leg in gateways)):
-        return Translation(announces=prefixes, apart=apart)
+        return Translation(announces=prefixes, apart=apart, guarded=guarded)
     ports, ranges = forwards(router.forwards)
     fixed = [(ipv4(item.address), ipv4(item.fixed)) for item in router.floating if item.fixed]
     inside = (str(net) for leg in router.legs if not leg.outside for net in _networks(leg))
@@ -88,6 +91,7 @@ def translation(router: Router, names: Mapping[str, str]) -> Translation:
         marks=tuple(sorted((names[port_id], number) for port_id, number in marks.items())),
         by=tuple(sorted(by.items())),
         homes=tuple(sorted(_homes(router, marks))),
+        guarded=guarded,
     )
 
 
@@ -98,6 +102,10 @@ def _homes(router: Router, marks: Mapping[str, int]) -> Iterator[tuple[str, int]
 
 def _ranges(cidrs: Iterable[str]) -> tuple[str, ...]:
     return tuple(str(addresses.network(text, "cidr")) for text in cidrs)
+
+
+def _guarded(leg: Leg, name: str) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
+    return name, tuple(str(addresses.address(text, "proxied")) for text in leg.proxied), _ranges(leg.guarded)
 
 
 def _networks(leg: Leg) -> Iterator[ipaddress.IPv4Network]:
@@ -154,6 +162,7 @@ def text(wanted: Translation) -> str:
     parts = [*_maps(wanted), *_chains(wanted), *_strays(wanted)] if wanted.outside else []
     parts += _kept(wanted) if wanted.marks else ()
     parts += [*(_local() if wanted.announces else ()), *(_scopes(wanted) if wanted.apart else ())]
+    parts += _guards(wanted) if wanted.guarded else ()
     return head + (_block(parts) if parts else "")
 
 
@@ -179,6 +188,16 @@ def _scopes(wanted: Translation) -> Iterator[str]:
                 yield f'	oifname "{name}" {family} saddr {{ {listed} }} drop'
                 if outside:
                     yield f'	iifname "{name}" {family} daddr {{ {listed} }} drop'
+    yield "}"
+
+
+def _guards(wanted: Translation) -> Iterator[str]:
+    """What comes from outside to addresses inside that nobody answers for stays out, as in Neutron: answers, too."""
+    yield "chain guards {\n	type filter hook forward priority filter; policy accept;"
+    for name, proxied, ranges in wanted.guarded:
+        if proxied:
+            yield f'	iifname "{name}" ip6 daddr {{ {", ".join(proxied)} }} accept'
+        yield f'	iifname "{name}" ip6 daddr {{ {", ".join(ranges)} }} drop'
     yield "}"
 
 

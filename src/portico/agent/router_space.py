@@ -22,6 +22,7 @@ from portico.agent.drivers.sysctls import SPARSE
 from portico.agent.gateways import Gateways
 from portico.agent.links import Links
 from portico.agent.meter_rules import Metering
+from portico.agent.proxies import Proxies
 from portico.agent.router_rules import Translation
 from portico.agent.routes import Routes
 from portico.agent.switches import Switches
@@ -49,6 +50,7 @@ SWITCHES: Mapping[str, str] = {
 }
 """In the order in which they are set: the first sets others back."""
 
+_ANSWERING: Mapping[str, str] = {"ipv6/conf/all/proxy_ndp": "1"}
 _SPREADING: Mapping[str, str] = dict.fromkeys((f"ipv{it}/fib_multipath_hash_policy" for it in (4, 6)), "1")
 
 ASK_AGAIN_MS = "50"
@@ -69,6 +71,7 @@ class RouterSpace:
         self.links = Links(self._route)
         self.routes = Routes(self._strict)
         self.gateways = Gateways(self._strict, self.routes)
+        self.proxies = Proxies(self._route)
         self._switches = Switches()
 
     def close(self) -> None:
@@ -92,6 +95,14 @@ class RouterSpace:
     def spreads(self) -> bool:
         """Tell whether the next hop of a connection is told by its ports, too."""
         return self._switches.read(_SPREADING) == _SPREADING
+
+    def answer(self, links: Collection[str]) -> None:
+        """Have links answer for the addresses of `proxies`, and at once: nobody else does."""
+        self._switches.write({**_ANSWERING, **{f"ipv6/neigh/{link}/proxy_delay": "0" for link in links}})
+
+    def answers(self) -> bool:
+        """Tell whether links answer for the addresses of `proxies`."""
+        return self._switches.read(_ANSWERING) == _ANSWERING
 
     def be_quick(self, link: str) -> None:
         """Have who is asked for on a link, and does not answer, asked again soon."""

@@ -56,6 +56,7 @@ COLUMNS = {
         *("remote_ip_prefix", "source_ip_prefix", "destination_ip_prefix"),
     ),
     "metering_count": ("metering_label_id", "router_id", "host", "packets", "bytes", "updated_at"),
+    "ndp_proxy": ("id", "name", "router_id", "ip_address", "port_id"),
     "agent": ("id", "agent_type", "host", "alive", "admin_state_up"),
     "quota": (
         *("project_id", "network", "subnet", "subnetpool", "port"),

@@ -28,7 +28,8 @@ class Leg(msgspec.Struct, frozen=True):
     has no floating IP; what comes from `known` keeps its own, for it means the same out there. Nothing passes between
     this leg and `apart`, whose addresses mean something else here. Both are CIDRs. Where there are `shares`, addresses
     outside may use no more of a gateway than theirs. One gateway of several has `beyond`, the address of IPv4 out there
-    that it sends to: what has come or gone by it, or has a floating address there, goes by it again.
+    that it sends to: what has come or gone by it, or has a floating address there, goes by it again. It answers for
+    `proxied`, IPv6 addresses of others inside; nothing else of `guarded`, CIDRs inside, is reached by it.
     """
 
     port_id: str
@@ -43,6 +44,8 @@ class Leg(msgspec.Struct, frozen=True):
     apart: tuple[str, ...] = ()
     shares: tuple[Share, ...] = ()
     beyond: str = ""
+    guarded: tuple[str, ...] = ()
+    proxied: tuple[str, ...] = ()
 
 
 class Way(msgspec.Struct, frozen=True):

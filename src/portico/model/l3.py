@@ -47,6 +47,8 @@ class Router(msgspec.Struct, frozen=True):
     zones: tuple[str, ...] = ()
     spreads: bool = False
     watches: bool = False
+    answers: bool = False
+    """Whether its NDP proxies are at work."""
 
 
 class SubnetPool(msgspec.Struct, frozen=True):
@@ -84,7 +86,16 @@ class PortForwarding(msgspec.Struct, frozen=True):
     host_addresses: tuple[str, ...] = ()
 
 
-Value = Router | SubnetPool | FloatingIp | PortForwarding
+class NdpProxy(msgspec.Struct, frozen=True):
+    """An IPv6 address of a port for which a router answers on its gateways' networks."""
+
+    id: str
+    router_id: str
+    port_id: str
+    address: IpAddress
+
+
+Value = Router | SubnetPool | FloatingIp | PortForwarding | NdpProxy
 
 
 def _router(row: Row) -> Router:
@@ -101,6 +112,7 @@ def _router(row: Row) -> Router:
         zones=tuple(row.get("availability_zone_hints") or ()),
         spreads=bool(row.get("enable_default_route_ecmp")),
         watches=bool(row.get("enable_default_route_bfd")),
+        answers=bool(row.get("enable_ndp_proxy")),
     )
 
 
@@ -142,6 +154,10 @@ def _port_forwarding(row: Row) -> PortForwarding:
     )
 
 
+def _ndp_proxy(row: Row) -> NdpProxy:
+    return NdpProxy(row["id"], row["router_id"], row["port_id"], ip_address(row["ip_address"]))
+
+
 def _ports(row: Row, name: str) -> tuple[int, int]:
     """Return the first and last port of a range such as "80:89", or those of the attribute for a single one."""
     first, _, last = str(row.get(f"{name}_range") or row[name]).partition(":")
@@ -153,4 +169,5 @@ READERS: Mapping[str, Callable[[Row], Value]] = {
     "subnetpool": _subnet_pool,
     "floatingip": _floating_ip,
     "port_forwarding": _port_forwarding,
+    "ndp_proxy": _ndp_proxy,
 }

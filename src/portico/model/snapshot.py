@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from portico.model.address import IpAddress, IpNetwork, Row
-from portico.model.l3 import ROUTER_OWNERS, FloatingIp, Gateway, PortForwarding, Router, SubnetPool
+from portico.model.l3 import ROUTER_OWNERS, FloatingIp, Gateway, NdpProxy, PortForwarding, Router, SubnetPool
 from portico.model.metering import MeteringLabel, MeteringLabelRule
 from portico.model.qos import QosPolicy
 from portico.model.speaker import BgpPeer, BgpSpeaker
@@ -103,25 +103,11 @@ class Snapshot:
         self.pools: dict[str, SubnetPool] = {}
         self.floating_ips: dict[str, FloatingIp] = {}
         self.forwardings: dict[str, PortForwarding] = {}
+        self.proxies: dict[str, NdpProxy] = {}
         self.labels: dict[str, MeteringLabel] = {}
         self.label_rules: dict[str, MeteringLabelRule] = {}
         # Objects of other packages' resources, by resource and id.
         self.services: defaultdict[str, dict[str, ServiceObject]] = defaultdict(dict)
-        # Those whose removal concerns no index.
-        self._plain: Mapping[str, dict[str, Any]] = {
-            "network": self.networks,
-            "security_group": self.groups,
-            "address_group": self.address_groups,
-            "bgp_speaker": self.speakers,
-            "bgp_peer": self.peers,
-            "agent": self.hosts,
-            "block": self.blocks,
-            "router": self.routers,
-            "subnetpool": self.pools,
-            "policy": self.policies,
-            "trunk": self.trunks,
-            "metering_label": self.labels,
-        }
         self.subnets_of_network: defaultdict[str, set[str]] = defaultdict(set)
         self.ports_of_network: defaultdict[str, set[str]] = defaultdict(set)
         self.ports_of_host: defaultdict[str, set[str]] = defaultdict(set)
@@ -143,8 +129,28 @@ class Snapshot:
         self.floating_ips_of_port: defaultdict[str, set[str]] = defaultdict(set)
         self.forwardings_of_floating_ip: defaultdict[str, set[str]] = defaultdict(set)
         self.forwardings_of_port: defaultdict[str, set[str]] = defaultdict(set)
+        self.proxies_of_router: defaultdict[str, set[str]] = defaultdict(set)
+        self.proxies_of_port: defaultdict[str, set[str]] = defaultdict(set)
         self.rules_of_label: defaultdict[str, set[str]] = defaultdict(set)
+        self._plain = self._found_by_none()
         self._owned = self._found_by_others()
+
+    def _found_by_none(self) -> Mapping[str, dict[str, Any]]:
+        """Return the objects whose removal concerns no index, by resource."""
+        return {
+            "network": self.networks,
+            "security_group": self.groups,
+            "address_group": self.address_groups,
+            "bgp_speaker": self.speakers,
+            "bgp_peer": self.peers,
+            "agent": self.hosts,
+            "block": self.blocks,
+            "router": self.routers,
+            "subnetpool": self.pools,
+            "policy": self.policies,
+            "trunk": self.trunks,
+            "metering_label": self.labels,
+        }
 
     def _found_by_others(self) -> Mapping[str, tuple[dict[str, Any], Mapping[str, defaultdict[str, set[str]]]]]:
         """Return the objects that are found by others, by resource: with what tells by whom, and in which index."""
@@ -162,6 +168,7 @@ class Snapshot:
                 self.forwardings,
                 {"floatingip_id": self.forwardings_of_floating_ip, "port_id": self.forwardings_of_port},
             ),
+            "ndp_proxy": (self.proxies, {"router_id": self.proxies_of_router, "port_id": self.proxies_of_port}),
             "metering_label_rule": (self.label_rules, {"label_id": self.rules_of_label}),
         }
 

@@ -21,6 +21,7 @@ from portico.rules import (
     extra_route,
     floatingip,
     metering,
+    ndp_proxy,
     network,
     port,
     port_forwarding,
@@ -117,6 +118,7 @@ TABLE: Mapping[str, Rules] = {
     "metering_label": Rules(metering.create_label, delete=metering.delete_label, present=metering.present_labels),
     "metering_label_rule": Rules(metering.create_rule, delete=metering.delete_rule),
     "metering_count": Rules(),
+    "ndp_proxy": Rules(ndp_proxy.create, ndp_proxy.update, ndp_proxy.delete),
     "rbac_policy": Rules(rbac_policy.create, rbac_policy.update, rbac_policy.delete),
     "bgp_peer": Rules(bgp_peer.create, bgp_peer.update, bgp_peer.delete),
     "bgp_speaker": Rules(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What floating IPs and port forwardings are to ports and routers, and what these may not do because of them."""
+"""What floating IPs, port forwardings and NDP proxies are to ports and routers, and what these may not do for that."""
 
 from __future__ import annotations
 
@@ -75,9 +75,13 @@ def leave(tx: Transaction, context: Context, port: Row) -> None:
         Conflict: it is a floating IP's own, or one that is not who asks' leads to it.
     """
     _refuse_own(tx, port)
-    asked = tx.finding("floatingip", port_id=port["id"]), tx.finding("port_forwarding", internal_port_id=port["id"])
+    asked = (
+        tx.finding("floatingip", port_id=port["id"]),
+        tx.finding("port_forwarding", internal_port_id=port["id"]),
+        tx.finding("ndp_proxy", port_id=port["id"]),
+    )
     tx.foresee(*asked)
-    rows, forwardings = (tx.ask(*read) for read in asked)
+    rows, forwardings, proxies = (tx.ask(*read) for read in asked)
     for row in rows:
         if lookup.seen(tx, context, "floatingip", row["id"]) is None:
             raise Conflict(
@@ -89,10 +93,12 @@ def leave(tx: Transaction, context: Context, port: Row) -> None:
         tx.update("floatingip", row, {**free, "status": status_by(tx, row["id"], None)})
     for row in forwardings:
         remove_forwarding(tx, row)
+    for row in proxies:
+        tx.delete("ndp_proxy", row)
 
 
 def follow_addresses(tx: Transaction, before: Row, port: Row) -> None:
-    """Drop port forwardings to addresses that a port has no more.
+    """Drop port forwardings to addresses that a port has no more, and NDP proxies of such.
 
     Raises:
         BadRequest: a floating IP stands for such an address.
@@ -111,6 +117,9 @@ def follow_addresses(tx: Transaction, before: Row, port: Row) -> None:
     for row in tx.find("port_forwarding", internal_port_id=port["id"]):
         if row["internal_ip_address"] not in kept:
             remove_forwarding(tx, row)
+    for row in tx.find("ndp_proxy", port_id=port["id"]):
+        if row["ip_address"] not in kept:
+            tx.delete("ndp_proxy", row)
 
 
 def remove_forwarding(tx: Transaction, row: Row) -> None:

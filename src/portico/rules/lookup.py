@@ -17,6 +17,7 @@ _TEXTS = {
     ),
     "metering_label": ("MeteringLabelNotFound", "Metering label '{id}' does not exist."),
     "metering_label_rule": ("MeteringLabelRuleNotFound", "Metering label rule '{id}' does not exist."),
+    "ndp_proxy": ("NDPProxyNotFound", "Ndp proxy {id} could not be found."),
     "network_segment_range": ("NetworkSegmentRangeNotFound", "Network Segment Range {id} could not be found."),
     "policy": ("QosPolicyNotFound", "QoS policy {id} could not be found."),
     **dict.fromkeys(

@@ -8,11 +8,23 @@ import uuid
 from portico.errors import Conflict
 from portico.model.l3 import INTERFACE_OWNER
 from portico.model.show import some
-from portico.rules import agent, availability_zone, extra_route, quota, router_gateway, router_place, router_port
+from portico.rules import (
+    agent,
+    availability_zone,
+    extra_route,
+    ndp_proxy,
+    quota,
+    router_gateway,
+    router_place,
+    router_port,
+)
 from portico.rules.context import Context, Row
 from portico.store.transaction import Transaction
 
 _DEFAULT_ROUTE = ("enable_default_route_ecmp", "enable_default_route_bfd")
+_NO_GATEWAY = (
+    "The router has no external gateway or the external gateway port has no IPv6 address or IPv6 address scope"
+)
 
 
 def create(tx: Transaction, context: Context, body: Row) -> Row:
@@ -21,7 +33,7 @@ def create(tx: Transaction, context: Context, body: Row) -> Row:
     Raises:
         NotFound: a zone of availability_zone_hints is not there.
         OverQuota: the project has as many routers as it may.
-        PorticoError: the gateway cannot be had; see `router_gateway.set_first`.
+        PorticoError: the gateway cannot be had, or no NDP proxies; see `router_gateway.set_first`, `ndp_proxy.enable`.
     """
     quota.check(tx, context, "router", body["project_id"])
     hints = body.get("availability_zone_hints") or []
@@ -29,8 +41,22 @@ def create(tx: Transaction, context: Context, body: Row) -> Row:
     info = body.pop("external_gateway_info", None)
     row = {**body, "id": str(uuid.uuid4()), "status": "ACTIVE", "external_gateways": [], "routes": []}
     default = {name: bool(body.get(name)) for name in _DEFAULT_ROUTE}
-    made = tx.insert("router", {**row, **default, "availability_zone_hints": hints})
-    return router_gateway.set_first(tx, context, made, info) if info else made
+    off = {ndp_proxy.ENABLED: False}
+    made = tx.insert("router", {**row, **default, **off, "availability_zone_hints": hints})
+    made = router_gateway.set_first(tx, context, made, info) if info else made
+    return _answer(tx, context, made, info) if body.get(ndp_proxy.ENABLED) else made
+
+
+def _answer(tx: Transaction, context: Context, made: Row, info: Row | None) -> Row:
+    """Have the NDP proxies of a new router at work."""
+    reason = "The request body not contain external gateway information"
+    if info:
+        reason = (
+            f"The external network {info['network_id']} don't support IPv6 ndp proxy, the network has no IPv6 subnets "
+            "or has no IPv6 address scope"
+        )
+    ndp_proxy.enable(tx, context, made, reason)
+    return tx.update("router", made, {ndp_proxy.ENABLED: True})
 
 
 def update(tx: Transaction, context: Context, row: Row, changes: Row) -> Row:
@@ -38,8 +64,12 @@ def update(tx: Transaction, context: Context, row: Row, changes: Row) -> Row:
 
     Raises:
         BadRequest: it cannot be where it is to be; see `router_place.change`.
-        Unsupported: the backend of its networks does not spread what leaves, or watch next hops.
+        Conflict: no gateway is fit for NDP proxies.
+        Unsupported: the backend of its networks does not spread what leaves, watch next hops, or have NDP proxies.
     """
+    answers = changes.pop(ndp_proxy.ENABLED, None)
+    if answers and not changes.get("external_gateway_info", True):
+        raise ndp_proxy.gateway_unfit(row["id"], "The router's external gateway will be unset")
     router_place.change(tx, context, row, changes)
     had = row["external_gateways"]
     if "external_gateway_info" in changes:
@@ -53,6 +83,10 @@ def update(tx: Transaction, context: Context, row: Row, changes: Row) -> Row:
         networks = {port["network_id"] for port in router_port.of_router(tx, row["id"])}
         for network in tx.get_many("network", sorted(networks)):
             context.broker.admit("router", row, {**row, **asked}, network)
+    if answers:
+        ndp_proxy.enable(tx, context, row, _NO_GATEWAY)
+    if answers is not None:
+        changes[ndp_proxy.ENABLED] = answers
     return tx.update("router", row, changes)
 
 

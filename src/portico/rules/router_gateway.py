@@ -11,7 +11,17 @@ from ipaddress import ip_address
 
 from portico.errors import BadRequest
 from portico.model.l3 import GATEWAY_OWNER
-from portico.rules import extra_route, fixed_ip, floating_use, lookup, port, qos_policy, router_port, service_port
+from portico.rules import (
+    extra_route,
+    fixed_ip,
+    floating_use,
+    lookup,
+    ndp_proxy,
+    port,
+    qos_policy,
+    router_port,
+    service_port,
+)
 from portico.rules.context import Context, Row
 from portico.rules.router_port import bad_router
 from portico.store.transaction import Transaction
@@ -153,6 +163,7 @@ def _change(tx: Transaction, context: Context, router: Row, gateway: Row, info: 
     row = lookup.get(tx, "port", gateway["port_id"])
     if wanted and not _fits(row, wanted):
         port.change(tx, context, row, {"fixed_ips": wanted})
+        ndp_proxy.refuse_ipv6_loss(tx, router)
         extra_route.check(tx, router, router["routes"])
     if "qos_policy_id" in info and info["qos_policy_id"] != row["qos_policy_id"]:
         row = lookup.get(tx, "port", row["id"])
@@ -173,8 +184,11 @@ def _detach(tx: Transaction, router: Row, gateway: Row) -> Row:
     """Remove a gateway's port and forget it in the router's row."""
     if [item["network_id"] for item in router["external_gateways"]].count(gateway["network_id"]) == 1:
         floating_use.refuse_gateway_loss(tx, router, gateway["network_id"])
+    ndp_proxy.refuse_gateway_loss(tx, router)
     if row := tx.get("port", gateway["port_id"]):
         port.remove(tx, row)
+    if router[ndp_proxy.ENABLED] and not ndp_proxy.is_possible(tx, router["id"]):
+        router = tx.update("router", router, {ndp_proxy.ENABLED: False})
     return _store(tx, router, [item for item in router["external_gateways"] if item["port_id"] != gateway["port_id"]])
 
 

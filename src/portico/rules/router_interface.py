@@ -13,6 +13,7 @@ from portico.rules import (
     fixed_ip,
     floating_use,
     lookup,
+    ndp_proxy,
     pools,
     port,
     router_place,
@@ -54,6 +55,7 @@ def remove(tx: Transaction, context: Context, row: Row, body: Row) -> Row:
     for subnet in subnets:
         extra_route.refuse_loss(row, subnet)
         floating_use.refuse_interface_loss(tx, row, subnet)
+        ndp_proxy.refuse_interface_loss(tx, row, subnet)
     gone = {item["id"] for item in subnets}
     rest = [item for item in found["fixed_ips"] if item["subnet_id"] not in gone]
     if rest:

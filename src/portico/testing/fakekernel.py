@@ -20,6 +20,7 @@ from portico.agent.drivers.libnftables import Nft, NftError
 from portico.agent.gateways import Kept
 from portico.agent.links import BRIDGE_SETTINGS, Link, Links
 from portico.agent.netlink import NetlinkError
+from portico.agent.proxies import Proxy
 from portico.agent.router_rules import Translation
 from portico.agent.routes import Route
 from portico.agent.shaper import Shape, Shapers
@@ -72,6 +73,7 @@ class FakeKernel:
         self.translations: dict[str, tuple[Translation, int]] = {}
         """Of routers' namespaces, with the generation of their rules."""
         self.kept: dict[str, frozenset[Kept]] = {}
+        self.proxied: dict[str, frozenset[Proxy]] = {}
         self.indexes = itertools.count(1)
         self.numbers = itertools.count(DESCRIPTOR + 1)
         """Of descriptors and processes."""

@@ -13,6 +13,7 @@ from portico.agent import owner
 from portico.agent.gateways import Gateways, Kept
 from portico.agent.links import Link
 from portico.agent.meter_rules import Metering
+from portico.agent.proxies import Proxies, Proxy
 from portico.agent.router_rules import Translation
 from portico.agent.router_space import RouterSpace, RouterSpaces
 from portico.model.snapshot import IpAddress
@@ -42,6 +43,25 @@ class FakeGateways(Gateways):
             self._kernel.kept[self._place] = frozenset(wanted)
 
 
+class FakeProxies(Proxies):
+    """Addresses that links of one namespace answer for."""
+
+    def __init__(self, kernel: FakeKernel, place: str) -> None:
+        self._kernel = kernel
+        self._place = place
+
+    def all(self) -> set[Proxy]:
+        """See Proxies."""
+        return set(self._kernel.proxied.get(self._place, ()))
+
+    def put(self, wanted: Collection[Proxy]) -> set[Proxy]:
+        """See Proxies."""
+        there = self.all()
+        if there != set(wanted) and self._kernel.write("proxy", self._place):
+            self._kernel.proxied[self._place] = frozenset(wanted)
+        return {*wanted} - there
+
+
 class FakeRouterSpace(RouterSpace):
     """A router's namespace."""
 
@@ -52,6 +72,7 @@ class FakeRouterSpace(RouterSpace):
         self.links = FakeLinks(kernel, place)
         self.routes = FakeRoutes(kernel, place)
         self.gateways = FakeGateways(kernel, place)
+        self.proxies = FakeProxies(kernel, place)
 
     def is_set_up(self) -> bool:
         """See RouterSpace."""
@@ -67,6 +88,13 @@ class FakeRouterSpace(RouterSpace):
         """See RouterSpace; no flow is told from another here."""
 
     def spreads(self) -> bool:
+        """See RouterSpace."""
+        return True
+
+    def answer(self, links: Collection[str]) -> None:
+        """See RouterSpace; who is asked for is known here."""
+
+    def answers(self) -> bool:
         """See RouterSpace."""
         return True
 
@@ -137,6 +165,7 @@ class FakeRouterSpaces(RouterSpaces):
             kernel.switches.pop(place, None)
             kernel.translations.pop(place, None)
             kernel.kept.pop(place, None)
+            kernel.proxied.pop(place, None)
 
 
 def dump(kernel: FakeKernel) -> dict[str, object]:
@@ -197,6 +226,8 @@ def _routed(kernel: FakeKernel, leg: Link, packet: Packet) -> tuple[Link, Packet
         return None
     if destination == packet.destination and _are_apart(rules, leg.name, out.name, packet.source, destination):
         return None
+    if _is_kept_out(rules, leg.name, destination):
+        return None
     is_inward = leg.name not in outside and destination != packet.destination
     source = packet.source
     if source.version == 4 and (out.name in outside or is_inward):
@@ -229,6 +260,13 @@ def _are_apart(rules: Translation, entered: str, out: str, source: IpAddress, de
         or (outside and name == entered and destination in ip_network(cidr))
         for name, outside, ranges in rules.apart
         for cidr in ranges
+    )
+
+
+def _is_kept_out(rules: Translation, entered: str, destination: IpAddress) -> bool:
+    return any(
+        name == entered and str(destination) not in proxied and any(destination in ip_network(cidr) for cidr in ranges)
+        for name, proxied, ranges in rules.guarded
     )
 
 

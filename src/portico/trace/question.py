@@ -144,12 +144,15 @@ def _first_hop(want: Snapshot, sender: Port, packet: Packet) -> tuple[IpAddress 
 
 
 def _routed(want: Snapshot, asked: Router, sender: Port, packet: Packet) -> Iterator[Hop]:
+    name = f"router/{asked.id}"
+    if fault := router.kept_out(want, asked, sender.network_id, packet):
+        yield Hop(name, f"leads {packet.destination} on", "drop", fault)
+        return
     item = router.forwarding_for(want, packet)
     receiver = _receiver(want, packet, item.port_id if item else "")
     if receiver is not None:
         yield from way.across(want, sender, receiver, packet, only=asked.id)
         return
-    name = f"router/{asked.id}"
     idle = (it for it in want.floating_ips.values() if it.address == packet.destination and not it.port_id)
     if (floating := next(idle, None)) is not None and item is None:
         why = f"floating IP {floating.id} has no port, and no port forwarding for this packet"

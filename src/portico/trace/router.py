@@ -129,8 +129,22 @@ def _cross(
         return None
     if final == packet and _are_apart(want, router, (entered, left), here.floating, packet):
         return None
+    if kept_out(want, router, network_id, packet):
+        return None
     found = _crossing(want, router, here, (entered, left), packet, final)
     return replace(found, why=f"port forwarding {item.id}: {found.why}") if item is not None else found
+
+
+def kept_out(want: Snapshot, router: Router, network_id: str, packet: Packet) -> str:
+    """Return why a router does not let in a packet of IPv6 from a network; "" if that is no matter."""
+    outside = {port.network_id for port in place.ports_of(want, router, GATEWAY_OWNER)}
+    if not router.answers or packet.destination.version == 4 or network_id not in outside:
+        return ""
+    if not any(_is_near(want, port, packet.destination) for port in place.ports_of(want, router, INTERFACE_OWNER)):
+        return ""
+    if any(want.proxies[item].address == packet.destination for item in want.proxies_of_router.get(router.id, ())):
+        return ""
+    return f"enable_ndp_proxy is true, and none of its NDP proxies is for {packet.destination}"
 
 
 def _here(want: Snapshot, router: Router, network_id: str, host: str) -> _Here:

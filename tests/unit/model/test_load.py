@@ -46,6 +46,7 @@ def test_the_core_collections_have_neutron_s_paths(registry: Registry) -> None:
         "/v2.0/metering/metering-counts",
         "/v2.0/metering/metering-label-rules",
         "/v2.0/metering/metering-labels",
+        "/v2.0/ndp_proxies",
         "/v2.0/network-ip-availabilities",
         "/v2.0/network_segment_ranges",
         "/v2.0/networks",

@@ -24,8 +24,12 @@ COMMON = {"default_security_group_rule"}
 
 def test_every_resource_that_projects_make_is_tested_here(red: Asker) -> None:
     creatable = {name for name, rules in TABLE.items() if rules.create is not None}
-    # Floating IPs need an external network, and forwardings are parts of them: see test_parts.
-    assert set(everything(red)) == creatable - OPERATED - COMMON - MANAGED - {"floatingip", "port_forwarding"}
+    # These need an external network: see test_parts.
+    assert set(everything(red)) == creatable - OPERATED - COMMON - MANAGED - {
+        "floatingip",
+        "port_forwarding",
+        "ndp_proxy",
+    }
 
 
 def test_what_is_another_projects_is_in_no_list(red: Asker, blue: Asker) -> None:

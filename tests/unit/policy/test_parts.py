@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import uuid
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -92,3 +93,27 @@ def test_only_the_parent_s_owner_has_its_parts(tmp_path: Path) -> None:
         collection.delete(blue.service, tunnel, blue.context, made, None, vpn)
     collection.delete(red.service, tunnel, red.context, made, None, vpn)
     store.close()
+
+
+def test_another_project_neither_sees_nor_has_ndp_proxies(red: Asker, blue: Asker, root: Asker) -> None:
+    scope = root.create("address_scope", ip_version=6, shared=True)
+    body = {"prefixes": ["2001:db8::/32"], "default_prefixlen": 64, "shared": True}
+    pool = root.create("subnetpool", name="p", address_scope_id=scope["id"], **body)
+    outside = root.create("network", **{"router:external": True})
+    inside = red.create("network")
+    for asker, network in ((root, outside), (red, inside)):
+        subnet = asker.create("subnet", network_id=network["id"], ip_version=6, subnetpool_id=pool["id"])
+    router = red.create("router", enable_ndp_proxy=True, external_gateway_info={"network_id": outside["id"]})
+    about = red.service, red.resources["router"], red.context, router["id"], "add_router_interface"
+    collection.act(*about, {"subnet_id": subnet["id"]})
+    port = red.create("port", network_id=inside["id"])
+    made = red.create("ndp_proxy", router_id=router["id"], port_id=port["id"])
+    assert blue.list("ndp_proxy") == [] != red.list("ndp_proxy")
+    for act in (blue.show, blue.delete, partial(blue.update, name="x")):
+        with pytest.raises(NotFound, match="Ndp proxy"):
+            act("ndp_proxy", made["id"])
+    with pytest.raises(NotFound, match="Port"):
+        blue.create("ndp_proxy", router_id=router["id"], port_id=port["id"])
+    own = blue.create("port", network_id=blue.create("network")["id"])
+    with pytest.raises(NotFound, match="Router"):
+        blue.create("ndp_proxy", router_id=router["id"], port_id=own["id"])

@@ -53,6 +53,7 @@ class RouterItem:
     """A router as wanted or found. `ways` are destination, next hop and link; `set_up`: its namespace forwards.
 
     `kept` are numbers of gateways, where they send, and their links: what is marked so goes by them alone.
+    `proxied` are addresses of others, and the links that answer for them.
     `digest` stands for what it translates, which is `translation` where it is known, and `metered` for what it counts,
     `metering`; "" for nothing.
     """
@@ -63,6 +64,7 @@ class RouterItem:
     digest: str
     set_up: bool = True
     kept: tuple[tuple[int, str, str], ...] = ()
+    proxied: tuple[tuple[str, str], ...] = ()
     metered: str = ""
     translation: Translation = field(default=Translation(), compare=False)
     metering: Metering = field(default=Metering(), compare=False)
@@ -155,6 +157,8 @@ class RouterDriver:
         digest, _, metered = alias[1].partition("+") if is_whole else ("", "", "")
         routes = space.routes.all()
         set_up = space.is_set_up() and (space.spreads() or not any(route.beside for route in routes))
+        proxied = sorted((address, names.get(index, "")) for index, address in space.proxies.all())
+        set_up = set_up and (not proxied or space.answers())
         return RouterItem(
             router_id=alias[0] if alias else short,
             legs=_in_order(legs),
@@ -162,6 +166,7 @@ class RouterDriver:
             digest=digest,
             set_up=set_up,
             kept=tuple(sorted((mark, hop, names.get(index, "")) for mark, index, hop in space.gateways.all())),
+            proxied=tuple(proxied),
             metered=metered,
         )
 
@@ -204,8 +209,7 @@ class RouterDriver:
                 told = f"{item.digest}+{item.metered}" if item.metered else item.digest
                 space.links.change("lo", alias=owner.alias(item.router_id, told, str(space.generation())))
             self._wait(space, [leg.name for leg, new in fresh.items() if new])
-            for leg, new in fresh.items():
-                space.announce(leg.name, leg.mac, sorted(address.partition("/")[0] for address in new))
+            _announce(space, item, fresh, _put_proxies(space, item, links))
         self._table.refresh([leg.name for leg in item.legs])
 
     def _wait(self, space: RouterSpace, names: Collection[str]) -> None:
@@ -285,6 +289,7 @@ def _item(router: Router) -> RouterItem:
         ways=tuple(sorted(_way(way, names) for way in router.ways)),
         digest=_digest(translation),
         kept=tuple(sorted(_kept(router.legs, names))),
+        proxied=tuple(sorted(_proxied(router.legs, names))),
         metered=_digest(metering) if metering.labels else "",
         translation=translation,
         metering=metering,
@@ -295,6 +300,10 @@ def _kept(legs: Iterable[Leg], names: Mapping[str, str]) -> Iterator[tuple[int, 
     beyond = {leg.port_id: leg.beyond for leg in legs if leg.beyond}
     for port_id, number in numbers(beyond).items():
         yield number, router_rules.ipv4(beyond[port_id]), names[port_id]
+
+
+def _proxied(legs: Iterable[Leg], names: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    yield from ((str(addresses.address(text, "proxied")), names[leg.port_id]) for leg in legs for text in leg.proxied)
 
 
 def _digest(wanted: Translation | Metering) -> str:
@@ -340,6 +349,28 @@ def _put_ways(space: RouterSpace, item: RouterItem, links: Mapping[str, Link]) -
             space.routes.remove(route)
     for route in wanted - there:
         space.routes.put(route, instead=True)
+
+
+def _put_proxies(space: RouterSpace, item: RouterItem, links: Mapping[str, Link]) -> dict[str, set[str]]:
+    """Have links answer for what a router is to answer for; return the addresses that are new, by link."""
+    wanted = {(links[name].index, address) for address, name in item.proxied if name in links}
+    if wanted:
+        space.answer({name for _, name in item.proxied if name in links})
+    names = {link.index: link.name for link in links.values()}
+    found: dict[str, set[str]] = {}
+    for index, address in space.proxies.put(wanted):
+        found.setdefault(names[index], set()).add(address)
+    return found
+
+
+def _announce(
+    space: RouterSpace, item: RouterItem, fresh: Mapping[LegItem, set[str]], proxied: Mapping[str, set[str]]
+) -> None:
+    """Tell neighbours of the addresses that are new on legs, or that these answer for now."""
+    for leg in item.legs:
+        new = proxied.get(leg.name, set()) | {address.partition("/")[0] for address in fresh.get(leg, ())}
+        if new:
+            space.announce(leg.name, leg.mac, sorted(new))
 
 
 def _is_leg(link: Link) -> bool:

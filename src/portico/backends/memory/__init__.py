@@ -18,6 +18,7 @@ _OF_NETWORKS = ROUTER_OWNERS | {DHCP_OWNER, FLOATING_OWNER}
 
 _MISSING = {
     "metering",
+    "ndp-proxies",
     "qos-minimum-bandwidth",
     "qos-minimum-packet-rate",
     "qos-floating-ips",
