@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 
 from portico.agent import addresses, owner
 from portico.hoststate import Peer, Speaker
@@ -40,17 +41,26 @@ _IN_QUOTES = re.compile(r"[ !#-~]+")
 _COMMUNITY = re.compile(r"\d+(:\d+){1,2}")
 
 
-def config(speaker: Speaker, peers: Collection[Peer], folder: str) -> str:
+Routes = Sequence[tuple[str, str]]
+"""Ranges, each with the address of its next hop."""
+
+
+def config(
+    speaker: Speaker, peers: Collection[Peer], folder: str, behind: Mapping[str, Routes] = MappingProxyType({})
+) -> str:
     """Return the configuration file; `digest` tells of it which one a process has.
+
+    `behind` has what speakers outside are told of routers, by their addresses.
 
     Raises:
         ValueError: something of the speaker, or of a peer, cannot be written into it.
     """
     lines = [*_head(speaker, folder), *_static(speaker)]
+    lines += _behind(pair for peer in peers if peer.role == "outside" for pair in behind.get(peer.address, ()))
     for version in (4, 6):
         lines += _kernel(version)
     for peer in sorted(peers, key=lambda peer: peer.address):
-        lines += _peer(speaker, peer)
+        lines += _peer(speaker, peer, behind.get(peer.address, ()))
     return marked("\n".join(lines) + "\n")
 
 
@@ -83,10 +93,10 @@ def _address_of(name: str) -> str:
     return str(addresses.address((":" if len(parts) == 8 else ".").join(parts), "protocol"))
 
 
-def fault(speaker: Speaker, peer: Peer) -> str:
+def fault(speaker: Speaker, peer: Peer, behind: Routes = ()) -> str:
     """Return what keeps a peer out of the configuration; empty if nothing does."""
     try:
-        _peer(speaker, peer)
+        _peer(speaker, peer, behind)
     except ValueError as error:
         return str(error)
     return ""
@@ -108,6 +118,8 @@ def _head(speaker: Speaker, folder: str) -> Iterator[str]:
     yield "protocol direct { ipv4; ipv6; }"
     yield f'protocol bfd {{ interface "*" {{ {bfd} }}; multihop {{ {bfd} }}; }}'
     yield f"function is_port() {{ return defined(krt_source) && krt_source = {owner.PROTOCOL} && net.len > 0; }}"
+    yield 'function is_block() { return source = RTS_STATIC && proto ~ "blocks*"; }'
+    yield 'function is_behind() { return source = RTS_STATIC && proto ~ "behind*"; }'
     yield 'function is_hosts() { return source = RTS_BGP && proto ~ "host_*"; }'
 
 
@@ -120,17 +132,26 @@ def _static(speaker: Speaker) -> Iterator[str]:
             yield f"protocol static blocks{version} {{ ipv{version}; {routes} }}"
 
 
+def _behind(pairs: Iterable[tuple[str, str]]) -> Iterator[str]:
+    """Yield what is behind routers: to be told of only, so that the kernel does not hear of it."""
+    nets = [net for net, _ in pairs]
+    for version in (4, 6):
+        if mine := _cidrs(nets, version, "behind"):
+            routes = " ".join(f"route {net} unreachable;" for net in mine)
+            yield f"protocol static behind{version} {{ ipv{version}; {routes} }}"
+
+
 def _kernel(version: int) -> Iterator[str]:
     yield f"protocol kernel kernel{version} {{"
     yield f"  learn; persist; graceful restart; scan time {SCAN_S}; metric {owner.BGP_METRIC};"
     yield f"  netlink rx buffer {_NEWS_MAX};"
     # Everything is learnt, for next hops behind a router are looked up in it; it comes before what a peer says, or a
     # port that is here would be looked for on the host from which it just came.
-    yield f"  ipv{version} {{ preference 250; import all; export where source = RTS_BGP || source = RTS_STATIC; }};"
+    yield f"  ipv{version} {{ preference 250; import all; export where source = RTS_BGP || is_block(); }};"
     yield "}"
 
 
-def _peer(speaker: Speaker, peer: Peer) -> list[str]:
+def _peer(speaker: Speaker, peer: Peer, behind: Routes) -> list[str]:
     address = addresses.address(peer.address, f"peer {peer.address}: address")
     own = _own(speaker, peer, address.version)
     asns = {"asn": peer.asn, "local_asn": peer.local_asn or speaker.asn}
@@ -152,11 +173,11 @@ def _peer(speaker: Speaker, peer: Peer) -> list[str]:
         lines.append(f'  password "{_password(peer)}";')
     if peer.role == "client":
         lines.append("  rr client;")
-    imported, exported = _filters(speaker, peer, address.version, own)
+    imported, exported = _filters(speaker, peer, address.version, own, behind)
     return [
         *lines,
         f"  ipv{address.version} {{",
-        *(["    gateway recursive;"] if peer.role != "outside" else ["    next hop self;"]),
+        *(["    gateway recursive;"] if peer.role != "outside" else []),
         f"    import filter {{ {imported} }};",
         f"    export filter {{ {exported} }};",
         "  };",
@@ -177,25 +198,39 @@ def _own(speaker: Speaker, peer: Peer, version: int) -> str:
     raise ValueError(f"peer {peer.address}: the host has no IPv{version} address in the underlay to talk from")
 
 
-def _filters(speaker: Speaker, peer: Peer, version: int, own: str) -> tuple[str, str]:
+def _filters(speaker: Speaker, peer: Peer, version: int, own: str, behind: Routes) -> tuple[str, str]:
     """Return what is done with each route that a peer tells of, and with each that it may be told of."""
     blocks = _cidrs(speaker.blocks, version, "blocks")
     refused = [*_NEVER[version]]
-    ours = "(is_port() || source = RTS_STATIC)"
+    ours = "(is_port() || is_block())"
     if blocks:
-        ours = f"(is_port() && !(net ~ {_set(blocks, '+')}) || source = RTS_STATIC)"
+        ours = f"(is_port() && !(net ~ {_set(blocks, '+')}) || is_block())"
     if not peer.accept_default:
         refused.append(_DEFAULT[version])
     if peer.role == "outside":
         if not peer.accept_own:
             refused += [f"{cidr}+" for cidr in _cidrs(speaker.prefixes, version, "prefixes")]
         announced = _cidrs(peer.announce, version, f"peer {peer.address}: announce")
-        told = f"if {ours} && net ~ {_set(announced, '+')} then {{ {_marks(peer)}accept; }} " if announced else ""
+        marks = _marks(peer)
+        yes = f"bgp_next_hop = {own}; {marks}accept;"
+        told = f"if {ours} && net ~ {_set(announced, '+')} then {{ {yes} }} " if announced else ""
+        for hop, nets in _by_next_hop(behind, version):
+            told += f"if is_behind() && net ~ {_set(nets)} then {{ bgp_next_hop = {hop}; {marks}accept; }} "
     else:
         refused += blocks
         # Ours has a next hop that only this host can reach; what is passed on keeps its own.
         told = f"if {ours} then {{ bgp_next_hop = {own}; accept; }} if is_hosts() then accept; "
     return f"if net ~ {_set(refused)} then reject; accept;", f"{told}reject;"
+
+
+def _by_next_hop(behind: Routes, version: int) -> Iterator[tuple[str, list[str]]]:
+    """Yield next hops of one IP version, in order, with what is behind each."""
+    found: dict[str, list[str]] = {}
+    for net, hop in behind:
+        found.setdefault(str(addresses.address(hop, "behind")), []).append(net)
+    for hop, nets in sorted(found.items()):
+        if mine := _cidrs(nets, version, "behind"):
+            yield hop, mine
 
 
 def _marks(peer: Peer) -> str:

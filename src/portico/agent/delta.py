@@ -13,6 +13,7 @@ from typing import Any, Protocol, TypeVar
 from portico.agent import owner
 from portico.hoststate import (
     ROUTED,
+    Behind,
     Bridge,
     Custom,
     Dhcp,
@@ -157,10 +158,11 @@ class Wanted:
         """Return keys whose realisation depends on a touched object.
 
         What is on a bridge or in the routed space, the bridge of an uplink, the server of a lease, the speaker of a
-        peer, the groups that filter in the routed space too, and the ports that may lead the same addresses.
+        peer and of what that is told, the groups that filter in the routed space too, and the ports that may lead the
+        same addresses.
         """
         servers = {f"dhcp/{item.network_id}" for item in touched if isinstance(item, Lease)}
-        if any(isinstance(item, Peer) for item in touched):
+        if any(isinstance(item, Peer | Behind) for item in touched):
             servers.add(SPEAKER_KEY)
         dirty = servers & self.objects.keys()
         dirty |= self._bridges_of_uplinks(touched) & self.objects.keys()

@@ -21,6 +21,7 @@ from portico.hoststate.limit import Limit as Limit
 from portico.hoststate.limit import Share as Share
 from portico.hoststate.look import Look
 from portico.hoststate.metering import Count as Count
+from portico.hoststate.speaker import Behind as Behind
 from portico.hoststate.speaker import Peer as Peer
 from portico.hoststate.speaker import Speaker as Speaker
 from portico.hoststate.uplink import HostRoute as HostRoute
@@ -289,7 +290,21 @@ class Custom(msgspec.Struct, frozen=True, tag="custom", tag_field="kind"):
 
 
 HostObject = (
-    Bridge | Space | Vif | Group | Member | Dhcp | Lease | Outlet | Router | Uplink | Publish | Speaker | Peer | Custom
+    Bridge
+    | Space
+    | Vif
+    | Group
+    | Member
+    | Dhcp
+    | Lease
+    | Outlet
+    | Router
+    | Uplink
+    | Publish
+    | Speaker
+    | Peer
+    | Behind
+    | Custom
 )
 
 
@@ -312,7 +327,7 @@ def key_of(item: HostObject) -> str:
             return f"lease/{item.port_id}"
         case Outlet():
             return f"outlet/{item.port_id}"
-        case Router() | Uplink() | Publish() | Speaker() | Peer() | Custom():
+        case Router() | Uplink() | Publish() | Speaker() | Peer() | Behind() | Custom():
             return item.key
 
 

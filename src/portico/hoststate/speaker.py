@@ -41,6 +41,22 @@ class Peer(msgspec.Struct, frozen=True, tag="peer", tag_field="kind"):
         return f"peer/{self.address}"
 
 
+class Behind(msgspec.Struct, frozen=True, tag="behind", tag_field="kind"):
+    """What the speaker outside whose address is `peer` is told of beside the host's own routes.
+
+    `routes` are CIDRs behind routers, in order, each with the address of its next hop: the gateway of a router, which
+    is on a network that the peer is on, too. The host itself does not send there.
+    """
+
+    peer: str
+    routes: tuple[tuple[str, str], ...]
+
+    @property
+    def key(self) -> str:
+        """The key under which it stands in a host's wanted state."""
+        return f"behind/{self.peer}"
+
+
 class Speaker(msgspec.Struct, frozen=True, tag="speaker", tag_field="kind"):
     """The BGP speaker of this host; the peers that it has are objects of their own.
 

@@ -94,12 +94,24 @@ def spoken(want: Snapshot, host: str) -> tuple[Spoken, ...]:
     return tuple(found)
 
 
+def outside(want: Snapshot) -> Iterator[tuple[str, BgpPeer, BgpSpeaker]]:
+    """Yield the peers that each host speaks with, and for which speaker, as `spoken` has it."""
+    taken: set[tuple[str, IpAddress]] = set()
+    for _, speaker in sorted(want.speakers.items()):
+        peers = [want.peers[peer_id] for peer_id in speaker.peer_ids if peer_id in want.peers]
+        for host in _addresses(want, speaker):
+            for peer in peers:
+                if (not peer.hosts or host in peer.hosts) and (host, peer.address) not in taken:
+                    taken.add((host, peer.address))
+                    yield host, peer, speaker
+
+
 def networks_of(want: Snapshot, speaker: BgpSpeaker) -> list[str]:
     """Return the ids of the networks that a speaker announces: its own that are routed, or all that are."""
     routed = (one.id for one in want.networks.values() if one.backend == ROUTED)
     if speaker.network_ids:
         return sorted(one for one in routed if one in speaker.network_ids)
-    return sorted(routed) if speaker.announces_all else []
+    return sorted(routed) if speaker.announces_tenants else []
 
 
 def ranges_of(want: Snapshot, speaker: BgpSpeaker) -> tuple[IpNetwork, ...]:
@@ -124,7 +136,7 @@ def blocks_of(want: Snapshot, speaker: BgpSpeaker, host: str) -> list[IpNetwork]
 
 
 def routes_of(want: Snapshot, speaker: BgpSpeaker) -> list[Announced]:
-    """Return the routes that a speaker announces, in order, all by way of hosts that it has an address of.
+    """Return the routes that a speaker announces of routed networks, in order, by way of hosts with addresses.
 
     They are the hosts' blocks, and what is in no block of its host: addresses of bound ports, and floating IPs of
     announced networks.

@@ -12,14 +12,19 @@ from portico.model.address import IpAddress, Row
 
 
 class BgpSpeaker(msgspec.Struct, frozen=True):
-    """What hosts say in BGP; `announces_all` if it names no networks. See `portico.model.bgp`."""
+    """What hosts say in BGP. See `portico.model.bgp`.
+
+    `announces_tenants`: all routed networks, if it names none, and else what is behind the routers of those it names;
+    `announces_floating`: floating IPs of such routers.
+    """
 
     id: str
     local_as: int
     ip_version: int
     peer_ids: tuple[str, ...]
     network_ids: tuple[str, ...]
-    announces_all: bool
+    announces_tenants: bool
+    announces_floating: bool
     mode: str
     reflectors: tuple[str, ...]
     excluded_hosts: tuple[str, ...]
@@ -46,7 +51,8 @@ def _bgp_speaker(row: Row) -> BgpSpeaker:
         ip_version=row["ip_version"],
         peer_ids=tuple(row["peers"]),
         network_ids=tuple(row["networks"]),
-        announces_all=row["advertise_tenant_networks"],
+        announces_tenants=row["advertise_tenant_networks"],
+        announces_floating=row["advertise_floating_ip_host_routes"],
         mode=row["portico:mode"],
         reflectors=tuple(row["portico:reflectors"]),
         excluded_hosts=tuple(row["portico:excluded_hosts"]),

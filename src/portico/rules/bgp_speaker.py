@@ -10,6 +10,8 @@ from ipaddress import ip_address
 
 from portico.errors import BadRequest, Conflict, NotFound
 from portico.model import bgp
+from portico.model.bgp_routers import routes_behind
+from portico.model.l3 import GATEWAY_OWNER, INTERFACE_OWNER
 from portico.model.snapshot import Snapshot
 from portico.rules import lookup
 from portico.rules.context import Context, Row
@@ -85,7 +87,7 @@ def remove_bgp_peer(tx: Transaction, context: Context, row: Row, body: Row) -> R
 
 
 def add_gateway_network(tx: Transaction, context: Context, row: Row, body: Row) -> Row:
-    """Have the speaker announce a network, and from now on only such.
+    """Have the speaker announce a network, or what is behind routers with gateways on it, and from now on only such.
 
     Raises:
         BadRequest: the network is a routed one that has subnets, and none of the speaker's IP version.
@@ -123,27 +125,31 @@ def remove_gateway_network(tx: Transaction, context: Context, row: Row, body: Ro
 
 
 def get_advertised_routes(tx: Transaction, context: Context, row: Row, body: Row) -> Row:
-    """Return what the hosts announce now: each address of a bound port, by way of its host."""
+    """Return what the hosts announce now: ports' addresses by way of their hosts, networks by way of routers."""
     want = Snapshot()
     want.put("bgp_speaker", row)
     for item in tx.list("agent", Query()):
         want.put("agent", item)
     networks = tx.find("network", **{"portico:backend": bgp.ROUTED})
-    for network in networks:
+    outside = [item for item in tx.get_many("network", row["networks"]) if item["portico:backend"] != bgp.ROUTED]
+    for network in [*networks, *outside]:
         want.put("network", network)
     announced = bgp.networks_of(want, want.speakers[row["id"]])
     for resource in ("subnet", "port", "block"):
-        for item in tx.list(resource, Query(filters=(Filter("network_id", tuple(announced)),))):
+        for item in tx.list(resource, _among("network_id", announced)):
             want.put(resource, item)
-    _add_floating(tx, want, announced)
-    routes = bgp.routes_of(want, want.speakers[row["id"]])
-    shown = [{"destination": str(one.destination), "next_hop": str(one.next_hop)} for one in routes]
+    _add_floating(tx, want, [*announced, *(network["id"] for network in outside)])
+    _add_routers(tx, want, [network["id"] for network in outside])
+    speaker = want.speakers[row["id"]]
+    routes = [(one.destination, one.next_hop) for one in bgp.routes_of(want, speaker)]
+    routes += sorted(routes_behind(want, speaker).items(), key=lambda pair: (int(pair[0][0]), pair[0].prefixlen))
+    shown = [{"destination": str(destination), "next_hop": str(next_hop)} for destination, next_hop in routes]
     return {"advertised_routes": shown}
 
 
 def _add_floating(tx: Transaction, want: Snapshot, networks: Sequence[str]) -> None:
     """Add to what is wanted the floating IPs of networks, with all that says where they are led."""
-    rows = tx.list("floatingip", Query(filters=(Filter("floating_network_id", tuple(networks)),)))
+    rows = tx.list("floatingip", _among("floating_network_id", networks))
     used = [row for row in rows if row["router_id"]]
     ids = tuple(row["id"] for row in used)
     forwardings = tx.list("port_forwarding", Query(filters=(Filter("floatingip_id", ids),))) if ids else []
@@ -157,6 +163,31 @@ def _add_floating(tx: Transaction, want: Snapshot, networks: Sequence[str]) -> N
     for resource, items in found.items():
         for item in items:
             want.put(resource, item)
+
+
+def _add_routers(tx: Transaction, want: Snapshot, networks: Sequence[str]) -> None:
+    """Add to what is wanted the routers with gateways on networks, with all that is behind them."""
+    gateways = tx.list("port", _among("network_id", networks, device_owner=GATEWAY_OWNER)) if networks else []
+    routers = sorted({row["device_id"] for row in gateways})
+    inside = tx.list("port", _among("device_id", routers, device_owner=INTERFACE_OWNER)) if routers else []
+    near = sorted({row["network_id"] for row in (*gateways, *inside)})
+    subnets = tx.list("subnet", _among("network_id", near)) if near else []
+    found = {
+        "port": [*gateways, *inside],
+        "router": tx.get_many("router", routers),
+        "network": tx.get_many("network", near),
+        "subnet": subnets,
+        "subnetpool": tx.get_many("subnetpool", sorted({row["subnetpool_id"] for row in subnets} - {None})),
+    }
+    for resource, items in found.items():
+        for item in items:
+            want.put(resource, item)
+
+
+def _among(attribute: str, values: Sequence[str], **equal: str) -> Query:
+    """Return the query for objects with one of several values of an attribute, and with others that they equal."""
+    more = (Filter(name, (value,)) for name, value in equal.items())
+    return Query(filters=(Filter(attribute, tuple(values)), *more))
 
 
 def check_peer(tx: Transaction, speaker: Row, peer: Row) -> None:

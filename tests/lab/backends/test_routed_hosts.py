@@ -1,9 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Routed ports on several hosts, from the API to packets: hosts and a router outside learn of them by BGP."""
+"""Routed ports on several hosts, from the API to packets: hosts and a router outside learn of them by BGP.
+
+The router outside learns what is behind our own routers, too, which it meets on a segment beside the underlay.
+"""
 
 from __future__ import annotations
 
 import itertools
+import os
 import re
 import sys
 import time
@@ -47,18 +51,56 @@ date +%s.%N
 """
 
 
+# The same for a port of a bridge; the router has the network's first address.
+JOIN = """
+until ip link set {link} netns b 2> /dev/null; do sleep 0.005; done
+ip -n b -batch - << END
+link set {link} name eth0 up
+address add {address}/24 dev eth0
+route add default via {gateway}
+END
+"""
+
+
+# Counts what it is sent, and says the same to who sent it.
+COUNT = """
+import socket
+listener = socket.create_server(("", 7))
+print("listening", flush=True)
+there, _ = listener.accept()
+count = 0
+while data := there.recv(65536):
+    count += len(data)
+there.sendall(str(count).encode())
+"""
+SEND = """
+import socket, sys
+with socket.create_connection((sys.argv[1], 7), 20) as there:
+    there.sendall(bytes(1000000))
+    there.shutdown(socket.SHUT_WR)
+    print(there.recv(100).decode())
+"""
+
+
 class Cloud:
-    """An API, three hosts with agents, a router outside, and one routed network."""
+    """An API, three hosts with agents, a router outside, and one routed network.
+
+    Two of the hosts are on a segment with that router, their physical network "lab".
+    """
 
     def __init__(self, lab: Lab, folder: Path, client: Client) -> None:
         self.hosts = {name: lab.host(name, underlay=True) for name in ("h1", "h2", "h3")}
         self.outside = lab.host("outside", underlay=True)
+        self._make_segment()
         socket = f"unix:{folder}/api.sock"
-        self.hosts["h1"].spawn([*PORTICO, "up", "--listen", socket, "--api-url", socket, "--docker-enabled", "false"])
+        on_segment = {"PORTICO_AGENT_PHYSICAL_NETWORKS": "lab=seg0"}
+        up = [*PORTICO, "up", "--listen", socket, "--api-url", socket, "--docker-enabled", "false"]
+        self.hosts["h1"].spawn(up, env=on_segment)
         self.client = client
         wait_until("the API answers", (folder / "api.sock").exists, 30)
         for name in ("h2", "h3"):
-            self.hosts[name].spawn([*PORTICO, "agent"], env={"PORTICO_API_URL": socket})
+            env = on_segment if name == "h2" else {}
+            self.hosts[name].spawn([*PORTICO, "agent"], env={"PORTICO_API_URL": socket, **env})
         wait_until("agents", lambda: len(self.client.list("agents")) == 3, 30)
         self.frr = Frr(self.outside, FRR)
         self.network = self.client.create("networks", {"provider:network_type": "routed"})["id"]
@@ -83,6 +125,19 @@ class Cloud:
         self.client.create("security-group-rules", rule)
         self._numbers = iter(range(100))
 
+    def _make_segment(self) -> None:
+        run = self.outside.run
+        run(["ip", "link", "add", "seg", "type", "bridge"])
+        run(["ip", "address", "add", "192.0.2.254/24", "dev", "seg"])
+        run(["ip", "link", "set", "seg", "up"])
+        for name in ("h1", "h2"):
+            namespace = os.open(f"/proc/{self.hosts[name].pid}/ns/net", os.O_RDONLY)
+            peer = ["peer", "name", "seg0", "netns", f"/proc/self/fd/{namespace}"]
+            run(["ip", "link", "add", name, "master", "seg", "type", "veth", *peer], pass_fds=[namespace])
+            os.close(namespace)
+            run(["ip", "link", "set", name, "up"])
+            self.hosts[name].run(["ip", "link", "set", "seg0", "up"])
+
     def port(self, host: str) -> dict[str, Any]:
         """Make a port that is bound to a host, and a workload on it; it is ACTIVE when this returns."""
         port = self.bare(host)
@@ -103,6 +158,32 @@ class Cloud:
         if wait:
             process.wait(20)
         return process
+
+
+class Site:
+    """A network of bridges, and a router that leads to it from the segment: both in one address scope."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        scope = client.create("address-scopes", {"name": "everywhere", "ip_version": 4})["id"]
+        external = {"router:external": True, "provider:network_type": "flat", "provider:physical_network": "lab"}
+        self.outside, _ = self._network(scope, "192.0.2.0/24", {"gateway_ip": "192.0.2.254"}, external)
+        self._inside, subnet = self._network(scope, "10.9.0.0/24", {}, {"provider:network_type": "local"})
+        made = client.create("routers", {"external_gateway_info": {"network_id": self.outside}})
+        self.gateway = made["external_gateway_info"]["external_fixed_ips"][0]["ip_address"]
+        client.put_json(f"/v2.0/routers/{made['id']}/add_router_interface", {"subnet_id": subnet})
+
+    def _network(self, scope: str, cidr: str, more: dict[str, object], kind: dict[str, object]) -> tuple[str, str]:
+        pool = {"name": "p", "prefixes": [cidr], "default_prefixlen": 24, "address_scope_id": scope}
+        network = self._client.create("networks", kind)["id"]
+        body = {"network_id": network, "cidr": cidr, "ip_version": 4, "enable_dhcp": False, **more}
+        made = self._client.create("subnets", {**body, "subnetpool_id": self._client.create("subnetpools", pool)["id"]})
+        return network, made["id"]
+
+    def port(self, host: str) -> dict[str, Any]:
+        """Make a port that is bound to a host."""
+        body = {"network_id": self._inside, "binding:host_id": host, "binding:profile": {"plug": "veth"}}
+        return dict(self._client.create("ports", body))
 
 
 def address(port: dict[str, Any]) -> str:
@@ -176,6 +257,50 @@ def test_a_floating_ip_is_announced_from_where_its_port_is(cloud: Cloud) -> None
     assert {"destination": f"{told}/32", "next_hop": "198.51.100.2"} in advertised
     client.update("floatingips", floating["id"], {"port_id": None})
     wait_until("it is nowhere", lambda: "via" not in via(), 30, via)
+
+
+def test_a_router_outside_reaches_what_is_behind_our_routers(cloud: Cloud) -> None:
+    client, speaker = cloud.client, f"/v2.0/bgp-speakers/{cloud.speaker['id']}"
+    site = Site(client)
+    for network in (cloud.network, site.outside):
+        client.put_json(f"{speaker}/add_gateway_network", {"network_id": network})
+    (group,) = {item["id"] for item in client.list("security-groups") if item["name"] == "default"}
+    client.create("security-group-rules", {"security_group_id": group, "direction": "ingress", "protocol": "tcp"})
+    one, two = site.port("h1"), site.port("h2")
+    for port in (one, two):
+        wait_until("the port", lambda it=port: client.show("ports", it["id"])["status"] == "ACTIVE", 20)  # type: ignore[misc]
+    for port, host in ((one, "h1"), (two, "h2")):
+        script = JOIN.format(link=port["binding:vif_details"]["link_name"], address=address(port), gateway="10.9.0.1")
+        cloud.hosts[host].run(["ip", "netns", "add", "b"])
+        cloud.hosts[host].spawn(["sh", "-c", script], log=f"join-{host}").wait(20)
+    floats = [
+        client.create("floatingips", {"floating_network_id": site.outside, "port_id": port["id"]})
+        for port in (one, two)
+    ]
+    told = {f"{item['floating_ip_address']}/32" for item in floats} | {"10.9.0.0/24"}
+
+    def seen() -> dict[str, list[str]]:
+        routes = cloud.frr.show("bgp ipv4 unicast")["routes"]
+        return {net: [hop["ip"] for path in routes.get(net, ()) for hop in path["nexthops"]] for net in told}
+
+    # All three hosts tell the same.
+    wait_until("routes by the gateway", lambda: all(hops == [site.gateway] * 3 for hops in seen().values()), 30)
+    advertised = client.get_json(f"{speaker}/get_advertised_routes")["advertised_routes"]
+    assert told == {item["destination"] for item in advertised if item["next_hop"] == site.gateway}
+    assert "proto bgp" in cloud.outside.run(["ip", "route", "show", "10.9.0.0/24"]).out
+    wait_until("an address behind the router", lambda: pings(cloud.outside, address(one)), 30)
+    far = str(floats[1]["floating_ip_address"])
+    assert f"via {site.gateway}" in cloud.outside.run(["ip", "route", "get", far]).out
+    wait_until("a floating IP that another host than the gateway's answers for", lambda: pings(cloud.outside, far), 30)
+    # There by way of the gateway, and back without it.
+    counting = cloud.hosts["h2"].spawn(["ip", "netns", "exec", "b", sys.executable, "-c", COUNT], log="counting")
+    counting.wait_for_text("listening", 20)
+    assert cloud.outside.run([sys.executable, "-c", SEND, far]).out == "1000000\n"
+    h3 = cloud.hosts["h3"]
+    assert "10.9.0.0/24" not in h3.run(["ip", "route"]).out, "it is told of, not sent to"
+    client.update("floatingips", floats[0]["id"], {"port_id": None})
+    gone = f"{floats[0]['floating_ip_address']}/32"
+    wait_until("it leads nowhere", lambda: not seen()[gone], 30)
 
 
 def answers(output: str) -> list[float]:

@@ -15,7 +15,7 @@ from portico.agent import bird, birdc
 from portico.agent.delta import Trouble, Wanted, difference
 from portico.agent.drivers.bgp import SpeakerDriver
 from portico.agent.speaker import facts
-from portico.hoststate import HostObject, Peer, Speaker
+from portico.hoststate import Behind, HostObject, Peer, Speaker
 from portico.hoststate.speaker import SPEAKER_KEY
 from portico.testing.fakebird import BirdMachine, FakeBird
 from portico.testing.faults import Crash, Faults
@@ -53,8 +53,8 @@ def test_one_outside_is_told_of_its_networks_alone_and_marked() -> None:
     text = protocol(config(OUTSIDE), "outside_192_0_2_9")
     assert "neighbor 192.0.2.9 as 4200000001;" in text
     assert (
-        "net ~ [10.1.0.0/24+] then { bgp_community.add((65000, 100)); bgp_large_community.add((4200000001, 1, 2));"
-        in text
+        "net ~ [10.1.0.0/24+] then { bgp_next_hop = 192.0.2.1; bgp_community.add((65000, 100)); "
+        "bgp_large_community.add((4200000001, 1, 2)); accept; } reject;" in text
     )
     assert "is_hosts()" not in text
     assert re.search(r"import filter { if net ~ \[.*0\.0\.0\.0/0, 10\.1\.0\.0/24\+\] then reject", text)
@@ -71,7 +71,23 @@ def test_routes_within_a_block_are_told_of_as_the_block() -> None:
     speaker = Speaker(65000, "192.0.2.1", ("192.0.2.1",), blocks=("10.1.0.64/26",))
     text = config(HOST, speaker=speaker)
     assert "protocol static blocks4 { ipv4; route 10.1.0.64/26 blackhole; }" in text
-    assert "(is_port() && !(net ~ [10.1.0.64/26+]) || source = RTS_STATIC)" in protocol(text, "host_192_0_2_2")
+    assert "(is_port() && !(net ~ [10.1.0.64/26+]) || is_block())" in protocol(text, "host_192_0_2_2")
+
+
+def test_one_outside_is_told_of_what_is_behind_routers_with_their_next_hops_and_the_kernel_is_not() -> None:
+    behind = {OUTSIDE.address: (("10.9.0.0/24", "203.0.113.5"), ("203.0.113.7/32", "203.0.113.6"),
+                                ("10.8.0.0/24", "203.0.113.5"))}  # fmt: skip
+    text = bird.config(SPEAKER, [HOST, OUTSIDE], "/run/bgp", behind)
+    routes = "route 10.8.0.0/24 unreachable; route 10.9.0.0/24 unreachable; route 203.0.113.7/32 unreachable;"
+    assert f"protocol static behind4 {{ ipv4; {routes} }}" in text
+    assert text.count("export where source = RTS_BGP || is_block();") == 2
+    told = protocol(text, "outside_192_0_2_9")
+    marks = "bgp_community.add((65000, 100)); bgp_large_community.add((4200000001, 1, 2)); accept; }"
+    for nets, hop in (("10.8.0.0/24, 10.9.0.0/24", "203.0.113.5"), ("203.0.113.7/32", "203.0.113.6")):
+        assert f"if is_behind() && net ~ [{nets}] then {{ bgp_next_hop = {hop}; {marks}" in told
+    assert protocol(text, "host_192_0_2_2") == protocol(config(HOST), "host_192_0_2_2"), "hosts know better"
+    wrong = bird.fault(SPEAKER, OUTSIDE, (("10.9.0.0/24", "nowhere"),))
+    assert "behind 'nowhere' is not an IPv4 or IPv6 address" in wrong
 
 
 def test_a_client_is_told_what_other_hosts_say_with_their_next_hop() -> None:
@@ -252,3 +268,15 @@ def test_nothing_of_a_password_is_in_what_is_told_of_an_item() -> None:
     wanted.change([SPEAKER, Peer("192.0.2.2", 65000, password="secret")], (), whole=True)
     items, _ = SpeakerDriver(FakeBird(BirdMachine(Faults()))).plan(wanted, wanted.objects.keys())
     assert items and "secret" not in str(items)
+
+
+def test_what_a_peer_is_told_of_routers_changes_the_speaker_and_goes_with_it() -> None:
+    wanted, driver = Wanted(), SpeakerDriver(FakeBird(BirdMachine(Faults())))
+    wanted.change([SPEAKER, OUTSIDE], (), whole=True)
+    behind = Behind(OUTSIDE.address, (("10.9.0.0/24", "203.0.113.5"),))
+    plain = driver.plan(wanted, {SPEAKER_KEY})[0][SPEAKER_KEY]
+    assert SPEAKER_KEY in wanted.change([behind], ())
+    told = driver.plan(wanted, {SPEAKER_KEY})[0][SPEAKER_KEY]
+    assert "bgp_next_hop = 203.0.113.5;" in told.config and told != plain
+    assert SPEAKER_KEY in wanted.change((), [behind.key])
+    assert driver.plan(wanted, {SPEAKER_KEY})[0][SPEAKER_KEY] == plain

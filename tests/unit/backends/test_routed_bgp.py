@@ -16,6 +16,7 @@ from portico.model.snapshot import Snapshot
 
 SPEAKER: dict[str, Any] = {
     "id": "s4", "local_as": 65000, "ip_version": 4, "peers": ["p1"], "networks": [], "advertise_tenant_networks": True,
+    "advertise_floating_ip_host_routes": True,
     "portico:mode": "full-mesh", "portico:reflectors": [], "portico:excluded_hosts": [], "portico:bfd": True,
     "portico:graceful_restart": True, "portico:communities": ["65000:1"],
 }  # fmt: skip
@@ -90,14 +91,14 @@ def test_a_host_has_its_own_blocks() -> None:
         want.put("block", {"id": f"b{number}", "subnet_id": "u1", "host": host, "cidr": cidr})
     speaker = bgp.host_objects(want, "h1")[SPEAKER_KEY]
     assert isinstance(speaker, Speaker) and speaker.blocks == ("10.1.0.0/26", "10.1.0.128/26")
-    memory = bgp.Memory()
+    memory = bgp.memory()
     memory.change(want, Dirty(everything=True))
     want.remove("block", "b1")
     assert set(memory.change(want, Dirty(ids={"block": frozenset({"b1"})}))) == {"h2"}
 
 
 def test_a_host_is_given_what_changed_alone() -> None:
-    want, memory = wanted(SPEAKER), bgp.Memory()
+    want, memory = wanted(SPEAKER), bgp.memory()
     everything = memory.change(want, Dirty(everything=True))
     assert set(everything) == {"h1", "h2", "h3"}
     assert set(memory.hosts()) == {"h1", "h2", "h3"} and len(memory.objects("h1")) == 4
@@ -112,7 +113,7 @@ def test_a_host_is_given_what_changed_alone() -> None:
 
 @pytest.mark.parametrize("gone", ["a3", "s4"])
 def test_who_has_nobody_left_is_given_nothing(gone: str) -> None:
-    want, memory = wanted(SPEAKER | {"peers": []}, hosts=3), bgp.Memory()
+    want, memory = wanted(SPEAKER | {"peers": []}, hosts=3), bgp.memory()
     memory.change(want, Dirty(everything=True))
     kind = "agent" if gone == "a3" else "bgp_speaker"
     want.remove(kind, gone)

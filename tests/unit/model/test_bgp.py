@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 
-from portico.model.bgp import Neighbor, Spoken, spoken
+from portico.model.bgp import Neighbor, Spoken, outside, spoken
 from portico.model.snapshot import Snapshot
 
 HOSTS = ("h1", "h2", "h3", "h4")
 SPEAKER = {
     "id": "s4", "local_as": 65000, "ip_version": 4, "peers": ["p1"], "networks": [], "advertise_tenant_networks": True,
+    "advertise_floating_ip_host_routes": True,
     "portico:mode": "full-mesh", "portico:reflectors": [], "portico:excluded_hosts": [], "portico:bfd": True,
     "portico:graceful_restart": False, "portico:communities": ["65000:1"],
 }  # fmt: skip
@@ -79,6 +80,16 @@ def test_a_host_without_an_address_of_the_version_or_that_is_excluded_says_nothi
     assert spoken(wanted(ip_version=6), "h1") == ()
     assert spoken(wanted(portico__excluded_hosts=["h1"]), "h1") == ()
     assert spoken(wanted(), "h9") == ()
+
+
+def test_each_host_speaks_outside_for_one_speaker() -> None:
+    want = wanted(portico__excluded_hosts=["h2"])
+    want.put("bgp_speaker", SPEAKER | {"id": "s5", "portico:excluded_hosts": []})
+    found = [(host, peer.id, speaker.id) for host, peer, speaker in outside(want)]
+    assert found == [("h1", "p1", "s4"), ("h2", "p1", "s5")]
+    said = {(host, one.speaker_id) for host in HOSTS for one in spoken(want, host)
+            if any(neighbor.role == "outside" for neighbor in one.neighbors)}  # fmt: skip
+    assert said == {("h1", "s4"), ("h2", "s5")}
 
 
 def test_two_speakers_do_not_speak_with_the_same_address_twice() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from portico.agent import bird
 from portico.agent.delta import Delta, Trouble, Wanted
 from portico.agent.speaker import Bird
-from portico.hoststate import Peer, Speaker
+from portico.hoststate import Behind, Peer, Speaker
 from portico.hoststate.speaker import SPEAKER_KEY
 
 
@@ -24,7 +24,7 @@ class SpeakerItem:
 
 
 class SpeakerDriver:
-    """The key `speaker/routed`; peers are part of its item."""
+    """The key `speaker/routed`; peers and what is told to them are part of its item."""
 
     def __init__(self, speaker: Bird) -> None:
         self._bird = speaker
@@ -42,13 +42,15 @@ class SpeakerDriver:
         speaker = wanted.objects.get(SPEAKER_KEY)
         if not isinstance(speaker, Speaker):
             return {}, {}
-        faults = {peer.key: fault for peer in wanted.of(Peer) if (fault := bird.fault(speaker, peer))}
+        behind = {item.peer: item.routes for item in wanted.of(Behind)}
+        found = ((peer.key, bird.fault(speaker, peer, behind.get(peer.address, ()))) for peer in wanted.of(Peer))
+        faults = {key: fault for key, fault in found if fault}
         troubles = {key: Trouble(f"BGP: {fault}") for key, fault in faults.items() if key in keys}
         if SPEAKER_KEY not in keys:
             return {}, troubles
         peers = [peer for peer in wanted.of(Peer) if peer.key not in faults]
         try:
-            text = bird.config(speaker, peers, str(self._bird.folder))
+            text = bird.config(speaker, peers, str(self._bird.folder), behind)
         except ValueError as error:
             return {}, {**troubles, SPEAKER_KEY: Trouble(f"BGP: {error}")}
         return {SPEAKER_KEY: SpeakerItem(bird.digest(text), config=text)}, troubles

@@ -8,7 +8,7 @@ from typing import Any
 
 from portico import planning, planning_reach, planning_routers
 from portico.admission import refuse_undeclared
-from portico.backends.bridge import plan, uplink
+from portico.backends.bridge import behind, plan, uplink
 from portico.contract import Binding, Capabilities, Change, Dirty, Hosts, ObjectStatus
 from portico.errors import Unsupported
 from portico.model.snapshot import Port, Snapshot
@@ -40,6 +40,7 @@ class BridgeBackend:
         self._hosts = hosts
         self._dns_domain = dns_domain.rstrip(".")
         self._memory = planning.Memory()
+        self._behind = behind.memory()
         self._told: dict[str, frozenset[ObjectStatus]] = {}
 
     def describe(self) -> Capabilities:
@@ -81,15 +82,21 @@ class BridgeBackend:
         """
         told = planning_reach.changed(want, dirty, self._memory, self._told)
         if dirty.everything:
-            self._memory = planning.Memory()
-            parts: dict[str, planning.Part | None] = dict.fromkeys(want.ports_of_host)
-            self._hosts.keep(CAPABILITIES.name, want.ports_of_host)
+            self._memory, self._behind = planning.Memory(), behind.memory()
+        said = self._behind.change(want, dirty)
+        if dirty.everything:
+            hosts = {*want.ports_of_host, *self._behind.hosts()}
+            parts: dict[str, planning.Part | None] = dict.fromkeys(hosts)
+            self._hosts.keep(CAPABILITIES.name, hosts)
         else:
             parts = plan.changes(want, dirty, self._memory)
         for host, part in parts.items():
             if part is None:
-                self._hosts.replace(CAPABILITIES.name, host, plan.host_objects(want, host, self._dns_domain))
+                objects = [*plan.host_objects(want, host, self._dns_domain), *self._behind.objects(host)]
+                self._hosts.replace(CAPABILITIES.name, host, objects)
             else:
                 self._hosts.put(CAPABILITIES.name, host, part.objects, part.gone)
+        for host, part in said.items():
+            self._hosts.put(CAPABILITIES.name, host, part.objects, part.gone)
         planning.remember(want, dirty, self._memory, parts)
         return told

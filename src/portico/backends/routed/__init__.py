@@ -42,7 +42,7 @@ class RoutedBackend:
         self._hosts = hosts
         self._dns_domain = dns_domain.rstrip(".")
         self._memory = planning.Memory()
-        self._bgp = bgp.Memory()
+        self._bgp = bgp.memory()
 
     def describe(self) -> Capabilities:
         """Return what routing realises."""
@@ -95,7 +95,7 @@ class RoutedBackend:
     def sync(self, want: Snapshot, dirty: Dirty) -> Iterable[ObjectStatus]:
         """Give every host that is concerned its part; statuses come later, from the agents."""
         if dirty.everything:
-            self._memory, self._bgp = planning.Memory(), bgp.Memory()
+            self._memory, self._bgp = planning.Memory(), bgp.memory()
         said = self._bgp.change(want, dirty)
         if dirty.everything:
             hosts = {*want.ports_of_host, *self._bgp.hosts()}

@@ -10,12 +10,11 @@ from __future__ import annotations
 import hashlib
 from ipaddress import IPv4Address
 
-from portico import planning
-from portico.contract import Dirty
 from portico.hoststate import HostObject, Peer, Speaker
 from portico.hoststate.speaker import SPEAKER_KEY
 from portico.model import bgp
 from portico.model.snapshot import Snapshot
+from portico.planning_bgp import Memory
 
 _CONCERNED = frozenset({"agent", "bgp_peer", "bgp_speaker", "block", "network", "subnet"})
 
@@ -37,35 +36,9 @@ def host_objects(want: Snapshot, host: str) -> dict[str, HostObject]:
     return {SPEAKER_KEY: speaker, **{peer.key: peer for peer in peers}}
 
 
-class Memory:
-    """What hosts were given last."""
-
-    def __init__(self) -> None:
-        self._given: dict[str, dict[str, HostObject]] = {}
-
-    def hosts(self) -> list[str]:
-        """Return the hosts that were given anything."""
-        return [*self._given]
-
-    def objects(self, host: str) -> list[HostObject]:
-        """Return what a host was given."""
-        return [*self._given.get(host, {}).values()]
-
-    def change(self, want: Snapshot, dirty: Dirty) -> dict[str, planning.Part]:
-        """Return what to give to which host now; it counts as given."""
-        if not dirty.everything and _CONCERNED.isdisjoint(dirty.ids):
-            return {}
-        names = {one.name for one in want.hosts.values()}
-        now = {name: host_objects(want, name) for name in names}
-        parts = {}
-        for name in sorted(names | self._given.keys()):
-            before, after = self._given.get(name, {}), now.get(name, {})
-            put = tuple(item for key, item in after.items() if before.get(key) != item)
-            gone = tuple(key for key in before if key not in after)
-            if put or gone:
-                parts[name] = planning.Part(put, gone)
-        self._given = {name: objects for name, objects in now.items() if objects}
-        return parts
+def memory() -> Memory:
+    """Return a memory of what hosts were given, which is nothing yet."""
+    return Memory(lambda want: {one.name: host_objects(want, one.name) for one in want.hosts.values()}, _CONCERNED)
 
 
 def _peer(one: bgp.Spoken, neighbor: bgp.Neighbor) -> Peer:
