@@ -17,7 +17,12 @@ _SBIN = "/usr/sbin:/sbin"
 
 
 class Daemon:
-    """A process, held by a descriptor, so that its number cannot come to mean another process."""
+    """A process, held by a descriptor, so that its number cannot come to mean another process.
+
+    Who only looks may drop it: the descriptor goes with it.
+    """
+
+    _pidfd = -1
 
     def __init__(self, pid: int) -> None:
         self.pid = pid
@@ -85,8 +90,13 @@ class Daemon:
         return self._pidfd
 
     def close(self) -> None:
-        """Let go of the process."""
-        os.close(self._pidfd)
+        """Let go of the process; no error if that was done already."""
+        held, self._pidfd = self._pidfd, -1
+        if held >= 0:
+            os.close(held)
+
+    def __del__(self) -> None:
+        self.close()
 
 
 def program(name: str) -> str | None:
