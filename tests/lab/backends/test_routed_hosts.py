@@ -210,7 +210,7 @@ def test_workloads_on_two_hosts_and_a_router_outside_reach_each_other_and_a_port
     h1 = cloud.hosts["h1"]
     wait_until("host to host", lambda: pings(h1, address(two), *INSIDE), 15)
     wait_until("from outside", lambda: pings(cloud.outside, address(two)), 15)
-    assert pings(cloud.outside, address(one))
+    wait_until("from outside, by the other host's session", lambda: pings(cloud.outside, address(one)), 15)
     seen = cloud.frr.show(f"bgp ipv4 unicast {address(two)}")
     (path,) = (item for item in seen["paths"] if "bestpath" in item)
     assert (path["nexthops"][0]["ip"], path["community"]["string"]) == ("198.51.100.2", "65000:7")
