@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+from portico.agent import owner
+from portico.agent.delta import Delta
+from portico.agent.drivers.link import LinkTable, PairDriver, PairItem
 from portico.testing.driver_suite import DriverFaultSuite, Site
 from portico.testing.fakebird import BirdMachine, FakeBird
 from portico.testing.fakejoins import FakeRedirects, FakeTags
@@ -41,3 +44,22 @@ class TestDriversOnAFakeKernel(DriverFaultSuite):
             faults=faults,
             call=lambda action: action(),
         )
+
+
+class TakenAtOnce(FakeLinks):
+    """The host's links, of which somebody takes each into a namespace of theirs as soon as it is there."""
+
+    def change(self, name: str, **_: object) -> None:
+        del self._kernel.namespaces[HOST][name]
+        self._get(name)
+
+
+def test_a_link_that_is_taken_as_soon_as_it_is_there_stays() -> None:
+    """Docker waits for it, too; one made anew in its place would be nobody's."""
+    kernel = FakeKernel(Faults())
+    ours = FakeLinks(kernel, OURS)
+    driver = PairDriver(LinkTable(ours), TakenAtOnce(kernel, HOST), DESCRIPTOR, "portico")
+    item = PairItem("pbf1", "f1", "pvf1", "02:00:00:00:00:01", "", 1500, "02:00:00:00:00:02")
+    assert driver.apply(Delta(put={"vif/f1": item})) == {}
+    found = ours.find("pbf1")
+    assert found is not None and found.alias == owner.alias("f1", "pvf1", "02:00:00:00:00:01")

@@ -282,7 +282,11 @@ class PairDriver:
                 raise
             self._clear(item)
             self._add(item, master)
-        self._host.change(item.far_name, alias=owner.host_alias(self._netns, item.port_id))
+        try:
+            self._host.change(item.far_name, alias=owner.host_alias(self._netns, item.port_id))
+        except NetlinkError as error:
+            if error.errno != errno.ENODEV:  # who waits for it may have taken it away already
+                raise
         kernel.change(item.name, alias=owner.alias(item.port_id, item.far_name, item.far_mac))
 
     def _add(self, item: PairItem, master: int) -> None:
