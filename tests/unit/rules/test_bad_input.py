@@ -138,8 +138,8 @@ def ids(lasting_store: Store, context: Context) -> dict[str, str]:
         where = {"network_type": "vlan", "physical_network": "p", "minimum": 7, "maximum": 9}
         make(tx, "network_segment_range", name="v", shared=True, **where)
         made |= floating(tx, context, made)
-        own = {"id": str(uuid.uuid4()), "router_id": made["router"], "port_id": made["port"], "project_id": "red"}
-        made["ndp_proxy"] = tx.insert("ndp_proxy", {**own, "ip_address": "2001:db8::5"})["id"]
+        proxy = {"id": str(uuid.uuid4()), "router_id": made["router"], "port_id": made["port"], "project_id": "red"}
+        made["ndp_proxy"] = tx.insert("ndp_proxy", {**proxy, "ip_address": "2001:db8::5"})["id"]
         own = {"portico:bfd": False, "portico:hosts": []}
         make(tx, "bgp_peer", name="tor", peer_ip="192.0.2.1", remote_as=65001, auth_type="md5", password="x", **own)
         own = {"portico:mode": "full-mesh", "portico:reflectors": [], "portico:communities": []}
