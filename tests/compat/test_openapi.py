@@ -105,6 +105,7 @@ SEEDS: dict[str, dict[str, Any]] = {
     "address_group": {"name": "seed", "addresses": ["203.0.113.0/24"]},
     "router": {"name": "seed"},
     "policy": {"name": "seed"},
+    "metering_label": {"name": "seed"},
     "rbac_policy": {
         "object_type": "network",
         "object_id": "network",
