@@ -210,20 +210,22 @@ INLINE int read(struct __sk_buff *skb, struct packet *packet)
 	return read_transport(data, end, packet);
 }
 
-INLINE void translate(struct __sk_buff *skb, const struct tuple *from, const struct tuple *to)
+// Of IPv4, the address at `at` in the frame and the port at `port_at`. As a rule one side alone is another one.
+INLINE void translate(struct __sk_buff *skb, __u8 protocol, __u32 at, __u32 port_at, __u32 from, __u32 to,
+		      __u16 from_port, __u16 to_port)
 {
-	__u32 at = from->protocol == IPPROTO_TCP ? 50 : 40;
-	__u64 how = from->protocol == IPPROTO_UDP ? BPF_F_MARK_MANGLED_0 : 0;
+	__u32 sum_at = protocol == IPPROTO_TCP ? 50 : 40;
+	__u64 how = protocol == IPPROTO_UDP ? BPF_F_MARK_MANGLED_0 : 0;
 
-	bpf_l3_csum_replace(skb, 24, from->source[0], to->source[0], 4);
-	bpf_l3_csum_replace(skb, 24, from->destination[0], to->destination[0], 4);
-	bpf_l4_csum_replace(skb, at, from->source[0], to->source[0], how | BPF_F_PSEUDO_HDR | 4);
-	bpf_l4_csum_replace(skb, at, from->destination[0], to->destination[0], how | BPF_F_PSEUDO_HDR | 4);
-	bpf_l4_csum_replace(skb, at, from->source_port, to->source_port, how | 2);
-	bpf_l4_csum_replace(skb, at, from->destination_port, to->destination_port, how | 2);
-	bpf_skb_store_bytes(skb, 26, &to->source[0], 4, 0);
-	bpf_skb_store_bytes(skb, 30, &to->destination[0], 4, 0);
-	bpf_skb_store_bytes(skb, 34, &to->source_port, 4, 0);
+	if (from != to) {
+		bpf_l3_csum_replace(skb, 24, from, to, 4);
+		bpf_l4_csum_replace(skb, sum_at, from, to, how | BPF_F_PSEUDO_HDR | 4);
+		bpf_skb_store_bytes(skb, at, &to, 4, 0);
+	}
+	if (from_port != to_port) {
+		bpf_l4_csum_replace(skb, sum_at, from_port, to_port, how | 2);
+		bpf_skb_store_bytes(skb, port_at, &to_port, 2, 0);
+	}
 }
 
 // A bridge changes nothing, routers the MAC addresses and how far it may still go, and some of them the addresses.
@@ -232,9 +234,11 @@ INLINE int send_on(struct __sk_buff *skb, const struct packet *packet, const str
 	if (flow->hops) {
 		__u8 hops_left = packet->hops_left - flow->hops;
 		if (packet->tuple.version == 4) {
-			__u16 protocol = packet->tuple.protocol << 8;
-			if (!is_same(&packet->tuple, &flow->tuple, sizeof(struct tuple)))
-				translate(skb, &packet->tuple, &flow->tuple);
+			const struct tuple *is = &packet->tuple, *be = &flow->tuple;
+			__u16 protocol = is->protocol << 8;
+			translate(skb, is->protocol, 26, 34, is->source[0], be->source[0], is->source_port, be->source_port);
+			translate(skb, is->protocol, 30, 36, is->destination[0], be->destination[0], is->destination_port,
+				  be->destination_port);
 			bpf_l3_csum_replace(skb, 24, packet->hops_left | protocol, hops_left | protocol, 2);
 			bpf_skb_store_bytes(skb, 22, &hops_left, 1, 0);
 		} else {
