@@ -30,7 +30,7 @@ _ALL = (*_OUTWARD, "pl")
 
 
 def ports(item: HostObject | None) -> Joined:
-    """Return the link of a port. A limit is kept by the long way only, and so is what a trunk's tags are."""
+    """Return the link of a port. Limits, rates and marks are kept by the long way only."""
     return {owner.port_link(item.port_id): 0 if item.qos else item.mtu} if isinstance(item, Vif) else {}
 
 
