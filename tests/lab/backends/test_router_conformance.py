@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, example, given, settings
 from tests.lab.backends.test_bridge_conformance import ALL, at_home
 
-from portico import planning_routers
+from portico import planning
 from portico.model.snapshot import Snapshot
 from portico.testing import strategies
 from portico.testing.bridge_lab import NAME, Seen
@@ -96,6 +96,6 @@ def test_real_packets_cross_routers_as_the_oracle_says(site: RouterSite, world: 
     want = on_one_host(world)
     list(site.current().sync(want, ALL))
     statuses = site.settle()
-    for router_id in planning_routers.routers_of_host(want, NAME):
+    for router_id in planning.routers.routers_of_host(want, NAME):
         assert statuses[f"router/{router_id}"].state == "active", statuses[f"router/{router_id}"]
     assert disagreements(site, want) == []

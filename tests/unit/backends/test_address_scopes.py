@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from ipaddress import ip_address, ip_interface
 
-from portico import planning_routers
+from portico import planning
 from portico.backends.bridge import BridgeBackend
 from portico.backends.memory.fabric import Frame, route
 from portico.broker.hosts import HostStates
@@ -29,8 +29,8 @@ def scoped(world: RouterWorld, scopes: Mapping[int, str]) -> Snapshot:
 
 
 def router(want: Snapshot) -> Router:
-    (host,) = planning_routers.hosts_of_router(want, ROUTER)
-    return planning_routers.router(want, host, ROUTER)
+    (host,) = planning.routers.hosts_of_router(want, ROUTER)
+    return planning.routers.router(want, host, ROUTER)
 
 
 def legs(want: Snapshot) -> dict[int, list[Leg]]:
@@ -89,7 +89,7 @@ def test_packets_cross_within_a_scope_as_they_are_and_not_from_one_to_another() 
 def test_a_pool_that_changes_its_scope_is_planned_anew() -> None:
     seen: dict[str, HostObject] = {}
     hosts, want = HostStates(), scoped(joined_world(), {0: "a", 2: "b"})
-    backend, (host,) = BridgeBackend(hosts), planning_routers.hosts_of_router(want, ROUTER)
+    backend, (host,) = BridgeBackend(hosts), planning.routers.hosts_of_router(want, ROUTER)
     hosts.follow(host, lambda update: seen.update({key_of(item): item for item in update.objects}))
     list(backend.sync(want, Dirty(everything=True)))
     hosts.publish(1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import itertools
 
-from portico import planning_routers
+from portico import planning
 from portico.backends.bridge import BridgeBackend
 from portico.broker.hosts import HostStates
 from portico.contract import Dirty
@@ -29,8 +29,8 @@ def put_rule(want: Snapshot, direction: str = "egress", remote: str | None = "10
 
 
 def meters(want: Snapshot, router_id: str) -> tuple[Meter, ...]:
-    host = min(planning_routers.hosts_of_router(want, router_id))
-    return planning_routers.router(want, host, router_id).meters
+    host = min(planning.routers.hosts_of_router(want, router_id))
+    return planning.routers.router(want, host, router_id).meters
 
 
 def test_a_router_with_a_gateway_counts_for_its_project_and_for_all() -> None:
@@ -63,7 +63,7 @@ def test_changed_labels_and_rules_reach_the_hosts_of_routers() -> None:
     def follow(update: Update) -> None:
         seen.update({key_of(item): item for item in update.objects})
 
-    hosts.follow(min(planning_routers.hosts_of_router(want, FIRST)), follow)
+    hosts.follow(min(planning.routers.hosts_of_router(want, FIRST)), follow)
 
     def after(**dirty: str) -> tuple[Meter, ...]:
         ids = {resource: frozenset({name}) for resource, name in dirty.items()}

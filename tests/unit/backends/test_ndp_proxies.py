@@ -7,7 +7,7 @@ from ipaddress import ip_address, ip_network
 
 from msgspec import structs
 
-from portico import planning_routers
+from portico import planning
 from portico.agent import router_rules
 from portico.backends.bridge import BridgeBackend
 from portico.broker.hosts import HostStates
@@ -53,7 +53,7 @@ def host_of(want: Snapshot) -> str:
 
 
 def planned(want: Snapshot) -> Router:
-    return planning_routers.router(want, host_of(want), ROUTER)
+    return planning.routers.router(want, host_of(want), ROUTER)
 
 
 def leg(want: Snapshot) -> Leg:
@@ -80,7 +80,7 @@ def test_an_address_of_a_port_that_is_on_no_host_is_not_answered_for() -> None:
     put_proxy(want)
     host = host_of(want)
     want.place("port", structs.replace(want.ports[INSIDE], host=""))
-    assert all(leg.proxied == () for leg in planning_routers.router(want, host, ROUTER).legs)
+    assert all(leg.proxied == () for leg in planning.routers.router(want, host, ROUTER).legs)
 
 
 def sent(want: Snapshot, port_id: str, *, backwards: bool = False) -> Verdict:

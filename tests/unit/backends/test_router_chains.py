@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from portico import planning_routers
+from portico import planning
 from portico.backends.bridge import BridgeBackend
 from portico.broker.hosts import HostStates
 from portico.contract import Dirty
@@ -71,19 +71,19 @@ def made() -> RouterWorld:
 
 def test_a_router_that_is_sent_to_is_where_its_senders_are_with_its_networks(made: RouterWorld) -> None:
     want = made.snapshot()
-    assert planning_routers.hosts_of_router(want, OUTER) == set()
-    assert planning_routers.routers_of_host(want, HOSTS[0]) == {INNER}
+    assert planning.routers.hosts_of_router(want, OUTER) == set()
+    assert planning.routers.routers_of_host(want, HOSTS[0]) == {INNER}
     send(made, BY_OUTER)
     want = made.snapshot()
-    assert planning_routers.hosts_of_router(want, OUTER) == {HOSTS[0]}
-    assert planning_routers.routers_of_host(want, HOSTS[0]) == {INNER, OUTER}
-    assert planning_routers.networks_of_host(want, HOSTS[0]) >= {TRANSIT, object_id("network", OUTSIDE)}
-    assert planning_routers.routers_of_host(want, HOSTS[1]) == set()
+    assert planning.routers.hosts_of_router(want, OUTER) == {HOSTS[0]}
+    assert planning.routers.routers_of_host(want, HOSTS[0]) == {INNER, OUTER}
+    assert planning.routers.networks_of_host(want, HOSTS[0]) >= {TRANSIT, object_id("network", OUTSIDE)}
+    assert planning.routers.routers_of_host(want, HOSTS[1]) == set()
     # in a ring nobody waits for anybody
     made.rows["router"][OUTER]["routes"] = [{"destination": "192.0.2.0/24", "nexthop": "198.18.1.1"}]
-    assert planning_routers.hosts_of_router(made.snapshot(), INNER) == {HOSTS[0]}
+    assert planning.routers.hosts_of_router(made.snapshot(), INNER) == {HOSTS[0]}
     made.apply(PutRouter(1, (2,), outside=True, admin_up=False))
-    assert planning_routers.routers_of_host(made.snapshot(), HOSTS[0]) == {INNER}
+    assert planning.routers.routers_of_host(made.snapshot(), HOSTS[0]) == {INNER}
 
 
 def test_a_packet_is_followed_from_router_to_router(made: RouterWorld) -> None:
@@ -108,7 +108,7 @@ def test_a_route_to_a_subnet_of_the_router_itself_changes_nothing(made: RouterWo
         ports = (*(want.ports[object_id("port", number)] for number in (0, 2)),)
         source, destination = (port.fixed_ips[0].address for port in ports)
         packet = Packet(ports[0].id, ports[1].id, ports[0].mac, source, destination, TCP, 40000, 80)
-        return planning_routers.router(want, HOSTS[0], INNER).ways, verdict(want, packet).delivered
+        return planning.routers.router(want, HOSTS[0], INNER).ways, verdict(want, packet).delivered
 
     before = found()
     own = next(row["cidr"] for row in made.rows["subnet"].values() if row["network_id"] == TRANSIT)

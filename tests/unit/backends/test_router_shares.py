@@ -7,7 +7,7 @@ import itertools
 
 import msgspec
 
-from portico import planning_routers
+from portico import planning
 from portico.backends.bridge import BridgeBackend
 from portico.broker.hosts import HostStates
 from portico.contract import Dirty
@@ -35,8 +35,8 @@ def give(want: Snapshot, resource: str, object_id: str, policy_id: str) -> None:
 
 def shares(want: Snapshot) -> dict[str, Share]:
     """Return the shares of the first router's gateway by their addresses."""
-    host = min(planning_routers.hosts_of_router(want, ROUTER))
-    router = planning_routers.router(want, host, ROUTER)
+    host = min(planning.routers.hosts_of_router(want, ROUTER))
+    router = planning.routers.router(want, host, ROUTER)
     assert not any(leg.shares for leg in router.legs if not leg.outside)
     return {share.address: share for leg in router.legs for share in leg.shares}
 
@@ -51,7 +51,7 @@ def test_who_has_no_policy_has_that_of_the_external_network() -> None:
         put_policy(want, name, kbps)
     first, second = sorted(want.floating_ips_of_router[ROUTER])[:2]
     addresses = [str(want.floating_ips[item].address) for item in (first, second)]
-    (gate,) = (port.id for port in planning_routers.gateways(want, ROUTER))
+    (gate,) = (port.id for port in planning.routers.gateways(want, ROUTER))
     assert shares(want) == {}
     give(want, "floatingip", first, "own")
     assert shares(want) == {
@@ -66,8 +66,8 @@ def test_who_has_no_policy_has_that_of_the_external_network() -> None:
 def test_a_changed_policy_reaches_the_hosts_of_routers_that_have_it() -> None:
     want, hosts, seen = world(), HostStates(), dict[str, HostObject]()
     backend, revisions = BridgeBackend(hosts), itertools.count(1)
-    hosts.follow(min(planning_routers.hosts_of_router(want, ROUTER)), lambda update: seen.update(by_key(update)))
-    (gate,) = (port.id for port in planning_routers.gateways(want, ROUTER))
+    hosts.follow(min(planning.routers.hosts_of_router(want, ROUTER)), lambda update: seen.update(by_key(update)))
+    (gate,) = (port.id for port in planning.routers.gateways(want, ROUTER))
 
     def after(dirty: Dirty) -> set[int]:
         """Return how much is let out where anything is limited, once a change is planned."""

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from portico import planning, planning_reach, planning_routers
+from portico import planning
 from portico.admission import refuse_undeclared
 from portico.backends.bridge import behind, plan, uplink
 from portico.contract import Binding, Capabilities, Change, Dirty, Hosts, ObjectStatus
@@ -15,7 +15,7 @@ from portico.model.snapshot import Port, Snapshot
 
 CAPABILITIES = Capabilities(
     name="bridge",
-    network_types=("local", uplink.TYPE, *planning_routers.PHYSICAL),
+    network_types=("local", uplink.TYPE, *planning.routers.PHYSICAL),
     features=frozenset(
         {
             "ipv4", "ipv6", "ndp-proxies",
@@ -26,7 +26,7 @@ CAPABILITIES = Capabilities(
         }
     ),
     host_needs=("bridge",),
-    physical_types=planning_routers.PHYSICAL,
+    physical_types=planning.routers.PHYSICAL,
 )  # fmt: skip
 
 
@@ -39,7 +39,7 @@ class BridgeBackend:
     def __init__(self, hosts: Hosts, dns_domain: str = "") -> None:
         self._hosts = hosts
         self._dns_domain = dns_domain.rstrip(".")
-        self._memory = planning.Memory()
+        self._memory = planning.ports.Memory()
         self._behind = behind.memory()
         self._told: dict[str, frozenset[ObjectStatus]] = {}
 
@@ -69,7 +69,7 @@ class BridgeBackend:
 
     def bind(self, port: Port, _host: str) -> Binding:
         """Return the link that stands for the port on its host."""
-        names = planning.link_names(port)
+        names = planning.ports.link_names(port)
         details = {"port_filter": True, "connectivity": "l2", "link_name": names.link}
         if names.plug == "tap":
             details["tap_name"] = names.tap
@@ -80,13 +80,13 @@ class BridgeBackend:
 
         What is told here is which hosts do not reach a router's gateways.
         """
-        told = planning_reach.changed(want, dirty, self._memory, self._told)
+        told = planning.reach.changed(want, dirty, self._memory, self._told)
         if dirty.everything:
-            self._memory, self._behind = planning.Memory(), behind.memory()
+            self._memory, self._behind = planning.ports.Memory(), behind.memory()
         said = self._behind.change(want, dirty)
         if dirty.everything:
             hosts = {*want.ports_of_host, *self._behind.hosts()}
-            parts: dict[str, planning.Part | None] = dict.fromkeys(hosts)
+            parts: dict[str, planning.ports.Part | None] = dict.fromkeys(hosts)
             self._hosts.keep(CAPABILITIES.name, hosts)
         else:
             parts = plan.changes(want, dirty, self._memory)
@@ -98,5 +98,5 @@ class BridgeBackend:
                 self._hosts.put(CAPABILITIES.name, host, part.objects, part.gone)
         for host, part in said.items():
             self._hosts.put(CAPABILITIES.name, host, part.objects, part.gone)
-        planning.remember(want, dirty, self._memory, parts)
+        planning.ports.remember(want, dirty, self._memory, parts)
         return told

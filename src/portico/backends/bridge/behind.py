@@ -12,7 +12,7 @@ from portico.hoststate import Behind, HostObject
 from portico.model import bgp
 from portico.model.bgp_routers import routes_behind
 from portico.model.snapshot import Snapshot
-from portico.planning_bgp import Memory, Objects
+from portico.planning.bgp import Memory, Objects
 
 _CONCERNED = frozenset(
     {"agent", "bgp_peer", "bgp_speaker", "floatingip", "network", "port", "router", "subnet", "subnetpool"}

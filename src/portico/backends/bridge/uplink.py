@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from ipaddress import ip_network
 from typing import Any
 
-from portico import planning, planning_routers
+from portico import planning
 from portico.contract import Change, Dirty
 from portico.errors import Unsupported
 from portico.hoststate import HostObject, HostRoute, Publish, Target, Uplink
@@ -27,7 +27,7 @@ _OTHERS = tuple(ip_network(text) for text in ("127.0.0.0/8", "169.254.0.0/16", "
 
 def host_objects(want: Snapshot, host: str) -> Iterator[HostObject]:
     """Yield the uplinks that a host must have, and the ports that it publishes."""
-    for network_id in sorted(planning_routers.networks_of_host(want, host)):
+    for network_id in sorted(planning.routers.networks_of_host(want, host)):
         if want.networks[network_id].network_type == TYPE:
             yield _uplink(want, host, want.networks[network_id])
     for port_id in want.ports_of_host.get(host, ()):
@@ -41,7 +41,7 @@ def publish(want: Snapshot, host: str, item: PortForwarding) -> Publish | None:
     floating, port = want.floating_ips.get(item.floatingip_id), want.ports.get(item.port_id)
     if not item.host_addresses or floating is None or port is None or port.host != host:
         return None
-    if not planning_routers.is_led(want, floating.router_id, port.id, host):
+    if not planning.routers.is_led(want, floating.router_id, port.id, host):
         return None
     network = want.networks.get(floating.network_id)
     if network is None or network.network_type != TYPE:
@@ -57,7 +57,7 @@ def publish(want: Snapshot, host: str, item: PortForwarding) -> Publish | None:
     )
 
 
-def changes(want: Snapshot, dirty: Dirty, memory: planning.Memory) -> Iterator[tuple[str, planning.Part]]:
+def changes(want: Snapshot, dirty: Dirty, memory: planning.ports.Memory) -> Iterator[tuple[str, planning.ports.Part]]:
     """Yield what changes of published ports, by host."""
     ids = set(dirty.ids.get("port_forwarding", ()))
     for floating_id in dirty.ids.get("floatingip", ()):
@@ -69,16 +69,18 @@ def changes(want: Snapshot, dirty: Dirty, memory: planning.Memory) -> Iterator[t
         yield from _change(want, memory, forwarding_id)
 
 
-def _change(want: Snapshot, memory: planning.Memory, forwarding_id: str) -> Iterator[tuple[str, planning.Part]]:
+def _change(
+    want: Snapshot, memory: planning.ports.Memory, forwarding_id: str
+) -> Iterator[tuple[str, planning.ports.Part]]:
     now = want.forwardings.get(forwarding_id)
     versions = [item for item in (now, memory.forwardings.get(forwarding_id)) if item is not None]
     ports = [known[item.port_id] for item in versions for known in (want.ports, memory.ports) if item.port_id in known]
     for host in sorted({host for port in ports for host in port.hosts}):
         found = publish(want, host, now) if now is not None else None
         if found is not None:
-            yield host, planning.Part((found,), ())
+            yield host, planning.ports.Part((found,), ())
         else:
-            yield host, planning.Part((), (f"publish/{forwarding_id}",))
+            yield host, planning.ports.Part((), (f"publish/{forwarding_id}",))
 
 
 def admit(want: Snapshot, change: Change) -> None:
@@ -145,10 +147,10 @@ def _routes(want: Snapshot, host: str, network: Network) -> Iterator[HostRoute]:
     No others: whoever may make a subnet could else draw what the host sends elsewhere.
     """
     seen: set[IpNetwork] = set()
-    for router_id in sorted(planning_routers.routers_of_host(want, host)):
-        gateways = [port for port in planning_routers.gateways(want, router_id) if port.network_id == network.id]
+    for router_id in sorted(planning.routers.routers_of_host(want, host)):
+        gateways = [port for port in planning.routers.gateways(want, router_id) if port.network_id == network.id]
         hop = next((ip.address for port in gateways for ip in port.fixed_ips if ip.address.version == 6), None)
-        for port in planning_routers.interfaces(want, router_id) if hop is not None else ():
+        for port in planning.routers.interfaces(want, router_id) if hop is not None else ():
             for fixed in port.fixed_ips:
                 net = want.subnets[fixed.subnet_id].cidr if fixed.subnet_id in want.subnets else None
                 if net is not None and net.version == 6 and _overlap(net, _ULA) and not _meets(net, seen):

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from portico import planning_qos, planning_routers
+from portico import planning
 from portico.backends.memory.fabric import Endpoint, Junction, Piece, Segment, link_local
 from portico.hoststate import Rule, Source
 from portico.model.snapshot import DHCP_OWNER, Port, SecurityGroupRule, Snapshot
@@ -20,8 +20,8 @@ def pieces(want: Snapshot, owner: str) -> dict[str, Piece]:
     for port in ports:
         found[f"endpoint/{port.id}"] = _endpoint(want, port, owner)
     for router_id in sorted(want.routers):
-        for host in sorted(planning_routers.hosts_of_router(want, router_id)):
-            router = planning_routers.router(want, host, router_id)
+        for host in sorted(planning.routers.hosts_of_router(want, router_id)):
+            router = planning.routers.router(want, host, router_id)
             found[f"router/{router_id}/{host}"] = Junction(owner, host, router)
     return found
 
@@ -35,7 +35,7 @@ def _endpoint(want: Snapshot, port: Port, owner: str) -> Endpoint:
         sources=tuple(_sources(want, port)) if port.port_security else None,
         rules=tuple(_rules(want, port)),
         addresses=tuple(item.address for item in port.fixed_ips),
-        qos=planning_qos.qos(want, port),
+        qos=planning.qos.qos(want, port),
     )
 
 
@@ -75,5 +75,5 @@ def _remotes(want: Snapshot, rule: SecurityGroupRule, network_id: str) -> Iterat
         yield str(rule.remote_cidr) if rule.remote_cidr else None
         return
     members = want.members_of_group.get(rule.remote_group_id, ())
-    near = planning_routers.joined(want, network_id)
+    near = planning.routers.joined(want, network_id)
     yield from sorted({cidr for network, cidr in members if network in near})

@@ -41,7 +41,7 @@ class RoutedBackend:
     def __init__(self, hosts: Hosts, dns_domain: str = "") -> None:
         self._hosts = hosts
         self._dns_domain = dns_domain.rstrip(".")
-        self._memory = planning.Memory()
+        self._memory = planning.ports.Memory()
         self._bgp = bgp.memory()
 
     def describe(self) -> Capabilities:
@@ -78,7 +78,7 @@ class RoutedBackend:
 
     def bind(self, port: Port, _host: str) -> Binding:
         """Return the link that stands for the port on its host, and what its consumer routes by."""
-        names = planning.link_names(port)
+        names = planning.ports.link_names(port)
         details = {
             "port_filter": True,
             "connectivity": "l3",
@@ -95,11 +95,11 @@ class RoutedBackend:
     def sync(self, want: Snapshot, dirty: Dirty) -> Iterable[ObjectStatus]:
         """Give every host that is concerned its part; statuses come later, from the agents."""
         if dirty.everything:
-            self._memory, self._bgp = planning.Memory(), bgp.memory()
+            self._memory, self._bgp = planning.ports.Memory(), bgp.memory()
         said = self._bgp.change(want, dirty)
         if dirty.everything:
             hosts = {*want.ports_of_host, *self._bgp.hosts()}
-            parts: dict[str, planning.Part | None] = dict.fromkeys(hosts)
+            parts: dict[str, planning.ports.Part | None] = dict.fromkeys(hosts)
             self._hosts.keep(CAPABILITIES.name, hosts)
         else:
             parts = plan.changes(want, dirty, self._memory)
@@ -111,7 +111,7 @@ class RoutedBackend:
                 self._hosts.put(CAPABILITIES.name, host, part.objects, part.gone)
         for host, part in said.items():
             self._hosts.put(CAPABILITIES.name, host, part.objects, part.gone)
-        planning.remember(want, dirty, self._memory, parts)
+        planning.ports.remember(want, dirty, self._memory, parts)
         return ()
 
 

@@ -14,7 +14,7 @@ from portico.hoststate import HostObject, Peer, Speaker
 from portico.hoststate.speaker import SPEAKER_KEY
 from portico.model import bgp
 from portico.model.snapshot import Snapshot
-from portico.planning_bgp import Memory
+from portico.planning.bgp import Memory
 
 _CONCERNED = frozenset({"agent", "bgp_peer", "bgp_speaker", "block", "network", "subnet"})
 

@@ -12,12 +12,12 @@ from ipaddress import ip_network
 
 from msgspec import structs
 
-from portico import planning_qos, planning_routers
+from portico import planning
 from portico.contract import Dirty
 from portico.hoststate import ROUTED, Forward, Publish, Scope, Space, Standing, Target, Vif
 from portico.model import standing
 from portico.model.snapshot import FloatingIp, Port, PortForwarding, Router, Snapshot, Subnet
-from portico.planning import Memory, Part
+from portico.planning.ports import Memory, Part
 
 _ULA = ip_network("fc00::/7")  # RFC 4193
 
@@ -57,7 +57,7 @@ def _forward(floating: FloatingIp, item: PortForwarding) -> Forward:
 
 def with_way_out(want: Snapshot, host: str, space: Space) -> Space:
     """Return the routed space of a host with what its routers' gateways make of it."""
-    routers = [want.routers[item] for item in sorted(planning_routers.routers_of_host(want, host))]
+    routers = [want.routers[item] for item in sorted(planning.routers.routers_of_host(want, host))]
     routers = [router for router in routers if router.gateways]
     if not routers:
         return space
@@ -80,7 +80,7 @@ def _translated(want: Snapshot, router: Router) -> Iterator[Subnet]:
         for network_id in beyond
         for near in (want.subnets[item] for item in want.subnets_of_network.get(network_id, ()))
     }
-    for port in planning_routers.interfaces(want, router.id):
+    for port in planning.routers.interfaces(want, router.id):
         for item in port.fixed_ips:
             subnet = want.subnets.get(item.subnet_id)
             if subnet is None or (subnet.cidr.version == 6 and not subnet.cidr.subnet_of(_ULA)):  # type: ignore[arg-type]
@@ -108,7 +108,7 @@ def with_shares(want: Snapshot, host: str, space: Space) -> Space:
     found = {}
     for port_id in want.ports_of_host.get(host, ()):
         for item in _of_port(want, want.ports[port_id]):
-            holder, share = standing.holder(want, item), planning_qos.share(want, item)
+            holder, share = standing.holder(want, item), planning.qos.share(want, item)
             if share is not None and holder is not None and holder.host == host:
                 found[item.address] = share
     return structs.replace(space, shares=tuple(found[address] for address in sorted(found)))
@@ -117,7 +117,7 @@ def with_shares(want: Snapshot, host: str, space: Space) -> Space:
 def with_other_shares(want: Snapshot, dirty: Dirty, memory: Memory) -> set[str]:
     """Return the hosts of changed ports, where floating IPs have shares, or had: theirs may be among them."""
     both = (*want.floating_ips.values(), *memory.floating_ips.values())
-    if not any(planning_qos.policy_of_floating(want, item) for item in both):
+    if not any(planning.qos.policy_of_floating(want, item) for item in both):
         return set()
     ports = (known.get(item) for item in dirty.ids.get("port", ()) for known in (memory.ports, want.ports))
     return {port.host for port in ports if port is not None and want.networks_of_host.get(port.host)}

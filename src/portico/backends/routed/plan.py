@@ -26,10 +26,10 @@ def host_objects(want: Snapshot, host: str, dns_domain: str = "") -> list[HostOb
     objects: list[HostObject] = [space(want, host)]
     for network in networks:
         if network.id in want.taps_of_host.get(host, ()):
-            objects.extend(map(_routed, planning.dhcp(want, network, host, dns_domain)))
+            objects.extend(map(_routed, planning.ports.dhcp(want, network, host, dns_domain)))
     groups = sorted(want.groups_of_host.get(host, ()))
-    objects.extend(planning.group(want, group_id) for group_id in groups if group_id in want.groups)
-    for group_id in planning.remote_groups(want, host):
+    objects.extend(planning.ports.group(want, group_id) for group_id in groups if group_id in want.groups)
+    for group_id in planning.ports.remote_groups(want, host):
         cidrs = {cidr for _, cidr in want.members_of_group.get(group_id, ())}
         if group_id in want.address_groups:
             cidrs.update(want.address_groups[group_id].cidrs)
@@ -51,20 +51,20 @@ def space(want: Snapshot, host: str) -> Space:
     return outside.with_shares(want, host, outside.with_scopes(want, made))
 
 
-def changes(want: Snapshot, dirty: Dirty, memory: planning.Memory) -> dict[str, planning.Part | None]:
+def changes(want: Snapshot, dirty: Dirty, memory: planning.ports.Memory) -> dict[str, planning.ports.Part | None]:
     """Return what changes on which host; None stands for "everything on it: call `host_objects`"."""
     dirty = outside.concerned(want, dirty, memory)
-    parts = planning.changes(want, dirty, memory, planning.Ways(_hosts_near, _about, _is_shared))
+    parts = planning.ports.changes(want, dirty, memory, planning.ports.Ways(_hosts_near, _about, _is_shared))
     more = [*outside.unpublished(want, dirty, memory)]
     is_elsewhere = not dirty.ids.keys().isdisjoint(("network", "subnet", "subnetpool"))
     if is_elsewhere or ("floatingip" in dirty.ids and outside.scopes(want)):
         hosts = {host for host, networks in want.networks_of_host.items() if networks}
     else:
         hosts = outside.with_other_shares(want, dirty, memory)
-    more += [(host, planning.Part((space(want, host),), ())) for host in sorted(hosts)]
+    more += [(host, planning.ports.Part((space(want, host),), ())) for host in sorted(hosts)]
     for host, part in more:
         if host not in parts or parts[host] is not None:
-            planning.add_part(parts, host, part)
+            planning.ports.add_part(parts, host, part)
     return parts
 
 
@@ -73,8 +73,8 @@ def vif(want: Snapshot, port: Port) -> Vif:
 
     An address pair is led to it only within its network's subnets: else a port could have anybody's traffic come to it.
     """
-    found = planning.vif(want, port)
-    own = planning.own_cidrs(port)
+    found = planning.ports.vif(want, port)
+    own = planning.ports.own_cidrs(port)
     if found.guard is not None and not own:
         # With no address it sends nothing but what its pairs allow: there is no network that it could number itself.
         sources = tuple(source for source in found.guard.sources if not source.cidr.endswith("/0"))
@@ -111,9 +111,9 @@ def _about(want: Snapshot, host: str, port: Port) -> Iterator[HostObject]:
         yield vif(want, port.on(host))
         yield from outside.published(want, host, port)
     if port.network_id in want.taps_of_host.get(host, ()) and port.network_id in want.dhcp_ports_of_network:
-        yield planning.lease(port, host)
+        yield planning.ports.lease(port, host)
     if want.networks_of_host.get(host):
-        for group_id in set(planning.remote_groups(want, host)).intersection(port.group_ids):
+        for group_id in set(planning.ports.remote_groups(want, host)).intersection(port.group_ids):
             for cidr in port.cidrs:
                 yield Member(group_id=group_id, network_id=ROUTED, cidr=cidr)
 

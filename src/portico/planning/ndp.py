@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from msgspec import structs
 
-from portico import planning_gateways
+from portico import planning
 from portico.contract import Dirty
 from portico.hoststate.l3 import Leg
 from portico.model.l3 import NdpProxy
@@ -54,7 +54,7 @@ def _scopes(want: Snapshot, port_id: str, proxy: NdpProxy | None) -> set[str]:
     port = want.ports[port_id]
     mine = [item for item in port.fixed_ips if item.address.version == 6 and item.subnet_id in want.subnets]
     chosen = [item for item in mine if proxy is None or item.address == proxy.address]
-    return {planning_gateways.scope(want, want.subnets[item.subnet_id]) for item in chosen} - {""}
+    return {planning.gateways.scope(want, want.subnets[item.subnet_id]) for item in chosen} - {""}
 
 
 def routers(want: Snapshot, dirty: Dirty, known: Mapping[str, NdpProxy]) -> set[str]:

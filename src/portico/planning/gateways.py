@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 
-from portico import planning_qos
+from portico import planning
 from portico.hoststate.l3 import Leg, Way
 from portico.model.l3 import FloatingIp, Router
 from portico.model.snapshot import IpNetwork, Port, Snapshot, Subnet
@@ -40,7 +40,7 @@ def part(want: Snapshot, host: str, gateway: Port, inside: Iterable[IpNetwork], 
         addresses=(),
         outside=True,
         apart=tuple(sorted({str(net) for net in inside})),
-        shares=planning_qos.shares(want, gateway, floating),
+        shares=planning.qos.shares(want, gateway, floating),
     )
 
 

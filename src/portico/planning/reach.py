@@ -2,7 +2,7 @@
 """Which hosts do not reach a router's gateways whole, and what is told of it. Pure.
 
 On networks that are one on all hosts a gateway is whole on one host. Ports on networks that each host has for itself
-reach it there alone; elsewhere only their floating IPs are led (see `planning_gateways`). May import what `contract`
+reach it there alone; elsewhere only their floating IPs are led (see `planning.gateways`). May import what `contract`
 may.
 """
 
@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 
-from portico import planning_gateways, planning_routers
+from portico import planning
 from portico.contract import Dirty, ObjectStatus
 from portico.model.l3 import FloatingIp
 from portico.model.snapshot import Port, Snapshot
-from portico.planning import Memory
+from portico.planning.ports import Memory
 
 MOST_NAMED = 5
 """How many hosts a reason names."""
@@ -62,7 +62,7 @@ def _concerned(want: Snapshot, dirty: Dirty, memory: Memory, told: Collection[st
 
 def _statuses(want: Snapshot, router_id: str) -> Iterator[ObjectStatus]:
     """Yield what is to be told of a router and its floating IPs: of those without trouble, that they have none."""
-    if not any(_is_physical(want, port) for port in planning_routers.gateways(want, router_id)):
+    if not any(_is_physical(want, port) for port in planning.routers.gateways(want, router_id)):
         return
     trouble = lack(want, router_id)
     yield ObjectStatus("router", router_id, "ERROR" if trouble else "ACTIVE", trouble)
@@ -73,21 +73,21 @@ def _statuses(want: Snapshot, router_id: str) -> Iterator[ObjectStatus]:
 
 def lack(want: Snapshot, router_id: str) -> str:
     """Return which hosts do not reach a router's gateways, and why; "" if all of its hosts do."""
-    found = [port for port in planning_routers.gateways(want, router_id) if _is_physical(want, port)]
+    found = [port for port in planning.routers.gateways(want, router_id) if _is_physical(want, port)]
     hosts = {
         host
-        for port in planning_routers.interfaces(want, router_id)
+        for port in planning.routers.interfaces(want, router_id)
         for host in want.hosts_of_network.get(port.network_id, ())
     }
     if not found or not hosts or not want.routers[router_id].admin_state_up:
         return ""
-    first = planning_routers.first_host(want, router_id)
+    first = planning.routers.first_host(want, router_id)
     if not first:
         return f"no host has {_on(want, found[0])} and all else that it is on: not {_named(hosts)}, where its ports are"
-    apart = planning_routers.hosts_of_router(want, router_id) - {first}
+    apart = planning.routers.hosts_of_router(want, router_id) - {first}
     if not apart:
         return ""
-    without = {host for host in apart if not planning_gateways.can_have(want, host, found[0])}
+    without = {host for host in apart if not planning.gateways.can_have(want, host, found[0])}
     words = [f"ports on {_named(apart - without)} reach it by floating IPs alone"] if apart - without else []
     words += [f"ports on {_named(without)} do not reach it"] if without else []
     return f"host {first} alone has {_on(want, found[0])}: {', '.join(words)}"
@@ -97,18 +97,18 @@ def unled(want: Snapshot, floating: FloatingIp) -> str:
     """Return why a floating IP does not lead to its port, or one that its port forwardings lead to; "" if it does."""
     forwardings = sorted(want.forwardings_of_floating_ip.get(floating.id, ()))
     ports = [floating.port_id, *(want.forwardings[item].port_id for item in forwardings)]
-    gateways = planning_routers.gateways(want, floating.router_id)
+    gateways = planning.routers.gateways(want, floating.router_id)
     gateway = next((port for port in gateways if port.network_id == floating.network_id), None)
     if gateway is None or not _is_physical(want, gateway):
         return ""
-    first = planning_routers.first_host(want, floating.router_id)
+    first = planning.routers.first_host(want, floating.router_id)
     for port in (want.ports[port_id] for port_id in ports if port_id in want.ports):
         if not port.host or port.network_id not in want.networks or port.host == first:
             continue
         if _is_physical(want, port):
             if not first:
                 return f"no host has {_on(want, gateway)} and all else that its router is on"
-        elif not planning_gateways.can_have(want, port.host, gateway):
+        elif not planning.gateways.can_have(want, port.host, gateway):
             return f"host {port.host} of port {port.id} has not {_on(want, gateway)}"
     return ""
 
@@ -127,4 +127,4 @@ def _named(hosts: Collection[str]) -> str:
 
 
 def _is_physical(want: Snapshot, port: Port) -> bool:
-    return port.network_id in want.networks and want.networks[port.network_id].network_type in planning_routers.PHYSICAL
+    return port.network_id in want.networks and want.networks[port.network_id].network_type in planning.routers.PHYSICAL

@@ -33,7 +33,7 @@ class Memory:
         """Return what a host was given."""
         return [*self._given.get(host, {}).values()]
 
-    def change(self, want: Snapshot, dirty: Dirty) -> dict[str, planning.Part]:
+    def change(self, want: Snapshot, dirty: Dirty) -> dict[str, planning.ports.Part]:
         """Return what to give to which host now; it counts as given."""
         if not dirty.everything and self._concerned.isdisjoint(dirty.ids):
             return {}
@@ -44,6 +44,6 @@ class Memory:
             put = tuple(item for key, item in after.items() if before.get(key) != item)
             gone = tuple(key for key in before if key not in after)
             if put or gone:
-                parts[name] = planning.Part(put, gone)
+                parts[name] = planning.ports.Part(put, gone)
         self._given = {name: objects for name, objects in now.items() if objects}
         return parts

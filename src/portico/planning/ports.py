@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import msgspec
 
-from portico import planning_metering, planning_ndp, planning_qos, planning_routers
+from portico import planning
 from portico.contract import Dirty
 from portico.hoststate import (
     Dhcp,
@@ -118,7 +118,7 @@ def vif(want: Snapshot, port: Port) -> Vif:
         admin_up=port.admin_state_up and network.admin_state_up,
         steady=port.steady,
         guard=guard(want, port) if port.port_security else None,
-        qos=planning_qos.qos(want, port),
+        qos=planning.qos.qos(want, port),
     )
     return _subport(want, port, made)
 
@@ -206,7 +206,7 @@ def dhcp(want: Snapshot, network: Network, host: str, dns_domain: str) -> Iterat
 
 def dhcp_subnet(want: Snapshot, subnet: Subnet, server: str) -> DhcpSubnet:
     """Return a subnet as its DHCP server, whose address there is `server`, tells it."""
-    gateway = planning_routers.gateway(want, subnet)
+    gateway = planning.routers.gateway(want, subnet)
     mode = subnet.address_mode or subnet.ra_mode
     return DhcpSubnet(
         subnet_id=subnet.id,
@@ -248,11 +248,11 @@ def changes(want: Snapshot, dirty: Dirty, memory: Memory, ways: Ways) -> dict[st
 
 def router_changes(want: Snapshot, dirty: Dirty, memory: Memory) -> Iterator[tuple[str, Part]]:
     """Yield the routers whose floating IPs, NDP proxies or meters have changed, by host, where they are namespaces."""
-    proxies = planning_ndp.routers(want, dirty, memory.proxies)
-    metering = planning_metering.routers(want, dirty, memory.labels, memory.label_rules)
+    proxies = planning.ndp.routers(want, dirty, memory.proxies)
+    metering = planning.metering.routers(want, dirty, memory.labels, memory.label_rules)
     for router_id in _routers(want, dirty, memory) | proxies | metering:
-        for host in planning_routers.hosts_of_router(want, router_id):
-            yield host, Part((planning_routers.router(want, host, router_id),), ())
+        for host in planning.routers.hosts_of_router(want, router_id):
+            yield host, Part((planning.routers.router(want, host, router_id),), ())
 
 
 def _routers(want: Snapshot, dirty: Dirty, memory: Memory) -> set[str]:
@@ -267,7 +267,7 @@ def _routers(want: Snapshot, dirty: Dirty, memory: Memory) -> set[str]:
     }
     before = {memory.floating_ips[item].router_id for item in floating if item in memory.floating_ips}
     ports = [known.get(port_id) for port_id in ids.get("port", ()) for known in (memory.ports, want.ports)]
-    return before | planning_routers.touched(want, ports, floating)
+    return before | planning.routers.touched(want, ports, floating)
 
 
 def remember(want: Snapshot, dirty: Dirty, memory: Memory, parts: Mapping[str, Part | None]) -> None:
@@ -283,10 +283,10 @@ def remember(want: Snapshot, dirty: Dirty, memory: Memory, parts: Mapping[str, P
     for host in (host for host, part in parts.items() if part is None):
         memory.presence[host] = _presence(want, host)
         routers |= {router_id for router_id, known in memory.hosts_of_router.items() if host in known}
-        routers |= planning_routers.routers_of_host(want, host)
+        routers |= planning.routers.routers_of_host(want, host)
     for router_id in routers:
-        memory.hosts_of_router[router_id] = frozenset(planning_routers.hosts_of_router(want, router_id))
-        memory.first_hosts[router_id] = planning_routers.first_host(want, router_id)
+        memory.hosts_of_router[router_id] = frozenset(planning.routers.hosts_of_router(want, router_id))
+        memory.first_hosts[router_id] = planning.routers.first_host(want, router_id)
 
 
 def _remember(known: dict[str, Item], now: Mapping[str, Item], dirty: Dirty, resource: str) -> None:
@@ -310,7 +310,7 @@ def _hosts_to_replan(want: Snapshot, dirty: Dirty, memory: Memory, ports: Collec
 
     A rule's change is also its group's. `ports` are changed ones, as they were and are.
     """
-    hosts = planning_qos.hosts_of(want, dirty.ids.get("policy", ()))
+    hosts = planning.qos.hosts_of(want, dirty.ids.get("policy", ()))
     trunks = set(dirty.ids.get("trunk", ())) | {port.trunk_id for port in ports if port.trunk_id}
     for port in want.ports.values() if trunks else ():
         hosts.update(port.hosts if port.trunk_id in trunks else ())
@@ -332,7 +332,7 @@ def _hosts_to_replan(want: Snapshot, dirty: Dirty, memory: Memory, ports: Collec
     )
     routed: set[str] = set()
     for router_id in routers:
-        routed |= planning_routers.hosts_of_router(want, router_id) | memory.hosts_of_router.get(router_id, frozenset())
+        routed |= planning.routers.hosts_of_router(want, router_id) | memory.hosts_of_router.get(router_id, frozenset())
     groups = set(dirty.ids.get("security_group", ()))
     for group_id in dirty.ids.get("address_group", ()):
         groups |= {want.rules[rule_id].group_id for rule_id in want.rules_naming_address_group.get(group_id, ())}
@@ -350,12 +350,12 @@ def _with_other_firsts(want: Snapshot, memory: Memory, changed: set[str]) -> set
 
     On networks that are one on all hosts, only the first one has a router.
     """
-    routers = {router_id for host in changed for router_id in planning_routers.routers_of_host(want, host)}
+    routers = {router_id for host in changed for router_id in planning.routers.routers_of_host(want, host)}
     routers |= {router_id for router_id, hosts in memory.hosts_of_router.items() if not changed.isdisjoint(hosts)}
     found: set[str] = set()
     for router_id in routers:
-        if planning_routers.first_host(want, router_id) != memory.first_hosts.get(router_id, ""):
-            found |= planning_routers.hosts_of_router(want, router_id)
+        if planning.routers.first_host(want, router_id) != memory.first_hosts.get(router_id, ""):
+            found |= planning.routers.hosts_of_router(want, router_id)
             found |= memory.hosts_of_router.get(router_id, frozenset())
     return found
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 
 from msgspec import structs
 
-from portico import planning_gateways, planning_metering, planning_ndp, planning_qos
+from portico import planning
 from portico.hoststate.l3 import Floating, Forward, Leg, Prefix, Router, Way
 from portico.model.l3 import GATEWAY_OWNER, INTERFACE_OWNER
 from portico.model.snapshot import FloatingIp, IpAddress, Port, Snapshot, Subnet
@@ -183,15 +183,15 @@ def router(want: Snapshot, host: str, router_id: str) -> Router:
     parts = _parts(want, router_id, host, ports)
     nets = [subnet.cidr for port in interfaces(want, router_id) for subnet in _subnets(want, port)]
     legs = [
-        planning_gateways.part(want, host, port, nets, _floating_by(want, port))
+        planning.gateways.part(want, host, port, nets, _floating_by(want, port))
         if port.id in parts
         else _leg(want, port)
         for port in ports
     ]
     if sum(leg.outside for leg in legs) > 1:
-        beyond = {port.id: planning_gateways.beyond(want, port) for port in ports if _is_gateway(port)}
+        beyond = {port.id: planning.gateways.beyond(want, port) for port in ports if _is_gateway(port)}
         legs = [structs.replace(leg, beyond=beyond.get(leg.port_id, "")) for leg in legs]
-    legs = planning_ndp.guard(want, router_id, legs, nets, lambda port_id: is_led(want, router_id, port_id, host))
+    legs = planning.ndp.guard(want, router_id, legs, nets, lambda port_id: is_led(want, router_id, port_id, host))
     floating, forwards = _floating(want, host, router_id)
     known = want.routers[router_id]
     whole = [port for port in ports if _is_gateway(port) and port.id not in parts]
@@ -201,8 +201,8 @@ def router(want: Snapshot, host: str, router_id: str) -> Router:
         ways=tuple(_ways(want, router_id, ports, parts)),
         floating=tuple(floating),
         forwards=tuple(forwards),
-        meters=planning_metering.meters(want, known) if any(leg.outside for leg in legs) else (),
-        watched=planning_gateways.watched(want, known, whole),
+        meters=planning.metering.meters(want, known) if any(leg.outside for leg in legs) else (),
+        watched=planning.gateways.watched(want, known, whole),
         spreads=known.watches and known.spreads,
     )
 
@@ -243,7 +243,7 @@ def _here(want: Snapshot, router_id: str, host: str) -> list[Port]:
         for port in ports
         if host == first
         or not _is_physical(want, port)
-        or (_is_gateway(port) and planning_gateways.can_have(want, host, port))
+        or (_is_gateway(port) and planning.gateways.can_have(want, host, port))
     ]
 
 
@@ -274,7 +274,7 @@ def _leg(want: Snapshot, port: Port) -> Leg:
         prefixes=() if outside else tuple(_prefixes(subnet for subnet, _ in subnets)),
         known=tuple(known),
         apart=tuple(apart),
-        shares=planning_qos.shares(want, port, _floating_by(want, port)) if outside else (),
+        shares=planning.qos.shares(want, port, _floating_by(want, port)) if outside else (),
     )
 
 
@@ -289,14 +289,14 @@ def _scopes(want: Snapshot, port: Port, near: list[Subnet], *, translates: bool)
 
     Subnets from pools without an address scope are in one together. What is translated may go out from any.
     """
-    scopes = {subnet.cidr.version: planning_gateways.scope(want, subnet) for subnet in near}
+    scopes = {subnet.cidr.version: planning.gateways.scope(want, subnet) for subnet in near}
     known, apart = [], []
     for other in interfaces(want, port.device_id):
         for subnet in _subnets(want, other) if other.id != port.id else ():
             version = subnet.cidr.version
             if version not in scopes:
                 continue
-            scope, translated = planning_gateways.scope(want, subnet), translates and version == 4
+            scope, translated = planning.gateways.scope(want, subnet), translates and version == 4
             if scope != scopes[version] and not translated:
                 apart.append(str(subnet.cidr))
             elif scope and scope == scopes[version] and translated:
@@ -343,7 +343,7 @@ def _ways(want: Snapshot, router_id: str, ports: list[Port], parts: frozenset[st
         is_told = key in told or (version, "") in told
         if _is_gateway(port) and subnet.gateway is not None and not is_told and subnet.gateway not in own:
             told.add(key)
-            yield Way(planning_gateways.EVERYWHERE[version], str(subnet.gateway), port.id)
+            yield Way(planning.gateways.EVERYWHERE[version], str(subnet.gateway), port.id)
 
 
 def _subnets(want: Snapshot, port: Port) -> list[Subnet]:

@@ -1,0 +1,9 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the plans of backends have in common: from the objects as they are wanted to what each host must have. Pure.
+
+May import what `contract` may.
+"""
+
+from portico.planning import bgp, gateways, metering, ndp, ports, qos, reach, routers
+
+__all__ = ["bgp", "gateways", "metering", "ndp", "ports", "qos", "reach", "routers"]
