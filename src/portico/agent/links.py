@@ -9,6 +9,8 @@ from __future__ import annotations
 import ipaddress
 import socket
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from portico.agent import netlink
@@ -231,6 +233,16 @@ class Links:
         except netlink.NetlinkError as error:
             if not netlink.is_absent(error):
                 raise
+
+
+@contextmanager
+def unless_taken() -> Iterator[None]:
+    """Pass over the want of a link that whoever waits for it may take into another namespace at any moment."""
+    try:
+        yield
+    except netlink.NetlinkError as error:
+        if not netlink.is_absent(error):
+            raise
 
 
 def name_of(body: bytes) -> str:

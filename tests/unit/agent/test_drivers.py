@@ -3,9 +3,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from portico.agent import owner
 from portico.agent.delta import Delta
 from portico.agent.drivers.link import LinkTable, PairDriver, PairItem
+from portico.agent.drivers.outlet import OutletDriver, OutletItem
+from portico.agent.open_vswitch import OpenVswitch
 from portico.testing.driver_suite import DriverFaultSuite, Site
 from portico.testing.fakebird import BirdMachine, FakeBird
 from portico.testing.fakejoins import FakeRedirects, FakeTags
@@ -47,11 +51,12 @@ class TestDriversOnAFakeKernel(DriverFaultSuite):
 
 
 class TakenAtOnce(FakeLinks):
-    """The host's links, of which somebody takes each into a namespace of theirs as soon as it is there."""
+    """The host's links, of which somebody takes a port's end into a namespace of theirs when it is just looked for."""
 
-    def change(self, name: str, **_: object) -> None:
-        del self._kernel.namespaces[HOST][name]
-        self._get(name)
+    def change(self, name: str, **changes: Any) -> None:
+        if name == "pvf1":
+            self._kernel.namespaces[HOST].pop(name, None)
+        super().change(name, **changes)
 
 
 def test_a_link_that_is_taken_as_soon_as_it_is_there_stays() -> None:
@@ -63,3 +68,13 @@ def test_a_link_that_is_taken_as_soon_as_it_is_there_stays() -> None:
     assert driver.apply(Delta(put={"vif/f1": item})) == {}
     found = ours.find("pbf1")
     assert found is not None and found.alias == owner.alias("f1", "pvf1", "02:00:00:00:00:01")
+
+
+def test_an_outlet_whose_far_end_is_taken_as_soon_as_it_is_there_is_put_into_its_bridge() -> None:
+    kernel = FakeKernel(Faults())
+    host = TakenAtOnce(kernel, HOST)
+    host.add_bridge("brqfar", "02:00:00:00:00:03", 1500)
+    driver = OutletDriver(host, DESCRIPTOR, "portico", OpenVswitch("portico", program=("/nowhere/ovs-vsctl",)))
+    item = OutletItem("dfar", made=True, bridge="brqfar", far="pvf1", mac="02:00:00:00:00:01", mtu=1500)
+    assert driver.apply(Delta(put={"outlet/f1": item})) == {}
+    assert driver.read(None) == {"outlet/f1": item} and host.find("pvf1") is None

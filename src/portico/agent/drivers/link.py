@@ -17,7 +17,7 @@ from typing import Any
 from portico.agent import owner
 from portico.agent.delta import Delta, Trouble, Wanted
 from portico.agent.drivers.conntrack import Conntrack
-from portico.agent.links import BRIDGE_SETTINGS, UNTRACKED_SETTINGS, Link, Links
+from portico.agent.links import BRIDGE_SETTINGS, UNTRACKED_SETTINGS, Link, Links, unless_taken
 from portico.agent.netlink import NetlinkError
 from portico.agent.removal import Removal
 from portico.hoststate import ROUTED, Bridge, Vif
@@ -272,8 +272,9 @@ class PairDriver:
         master = bridge.index if bridge is not None else 0
         if before is not None and (before.far_name, before.far_mac) == (item.far_name, item.far_mac):
             kernel.change(item.name, mtu=item.mtu, master=master, mac=item.near_mac or None)
-            if before.mtu != item.mtu and self._host.find(item.far_name) is not None:
-                self._host.change(item.far_name, mtu=item.mtu)
+            if before.mtu != item.mtu:
+                with unless_taken():
+                    self._host.change(item.far_name, mtu=item.mtu)
             return
         try:
             self._add(item, master)
@@ -282,11 +283,8 @@ class PairDriver:
                 raise
             self._clear(item)
             self._add(item, master)
-        try:
+        with unless_taken():
             self._host.change(item.far_name, alias=owner.host_alias(self._netns, item.port_id))
-        except NetlinkError as error:
-            if error.errno != errno.ENODEV:  # who waits for it may have taken it away already
-                raise
         kernel.change(item.name, alias=owner.alias(item.port_id, item.far_name, item.far_mac))
 
     def _add(self, item: PairItem, master: int) -> None:

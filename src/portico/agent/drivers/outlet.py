@@ -15,7 +15,7 @@ from typing import Any
 from portico.agent import owner
 from portico.agent.delta import Delta, Trouble, Wanted
 from portico.agent.drivers.tap import LINK_NAME, make_tap
-from portico.agent.links import Link, Links
+from portico.agent.links import Link, Links, unless_taken
 from portico.agent.open_vswitch import OpenVswitch, SwitchPort
 from portico.hoststate import Outlet
 
@@ -155,8 +155,9 @@ class OutletDriver:
         if item.made:
             self._host.mute_ipv6(item.device)
             self._host.change(item.device, mtu=item.mtu)
-        if item.far and self._host.find(item.far) is not None:
-            self._host.change(item.far, alias=owner.host_alias(self._netns, port_id))
+        if item.far:
+            with unless_taken():
+                self._host.change(item.far, alias=owner.host_alias(self._netns, port_id))
 
     def _make(self, item: OutletItem) -> None:
         if not item.far:
