@@ -3,10 +3,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
+import pytest
+
 from portico.agent import owner
-from portico.agent.delta import Delta
+from portico.agent.delta import Delta, difference
 from portico.agent.drivers.link import LinkTable, PairDriver, PairItem
 from portico.agent.drivers.outlet import OutletDriver, OutletItem
 from portico.agent.open_vswitch import OpenVswitch
@@ -25,7 +28,7 @@ from portico.testing.fakekernel import (
     FakeShapers,
 )
 from portico.testing.fakeservers import FakeServers
-from portico.testing.faults import Faults
+from portico.testing.faults import Crash, Faults
 
 
 class TestDriversOnAFakeKernel(DriverFaultSuite):
@@ -68,6 +71,30 @@ def test_a_link_that_is_taken_as_soon_as_it_is_there_stays() -> None:
     assert driver.apply(Delta(put={"vif/f1": item})) == {}
     found = ours.find("pbf1")
     assert found is not None and found.alias == owner.alias("f1", "pvf1", "02:00:00:00:00:01")
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_an_agent_that_dies_while_it_changes_an_mtu_leaves_no_end_with_the_old_one(number: int) -> None:
+    faults = Faults()
+    kernel = FakeKernel(faults)
+    ours, host = FakeLinks(kernel, OURS), FakeLinks(kernel, HOST)
+    item = PairItem("pbf1", "f1", "pvf1", "02:00:00:00:00:01", "", 1500, "02:00:00:00:00:02")
+    wanted = {"vif/f1": replace(item, mtu=1400)}
+
+    def work(wanted: dict[str, Any]) -> None:
+        table = LinkTable(ours)
+        table.refresh()
+        driver = PairDriver(table, host, DESCRIPTOR, "portico")
+        assert driver.apply(difference(wanted, driver.read(None), wanted)) == {}
+
+    work({"vif/f1": item})
+    faults.arm(number, deadly=True)
+    with pytest.raises(Crash):
+        work(wanted)
+    faults.disarm()
+    work(wanted)
+    ends = ours.find("pbf1"), host.find("pvf1")
+    assert [end and end.mtu for end in ends] == [1400, 1400]
 
 
 def test_an_outlet_whose_far_end_is_taken_as_soon_as_it_is_there_is_put_into_its_bridge() -> None:

@@ -271,10 +271,10 @@ class PairDriver:
             raise OSError(errno.ENODEV, f"bridge {item.bridge} is missing")
         master = bridge.index if bridge is not None else 0
         if before is not None and (before.far_name, before.far_mac) == (item.far_name, item.far_mac):
-            kernel.change(item.name, mtu=item.mtu, master=master, mac=item.near_mac or None)
-            if before.mtu != item.mtu:
+            if before.mtu != item.mtu:  # first, for a pair is judged by our end: who dies in between does both again
                 with unless_taken():
                     self._host.change(item.far_name, mtu=item.mtu)
+            kernel.change(item.name, mtu=item.mtu, master=master, mac=item.near_mac or None)
             return
         try:
             self._add(item, master)
