@@ -115,6 +115,7 @@ def _reads(tx: Transaction, body: Row, network: Row, mac_address: str) -> Iterat
 def _mac(tx: Transaction, context: Context, row: Row, given: str | None, address: str = "") -> str:
     """Return the MAC address of a port: the `given` one or else a free one, `address` if that is free."""
     if given:
+        mac.refuse_group(given)
         if tx.find("port", network_id=row["network_id"], mac_address=given):
             raise _mac_in_use({**row, "mac_address": given})
         return given
@@ -355,6 +356,7 @@ def remove(tx: Transaction, row: Row) -> None:
     """Drop a port's row, addresses and group links."""
     fixed_ip.release(tx, row, row["fixed_ips"])
     security_group.link(tx, row["id"], row["security_groups"], ())
+    log.forget_port(tx, row["id"])
     tx.delete("port", row)
 
 

@@ -190,6 +190,16 @@ def test_an_address_that_is_named_is_kept_wherever_it_stands_in_the_request(
     assert taken(api, network) == 0
 
 
+def test_a_group_address_is_no_ports_mac_address(api: Asker, network: Row) -> None:
+    port = api.port(network)
+    for answer in (
+        api.try_create("ports", network_id=network["id"], mac_address="01:00:5e:00:00:01"),
+        api.try_update("ports", port, mac_address="03:00:00:00:00:01"),
+    ):
+        assert answer.error == (400, "InvalidInput") and "is a group address" in answer.message
+    assert api.update("ports", port, mac_address="02:00:00:00:00:01")["mac_address"] == "02:00:00:00:00:01"
+
+
 def test_automatic_addresses_come_follow_and_go_with_the_mac_address(api: Asker, network: Row) -> None:
     port = api.port(network, mac_address=MAC)
     api.subnet(network, "2001:db8:a::/64", **SLAAC)
