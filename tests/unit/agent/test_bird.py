@@ -10,9 +10,10 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from tests.unit.agent.bird_host import BirdHost
 
 from portico.agent import bird, birdc
-from portico.agent.delta import Trouble, Wanted, difference
+from portico.agent.delta import Trouble, Wanted
 from portico.agent.drivers.bgp import SpeakerDriver
 from portico.agent.speaker import facts
 from portico.hoststate import Behind, HostObject, Peer, Speaker
@@ -176,30 +177,12 @@ def test_an_agent_tells_of_sessions_and_of_what_is_wrong(tmp_path: Path, monkeyp
     }
 
 
-class Host:
-    """A machine with a driver; `work` is one pass of it, `restart` gives a new one."""
-
-    def __init__(self) -> None:
-        self.machine = BirdMachine(Faults())
-        self.wanted = Wanted()
-        self.restart()
-
-    def restart(self) -> None:
-        self.driver = SpeakerDriver(FakeBird(self.machine))
-
-    def work(self, *objects: HostObject) -> dict[str, Trouble]:
-        self.wanted.change(objects, (), whole=True)
-        items, troubles = self.driver.plan(self.wanted, {*self.wanted.objects, SPEAKER_KEY})
-        actual = self.driver.read(None)
-        return {**troubles, **self.driver.apply(difference(items, actual, {*items, *actual} - troubles.keys()))}
-
-    def running(self) -> str:
-        assert self.machine.process is not None
-        return self.machine.process[1]
+def host_of_bird() -> BirdHost:
+    return BirdHost(lambda machine: SpeakerDriver(FakeBird(machine)), {SPEAKER_KEY})
 
 
 def test_a_bad_peer_is_told_under_its_key_and_does_not_stop_the_others() -> None:
-    host = Host()
+    host = host_of_bird()
     bad = Peer("192.0.2.3", 65000, password="\n")
     troubles = host.work(SPEAKER, HOST, bad)
     assert troubles.keys() == {bad.key} and "the password is not" in troubles[bad.key].reason
@@ -207,7 +190,7 @@ def test_a_bad_peer_is_told_under_its_key_and_does_not_stop_the_others() -> None
 
 
 def test_a_configuration_that_bird_refuses_leaves_it_with_the_old_one() -> None:
-    host = Host()
+    host = host_of_bird()
     assert host.work(SPEAKER, HOST) == {}
     process = host.machine.process
     host.machine.refused = "192.0.2.9"
@@ -219,13 +202,13 @@ def test_a_configuration_that_bird_refuses_leaves_it_with_the_old_one() -> None:
 
 
 def test_without_bird_the_speaker_says_what_to_install() -> None:
-    host = Host()
+    host = host_of_bird()
     host.machine.is_there = False
     assert host.work(SPEAKER) == {SPEAKER_KEY: Trouble("BGP: BIRD is not installed (package bird2)")}
 
 
 def test_one_that_hangs_is_replaced() -> None:
-    host = Host()
+    host = host_of_bird()
     assert host.work(SPEAKER) == {}
     before, host.machine.hangs = host.machine.process, True
     assert host.work(SPEAKER) == {}
@@ -233,7 +216,7 @@ def test_one_that_hangs_is_replaced() -> None:
 
 
 def test_a_new_agent_leaves_it_alone_and_sweeps_it_with_its_routes_when_it_is_wanted_no_more() -> None:
-    host = Host()
+    host = host_of_bird()
     assert host.work(SPEAKER, HOST) == {}
     writes = host.machine.faults.writes
     host.restart()
@@ -249,7 +232,7 @@ def test_whatever_fails_meanwhile_it_ends_as_wanted(wanted: tuple[HostObject, ..
     number, struck = 0, True
     while struck:
         number += 1
-        host = Host()
+        host = host_of_bird()
         assert host.work(SPEAKER, HOST) == {}
         host.machine.faults.arm(number, deadly=deadly)
         with suppress(Crash):

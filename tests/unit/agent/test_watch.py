@@ -9,16 +9,17 @@ from pathlib import Path
 
 import pytest
 from msgspec import structs
+from tests.unit.agent.bird_host import BirdHost
 
 from portico.agent import bird, owner, watch
-from portico.agent.delta import Trouble, Wanted, difference
+from portico.agent.delta import Trouble
 from portico.agent.drivers.watch import WatchDriver
 from portico.agent.speaker import Bird
 from portico.agent.watchers import Watchers
-from portico.hoststate import HostObject, Router
+from portico.hoststate import Router
 from portico.hoststate.l3 import Leg, Way
 from portico.testing.fakebird import BirdMachine, FakeBird
-from portico.testing.faults import Crash, Faults
+from portico.testing.faults import Crash
 
 LEGS = tuple(Leg(name, name, f"02:00:00:00:00:0{name}", 1450, (), outside=True) for name in "12")
 HOPS = (("1", "203.0.113.254"), ("2", "198.51.100.254"), ("2", "2001:db8:2::fe"))
@@ -80,22 +81,8 @@ class FakeWatchers(Watchers):
         self._bird.remove()
 
 
-class Host:
-    """A machine with a driver; `work` is one pass of it, `restart` gives a new one."""
-
-    def __init__(self) -> None:
-        self.machine = BirdMachine(Faults())
-        self.wanted = Wanted()
-        self.restart()
-
-    def restart(self) -> None:
-        self.driver = WatchDriver(FakeWatchers(self.machine))
-
-    def work(self, *objects: HostObject) -> dict[str, Trouble]:
-        self.wanted.change(objects, (), whole=True)
-        items, troubles = self.driver.plan(self.wanted, {*self.wanted.objects})
-        actual = self.driver.read(None)
-        return {**troubles, **self.driver.apply(difference(items, actual, {*items, *actual} - troubles.keys()))}
+def host_of_watch() -> BirdHost:
+    return BirdHost(lambda machine: WatchDriver(FakeWatchers(machine)))
 
 
 @pytest.mark.parametrize("deadly", [False, True], ids=["refused", "killed"])
@@ -105,7 +92,7 @@ def test_whatever_fails_meanwhile_it_ends_as_wanted(*, spreads: bool | None, dea
     number, struck = 0, True
     while struck:
         number += 1
-        host = Host()
+        host = host_of_watch()
         assert host.work(ROUTER) == {}
         host.machine.faults.arm(number, deadly=deadly)
         with suppress(Crash):
@@ -121,7 +108,7 @@ def test_whatever_fails_meanwhile_it_ends_as_wanted(*, spreads: bool | None, dea
 
 
 def test_a_host_without_bird_and_a_next_hop_that_is_none_are_told() -> None:
-    host = Host()
+    host = host_of_watch()
     host.machine.is_there = False
     words = "watch of next hops: BIRD is not installed (package bird2)"
     assert host.work(ROUTER) == {ROUTER.key: Trouble(words)}
