@@ -3,45 +3,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
 from typing import Any
 
 import pytest
+from tests.unit.backends.bgp_world import PEER, SPEAKER, Told, put_hosts, put_network
 
 from portico.backends.routed import RoutedBackend, bgp
 from portico.contract import Dirty
-from portico.hoststate import HostObject, Peer, Speaker, key_of
+from portico.hoststate import Peer, Speaker
 from portico.hoststate.speaker import SPEAKER_KEY
 from portico.model.snapshot import Snapshot
-
-SPEAKER: dict[str, Any] = {
-    "id": "s4", "local_as": 65000, "ip_version": 4, "peers": ["p1"], "networks": [], "advertise_tenant_networks": True,
-    "advertise_floating_ip_host_routes": True,
-    "portico:mode": "full-mesh", "portico:reflectors": [], "portico:excluded_hosts": [], "portico:bfd": True,
-    "portico:graceful_restart": True, "portico:communities": ["65000:1"],
-}  # fmt: skip
-OUTSIDE = {"id": "p1", "peer_ip": "198.51.100.254", "remote_as": 4200000001, "password": "secret", "portico:bfd": False,
-           "portico:hosts": ["h1"]}  # fmt: skip
-NETWORK: dict[str, Any] = {
-    "id": "n1", "project_id": "p", "name": "", "mtu": 1500, "admin_state_up": True, "provider:network_type": "routed",
-    "provider:physical_network": None, "provider:segmentation_id": None, "portico:backend": "routed",
-}  # fmt: skip
-SUBNET: dict[str, Any] = {
-    "id": "u1", "network_id": "n1", "cidr": "10.1.0.0/24", "gateway_ip": None, "enable_dhcp": False,
-    "dns_nameservers": [], "host_routes": [], "ipv6_ra_mode": None, "ipv6_address_mode": None, "allocation_pools": [],
-}  # fmt: skip
 
 
 def wanted(*speakers: dict[str, Any], hosts: int = 3) -> Snapshot:
     want = Snapshot()
-    for number in range(1, hosts + 1):
-        told = {"address_v4": f"198.51.100.{number}", "address_v6": f"2001:db8::{number}"}
-        want.put("agent", {"id": f"a{number}", "host": f"h{number}", "configurations": told})
+    put_hosts(want, hosts)
     for speaker in speakers:
         want.put("bgp_speaker", speaker)
-    want.put("bgp_peer", OUTSIDE)
-    want.put("network", NETWORK)
-    want.put("subnet", SUBNET)
+    want.put("bgp_peer", PEER)
+    put_network(want, "n1", "routed", "10.1.0.0/24")
     return want
 
 
@@ -88,7 +68,7 @@ def test_a_host_has_its_own_blocks() -> None:
     want = wanted(SPEAKER)
     for number, host in enumerate(("h1", "h2", "h1")):
         cidr = f"10.1.0.{number * 64}/26"
-        want.put("block", {"id": f"b{number}", "subnet_id": "u1", "host": host, "cidr": cidr})
+        want.put("block", {"id": f"b{number}", "subnet_id": "n1-4", "host": host, "cidr": cidr})
     speaker = bgp.host_objects(want, "h1")[SPEAKER_KEY]
     assert isinstance(speaker, Speaker) and speaker.blocks == ("10.1.0.0/26", "10.1.0.128/26")
     memory = bgp.memory()
@@ -104,7 +84,7 @@ def test_a_host_is_given_what_changed_alone() -> None:
     assert set(memory.hosts()) == {"h1", "h2", "h3"} and len(memory.objects("h1")) == 4
     assert memory.change(want, Dirty(ids={"port": frozenset({"x"})})) == {}
     assert memory.change(want, Dirty(ids={"agent": frozenset({"a1"})})) == {}
-    want.put("bgp_peer", OUTSIDE | {"portico:hosts": ["h2"]})
+    want.put("bgp_peer", PEER | {"portico:hosts": ["h2"]})
     parts = memory.change(want, Dirty(ids={"bgp_peer": frozenset({"p1"})}))
     assert parts["h1"].gone == ("peer/198.51.100.254",) and parts["h1"].objects == ()
     assert [item.key for item in parts["h2"].objects if isinstance(item, Peer)] == ["peer/198.51.100.254"]
@@ -123,40 +103,18 @@ def test_who_has_nobody_left_is_given_nothing(gone: str) -> None:
     assert ("h3" in memory.hosts()) is False and (gone == "a3") == bool(memory.hosts())
 
 
-class States:
-    """What hosts were told, by key."""
-
-    def __init__(self) -> None:
-        self.of: dict[str, dict[str, HostObject]] = {}
-
-    def put(self, _backend: str, host: str, objects: Iterable[HostObject], gone: Iterable[str]) -> None:
-        state = self.of.setdefault(host, {})
-        state |= {key_of(item): item for item in objects}
-        for key in gone:
-            state.pop(key, None)
-
-    def replace(self, _backend: str, host: str, objects: Iterable[HostObject]) -> None:
-        self.of[host] = {key_of(item): item for item in objects}
-
-    def keep(self, _backend: str, hosts: Collection[str]) -> None:
-        self.of = {host: state for host, state in self.of.items() if host in hosts}
-
-
 def test_the_backend_tells_hosts_with_and_without_ports_and_a_part_gives_what_the_whole_would() -> None:
-    states, want = States(), wanted(hosts=2)
-    backend = RoutedBackend(states)
-    backend.sync(want, Dirty(everything=True))
-    assert states.of == {}
+    told = Told(want := wanted(hosts=2), RoutedBackend)
+    assert told.of == {}
     want.put("bgp_speaker", SPEAKER)
-    backend.sync(want, Dirty(ids={"bgp_speaker": frozenset({"s4"})}))
-    assert set(states.of) == {"h1", "h2"} and SPEAKER_KEY in states.of["h2"]
-    want.put("bgp_peer", OUTSIDE | {"peer_ip": "198.51.100.253"})
-    backend.sync(want, Dirty(ids={"bgp_peer": frozenset({"p1"})}))
-    whole = States()
-    RoutedBackend(whole).sync(want, Dirty(everything=True))
-    assert states.of == whole.of and "peer/198.51.100.253" in whole.of["h1"]
-    backend.sync(want, Dirty(everything=True))
-    assert states.of == whole.of
+    told.sync("bgp_speaker", "s4")
+    assert set(told.of) == {"h1", "h2"} and SPEAKER_KEY in told.of["h2"]
+    want.put("bgp_peer", PEER | {"peer_ip": "198.51.100.253"})
+    told.sync("bgp_peer", "p1")
+    whole = Told(want, RoutedBackend)
+    assert told.of == whole.of and "peer/198.51.100.253" in whole.of["h1"]
+    told.sync()
+    assert told.of == whole.of
     want.remove("bgp_speaker", "s4")
-    backend.sync(want, Dirty(everything=True))
-    assert states.of == {}
+    told.sync()
+    assert told.of == {}
