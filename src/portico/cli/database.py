@@ -15,7 +15,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Take what to do."""
     verbs = parser.add_subparsers(title="verbs", dest="verb", required=True, metavar="VERB")
     upgrade = verbs.add_parser("upgrade", help="make the schema, or bring it to this version; stop `portico up` before")
-    check = verbs.add_parser("check", help="tell the schema's version; exit 1 when it is not this program's")
+    check = verbs.add_parser(
+        "check", help="tell the schema's version and what is damaged; exit 1 if it is not as it should be"
+    )
     backup = verbs.add_parser("backup", help="write a consistent copy of a SQLite database, also while it is in use")
     backup.add_argument("target", type=Path, metavar="FILE", help="the copy; it must not exist")
     drop = verbs.add_parser("drop", help="remove the table of another package's resource; stop `portico up` before")
@@ -42,14 +44,19 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
             sys.stdout.write(f"{arguments.resource}: removed with {count} objects\n")
             return 0
         found = schema.version(store)
-        packages = extend.findings(store) if found == schema.HEAD else []
+        is_current = found == schema.HEAD
+        faults = schema.faults(store) if is_current and arguments.verb == "check" else []
+        packages = extend.findings(store) if is_current and not faults else []
     finally:
         store.close()
     place = store.engine.url.render_as_string(hide_password=True)
     sys.stdout.write(f"{place}: schema {found or 'absent'}, this program's is {schema.HEAD}\n")
     for item in packages:
         sys.stdout.write(f"{item.resource}: {item}\n")
-    if found == schema.HEAD:
+    if faults:
+        sys.stderr.write("".join(f"fault: {text}\n" for text in faults) + "damaged: go back to a backup\n")
+        return 1
+    if is_current:
         return int(any(item.trouble or item.lacks != () for item in packages))
     sys.stderr.write(f"{_what_to_do(found, schema.HEAD)}\n")
     return 1

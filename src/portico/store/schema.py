@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ from portico.store.store import Store, first_line
 HEAD = "0023"
 VERSION_TABLE = "alembic_version"
 MIGRATIONS = Path(__file__).with_name("migrations")
+# Of a damaged file it is enough to know a few.
+MAX_FAULTS = 10
 
 
 def version(store: Store) -> str | None:
@@ -50,7 +53,8 @@ def ensure(store: Store) -> None:
     """Make the schema in an empty database, or upgrade an older one, tables of other packages' resources too.
 
     Raises:
-        Unavailable: the database does not answer, or comes from a newer Portico; a package's model does not fit it.
+        Unavailable: the database does not answer, or comes from a newer Portico, or is another program's; a package's
+            model does not fit it.
     """
     if store.is_embedded and store.engine.url.database:
         Path(store.engine.url.database).parent.mkdir(parents=True, exist_ok=True)
@@ -68,15 +72,56 @@ def _create(store: Store) -> None:
     with store.engine.connect().execution_options(portico_write=True) as connection, connection.begin():
         if not store.is_embedded:
             postgresql.one_at_a_time(connection)
-        if sa.inspect(connection).has_table(VERSION_TABLE):
+        names = set(sa.inspect(connection).get_table_names())
+        if VERSION_TABLE in names:
             return
-        packages = {store.tables.of[one.name] for one in store.registry.services}
-        ours = [table for table in store.tables.metadata.sorted_tables if table not in packages]
+        ours = _ours(store)
+        if taken := sorted(names.intersection(table.name for table in ours)):
+            raise Unavailable(
+                f"database {store.engine.url!r} has a table {taken[0]} and no schema version: it is another program's"
+            )
         store.tables.metadata.create_all(connection, ours)
         connection.exec_driver_sql("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY)")
         connection.execute(sa.text("INSERT INTO alembic_version VALUES (:head)"), {"head": HEAD})
         connection.execute(store.tables.revision.insert(), {"id": 1, "number": 0})
         initial.fill(connection, store.tables)
+
+
+def _ours(store: Store) -> list[sa.Table]:
+    """Return all tables but those of other packages' resources."""
+    packages = {store.tables.of[one.name] for one in store.registry.services}
+    return [table for table in store.tables.metadata.sorted_tables if table not in packages]
+
+
+def faults(store: Store) -> list[str]:
+    """Return what is wrong with a database at HEAD: damage of its file, or else what should be there and is not.
+
+    Raises:
+        Unavailable: the database does not answer, or is damaged so much that it tells nothing.
+    """
+    try:
+        with store.engine.connect() as connection:
+            if store.is_embedded:
+                said = connection.exec_driver_sql(f"PRAGMA integrity_check({MAX_FAULTS})").scalars().all()
+                if list(said) != ["ok"]:
+                    return list(said)
+            found = _missing(connection, _ours(store))
+            rows = 0 if found else connection.exec_driver_sql("SELECT count(*) FROM revision").scalar_one()
+    except sa.exc.DatabaseError as error:
+        raise Unavailable(f"database {store.engine.url!r}: {first_line(error)}") from error
+    return found or ([] if rows == 1 else [f"table revision has {rows} rows instead of one"])
+
+
+def _missing(connection: sa.Connection, tables: Sequence[sa.Table]) -> list[str]:
+    inspector = sa.inspect(connection)
+    names, found = set(inspector.get_table_names()), []
+    for table in tables:
+        if table.name not in names:
+            found.append(f"table {table.name} is missing")
+        else:
+            there = {column["name"] for column in inspector.get_columns(table.name)}
+            found += [f"column {table.name}.{column.name} is missing" for column in table.c if column.name not in there]
+    return found
 
 
 def upgrade(store: Store) -> None:

@@ -221,13 +221,17 @@ def _make_engine(url: str) -> sa.Engine:
 
 @contextmanager
 def _answering() -> Iterator[None]:
-    """Raise `Unavailable` for a database that does not answer, or closes the connection."""
+    """Raise `Unavailable` for a database that does not answer, closes the connection, or is not fit to serve.
+
+    PostgreSQL has an internal error for one that only reads (SQLSTATE class 25) or is damaged (XX); SQLite's module
+    has the root of all errors for a damaged file.
+    """
     try:
         yield
-    except (sa.exc.OperationalError, sa.exc.InterfaceError) as error:
+    except (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.InternalError) as error:
         raise Unavailable(f"database: {first_line(error)}") from error
     except sa.exc.DBAPIError as error:
-        if error.connection_invalidated:
+        if error.connection_invalidated or type(error) is sa.exc.DatabaseError:
             raise Unavailable(f"database: {first_line(error)}") from error
         raise
     except sa.exc.TimeoutError as error:

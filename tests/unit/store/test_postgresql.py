@@ -241,6 +241,24 @@ def test_a_server_that_is_not_there_is_told_with_one_line_and_without_the_passwo
     store.close()
 
 
+def test_a_database_that_only_reads_refuses_writes_until_it_takes_them_again(pair: tuple[Store, Store]) -> None:
+    one, other = pair
+
+    def only_reads(word: str) -> None:
+        with other.engine.begin() as connection:
+            name = connection.engine.url.database
+            connection.exec_driver_sql(f"ALTER DATABASE {name} SET default_transaction_read_only = {word}")
+        one.engine.dispose()  # it counts for new connections
+
+    only_reads("on")
+    with pytest.raises(Unavailable, match=r"^database: cannot execute UPDATE in a read-only transaction$"):
+        add(one, "refused")
+    with one.read() as tx:
+        assert tx.find("network") == []
+    only_reads("off")
+    add(one, "kept")
+
+
 class Between:
     """Stands between clients and the server, and makes it say farewell where it says that it is ready.
 

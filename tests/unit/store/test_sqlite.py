@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from portico.errors import Unavailable
 from portico.model.resource import Registry
 from portico.store import schema
 from portico.store.store import Store
@@ -82,3 +83,17 @@ def test_a_refusal_is_sqlalchemys_and_what_comes_behind_it_is_not_done(store: St
     with store.write() as tx:
         tx.insert("port", dict(PORT))
     assert len(by_sqlalchemy(store)) == 1
+
+
+def test_a_damaged_file_is_no_error_of_the_servers(store: Store, tmp_path: Path) -> None:
+    with store.engine.connect() as connection:
+        root = connection.exec_driver_sql("SELECT rootpage FROM sqlite_master WHERE name = 'network'").scalar_one()
+        size = connection.exec_driver_sql("PRAGMA page_size").scalar_one()
+    store.close()
+    with (tmp_path / "portico.db").open("r+b") as file:
+        file.seek((root - 1) * size)
+        file.write(b"?" * size)
+    with pytest.raises(Unavailable, match=r"^database: database disk image is malformed$"), store.read() as tx:
+        tx.find("network")
+    with pytest.raises(Unavailable, match="malformed"):
+        schema.faults(store)
