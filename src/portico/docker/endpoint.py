@@ -19,6 +19,7 @@ from portico.docker.next_hop import NextHops
 from portico.docker.option import EndpointOptions, ExposedPort
 from portico.docker.record import ADOPTED, ENDPOINT, PLUGGED, RESERVED, DockerNetwork, Records, host_of
 from portico.docker.reservation import Reservations
+from portico.docker.span import spans
 from portico.errors import BadRequest, Conflict, NotFound, PorticoError, Unavailable
 
 # How long the agent may take to make the link; it takes some 10 ms when it runs.
@@ -186,7 +187,9 @@ class Endpoints:
     def _open(self, endpoint_id: str, exposed: Sequence[ExposedPort]) -> str:
         """Make the security group that lets everybody in to the exposed ports."""
         lets_in = [
-            {"protocol": item.protocol, "port_range_min": item.port, "port_range_max": item.port} for item in exposed
+            {"protocol": protocol, "port_range_min": ports[0], "port_range_max": ports[-1]}
+            for protocol in sorted({item.protocol for item in exposed})
+            for ports in spans(item.port for item in exposed if item.protocol == protocol)
         ]
         return group.make(self._api, self._host, endpoint_id, lets_in)
 

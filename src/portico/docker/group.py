@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 
-from portico.docker.api import Api, Object, find
+from portico.docker.api import Api, Object, delete_if_there, find
+from portico.errors import PorticoError
 
 # Of a rule that lets everything in.
 ANYTHING: Sequence[Object] = ({},)
@@ -34,5 +36,10 @@ def make(api: Api, host: str, docker_id: str, lets_in: Sequence[Object]) -> str:
     both = ("IPv4", "IPv6")
     way = {"security_group_id": group["id"], "direction": "ingress"}
     rules = [{**way, "ethertype": version, **rule} for rule in lets_in for version in both]
-    api.request("POST", "/v2.0/security-group-rules", {"security_group_rules": rules})
+    try:
+        api.request("POST", "/v2.0/security-group-rules", {"security_group_rules": rules})
+    except PorticoError:
+        with suppress(PorticoError):  # then the sweep removes it
+            delete_if_there(api, "security_groups", group["id"])
+        raise
     return str(group["id"])

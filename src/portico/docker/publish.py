@@ -22,6 +22,7 @@ from portico.docker.api import Api, Object, delete_if_there
 from portico.docker.option import PortMap
 from portico.docker.outside import HOST_TYPE
 from portico.docker.record import DockerNetwork, Records
+from portico.docker.span import spans
 from portico.errors import BadRequest, Conflict, NotFound, PorticoError
 
 # Ports of the host for containers that name none, as the kernel gives them to programs by default (ip-sysctl.rst).
@@ -37,12 +38,36 @@ Obstacle = Callable[[str, str, int], str]
 
 
 class Wish(msgspec.Struct, frozen=True):
-    """A port of a container with the ports of the host, any of which will do, and the host's addresses."""
+    """Ports of a container, and addresses of the host.
+
+    Any of `host_ports` will do for the first of them, and those that follow it for the others; None: any that are free.
+    """
 
     protocol: str
-    port: int
-    host_ports: range
+    ports: range
+    host_ports: range | None
     addresses: tuple[str, ...]
+
+    def __str__(self) -> str:
+        """Return what is to be published, as messages name it."""
+        first, last = self.ports[0], self.ports[-1]
+        return f"Port {first}/{self.protocol}" if first == last else f"Ports {first}-{last}/{self.protocol}"
+
+    def firsts(self) -> Sequence[int]:
+        """Return ports of the host to try for the first: those that were asked for, or some at random."""
+        if self.host_ports is not None:
+            return self.host_ports
+        starts = range(EPHEMERAL[0], EPHEMERAL[-1] + 2 - len(self.ports))
+        return random.sample(starts, min(EPHEMERAL_TRIES, len(starts)))
+
+    def sides(self, first: int) -> Object:
+        """Return the ports of a port forwarding whose first port of the host is `first`."""
+        if len(self.ports) == 1:
+            return {"external_port": first, "internal_port": self.ports[0]}
+        return {
+            "external_port_range": f"{first}:{first + len(self.ports) - 1}",
+            "internal_port_range": f"{self.ports[0]}:{self.ports[-1]}",
+        }
 
 
 class Published:
@@ -125,27 +150,26 @@ class Published:
     def _publish(self, record: DockerNetwork, port: Object, wish: Wish, made: list[tuple[str, str]]) -> None:
         fixed = next((item["ip_address"] for item in port["fixed_ips"] if ":" not in item["ip_address"]), None)
         if fixed is None:
-            raise BadRequest(
-                f"Port {wish.port}/{wish.protocol} cannot be published: the container has no IPv4 address."
-            )
+            raise BadRequest(f"{wish} cannot be published: the container has no IPv4 address.")
         external = self._external(record)
         addresses = wish.addresses if is_behind_host(external) else ()
         if not addresses and (own := {*wish.addresses} - {*EVERYWHERE.values()}):
             raise BadRequest(
-                f"Port {wish.port}/{wish.protocol} cannot be published on {min(own)}: the network's way out is "
+                f"{wish} cannot be published on {min(own)}: the network's way out is "
                 f"'{external['name']}', and not behind the host; it can be published on a floating IP there, without "
                 "an address."
             )
-        why = f"no port of {wish.host_ports[0]} to {wish.host_ports[-1]} is free"
-        for number in _some(wish.host_ports):
-            found = (self._obstacle(wish.protocol, address, number) for address in addresses)
+        host_ports = wish.host_ports or EPHEMERAL
+        why = f"no port of {host_ports[0]} to {host_ports[-1]} is free"
+        for number in wish.firsts():
+            ports = range(number, number + len(wish.ports))
+            found = (self._obstacle(wish.protocol, address, port) for port in ports for address in addresses)
             if trouble := next((item for item in found if item), ""):
                 why = trouble
                 continue
             body: Object = {
                 "protocol": wish.protocol,
-                "external_port": number,
-                "internal_port": wish.port,
+                **wish.sides(number),
                 "internal_port_id": port["id"],
                 "internal_ip_address": fixed,
                 "description": group.made_by(self._host),
@@ -157,7 +181,7 @@ class Published:
                 why = error.message
             else:
                 return
-        raise Conflict(f"Port {wish.port}/{wish.protocol} cannot be published: {why}.")
+        raise Conflict(f"{wish} cannot be published: {why}.")
 
     def _forward(self, record: DockerNetwork, external: Object, body: Object) -> tuple[str, str]:
         """Make a port forwarding, of the first floating IP whose port is free.
@@ -186,7 +210,8 @@ class Published:
                 return item["id"], str(made["id"])
             wanted = {"floating_network_id": external["id"], "description": group.made_by(self._host)}
             known = [self._api.create("floatingips", wanted)]
-        raise Conflict(f"port {body['external_port']} is another container's whatever the floating IP")
+        taken = body.get("external_port") or body["external_port_range"]
+        raise Conflict(f"port {taken} is another container's whatever the floating IP")
 
     def _taken(self, error: BadRequest) -> Conflict:
         """Return why a port cannot be had; the container that has it is named if it has its name already."""
@@ -231,18 +256,13 @@ def remove_free(api: Api, host: str) -> None:
                 delete_if_there(api, "floatingips", item["id"], item["revision_number"])
 
 
-def _some(ports: range) -> Iterator[int]:
-    """Yield ports to try: all of those that were asked for, or some at random where it does not matter which."""
-    yield from ports if ports != EPHEMERAL else random.sample(ports, EPHEMERAL_TRIES)
-
-
 def _wishes(maps: Sequence[PortMap]) -> Iterator[Wish]:
-    """Yield what is to be published: what differs by the host's addresses alone in one.
+    """Yield what is to be published: what differs by the host's addresses alone in one, and ports that follow others.
 
     Raises:
         BadRequest: no host address can be published so.
     """
-    wishes: dict[tuple[str, int, range], list[str]] = {}
+    wishes: dict[tuple[str, int, range | None], list[str]] = {}
     for item in maps:
         if item.host_address == "::1":
             raise BadRequest(
@@ -250,10 +270,20 @@ def _wishes(maps: Sequence[PortMap]) -> Iterator[Wish]:
                 "other links; 127.0.0.1 can be had."
             )
         first, last = item.host_port, max(item.host_port, item.host_port_end)
-        ports = range(first, last + 1) if first else EPHEMERAL
-        wishes.setdefault((item.protocol, item.port, ports), []).extend(_addresses(item.host_address))
-    for (protocol, port, ports), addresses in wishes.items():
-        yield Wish(protocol, port, ports, tuple(dict.fromkeys(addresses)))
+        host_ports = range(first, last + 1) if first else None
+        wishes.setdefault((item.protocol, item.port, host_ports), []).extend(_addresses(item.host_address))
+    alike: dict[tuple[str, tuple[str, ...], int | None], list[int]] = {}
+    for (protocol, port, host_ports), found in wishes.items():
+        addresses = tuple(dict.fromkeys(found))
+        if host_ports is not None and len(host_ports) > 1:
+            yield Wish(protocol, range(port, port + 1), host_ports, addresses)
+        else:
+            shift = None if host_ports is None else host_ports[0] - port
+            alike.setdefault((protocol, addresses, shift), []).append(port)
+    for (protocol, addresses, shift), found_ports in alike.items():
+        for ports in spans(found_ports):
+            host_ports = None if shift is None else range(ports[0] + shift, ports[0] + shift + 1)
+            yield Wish(protocol, ports, host_ports, addresses)
 
 
 def _addresses(text: str) -> Sequence[str]:

@@ -96,7 +96,7 @@ def test_containers_reach_out_and_are_reached_by_published_ports(site: DockerSit
     site.create("green", "--ipv6", "--subnet", "10.2.0.0/24", "--subnet", "fd00:2::/64")
     site.create("inner", "--internal", "--subnet", "10.3.0.0/24")
     site.create("fast", "-o", "portico.backend=routed", "--subnet", "10.4.0.0/24")
-    site.run("web", "blue", "-p", "8080:80", "-p", "127.0.0.1:9090:80", "-p", "5353-5354:53-54/udp", command=WEB)
+    site.run("web", "blue", "-p", "8080:80", "-p", "127.0.0.1:9090:80", "-p", "5353-5752:53-452/udp", command=WEB)
     site.run("hare", "fast", "-p", "8087:80", "-p", "127.0.0.1:9091:80", command=WEB)
     site.run("other", "green", "-p", "8086:80", command=WEB)
     soon(site, "web", BEYOND, 80, WAN)
