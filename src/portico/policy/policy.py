@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -15,6 +16,7 @@ from oslo_policy.policy import Rules
 from portico.errors import Forbidden, SettingsError
 from portico.model.resource import OWNER, Registry, Resource
 from portico.policy.condition import PARENTS, Condition, reduce, simplify
+from portico.policy.examine import Names, examine
 from portico.policy.row import Parents, holds
 from portico.policy.sql import clause
 from portico.rules import lookup
@@ -22,6 +24,7 @@ from portico.rules.context import Context
 from portico.store.tables import Tables
 from portico.store.transaction import Transaction
 
+LOG = logging.getLogger(__name__)
 DEFAULTS = Path(__file__).with_name("defaults.yaml")
 # Different callers whose reduced rules are remembered.
 _REMEMBERED = 4096
@@ -29,6 +32,8 @@ _REMEMBERED = 4096
 _NOT_FOUND = ("address_group",)
 
 _KNOWN = ("project_id", "user_id", "roles", "service_roles", "system_scope", "domain_id", "is_admin")
+# Who has all that can be known of a caller, so that each check of it is looked at.
+_SOMEBODY = dict(zip(_KNOWN, ("project", "user", ("role",), ("role",), "all", "domain", False), strict=True))
 _Key = tuple[str, str, tuple[str, ...], tuple[str, ...], str, str, bool]
 
 
@@ -46,6 +51,8 @@ class Policy:
     def __init__(self, registry: Registry, file: Path | None = None) -> None:
         self._registry = registry
         self._rules = _load(file, registry)
+        if file:
+            _warn_of_unasked(file, registry, self._rules)
         # Whoever is one without the policy stays one, whatever its file says.
         self._for_administrators = Rules({**self._rules, **Rules.from_dict({"context_is_admin": "@"})})
         self._words = {resource.name: resource.policy_word for resource in registry.resources.values()}
@@ -160,15 +167,10 @@ class Policy:
 
     def _check(self) -> None:
         """Use every rule once, so that what cannot be used is found before anybody asks."""
-        tables = Tables(self._registry)
-        resources = {word: name for name, word in self._words.items()}
+        tables, names = Tables(self._registry), Names(self._registry)
         for name in self._rules:
-            verb, _, word = name.partition(":")[0].partition("_")
-            resource = resources.get(word, word)
             try:
-                condition = self._reduced(name, ("project", "user", (), (), "", "", False))
-                if verb in ("get", "update", "delete") and resource in tables.of and ":" not in name:
-                    clause(tables, resource, condition, "project")
+                examine(name, self._rules, _SOMEBODY, names, tables)
             except RecursionError as error:
                 raise SettingsError(f"policy: rule {name} asks for itself") from error
             except SettingsError as error:
@@ -234,15 +236,26 @@ def _load(file: Path | None, registry: Registry) -> Rules:
     return rules
 
 
+def _warn_of_unasked(file: Path, registry: Registry, rules: Rules) -> None:
+    """Tell of rules that change nothing: misspelt ones, and those of services that are not here."""
+    if unasked := Names(registry).unasked(rules, _read(file), texts(None, registry)):
+        LOG.warning("policy: file %s: nothing asks for %s", file, ", ".join(unasked))
+
+
 def _read(file: Path) -> dict[str, str]:
     try:
-        found = yaml.safe_load(file.read_text())
+        loader = yaml.SafeLoader(file.read_text())
+        tree = loader.get_single_node()
+        found = loader.construct_document(tree) if tree else None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise SettingsError(f"policy: file {file}: {error}") from error
     if found is None:
         return {}
     if not isinstance(found, dict) or not all(isinstance(item, str) for pair in found.items() for item in pair):
         raise SettingsError(f"policy: file {file}: must hold lines of the form NAME: 'CHECK'")
+    names = [key.value for key, _ in tree.value] if isinstance(tree, yaml.MappingNode) else []
+    if twice := [name for name in found if names.count(name) > 1]:
+        raise SettingsError(f"policy: file {file}: holds rule {twice[0]} twice")
     return found
 
 

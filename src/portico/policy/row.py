@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from portico.policy.condition import PARENTS, WHOLE, Condition, Equal, Field, simplify
-from portico.policy.sql import OF_NETWORK, is_of_network
+from portico.policy.sql import is_of_network, is_of_sharing, truth
 from portico.store.sharing import EXTERNAL, SHARED, shared_with
 from portico.store.transaction import Transaction
 
@@ -54,12 +54,14 @@ def _parent(
 
 
 def _field(tx: Transaction, resource: str, row: Mapping[str, Any], field: Field, project_id: str) -> bool:
-    if field.attribute in (*OF_NETWORK, "shared"):
+    if is_of_sharing(field):
         action = EXTERNAL if field.attribute == "router:external" else SHARED
         shared = shared_with(tx.tables, resource, project_id, action)
         statement = sa.select(sa.literal(1)).where(tx.tables.of[resource].c.id == row.get("id"), shared)
         found: object = tx.connection.execute(statement).first() is not None
     else:
         found = row.get(field.attribute)
+    if isinstance(found, bool) and not field.pattern:
+        return found is truth(field)
     text = "" if found is None else str(found)
     return re.match(field.value, text) is not None if field.pattern else text == field.value

@@ -6,6 +6,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from portico.errors import SettingsError
+from portico.model.converters import boolean
 from portico.policy.condition import PARENTS, WHOLE, All, Condition, Equal, Field, Not, Some
 from portico.store.sharing import EXTERNAL, SHARED, shared_with
 from portico.store.tables import Tables
@@ -43,6 +44,25 @@ def is_of_network(resource: str, field: Field) -> bool:
     return field.attribute in OF_NETWORK and field.plural in ("networks", "subnets") and resource != "network"
 
 
+def is_of_sharing(field: Field) -> bool:
+    """Return whether a condition is one on RBAC policies, which no column holds."""
+    return field.attribute in OF_NETWORK
+
+
+def truth(field: Field) -> bool:
+    """Return which of both a condition on what is true or false asks for, in any of the words that Neutron knows.
+
+    Raises:
+        SettingsError: its value is no such word.
+    """
+    value = boolean(field.value)
+    if value is None:
+        raise SettingsError(
+            f"policy: field:{field.plural}:{field.attribute}={field.value}: the value is neither true nor false"
+        )
+    return value
+
+
 def _of_parent(
     tables: Tables, resource: str, parent: str, condition: Equal | Field, project_id: str
 ) -> sa.ColumnElement[bool]:
@@ -59,15 +79,15 @@ def _field(tables: Tables, resource: str, field: Field, project_id: str) -> sa.C
     if is_of_network(resource, field):
         known = "network_id" in tables.of[resource].c
         return _of_parent(tables, resource, "network", field, project_id) if known else sa.false()
-    if field.attribute in (*OF_NETWORK, "shared"):
+    if is_of_sharing(field):
         action = EXTERNAL if field.attribute == "router:external" else SHARED
         found = shared_with(tables, resource, project_id, action)
-        return found if field.value == "True" else sa.not_(found)
+        return found if truth(field) else sa.not_(found)
     column = _column(tables, resource, field.attribute)
     if field.pattern:
         return sa.func.coalesce(column, "").regexp_match(f"^(?:{field.value})")
     if isinstance(column.type, sa.Boolean):
-        return sa.func.coalesce(column, sa.false()) == (field.value == "True")
+        return sa.func.coalesce(column, sa.false()) == truth(field)
     return sa.cast(sa.func.coalesce(column, ""), sa.Text) == field.value
 
 

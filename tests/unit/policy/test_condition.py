@@ -71,10 +71,11 @@ OBJECT_LEAVES = (
     "project_id:%(project_id)s", "project_id:%(network:project_id)s", "project_id:%(security_group:project_id)s",
     "field:networks:shared=True", "field:networks:router:external=True", "field:subnetpools:shared=True",
     "field:ports:device_owner=~^network:", "role:member", "field:networks:admin_state_up=False",
+    "field:networks:shared=true", "field:networks:admin_state_up=0",
 )  # fmt: skip
 FITTING = {
-    "network": (0, 3, 4, 7, 8),
-    "subnet": (0, 1, 3, 4, 7),
+    "network": (0, 3, 4, 7, 8, 9, 10),
+    "subnet": (0, 1, 3, 4, 7, 9),
     "port": (0, 1, 3, 4, 6, 7),
     "subnetpool": (0, 5, 7),
     "security_group_rule": (0, 2, 7),
@@ -141,6 +142,17 @@ def test_a_condition_finds_the_same_objects_as_sql_and_row_by_row(
         ("get_network: ['role:admin']", "must hold lines of the form"),
         ("- get_network", "must hold lines of the form"),
         ("a: [", "policy.yaml"),
+        ("get_network: '@'\nget_network: '!'", "holds rule get_network twice"),
+        # What is behind a role counts for whoever has it.
+        ("get_network: 'rule:admin_only or (role:reader and rule:nobody)'", "no such rule (in rule get_network)"),
+        ("get_network: 'role:reader and colour:red'", "'colour' in a check"),
+        ("get_network: 'role:reader and field:networks:nmae=x'", "asks for nmae, which is not kept"),
+        ("create_network: 'field:networks:nmae=x'", "asks for nmae, which is not kept"),
+        ("create_port: 'project_id:%(network:colour)s'", "asks for colour, which is not kept"),
+        ("create_network: 'project_id:%(ext_parent:project_id)s'", "it is no part of another object"),
+        ("update_port: 'field:ports:device_owner=~('", "no regular expression: missing )"),
+        ("get_network: 'field:networks:shared=maybe'", "the value is neither true nor false"),
+        ("get_network: 'role:a and rule:b'\nb: 'role:c and rule:b'", "asks for itself"),
     ],
 )
 def test_a_policy_file_that_cannot_be_used_is_refused_with_its_rule(
@@ -151,6 +163,20 @@ def test_a_policy_file_that_cannot_be_used_is_refused_with_its_rule(
     with pytest.raises(SettingsError, match=r"^policy: ") as caught:
         Policy(registry, file)
     assert said in str(caught.value)
+
+
+def test_rules_that_nothing_asks_for_are_told(
+    tmp_path: Path, registry: Registry, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = tmp_path / "policy.yaml"
+    file.write_text(
+        "ours: 'role:x'\nget_network: 'rule:ours'\nget_network:mtu: '!'\nupdate_port:fixed_ips:ip_address: '!'\n"
+        "add_external_gateways:external_gateways:enable_snat: '!'\nget_netwrok: '!'\nget_network:nmae: '!'\n"
+    )
+    Policy(registry, file)
+    assert [record.getMessage() for record in caplog.records] == [
+        f"policy: file {file}: nothing asks for get_netwrok, get_network:nmae"
+    ]
 
 
 def test_a_policy_file_that_is_not_there_is_refused(tmp_path: Path, registry: Registry) -> None:
