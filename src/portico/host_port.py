@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import errno
 import socket
+from pathlib import Path
 
 _KINDS = {
     "tcp": (socket.SOCK_STREAM, socket.IPPROTO_TCP),
@@ -12,14 +13,19 @@ _KINDS = {
     "sctp": (socket.SOCK_STREAM, socket.IPPROTO_SCTP),
 }
 
+TRACKING = Path("/proc/sys/net/netfilter")
+"""The sysctls of connection tracking."""
 
-def obstacle(protocol: str, address: str, port: int) -> str:
+
+def obstacle(protocol: str, address: str, port: int, tracking: Path = TRACKING) -> str:
     """Return what keeps a port of an address of this host from being published; empty if nothing does.
 
     Found out by taking the port for a moment. Nothing listens on it, so nobody notices.
     """
     if protocol not in _KINDS:
         return ""
+    if protocol == "sctp" and not _tracks_sctp(tracking):
+        return "the kernel does not track SCTP (CONFIG_NF_CT_PROTO_SCTP), so its ports cannot lead elsewhere"
     kind, number = _KINDS[protocol]
     is_ipv6 = ":" in address
     try:
@@ -38,3 +44,14 @@ def obstacle(protocol: str, address: str, port: int) -> str:
             return ""  # nobody can have it
         return f"{protocol} port {port} of address {address}: {error.strerror}"
     return ""
+
+
+def _tracks_sctp(tracking: Path) -> bool:
+    """Tell whether the kernel translates ports of SCTP.
+
+    Without that it takes SCTP for a protocol without ports, and would deliver what is published to the wrong one. There
+    are no sysctls before anything is tracked: then it is not known, and nothing is held against it.
+
+    Source: Linux, net/netfilter/nf_conntrack_standalone.c.
+    """
+    return (tracking / "nf_conntrack_sctp_timeout_established").exists() or not (tracking / "nf_conntrack_max").exists()

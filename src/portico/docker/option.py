@@ -34,7 +34,7 @@ ADDRESS_TYPE = "RequestAddressType"
 GATEWAY = "com.docker.network.gateway"
 
 PROTOCOLS = {6: "tcp", 17: "udp", 132: "sctp"}
-PUBLISHED_PROTOCOLS = ("tcp", "udp")
+PUBLISHED_PROTOCOLS = ("tcp", "udp", "sctp")
 
 
 class IpamOptions(msgspec.Struct, frozen=True):
@@ -149,7 +149,7 @@ def port_map(options: Mapping[str, Any] | None) -> tuple[PortMap, ...]:
     for item in (options or {}).get(PORT_MAP) or ():
         protocol = PROTOCOLS.get(item["Proto"], str(item["Proto"]))
         if protocol not in PUBLISHED_PROTOCOLS:
-            raise BadRequest(f"Port {item['Port']}/{protocol} cannot be published: only tcp and udp can be.")
+            raise BadRequest(f"Port {item['Port']}/{protocol} cannot be published: only tcp, udp and sctp can be.")
         numbers = (int(item.get(name) or 0) for name in ("HostPort", "HostPortEnd"))
         found.append(PortMap(protocol, item["Port"], str(item.get("HostIP") or ""), *numbers))
     return tuple(found)

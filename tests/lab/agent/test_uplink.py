@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import shlex
+import socket
 import sys
 
 import msgspec
@@ -11,8 +12,11 @@ import pytest
 
 from portico.agent import owner
 from portico.hoststate import Guard, Publish, Source, Target, Uplink
+from portico.testing import frames
 from portico.testing.lab import wait_until
 from portico.testing.rig import ANY, NET_A, Rig, Workload, group, network, port
+
+from .test_gateways import got, sctp
 
 pytestmark = pytest.mark.lab
 
@@ -25,6 +29,7 @@ WEB = Publish(
     "web", NET_A, "tcp", ("0.0.0.0", "::"), (8080, 8081), (Target(INSIDE, (8080, 8081)), Target(INSIDE6, (80, 81)))
 )
 NAMES = Publish("names", NET_A, "udp", ("0.0.0.0",), (5353, 5353), (Target(INSIDE, (53, 53)),))
+SIGNALS = Publish("signals", NET_A, "sctp", ("0.0.0.0",), (9899, 9899), (Target(INSIDE, (9900, 9900)),))
 SECRET = Publish("secret", NET_A, "tcp", ("127.0.0.1",), (9000, 9000), (Target(INSIDE, (9000, 9000)),))
 
 NO_ANSWER_S, SILENCE = 0.5, "TimeoutError"
@@ -34,18 +39,18 @@ _TELL = """
 import selectors, socket, sys
 every = selectors.DefaultSelector()
 for protocol, address, port in (word.split(",") for word in sys.argv[1:]):
-    kind = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}[protocol]
-    s = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, kind)
+    kind = (socket.SOCK_DGRAM, 0) if protocol == "udp" else (socket.SOCK_STREAM, 132 if protocol == "sctp" else 0)
+    s = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, *kind)
     s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     s.bind((address, int(port)))
-    if protocol == "tcp":
+    if protocol != "udp":
         s.listen()
     every.register(s, selectors.EVENT_READ, (protocol, port))
 print("telling", flush=True)
 while True:
     for key, _ in every.select():
         protocol, port = key.data
-        if protocol == "tcp":
+        if protocol != "udp":
             c, peer = key.fileobj.accept()
             c.sendall(f"{peer[0]} {port}".encode())
             c.close()
@@ -56,12 +61,13 @@ while True:
 _ASK = """
 import socket, sys
 protocol, address, port, within_s = sys.argv[1:]
-kind = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}[protocol]
-s = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, kind)
+kind = (socket.SOCK_DGRAM, 0) if protocol == "udp" else (socket.SOCK_STREAM, 132 if protocol == "sctp" else 0)
+s = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, *kind)
 s.settimeout(float(within_s))
 try:
     s.connect((address, int(port)))
-    s.send(b"x")
+    if protocol == "udp":
+        s.send(b"x")
     print(s.recv(100).decode())
 except OSError as error:
     print(type(error).__name__)
@@ -147,6 +153,51 @@ def _nobody_there_reaches_the_hosts_loopback(rig: Rig, inside: Workload) -> None
     rig.pause()
     rig.host.run(["nft", "delete", "rule", "inet", "portico", "guard", "handle", handle])
     assert ask(rig, "inside", "tcp", "127.0.0.1", 7001) == f"{INSIDE} 7001", "it is this rule that keeps them away"
+
+
+def mac_of(rig: Rig, link: str) -> str:
+    return rig.host.run(["cat", f"/sys/class/net/{link}/address"]).out.strip()
+
+
+def test_sctp_is_published_as_well(rig: Rig) -> None:
+    inside = start(rig, SIGNALS)
+    rig.wait_status(SIGNALS.key, "active")
+    if _has_sctp():
+        _sctp_sockets(rig, inside)
+    else:
+        _sctp_packets(rig, inside)
+
+
+def _sctp_packets(rig: Rig, inside: Workload) -> None:
+    """Send them by hand: a kernel with such sockets would answer as well."""
+    beyond = Workload("beyond", inside.vif, rig.host)
+    outer, inner = beyond.sniff(), inside.sniff()
+    for workload, link, source, seen in ((beyond, "wan", BEYOND, BEYOND), (inside, LINK, INSIDE, "100.64.0.1")):
+        back, packet = mac_of(rig, link), sctp(source, WAN, (7000, 9899))
+        workload.send(frames.ethernet(back, inside.vif.mac, frames.IPV4, packet))
+        got(inner, seen, INSIDE, (7000, 9900))
+        answer = sctp(INSIDE, seen, (9900, 7000), answer=True)
+        inside.send(frames.ethernet(mac_of(rig, LINK), inside.vif.mac, frames.IPV4, answer))
+        got(outer if workload is beyond else inner, WAN, source, (9899, 7000))
+
+
+def _has_sctp() -> bool:
+    """Tell whether the kernel has sockets of SCTP."""
+    try:
+        socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_SCTP).close()
+    except OSError:
+        return False
+    return True
+
+
+def _sctp_sockets(rig: Rig, inside: Workload) -> None:
+    inside.python(_TELL, "sctp,0.0.0.0,9900").wait_for_text("telling", 20)
+    assert ask(rig, "beyond", "sctp", WAN, 9899) == f"{BEYOND} 9900"
+    assert ask(rig, "", "sctp", "127.0.0.1", 9899) == ask(rig, "inside", "sctp", WAN, 9899) == "100.64.0.1 9900"
+    holder = rig.host.spawn([sys.executable, "-I", "-S", "-u", "-c", _TELL, "sctp,0.0.0.0,9901"], log="holder")
+    holder.wait_for_text("telling", 20)
+    rig.want(msgspec.structs.replace(SIGNALS, forwarding_id="again", ports=(9901, 9901)))
+    assert rig.statuses()["publish/again"].reason == "a program on the host uses sctp port 9901 of address 0.0.0.0"
 
 
 def test_a_firewall_of_dockers_lets_it_pass_where_its_user_does(rig: Rig) -> None:

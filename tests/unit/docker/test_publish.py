@@ -25,7 +25,7 @@ def mapped(*wishes: str) -> Object:
         *before, port = text.split(":")
         first, _, last = (before.pop() if before else "").partition("-")
         found.append(
-            {"Proto": {"": 6, "tcp": 6, "udp": 17, "sctp": 132}[protocol], "IP": "", "Port": int(port),
+            {"Proto": {"": 6, "tcp": 6, "udp": 17, "dccp": 33, "sctp": 132}[protocol], "IP": "", "Port": int(port),
              "HostIP": ":".join(before), "HostPort": int(first or 0), "HostPortEnd": int(last or first or 0)}
         )  # fmt: skip
     return {"com.docker.network.portmap": found}
@@ -134,8 +134,8 @@ def test_clashes_are_refused_in_plain_words_and_leave_nothing(api: InProcessApi,
         start(engine, network, "7000:70", "9000:80")
     with pytest.raises(CallFailed, match="Port 80/tcp cannot be published on ::1"):
         start(engine, network, "::1:7000:80")
-    with pytest.raises(CallFailed, match="Port 80/sctp cannot be published: only tcp and udp can be"):
-        start(engine, network, "7000:80/sctp")
+    with pytest.raises(CallFailed, match="Port 80/33 cannot be published: only tcp, udp and sctp can be"):
+        start(engine, network, "7000:80/dccp")
     assert forwardings(api) == before
     stop(engine, first)
     start(engine, other, "127.0.0.1:8080:80", "9000-9001:81")
