@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 LOG = logging.getLogger(__name__)
 
 CHANNEL = "portico_revision"
+WORDS = "portico_word"
 POOL_SIZE = 8
 # Whether statements go somewhere, so that fewer journeys are quicker.
 HAS_WAY = True
@@ -100,16 +101,29 @@ def last(revision: int, server: str, *, is_change: bool) -> list[Statement]:
     return [*told, (_COMMIT, {})]
 
 
+_SAY = sa.select(sa.func.pg_notify(WORDS, sa.bindparam("word")))
+
+
+def say(connection: sa.Connection, server: str, words: Sequence[str]) -> None:
+    """Tell the other servers words of `server`, each less than 8,000 bytes, when the transaction commits."""
+    for word in words:
+        connection.execute(_SAY, {"word": f"{server} {word}"})
+
+
 class Listener:
     """Calls `told(revision)` for each commit of a server other than `server`, from a thread of its own.
 
-    After a lost connection it is called with 0: whoever follows looks for itself what is new.
+    After a lost connection it is called with 0: whoever follows looks for itself what is new. It calls `heard` with
+    the others' words; those that were said meanwhile are lost.
     """
 
-    def __init__(self, engine: sa.Engine, server: str, told: Callable[[int], None]) -> None:
+    def __init__(
+        self, engine: sa.Engine, server: str, told: Callable[[int], None], heard: Callable[[str], None]
+    ) -> None:
         self._engine = engine
         self._server = server
         self._told = told
+        self._heard = heard
         self._stopping = threading.Event()
         self._is_deaf = False
         self._end, self._ended = socket.socketpair()
@@ -150,6 +164,7 @@ class Listener:
 
     def _listen(self, connection: psycopg.Connection) -> None:
         connection.execute(f"LISTEN {CHANNEL}")
+        connection.execute(f"LISTEN {WORDS}")
         if self._is_deaf:
             LOG.warning("database: commits of other servers are heard of again")
             self._is_deaf = False
@@ -159,6 +174,9 @@ class Listener:
             # libpq's own: most news are of this server's commits, which nobody waits for, and come while it is at work.
             connection.pgconn.consume_input()
             while (note := connection.pgconn.notifies()) is not None:
-                revision, _, server = note.extra.decode().partition(" ")
-                if server != self._server:
-                    self._told(int(revision))
+                first, _, rest = note.extra.decode().partition(" ")
+                if note.relname.decode() == WORDS:
+                    if first != self._server:
+                        self._heard(rest)
+                elif rest != self._server:
+                    self._told(int(first))

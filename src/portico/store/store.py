@@ -55,6 +55,7 @@ class Store:
         self._listeners: list[Callable[[int], None]] = []
         self._timers: list[Callable[[str, float, float], None]] = []
         self._takers: list[Callable[[Written], None]] = []
+        self._hearers: list[Callable[[str], None]] = []
         self._auditor: Callable[[int, Sequence[Edit]], None] | None = None
         self._other_servers: postgresql.Listener | None = None
         self._next_revision = (
@@ -76,9 +77,26 @@ class Store:
         another thread for those of other processes, and with 0 when some may have been missed.
         """
         self._listeners.append(listener)
+        self._listen()
+
+    def on_word(self, hearer: Callable[[str], None]) -> None:
+        """Call `hearer(word)` for what other servers on a shared database `say`, from another thread; be quick."""
+        self._hearers.append(hearer)
+        self._listen()
+
+    def _listen(self) -> None:
         if not self.is_embedded and self._other_servers is None:
-            self._other_servers = postgresql.Listener(self.engine, self.server, self._tell)
+            self._other_servers = postgresql.Listener(self.engine, self.server, self._tell, self._hear)
             self._other_servers.start()
+
+    def say(self, words: Sequence[str]) -> None:
+        """Tell the other servers on a shared database something that is kept nowhere, all of it or nothing.
+
+        Raises:
+            Unavailable: the database does not answer.
+        """
+        with _answering(), self.engine.begin() as connection:
+            postgresql.say(connection, self.server, words)
 
     def on_write(self, taker: Callable[[Written], None]) -> None:
         """Call `taker` with what was written after each commit of this process, in the revisions' order.
@@ -116,6 +134,10 @@ class Store:
     def is_audited(self) -> bool:
         """Whether transactions have to keep what was before."""
         return self._auditor is not None
+
+    def _hear(self, word: str) -> None:
+        for hearer in self._hearers:
+            hearer(word)
 
     def _tell(self, revision: int) -> None:
         for listener in self._listeners:
