@@ -8,6 +8,7 @@ import struct
 
 IPV4, ARP, VLAN, IPV6, OUTER_VLAN, LOCAL_EXPERIMENT = 0x0800, 0x0806, 0x8100, 0x86DD, 0x88A8, 0x88B5
 UDP, FRAGMENT, ICMPV6 = 17, 44, 58
+HOP_BY_HOP, ROUTING, DESTINATION = 0, 43, 60
 REQUEST, REPLY = 1, 2
 ROUTER_SOLICIT, ROUTER_ADVERT, SOLICIT, ADVERT = 133, 134, 135, 136
 
@@ -27,9 +28,9 @@ def tagged(vlan_id: int, frame: bytes, kind: int = VLAN) -> bytes:
     return frame[:12] + struct.pack("!HH", kind, vlan_id) + frame[12:]
 
 
-def arp(operation: int, sender_mac: str, sender: str, target: str) -> bytes:
-    """Return an ARP packet."""
-    head = struct.pack("!HHBBH", 1, IPV4, 6, 4, operation)
+def arp(operation: int, sender_mac: str, sender: str, target: str, lengths: tuple[int, int] = (6, 4)) -> bytes:
+    """Return an ARP packet, which may say wrongly how long its addresses are."""
+    head = struct.pack("!HHBBH", 1, IPV4, *lengths, operation)
     return head + mac(sender_mac) + ipaddress.ip_address(sender).packed + bytes(6) + ipaddress.ip_address(target).packed
 
 
@@ -109,6 +110,20 @@ def _fragment6(head: bytes, piece: bytes, offset: int, *, more: bool) -> bytes:
     extension = struct.pack("!BBHI", head[6], 0, offset | more, 0x1234)
     size = struct.pack("!H", len(extension) + len(piece))
     return head[:4] + size + bytes([FRAGMENT]) + head[7:] + extension + piece
+
+
+def behind(packet: bytes, *headers: int) -> bytes:
+    """Return an IPv6 packet with extension headers before what it carries (RFC 8200 section 4), eight bytes each.
+
+    A fragment header says that this is all there is, a routing header that it has arrived.
+    """
+    following, rest = packet[6], packet[40:]
+    for kind in reversed(headers):
+        body = (
+            bytes([0, 1, 4, 0, 0, 0, 0]) if kind in (HOP_BY_HOP, DESTINATION) else bytes(3) + struct.pack("!I", 0x1234)
+        )
+        following, rest = kind, bytes([following]) + body + rest
+    return packet[:4] + struct.pack("!H", len(rest)) + bytes([following]) + packet[7:40] + rest
 
 
 def checksum(data: bytes) -> int:

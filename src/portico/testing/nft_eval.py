@@ -27,6 +27,7 @@ _FIELDS = (
     "iifname", "oifname", "ether saddr", "ether type", "ip saddr", "ip daddr", "ip6 saddr", "ip6 daddr", "meta mark",
     "meta l4proto", "th dport", "udp sport", "udp dport", "icmp type", "icmp code", "icmpv6 type", "icmpv6 code",
     "@th,64,128", "meta nfproto", "ct status", "arp operation", "arp saddr ether", "arp saddr ip",
+    "arp htype", "arp ptype", "arp hlen", "arp plen",
 )  # fmt: skip
 _VERDICTS = re.compile(r"(accept|drop)$|(jump|goto) (\S+)$")
 _MATCH = re.compile(

@@ -43,6 +43,11 @@ def arp(operation: int, sender: str, mac: str = ME) -> tuple[str, int, bytes]:
     return ME, frames.ARP, frames.arp(operation, mac, sender, "10.0.0.2")
 
 
+def odd_arp(mac: int, address: int) -> tuple[str, int, bytes]:
+    """Say that addresses are longer than those of Ethernet and IPv4; who reads on by that finds others."""
+    return ME, frames.ARP, frames.arp(frames.REPLY, ME, "10.0.0.1", "10.0.0.2", (mac, address)) + bytes(32)
+
+
 ADVERT_BODY = bytes([64, 0, 7, 8]) + bytes(8)
 
 ALLOWED = {
@@ -88,7 +93,29 @@ REFUSED = {
     "a router advertisement": (ME, frames.IPV6, frames.icmpv6(LOCAL, ALL_NODES, frames.ROUTER_ADVERT, ADVERT_BODY)),
     "a redirect": (ME, frames.IPV6, frames.icmpv6(LOCAL, ALL_NODES, 137, bytes(36))),
     "another protocol": (ME, frames.LOCAL_EXPERIMENT, bytes(50)),
+    "an ARP announcement of another's address": arp(frames.REQUEST, "10.0.0.2"),
+    "an ARP reply whose MAC addresses are longer": odd_arp(8, 4),
+    "an ARP reply whose addresses are longer": odd_arp(6, 16),
+    "IPv6 in a frame for IPv4": (ME, frames.IPV4, plain("2001:db8::1")[2]),
 }
+
+EXTENSIONS = {
+    "hop-by-hop options": (frames.HOP_BY_HOP,),
+    "destination options": (frames.DESTINATION,),
+    "a routing header": (frames.ROUTING,),
+    "the header of an only fragment": (frames.FRAGMENT,),
+    "many headers": (frames.HOP_BY_HOP, *[frames.DESTINATION] * 20, frames.FRAGMENT, frames.DESTINATION),
+}
+
+
+def hidden(given: dict[str, tuple[str, int, bytes]]) -> dict[str, tuple[str, int, bytes]]:
+    """Return the IPv6 packets among frames, each behind extension headers."""
+    return {
+        f"{name} behind {what}": (mac, kind, frames.behind(packet, *headers))
+        for name, (mac, kind, packet) in given.items()
+        if kind == frames.IPV6
+        for what, headers in EXTENSIONS.items()
+    }
 
 
 @pytest.fixture(scope="module")
@@ -124,6 +151,11 @@ def test_a_guarded_port_may_send_what_is_its_own(pair: tuple[Workload, Workload]
 
 def test_a_guarded_port_may_not_send_what_is_not(pair: tuple[Workload, Workload]) -> None:
     assert seen(pair, REFUSED) == set()
+
+
+def test_extension_headers_change_nothing_of_what_may_be_sent(pair: tuple[Workload, Workload]) -> None:
+    own = hidden(ALLOWED)
+    assert seen(pair, {**own, **hidden(REFUSED)}) == set(own)
 
 
 def test_a_port_that_was_given_no_address_claims_none(rig: Rig) -> None:
