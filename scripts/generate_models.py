@@ -41,6 +41,7 @@ RESOURCES = {
     "bgp_peer": "bgp-peers",
     "bgp_speaker": "bgp-speakers",
     "dscp_marking_rule": "dscp_marking_rules",
+    "flavor": "flavors",
     "floatingip": "floatingips",
     "floatingip_pool": "floatingip_pools",
     "metering_label": "metering_labels",
@@ -60,6 +61,7 @@ RESOURCES = {
     "security_group": "security_groups",
     "security_group_rule": "security_group_rules",
     "segment": "segments",
+    "service_profile": "service_profiles",
     "subnet": "subnets",
     "subnetpool": "subnetpools",
     "trunk": "trunks",
@@ -154,10 +156,13 @@ def in_order() -> list[ModuleType]:
 
 
 def attributes_of(module: ModuleType) -> dict[str, Mapping[str, Any]]:
-    """Return the attributes that an extension contributes, by plural, also of resources that are parts of others."""
+    """Return the attributes that an extension contributes, by plural, also of resources that are parts of others.
+
+    What is a resource of its own and a part besides, as service profiles are of flavors, is the former.
+    """
     parts = getattr(module, "SUB_RESOURCE_ATTRIBUTE_MAP", None) or {}
     found = {plural: part["parameters"] for plural, part in parts.items() if "parameters" in part}
-    return {**(module.RESOURCE_ATTRIBUTE_MAP or {}), **found}
+    return {**found, **(module.RESOURCE_ATTRIBUTE_MAP or {})}
 
 
 def resource_document(plural: str, modules: list[ModuleType]) -> dict[str, Any]:

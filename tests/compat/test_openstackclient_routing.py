@@ -51,6 +51,27 @@ def test_a_pool_takes_in_subnets_of_a_network(openstack: Openstack) -> None:
     openstack("subnet pool delete p")
 
 
+def test_flavors_of_routers(openstack: Openstack) -> None:
+    profile = openstack("network flavor profile create --driver centralized --description one")["id"]
+    openstack(f"network flavor profile set {profile} --metainfo gold")
+    shown = openstack(f"network flavor profile show {profile}")
+    assert (shown["driver"], shown["meta_info"], shown["enabled"]) == ("centralized", "gold", True)
+    flavor = openstack("network flavor create economy --service-type L3_ROUTER_NAT --description d")["id"]
+    openstack(f"network flavor add profile economy {profile}")
+    assert openstack("network flavor show economy")["service_profile_ids"] == [profile]
+    made = openstack("router create held --flavor economy")
+    assert (made["flavor_id"], made["distributed"]) == (flavor, False)
+    with pytest.raises(CommandFailed, match="1 of 1 flavors failed to delete"):
+        openstack("network flavor delete economy")
+    openstack("router delete held")
+    openstack("network flavor set economy --disable --name luxury")
+    openstack(f"network flavor remove profile luxury {profile}")
+    assert names(openstack("network flavor list")) == ["luxury"]
+    openstack("network flavor delete luxury")
+    openstack(f"network flavor profile delete {profile}")
+    assert openstack("network flavor profile list") == []
+
+
 def test_routers(openstack: Openstack) -> None:
     openstack("network create public --external")
     openstack("subnet create --network public --subnet-range 203.0.113.0/24 public4")

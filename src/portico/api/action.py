@@ -13,7 +13,7 @@ from portico.api import query
 from portico.api.collection import Service
 from portico.errors import BadRequest, Forbidden, NotFound
 from portico.model.resource import Registry, Resource
-from portico.rules import availability_zone, floatingip_pool, ip_availability, lookup, quota, tag
+from portico.rules import availability_zone, floatingip_pool, ip_availability, lookup, quota, service_profile, tag
 from portico.rules.context import Context, Row
 from portico.store.query import Query
 from portico.store.transaction import Transaction
@@ -215,9 +215,9 @@ def list_zones(service: Service, context: Context, pairs: query.Pairs, url: str)
 
 
 def list_service_providers(service: Service, context: Context, pairs: query.Pairs, url: str) -> Row:
-    """Return the providers that can be chosen for a service: none, every service has one way to be had."""
+    """Return the providers that can be chosen for a service."""
     require(context, "get_service_provider")
-    return _PROVIDERS.answer([], service, pairs, url)
+    return _PROVIDERS.answer(service_profile.providers(), service, pairs, url)
 
 
 def list_floatingip_pools(service: Service, context: Context, pairs: query.Pairs, url: str) -> Row:

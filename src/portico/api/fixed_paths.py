@@ -33,6 +33,7 @@ def fixed_paths(answers: Answers) -> dict[str, Any]:
         _discovery,
         _bindings,
         _speakers,
+        _flavor_profiles,
         _rule_aliases,
         _automatic,
         _quotas,
@@ -153,6 +154,32 @@ def _speakers(answers: Answers) -> dict[str, Any]:
         "/v2.0/bgp-speakers/{id}/bgp-dragents": {
             "parameters": [_parameter("id", "The speaker.", content=schema.UUID)],
             "get": _operation("agents_of", "List a speaker's agents.", group, answers(200, agents, (403, 404))),
+        },
+    }
+
+
+def _flavor_profiles(answers: Answers) -> dict[str, Any]:
+    """Return where flavors get service profiles one by one."""
+    group, word = "flavors", "service_profile"
+    one = schema.record({word: schema.record({"id": schema.UUID}, ["id"])}, [word])
+    flavor, profile = (_parameter(name, doc, content=schema.UUID) for name, doc in (
+        ("id", "The flavor."), ("profile", "The service profile."),
+    ))  # fmt: skip
+    faults = (400, 403, 404, 409, 413, 503)
+    path = "/v2.0/flavors/{id}/service_profiles"
+    return {
+        path: {
+            "parameters": [flavor],
+            "post": {
+                **_operation("add_profile_to", "Give a flavor a service profile.", group, answers(201, one, faults)),
+                "requestBody": {"required": True, "content": {"application/json": {"schema": one}}},
+            },
+        },
+        f"{path}/{{profile}}": {
+            "parameters": [flavor, profile],
+            "delete": _operation(
+                "remove_profile_from", "Take a service profile from a flavor.", group, answers(204, None, faults)
+            ),
         },
     }
 

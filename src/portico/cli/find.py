@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 # What has the id of another object is found by that one's name: resource, collection of the other.
 NAMED_BY = {"network_ip_availability": "networks"}
 # What stands for a name where objects have none.
-NAMES = {"floatingip": "floating_ip_address"}
+NAMES = {"floatingip": "floating_ip_address", "service_profile": "description"}
 UUID = re.compile(r"[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}")
 
 

@@ -57,6 +57,9 @@ COLUMNS = {
     ),
     "metering_count": ("metering_label_id", "router_id", "host", "packets", "bytes", "updated_at"),
     "ndp_proxy": ("id", "name", "router_id", "ip_address", "port_id"),
+    "flavor": ("id", "name", "service_type", "enabled", "service_profiles"),
+    "service_profile": ("id", "driver", "enabled", "description"),
+    "service_provider": ("service_type", "name", "default"),
     "agent": ("id", "agent_type", "host", "alive", "admin_state_up"),
     "quota": (
         *("project_id", "network", "subnet", "subnetpool", "port"),

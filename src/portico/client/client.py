@@ -29,7 +29,7 @@ BY_STATUS: Mapping[int, type[errors.PorticoError]] = {
     503: errors.Unavailable,
 }
 # Neutron writes a collection's words with dashes in the path, but for these.
-UNDERSCORED = {"availability_zones", "ndp_proxies", "network_segment_ranges"}
+UNDERSCORED = {"availability_zones", "ndp_proxies", "network_segment_ranges", "service_profiles"}
 BY_TYPE: Mapping[str, type[errors.PorticoError]] = {"OverQuota": errors.OverQuota, "Unsupported": errors.Unsupported}
 
 

@@ -28,6 +28,7 @@ _TEXTS = {
     "port_forwarding": ("PortForwardingNotFound", "Port Forwarding {id} could not be found."),
     "security_group": ("SecurityGroupNotFound", "Security group {id} does not exist."),
     "security_group_rule": ("SecurityGroupRuleNotFound", "Security group rule {id} does not exist."),
+    "service_profile": ("ServiceProfileNotFound", "Service Profile {id} could not be found."),
     "subnetpool": ("SubnetPoolNotFound", "Subnet pool {id} could not be found."),
 }
 

@@ -31,13 +31,16 @@ def create(tx: Transaction, context: Context, body: Row) -> Row:
     """Make a router without interfaces, and its gateway if it is to have one.
 
     Raises:
-        NotFound: a zone of availability_zone_hints is not there.
+        BadRequest: its flavor is none of routers, or does not go with `distributed`.
+        NotFound: a zone of availability_zone_hints is not there, or its flavor, or what the flavor names.
         OverQuota: the project has as many routers as it may.
         PorticoError: the gateway cannot be had, or no NDP proxies; see `router_gateway.set_first`, `ndp_proxy.enable`.
+        Unavailable: its flavor is disabled.
     """
     quota.check(tx, context, "router", body["project_id"])
     hints = body.get("availability_zone_hints") or []
     availability_zone.check_hints(tx, context, hints)
+    router_place.follow_flavor(tx, context, body)
     info = body.pop("external_gateway_info", None)
     row = {**body, "id": str(uuid.uuid4()), "status": "ACTIVE", "external_gateways": [], "routes": []}
     default = {name: bool(body.get(name)) for name in _DEFAULT_ROUTE}

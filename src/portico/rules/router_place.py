@@ -2,7 +2,7 @@
 """Whether a router is on every host that needs it or on one: its networks decide, and `distributed` holds them to it.
 
 On a network that each host has for itself, or that hosts route, a router is on each host; on one that is one on all
-hosts, on one. A router that says which it is to be joins no network where it would be the other.
+hosts, on one. A router that says which it is to be, or whose flavor does, joins no network where it would be the other.
 """
 
 from __future__ import annotations
@@ -11,22 +11,46 @@ from collections.abc import Iterable, Sequence
 
 import sqlalchemy as sa
 
+from portico.errors import BadRequest
 from portico.model.l3 import INTERFACE_OWNER
-from portico.rules import router_port
+from portico.rules import flavor, router_port
 from portico.rules.context import Context, Row
 from portico.rules.router_port import bad_router
+from portico.rules.service_profile import PROVIDERS
 from portico.store import select
 from portico.store.transaction import Transaction
+
+
+def follow_flavor(tx: Transaction, context: Context, body: Row) -> None:
+    """Give a new router with a flavor what the flavor's service provider makes of `distributed`.
+
+    Raises:
+        BadRequest: the request itself says otherwise, or the flavor is none of routers.
+        NotFound: there is no such flavor, or no service provider by it.
+        Unavailable: the flavor is disabled.
+    """
+    if body.get("flavor_id") is None:
+        return
+    provider = flavor.provider_for_router(tx, context, body["flavor_id"])
+    asked = body.get("distributed")
+    if asked is not None and asked != PROVIDERS[provider]:
+        raise _invalid(f"Provider {provider} does not support distributed={asked}")
+    body["distributed"] = PROVIDERS[provider]
 
 
 def change(tx: Transaction, context: Context, row: Row, changes: Row) -> None:
     """Refuse to change `distributed` of a router that forwards, or to what its networks do not let it be.
 
     Raises:
-        BadRequest: names the router and what is in the way.
+        BadRequest: names the router and what is in the way, such as its flavor.
     """
     if "distributed" not in changes:
         return
+    if row["flavor_id"] is not None and changes["distributed"] != row["distributed"]:
+        raise _invalid(
+            "Changing the 'ha' and 'distributed' attributes on a router associated with a flavor is not supported: "
+            f"router {row['id']}, flavor {row['flavor_id']}"
+        )
     wanted, ports = changes["distributed"], router_port.of_router(tx, row["id"], INTERFACE_OWNER)
     networks = tx.get_many("network", sorted({port["network_id"] for port in ports}))
     is_now = row["distributed"] if row["distributed"] is not None else not _on_one(context, networks)
@@ -68,6 +92,10 @@ def present(tx: Transaction, context: Context, rows: Sequence[Row]) -> None:
         for router_id, network_id in found:
             if network_id in spanning:
                 open_ones[router_id]["distributed"] = False
+
+
+def _invalid(rule: str) -> BadRequest:
+    return BadRequest(f"Invalid input for operation: {rule}.", type="InvalidInput")
 
 
 def _on_one(context: Context, networks: Iterable[Row]) -> list[Row]:

@@ -165,7 +165,6 @@ def test_extensions_are_listed_and_shown(api: Asker, registry: Registry) -> None
         ("networks", "vlan_transparent", True),
         ("ports", "hints", None),
         ("routers", "ha", None),
-        ("routers", "flavor_id", None),
         ("subnets", "dns_publish_fixed_ip", True),
     ],
 )

@@ -14,6 +14,8 @@ ROOT = Path(__file__).parents[3]
 
 # Validators and converters of extensions that are not done; their data waits for the part that needs it.
 NOT_YET = {"type:network_segments", "convert_to_mac_if_none", "convert_kvp_list_to_dict"}
+# What a rule checks, because Neutron's error has a type of its own.
+BY_RULES = {"type:service_plugin_type"}
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +74,6 @@ def test_the_vocabulary_is_closed_and_ours_covers_it() -> None:
                 assert spec.keys() <= NEUTRON_KEYWORDS
                 rules |= spec.get("validate", {}).keys()
                 functions |= {spec[keyword] for keyword in ("convert_to", "convert_list_to") if keyword in spec}
-    assert rules - VALIDATORS.keys() - NOT_YET == set()
+    assert rules - VALIDATORS.keys() - NOT_YET - BY_RULES == set()
     assert functions - CONVERTERS.keys() - NOT_YET == set()
     assert rules, "the walk found no rule at all"

@@ -135,6 +135,8 @@ def ids(lasting_store: Store, context: Context) -> dict[str, str]:
                             ("minimum_packet_rate", "min_kpps"), ("packet_rate_limit", "max_kpps")):  # fmt: skip
             make(tx, f"{kind}_rule", qos_policy_id=made["policy"], direction="egress", **{value: 0})
         make(tx, "router", name="r", admin_state_up=True)
+        make(tx, "service_profile", description="", driver="distributed", metainfo="", enabled=True)
+        make(tx, "flavor", name="f", description="", service_type="L3_ROUTER_NAT", service_profiles=[], enabled=True)
         where = {"network_type": "vlan", "physical_network": "p", "minimum": 7, "maximum": 9}
         make(tx, "network_segment_range", name="v", shared=True, **where)
         made |= floating(tx, context, made)
