@@ -30,6 +30,8 @@ LOG = logging.getLogger(__name__)
 
 # Under load, commits are taken in together: a step for each would cost as much as the requests themselves.
 PACE_S = 0.004
+# So long at most waits what nobody waits for, that ports are gone or are called otherwise: to be taken in with others.
+GATHER_S = 0.1
 PRUNE_S = 60.0
 # How often backends are looked at that may fail.
 LOOK_S = 1.0
@@ -83,6 +85,7 @@ class Broker:
         """End the loops; what is realised stays as it is."""
         self._stopping.set()
         self._wake.set()
+        self._commits.hurry.set()
         if self._thread.ident is not None:
             self._thread.join(timeout=10)
         for lane in self.lanes.values():
@@ -192,6 +195,8 @@ class Broker:
             if self._revision != known:
                 time.sleep(PACE_S)
             woken = more or self._wake.wait(min(LOOK_S, self._patience_s))
+            if woken and not more:
+                self._commits.hurry.wait(GATHER_S)
 
     def _prune(self) -> None:
         """Keep the journal at its bound, in small transactions between those of requests."""
@@ -225,6 +230,7 @@ class Broker:
     def follow(self, *, everything: bool) -> bool:
         """Take in what was committed and offer it to the lanes; return whether it was too much for once."""
         self._wake.clear()
+        self._commits.hurry.clear()
         try:
             more = self._load() if everything else self._follow()
         except Exception as error:

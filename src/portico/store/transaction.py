@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any
@@ -90,6 +91,7 @@ class Transaction:
         self._keeps_edits = store.is_audited
         # Objects as they were written, if somebody follows.
         self._written: dict[Key, Row | None] | None = {} if store.is_followed else None
+        self._names: defaultdict[Key, set[str]] = defaultdict(set)
 
     @property
     def revision(self) -> int:
@@ -239,6 +241,7 @@ class Transaction:
         values = dict(complete)
         self.later(select.insert(table), values)
         self._keep(resource, row["id"], values)
+        self._names[resource, row["id"]].update(values)
         if row.get("tags"):
             self._write_tags(resource, row["id"], row["tags"])
         self._count(resource, row.get("project_id") or "", 1)
@@ -270,6 +273,7 @@ class Transaction:
         key = row[select.key_column(table).name]
         self._known.pop((resource, key), None)
         self._keep(resource, key, {**row, **values}, values)
+        self._names[resource, key].update(name for name, value in values.items() if row.get(name) != value)
         self.later(select.update_by_id(table), {**values, "row_key": key})
 
     def _keep(self, resource: str, key: str, row: Row | None, values: Mapping[str, Any] | None = None) -> None:
@@ -284,7 +288,7 @@ class Transaction:
         keys = tuple((item["resource"], item["id"]) for item in self.changes)
         changed = {key for key, item in zip(keys, self.changes, strict=True) if item["change"] != "status"}
         objects = {key: kept[key] for key in changed if key in kept}
-        return Written(self.revision, keys, objects, is_whole=len(objects) == len(changed))
+        return Written(self.revision, keys, objects, self._names, is_whole=len(objects) == len(changed))
 
     def delete(self, resource: str, row: Row) -> None:
         """Remove the object `row`, and what the models of other packages say goes along with it.

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from typing import Any
 
 import msgspec
@@ -19,10 +19,12 @@ class Written(msgspec.Struct, frozen=True):
     Args:
         keys: which objects, as often as each was changed.
         objects: those that clients' requests changed, as they are now; None for one that is gone.
+        names: the attributes of each that are other than before; of what is new, all.
         is_whole: whether these are all of them, and not some in the database alone.
     """
 
     revision: int
     keys: tuple[Key, ...]
     objects: Mapping[Key, Row | None]
+    names: Mapping[Key, Set[str]]
     is_whole: bool

@@ -4,14 +4,16 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from portico.broker import commits
+from portico.broker import broker, commits
 from portico.errors import Unavailable
+from portico.hoststate import key_of
 from portico.model.resource import Registry
 from portico.store import journal, schema
 from portico.store.store import Store
@@ -97,6 +99,59 @@ def test_statuses_alone_are_followed_all_the_same(desk: Desk) -> None:
         wait_until("the broker to have followed", lambda: not desk.broker.trouble, 10)
         newest = tell_status(desk, key, "ACTIVE")
         wait_until("the revision of a status", lambda: desk.broker.revision >= newest, 10)
+    finally:
+        desk.broker.stop()
+
+
+def test_that_ports_go_or_who_uses_them_is_no_hurry(desk: Desk) -> None:
+    woken: list[int] = []
+    heard = commits.Commits(desk.store, lambda: woken.append(1))
+    port_id = bind(desk).partition("/")[2]
+
+    def is_hurry(change: Callable[[], object]) -> bool:
+        heard.hurry.clear()
+        woken.clear()
+        change()
+        assert woken == [1]
+        return heard.hurry.is_set()
+
+    assert heard.hurry.is_set()
+    assert not is_hurry(lambda: desk.update("port", port_id, device_id="web", device_owner="docker:endpoint"))
+    assert is_hurry(lambda: desk.update("port", port_id, device_id="db", **{"binding:host_id": "host-b"}))
+    assert is_hurry(lambda: desk.update("port", port_id, admin_state_up=False))
+    assert not is_hurry(lambda: desk.delete("port", port_id))
+    network = desk.create("network", name="green")
+    assert is_hurry(lambda: desk.delete("network", network["id"]))
+
+
+def test_a_port_that_is_gone_goes_with_the_next_news(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(broker, "GATHER_S", 20.0)
+    feed = desk.follow(HOST)
+    key = bind(desk)
+    desk.broker.start()
+    try:
+        wait_until("the host to be told of the port", lambda: key in feed.objects, 10)
+        desk.delete("port", key.partition("/")[2])
+        time.sleep(0.05)
+        with desk.store.read() as tx:
+            [network] = tx.find("network", name="blue")
+        port = desk.create("port", network_id=network["id"], **{"binding:host_id": HOST})
+        other = f"vif/{port['id']}"
+        wait_until("the host to be told of the next one", lambda: other in feed.objects, 10)
+    finally:
+        desk.broker.stop()
+    [told] = [update for update in feed.updates if key in update.gone]
+    assert other in {key_of(item) for item in told.objects}
+
+
+def test_a_port_that_is_gone_is_told_soon_all_the_same(desk: Desk) -> None:
+    feed = desk.follow(HOST)
+    key = bind(desk)
+    desk.broker.start()
+    try:
+        wait_until("the host to be told of the port", lambda: key in feed.objects, 10)
+        desk.delete("port", key.partition("/")[2])
+        wait_until("the host to be told that it is gone", lambda: key not in feed.objects, 10)
     finally:
         desk.broker.stop()
 
