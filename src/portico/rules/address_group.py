@@ -9,7 +9,7 @@ from ipaddress import ip_network
 
 from portico.errors import BadRequest, Conflict, NotFound
 from portico.model.converters import convert_to_ranges
-from portico.rules import sharing
+from portico.rules import lookup, sharing
 from portico.rules.context import Context, Row
 from portico.store.initial import DEFAULT_RULES
 from portico.store.transaction import Transaction
@@ -35,8 +35,10 @@ def delete(tx: Transaction, context: Context, row: Row) -> None:
     kinds = ("security_group_rule", DEFAULT_RULES)
     rules = [rule for kind in kinds for rule in tx.find(kind, remote_address_group_id=row["id"])]
     if rules:
+        kind = "security_group_rule" if "security_group_id" in rules[0] else DEFAULT_RULES
+        one = lookup.named(tx, context, kind, rules[0]["id"])
         raise Conflict(
-            f"Address group {row['id']} is in use on one or more security group rules: one is {rules[0]['id']}.",
+            f"Address group {row['id']} is in use on one or more security group rules: one is {one}.",
             type="AddressGroupInUse",
         )
     sharing.forget(tx, "address_group", row["id"])

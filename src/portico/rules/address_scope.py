@@ -53,7 +53,7 @@ def delete(tx: Transaction, context: Context, row: Row) -> None:
     if pools:
         raise Conflict(
             f"Unable to complete operation on address scope {row['id']}. There are one or more subnet pools in use on "
-            f"the address scope: one is {pools[0]['id']}.",
+            f"the address scope: one is {lookup.named(tx, context, 'subnetpool', pools[0]['id'])}.",
             type="AddressScopeInUse",
         )
     sharing.forget(tx, "address_scope", row["id"])
@@ -122,16 +122,17 @@ def check_member(tx: Transaction, context: Context, pool: Row) -> None:
     own = [ip_network(prefix) for prefix in pool["prefixes"]]
     for other in tx.find("subnetpool", address_scope_id=scope_id):
         if other["id"] != pool["id"]:
-            _check_apart(own, other, pool)
+            _check_apart(tx, context, own, other, pool)
 
 
-def _check_apart(own: Sequence[IpNetwork], other: Row, pool: Row) -> None:
+def _check_apart(tx: Transaction, context: Context, own: Sequence[IpNetwork], other: Row, pool: Row) -> None:
     for prefix in (ip_network(text) for text in other["prefixes"]):
         for mine in own:
             if mine.overlaps(prefix):
+                theirs = lookup.named(tx, context, "subnetpool", other["id"], f" ({prefix})")
                 raise Conflict(
                     "Failed to associate address scope: subnetpools within an address scope must have unique prefixes: "
-                    f"{mine} of subnetpool {pool['id']} overlaps {prefix} of {other['id']}.",
+                    f"{mine} of subnetpool {pool['id']} overlaps {theirs}.",
                     type="AddressScopePrefixConflict",
                 )
 

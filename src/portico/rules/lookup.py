@@ -70,3 +70,11 @@ def seen(tx: Transaction, context: Context, resource: str, object_id: str) -> Ro
     condition = context.policy.visible(tx.tables, context, resource)
     # One statement finds it and asks whether it may be seen: what may not takes as long as what is not there.
     return tx.get(resource, object_id) if condition is None else tx.get_visible(resource, object_id, condition)
+
+
+def named(tx: Transaction, context: Context, resource: str, object_id: str, more: str = "") -> str:
+    """Return an object as an error names it, and `more` of it; who may not see it learns but that there is one."""
+    words = resource.replace("_", " ")
+    if seen(tx, context, resource, object_id) is None:
+        return f"a {words} of another project"
+    return f"{words} {object_id}{more}"

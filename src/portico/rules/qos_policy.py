@@ -17,7 +17,7 @@ from portico.rules.context import Context, Row
 from portico.store.transaction import Transaction
 
 # What may have a policy, and Neutron's word for it.
-_USERS = {"network": "network", "port": "port", "floatingip": "floatingip"}
+_USERS = ("network", "port", "floatingip")
 # What of a policy can be kept where it is not about a port's own traffic but about an address outside.
 _OUTSIDE = frozenset({"bandwidth_limit"})
 
@@ -47,11 +47,10 @@ def delete(tx: Transaction, context: Context, row: Row) -> None:
     Raises:
         Conflict: names what has it.
     """
-    for kind, word in _USERS.items():
+    for kind in _USERS:
         for user in tx.find(kind, qos_policy_id=row["id"]):
-            used_by = f"{word} {user['id']}"
-            if user.get("device_owner") == GATEWAY_OWNER:
-                used_by = f"router {user['device_id']}"
+            is_gateway = user.get("device_owner") == GATEWAY_OWNER
+            used_by = lookup.named(tx, context, *(("router", user["device_id"]) if is_gateway else (kind, user["id"])))
             raise Conflict(f"QoS Policy {row['id']} is used by {used_by}.", type="QosPolicyInUse")
     for rule in row["rules"]:
         kind = f"{rule['type']}_rule"

@@ -10,7 +10,7 @@ from functools import cache
 import sqlalchemy as sa
 
 from portico.errors import Conflict
-from portico.rules import default_security_group_rule, quota, security_group_rule, sharing
+from portico.rules import default_security_group_rule, lookup, quota, security_group_rule, sharing
 from portico.rules.context import Context, Row
 from portico.store import select
 from portico.store.initial import DEFAULT_RULES
@@ -104,14 +104,14 @@ def update(tx: Transaction, context: Context, row: Row, changes: Row) -> Row:
             )
         _refuse_default_name(changes["name"] or "")
     if changes.get("stateful", row["stateful"]) != row["stateful"]:
-        _refuse_in_use(tx, row, "stateful cannot change")
+        _refuse_in_use(tx, context, row, "stateful cannot change")
     context.broker.admit("security_group", row, {**row, **changes})
     return tx.update("security_group", row, changes)
 
 
 def delete(tx: Transaction, context: Context, row: Row) -> None:
     """Remove a group with its rules, and the rules of other groups and of new ones that name it as remote group."""
-    _refuse_in_use(tx, row, "it cannot be deleted")
+    _refuse_in_use(tx, context, row, "it cannot be deleted")
     if row["name"] == DEFAULT_NAME and not context.is_admin:
         raise Conflict(
             f"Insufficient rights for removing default security group {row['id']}: only an administrator may.",
@@ -150,13 +150,12 @@ def _refuse_default_name(name: str) -> None:
         )
 
 
-def _refuse_in_use(tx: Transaction, row: Row, consequence: str) -> None:
+def _refuse_in_use(tx: Transaction, context: Context, row: Row, consequence: str) -> None:
     links = tx.tables.port_group
     port_id = tx.connection.execute(sa.select(links.c.port_id).where(links.c.group_id == row["id"]).limit(1)).scalar()
     if port_id is not None:
-        raise Conflict(
-            f"Security Group {row['id']} in use by port {port_id}: {consequence}.", type="SecurityGroupInUse"
-        )
+        port = lookup.named(tx, context, "port", port_id)
+        raise Conflict(f"Security Group {row['id']} in use by {port}: {consequence}.", type="SecurityGroupInUse")
 
 
 def link(tx: Transaction, port_id: str, before: Sequence[str], after: Sequence[str]) -> None:

@@ -122,10 +122,8 @@ def check_space(tx: Transaction, context: Context, backend: str, cidr: IpNetwork
     for item in tx.connection.execute(there):
         other = ip_network(item.cidr)
         if cidr.version == other.version and cidr.overlaps(other):
-            raise invalid(
-                f"cidr {cidr} overlaps subnet {item.id} ({other}) of network {item.network_id}: {backend} networks "
-                "share one space of addresses"
-            )
+            theirs = lookup.named(tx, context, "subnet", item.id, f" ({other}) of network {item.network_id}")
+            raise invalid(f"cidr {cidr} overlaps {theirs}: {backend} networks share one space of addresses")
 
 
 def _gateway(body: Row, cidr: IpNetwork) -> IpAddress | None:

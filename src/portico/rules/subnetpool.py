@@ -80,8 +80,9 @@ def delete(tx: Transaction, context: Context, row: Row) -> None:
     subnet = tx.tables.of["subnet"]
     used_by = tx.connection.execute(sa.select(subnet.c.id).where(subnet.c.subnetpool_id == row["id"]).limit(1)).scalar()
     if used_by is not None:
+        one = lookup.named(tx, context, "subnet", used_by)
         raise BadRequest(
-            f"Unable to delete subnet pool: Subnet pool {row['id']} has existing allocations, one is subnet {used_by}.",
+            f"Unable to delete subnet pool: Subnet pool {row['id']} has existing allocations, one is {one}.",
             type="SubnetPoolDeleteError",
         )
     sharing.forget(tx, "subnetpool", row["id"])
@@ -109,9 +110,10 @@ def remove_prefixes(tx: Transaction, context: Context, row: Row, body: Row) -> R
     for subnet in tx.find("subnet", subnetpool_id=row["id"]):
         taken = ip_network(subnet["cidr"])
         if any(_overlap(taken, prefix) for prefix in gone):
+            one = lookup.named(tx, context, "subnet", subnet["id"], f" ({taken})")
             raise BadRequest(
                 "Illegal update to prefixes: One or more the prefixes to be removed is in use by a subnet: "
-                f"{subnet['id']} ({taken}) is from subnet pool {row['id']}.",
+                f"{one} is from subnet pool {row['id']}.",
                 type="IllegalSubnetPoolPrefixUpdate",
             )
     left = [ip_network(text) for text in row["prefixes"]]

@@ -162,3 +162,48 @@ def test_what_the_operator_made_is_not_there_for_projects(red: Asker, root: Aske
         check(red, asks, row["id"])
     for name, body in bodies.items():
         assert refusal(partial(red.create, name, **body))[:2] == (403, "PolicyNotAuthorized")
+
+
+def test_what_is_in_the_way_is_another_projects_and_no_more_is_told(red: Asker, blue: Asker, root: Asker) -> None:
+    def shared(kind: str, word: str = "", **body: object) -> str:
+        made = red.create(kind, **body)["id"]
+        about = {"object_type": word or kind, "object_id": made, "action": "access_as_shared"}
+        root.create("rbac_policy", project_id="red", target_tenant="blue", **about)
+        return str(made)
+
+    scope = shared("address_scope", name="s", ip_version=4)
+    pool = shared("subnetpool", name="p", prefixes=["198.51.100.0/24"])
+    addresses = shared("address_group", name="a", addresses=["203.0.113.0/24"])
+    group = shared("security_group", name="g")
+    policy = Asker(red.service.store, red.context.policy, "red", "manager", "member", "reader")  # type: ignore[arg-type]
+    quality = policy.create("policy", name="q")["id"]
+    about = {"object_type": "qos_policy", "object_id": quality, "action": "access_as_shared"}
+    root.create("rbac_policy", project_id="red", target_tenant="blue", **about)
+
+    own = everything(blue)
+    other = blue.create("subnetpool", name="o", prefixes=["192.0.2.0/24"], address_scope_id=scope)
+    network = blue.create("network", name="n")["id"]
+    subnet = blue.create("subnet", network_id=network, ip_version=4, subnetpool_id=pool, prefixlen=28)
+    rule = {"security_group_id": own["security_group"]["id"], "direction": "ingress"}
+    blue.create("security_group_rule", remote_address_group_id=addresses, **rule)
+    blue.update("port", own["port"]["id"], security_groups=[group], qos_policy_id=quality)
+    take = next(one for one in red.resources["subnetpool"].actions if one.name == "remove_prefixes")
+
+    refused = {
+        "address_scope": refusal(lambda: red.delete("address_scope", scope)),
+        "prefix": refusal(
+            lambda: red.create("subnetpool", name="x", prefixes=["192.0.2.128/25"], address_scope_id=scope)
+        ),
+        "subnetpool": refusal(lambda: red.delete("subnetpool", pool)),
+        "remove_prefixes": refusal(lambda: act(red, "subnetpool", take, {"prefixes": [subnet["cidr"]]}, pool)),
+        "address_group": refusal(lambda: red.delete("address_group", addresses)),
+        "security_group": refusal(lambda: red.delete("security_group", group)),
+        "stateful": refusal(lambda: red.update("security_group", group, stateful=False)),
+        "policy": refusal(lambda: policy.delete("policy", quality)),
+    }
+    ids = {subnet["id"], other["id"], own["port"]["id"], "192.0.2.0/24"}
+    for name, (_, _, text) in refused.items():
+        assert "of another project" in text, (name, text)
+        assert not any(one in text for one in ids), (name, text)
+    # Who may see what is in the way is told.
+    assert own["port"]["id"] in refusal(lambda: root.delete("security_group", group))[2]

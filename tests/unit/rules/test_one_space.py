@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from portico.errors import BadRequest
+from portico.policy.policy import Policy
 from portico.rules.context import Context
 from portico.store.store import Store
 
@@ -23,6 +25,24 @@ def test_a_subnet_in_the_same_transaction_counts_and_is_named(store: Store, cont
     assert caught.value.message == (
         f"Invalid input for operation: cidr 10.0.0.128/25 overlaps subnet {first['id']} (10.0.0.0/24) of network "
         f"{one['id']}: routed networks share one space of addresses."
+    )
+
+
+def test_a_subnet_of_another_project_is_in_the_way_and_no_more_is_told_of_it(
+    store: Store, context: Context, create: Create
+) -> None:
+    other = msgspec.structs.replace(
+        context, project_id="blue", is_admin=False, roles=("member", "reader"), policy=Policy(store.registry)
+    )
+    with store.write() as tx:
+        one = create(tx, context, "network", **{"portico:backend": "routed"})
+        two = create(tx, context, "network", **{"portico:backend": "routed", "project_id": "blue"})
+        create(tx, context, "subnet", network_id=one["id"], ip_version=4, cidr="10.0.0.0/24")
+        with pytest.raises(BadRequest) as caught:
+            create(tx, other, "subnet", network_id=two["id"], ip_version=4, cidr="10.0.0.128/25")
+    assert caught.value.message == (
+        "Invalid input for operation: cidr 10.0.0.128/25 overlaps a subnet of another project: routed networks share "
+        "one space of addresses."
     )
 
 

@@ -135,7 +135,8 @@ def test_a_group_that_filters_a_port_stays_and_the_port_is_named(store: Store, c
     with store.write() as tx:
         group = create(tx, context, "security_group", name="web")
         use(tx, group)
-        with pytest.raises(Conflict, match="port-1") as caught:
+        tx.insert("port", {"id": "port-1", "project_id": "red", "network_id": "n"})
+        with pytest.raises(Conflict, match="in use by port port-1: ") as caught:
             security_group.delete(tx, context, group)
     assert caught.value.type == "SecurityGroupInUse"
 
