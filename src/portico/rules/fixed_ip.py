@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from ipaddress import IPv6Address, IPv6Network, ip_address, ip_network
 
 import sqlalchemy as sa
@@ -25,6 +25,7 @@ ROUTER_OWNERS = (
 )
 
 Chosen = list[tuple[Row, IpAddress]]  # (subnet row, address), taken out of the pools
+_NOT_ASKED: Mapping[str, Row] = {}
 
 
 def eui64(prefix: IPv6Network, mac: str) -> IPv6Address:
@@ -64,7 +65,8 @@ def choose(
     else:
         groups = [[item for item in subnets if item["ip_version"] == version and not is_automatic(item)]
                   for version in (4, 6)]  # fmt: skip
-        chosen = [_next_of(tx, port, group, home) for group in groups if group]
+        free = _free(tx, port["network_id"]) if home is None and any(groups) else {}
+        chosen = [_next_of(tx, port, group, home, free) for group in groups if group]
     return chosen + choose_automatic(tx, port, subnets, {subnet["id"] for subnet, _ in chosen})
 
 
@@ -123,12 +125,19 @@ def choose_automatic(tx: Transaction, port: Row, subnets: Sequence[Row], present
     return [(subnet, _automatic(tx, port, subnet)) for subnet in missing]
 
 
-def _next_of(tx: Transaction, port: Row, subnets: Iterable[Row], home: Home | None) -> tuple[Row, IpAddress]:
+def _free(tx: Transaction, network_id: str) -> Mapping[str, Row]:
+    """Return the ranges of next addresses by their subnets: asked for before any is taken, they come together."""
+    return {row["subnet_id"]: row for row in tx.ask(*allocate.next_ranges(tx, network_id))}
+
+
+def _next_of(
+    tx: Transaction, port: Row, subnets: Iterable[Row], home: Home | None, free: Mapping[str, Row] = _NOT_ASKED
+) -> tuple[Row, IpAddress]:
     for subnet in subnets:
         if home is not None:
             address = blocks.take_next(tx, subnet, home)
         else:
-            address = allocate.take_next(tx, subnet["id"], subnet["ip_version"])
+            address = allocate.take_next(tx, subnet["id"], subnet["ip_version"], free.get(subnet["id"]))
         if address is not None:
             return subnet, address
     raise Conflict(

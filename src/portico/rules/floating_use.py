@@ -80,7 +80,7 @@ def leave(tx: Transaction, context: Context, port: Row) -> None:
         tx.finding("port_forwarding", internal_port_id=port["id"]),
         tx.finding("ndp_proxy", port_id=port["id"]),
     )
-    tx.foresee(*asked)
+    tx.foresee(asked)
     rows, forwardings, proxies = (tx.ask(*read) for read in asked)
     for row in rows:
         if lookup.seen(tx, context, "floatingip", row["id"]) is None:

@@ -31,15 +31,13 @@ from portico.store.transaction import Read, Transaction
 
 # How often a random MAC address may turn out to be taken before the port is refused.
 MAC_TRIES = 16
-# Subnets whose next address is asked for before it is known whether one is taken there.
-MAX_FORESEEN = 4
 
 
 def create(tx: Transaction, context: Context, body: Row) -> Row:
     """Make a port: address, MAC address, security groups and, when it names a host, its binding."""
-    parent = lookup.get(tx, "network", body["network_id"])
     mac_address = body.get("mac_address") or mac.generate(context.limits.mac_base)
-    tx.foresee(*_reads(tx, body, parent, mac_address))
+    tx.foresee(_reads(tx, body, mac_address))
+    parent = lookup.get(tx, "network", body["network_id"])
     quota.check(tx, context, "port", body["project_id"])
     router_port.refuse_create(tx, context, body)
     row = {
@@ -101,27 +99,29 @@ def _domain(port: Row, network: Row, context: Context) -> str:
     return str(port.get("dns_domain") or network["dns_domain"] or context.limits.dns_domain).rstrip(".")
 
 
-def _reads(tx: Transaction, body: Row, network: Row, mac_address: str) -> Iterator[Read]:
+def _reads(tx: Transaction, body: Row, mac_address: str) -> Iterator[Read]:
     """Yield what the create of a port asks the database."""
+    network_id = body["network_id"]
+    yield from tx.getting("network", network_id)
     yield quota.limit_of(tx, "port", body["project_id"])
-    yield tx.finding("port", network_id=network["id"], mac_address=mac_address)
-    yield tx.finding("subnet", network_id=network["id"])
+    yield mac.first_from(tx, network_id, mac_address)
+    yield tx.finding("subnet", network_id=network_id)
     if body.get("security_groups") is None:
         yield security_group.default_of(tx, body["project_id"])
     if body.get("fixed_ips") is None:
-        yield from (allocate.next_range(tx, subnet_id) for subnet_id in network["subnets"][:MAX_FORESEEN])
+        yield allocate.next_ranges(tx, network_id)
 
 
 def _mac(tx: Transaction, context: Context, row: Row, given: str | None, address: str = "") -> str:
     """Return the MAC address of a port: the `given` one or else a free one, `address` if that is free."""
     if given:
         mac.refuse_group(given)
-        if tx.find("port", network_id=row["network_id"], mac_address=given):
+        if mac.is_taken(tx, row["network_id"], given):
             raise _mac_in_use({**row, "mac_address": given})
         return given
     for _ in range(MAC_TRIES):
         address = address or mac.generate(context.limits.mac_base)
-        if not tx.find("port", network_id=row["network_id"], mac_address=address):
+        if not mac.is_taken(tx, row["network_id"], address):
             return address
         address = ""
     raise Conflict(

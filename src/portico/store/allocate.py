@@ -65,9 +65,13 @@ def _clear(tx: Transaction, subnet_id: str) -> None:
         tx.connection.execute(sa.delete(table).where(table.c.subnet_id == subnet_id))
 
 
-def take_next(tx: Transaction, subnet_id: str, version: int) -> IpAddress | None:
-    """Take the next free address of the pools out of them; None when there is none left."""
-    ranges = tx.ask(*next_range(tx, subnet_id)) or tx.ask(_first_range(tx.tables), {"subnet": subnet_id})
+def take_next(tx: Transaction, subnet_id: str, version: int, free: Mapping[str, str] | None = None) -> IpAddress | None:
+    """Take the next free address of the pools out of them; None when there is none left.
+
+    `free` is the subnet's range of `next_ranges`, if that was asked.
+    """
+    values = {"subnet": subnet_id}
+    ranges = [free] if free else tx.ask(_range_at_cursor(tx.tables), values) or tx.ask(_first_range(tx.tables), values)
     if not ranges:
         return None
     first, last, wanted = ranges[0]["first"], ranges[0]["last"], ranges[0]["next"]
@@ -79,9 +83,9 @@ def take_next(tx: Transaction, subnet_id: str, version: int) -> IpAddress | None
     return address_of(number, version)
 
 
-def next_range(tx: Transaction, subnet_id: str) -> Read:
-    """Return what `take_next` asks first."""
-    return _range_at_cursor(tx.tables), {"subnet": subnet_id}
+def next_ranges(tx: Transaction, network_id: str) -> Read:
+    """Return what finds the free ranges that the next addresses of a network's subnets are in."""
+    return _ranges_at_cursors(tx.tables), {"network": network_id}
 
 
 def take_within(tx: Transaction, subnet_id: str, version: int, bounds: Range) -> IpAddress | None:
@@ -197,6 +201,20 @@ def _drop(tx: Transaction, subnet_id: str, first: int) -> None:
 def _range_at_cursor(tables: Tables) -> sa.Select[str, str, str]:
     free, cursor = tables.free_range, tables.cursor
     return _ranges(tables).where(free.c.last >= cursor.c.next).order_by(free.c.first).limit(1)
+
+
+@cache
+def _ranges_at_cursors(tables: Tables) -> sa.Select[str, str, str, str]:
+    free, cursor, subnet, other = tables.free_range, tables.cursor, tables.of["subnet"], tables.free_range.alias()
+    lowest = sa.select(sa.func.min(other.c.first)).where(
+        other.c.subnet_id == cursor.c.subnet_id, other.c.last >= cursor.c.next
+    )
+    return (
+        sa.select(free.c.subnet_id, free.c.first, free.c.last, cursor.c.next)
+        .join_from(subnet, cursor, cursor.c.subnet_id == subnet.c.id)
+        .join(free, (free.c.subnet_id == cursor.c.subnet_id) & (free.c.first == lowest.scalar_subquery()))
+        .where(subnet.c.network_id == sa.bindparam("network"))
+    )
 
 
 @cache

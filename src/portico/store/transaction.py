@@ -5,18 +5,17 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 import sqlalchemy as sa
 
 from portico.errors import Conflict
 from portico.model.resource import Attribute
 from portico.store import select
 from portico.store.query import Query
-from portico.store.written import Key, Row, Written
+from portico.store.written import Edit, Key, Row, Written
 
 if TYPE_CHECKING:
     from portico.store.pipeline import Statement
@@ -33,19 +32,6 @@ _BOOKKEEPING = frozenset({"revision_number", "updated_at"})
 
 class WriteNeeded(Exception):
     """A read transaction came to where it would write."""
-
-
-class Edit(msgspec.Struct, frozen=True):
-    """What became of one object: the attributes that differ, as they were and as they are.
-
-    `verb`: create (nothing before), update or delete (nothing after).
-    """
-
-    resource: str
-    id: str
-    verb: str
-    before: Row
-    after: Row
 
 
 def timestamp(moment: float | None = None) -> str:
@@ -144,11 +130,11 @@ class Transaction:
         foreseen = self._foreseen.pop(_question((statement, values)), None) if self._foreseen else None
         return self._exchange((statement, values))[0] if foreseen is None else foreseen
 
-    def foresee(self, *reads: Read) -> None:
+    def foresee(self, reads: Iterable[Read]) -> None:
         """Ask what `ask` is about to be asked, where asking together is quicker; the first write makes it void."""
         if self._database.HAS_WAY:
-            found = self._exchange(*reads)
-            self._foreseen = {_question(read): rows for read, rows in zip(reads, found, strict=True)}
+            asked = list(reads)
+            self._foreseen = dict(zip(map(_question, asked), self._exchange(*asked), strict=True))
 
     def finish(self) -> None:
         """Write the journal, and all that was put off; the store calls this last."""
@@ -173,6 +159,11 @@ class Transaction:
             return None
         self._known[resource, object_id] = rows[0]
         return dict(rows[0])
+
+    def getting(self, resource: str, object_id: str) -> Iterator[Read]:
+        """Yield what `get` asks, which is nothing of an object that is known."""
+        if (resource, object_id) not in self._known:
+            yield select.by_id(self.tables.of[resource]), {"key": object_id}
 
     def get_visible(self, resource: str, object_id: str, visible: sa.ColumnElement[bool]) -> Row | None:
         """Return the object if it meets the condition `visible`, or None."""

@@ -28,3 +28,16 @@ class Written(msgspec.Struct, frozen=True):
     objects: Mapping[Key, Row | None]
     names: Mapping[Key, Set[str]]
     is_whole: bool
+
+
+class Edit(msgspec.Struct, frozen=True):
+    """What became of one object: the attributes that differ, as they were and as they are.
+
+    `verb`: create (nothing before), update or delete (nothing after).
+    """
+
+    resource: str
+    id: str
+    verb: str
+    before: Row
+    after: Row

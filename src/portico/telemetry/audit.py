@@ -21,7 +21,7 @@ LOG = logging.getLogger(__name__)
 
 
 class Edit(Protocol):
-    """What became of one object; see `portico.store.transaction.Edit`."""
+    """What became of one object; see `portico.store.written.Edit`."""
 
     @property
     def resource(self) -> str: ...

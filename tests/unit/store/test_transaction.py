@@ -10,8 +10,7 @@ import sqlalchemy as sa
 
 from portico.store import journal
 from portico.store.store import Store
-from portico.store.transaction import Edit
-from portico.store.written import Row, Written
+from portico.store.written import Edit, Row, Written
 
 
 class Refused(Exception):
@@ -113,7 +112,7 @@ def test_a_reader_sees_one_state_however_long_it_reads(store: Store) -> None:
 
 def test_what_was_asked_ahead_or_read_before_is_asked_anew_after_a_write(store: Store) -> None:
     with store.write() as tx:
-        tx.foresee(tx.finding("network", name="blue"), tx.finding("network", name="green"))
+        tx.foresee([tx.finding("network", name="blue"), tx.finding("network", name="green")])
         assert tx.find("network", name="green") == []
         written = tx.insert("network", {"id": "n1", "project_id": "red", "name": "blue"})
         assert tx.find("network", name="blue") == [written]

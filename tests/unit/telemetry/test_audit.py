@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from portico.errors import SettingsError
-from portico.store.transaction import Edit
+from portico.store.written import Edit
 from portico.telemetry.audit import AuditLog
 
 EDIT = Edit("network", "n", "update", {"name": "a"}, {"name": "b"})
