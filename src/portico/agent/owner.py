@@ -28,6 +28,7 @@
 | conntrack entries | our namespace | the namespace |
 | tap that we made | host | kind tun and alias `portico:<port id> <netns>` |
 | veth end or tap of an outlet | host | alias `portico:<port id> made <netns>`, for veth its other end |
+| veth pair of an outlet that a crash left half made | host | both names of one that is wanted, and no alias |
 | hypervisor's tap of an outlet | host | alias `portico:<port id> taken <netns>`; only let go |
 | port of an Open vSwitch bridge | Open vSwitch | `external_ids:portico-netns` is `<netns>` |
 | bpf filter that joins a tap | ingress of the tap | preference 28783; leads to a `pv` of ours, or to nothing |

@@ -44,6 +44,24 @@ def hypervisor(rig: Rig, *sent: bytes) -> Process:
     return process
 
 
+# An agent that makes a tap, and lives until it has signed it or not.
+MAKER = """
+import os, sys
+from portico.agent.drivers.tap import new_tap
+with new_tap(os.open("/proc/self/ns/net", os.O_RDONLY), sys.argv[1]):
+    assert os.path.exists("/sys/class/net/" + sys.argv[1])
+    if sys.argv[2:]:
+        os.kill(os.getpid(), 9)
+"""
+
+
+def test_an_agent_that_dies_before_it_has_signed_a_tap_leaves_none(rig: Rig) -> None:
+    for argv in (["taplost", "dies"], ["tapkept"]):
+        rig.host.run([sys.executable, "-c", MAKER, *argv], check=False)
+    links = rig.host.run(["ip", "-br", "link"]).out
+    assert "tapkept" in links and "taplost" not in links
+
+
 def test_a_port_waits_for_its_tap_and_is_active_as_soon_as_it_comes(rig: Rig) -> None:
     everybody = group(1, *OPEN)
     tap = port(1, everybody.group_id, plug="tap", tap_name="tapone")

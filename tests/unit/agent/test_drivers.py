@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -53,6 +54,9 @@ class TestDriversOnAFakeKernel(DriverFaultSuite):
         )
 
 
+ALIASES = {owner.host_alias("portico", "f1"), owner.alias("f1", owner.MADE, "portico", "pvf1", "02:00:00:00:00:01")}
+
+
 class TakenAtOnce(FakeLinks):
     """The host's links, of which somebody takes a port's end into a namespace of theirs when it is just looked for."""
 
@@ -95,6 +99,30 @@ def test_an_agent_that_dies_while_it_changes_an_mtu_leaves_no_end_with_the_old_o
     work(wanted)
     ends = ours.find("pbf1"), host.find("pvf1")
     assert [end and end.mtu for end in ends] == [1400, 1400]
+
+
+@pytest.mark.parametrize("deadly", [False, True], ids=["refused", "killed"])
+def test_an_outlet_is_whole_after_a_fault_at_any_write(*, deadly: bool) -> None:
+    item = OutletItem("dfar", made=True, bridge="brqfar", far="pvf1", mac="02:00:00:00:00:01", mtu=1500)
+    steps = [{"outlet/f1": item}, {"outlet/f1": replace(item, bridge="brother", mtu=1400)}, {}]
+    number, struck = 0, True
+    while struck:
+        number += 1
+        faults = Faults()
+        host = FakeLinks(FakeKernel(faults), HOST)
+        for name in ("brqfar", "brother"):
+            host.add_bridge(name, "02:00:00:00:00:03", 1500)
+        faults.arm(number, deadly=deadly)
+        for wanted in steps:
+            for _ in range(2):
+                driver = OutletDriver(host, DESCRIPTOR, "portico", OpenVswitch("p", program=("/nowhere/ovs-vsctl",)))
+                with suppress(Crash):
+                    actual = driver.read(None)
+                    driver.apply(difference(wanted, actual, {*wanted, *actual}))
+            assert driver.read(None) == wanted
+            assert {link.alias for link in host.all() if link.kind == "veth"} == (ALIASES if wanted else set())
+        struck = faults.disarm()
+    assert number > 10
 
 
 def test_an_outlet_whose_far_end_is_taken_as_soon_as_it_is_there_is_put_into_its_bridge() -> None:

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Collection
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 from portico.agent import owner
 from portico.agent.delta import Delta, Trouble, Wanted
-from portico.agent.drivers.tap import LINK_NAME, make_tap
+from portico.agent.drivers.tap import LINK_NAME, new_tap
 from portico.agent.links import Link, Links, unless_taken
 from portico.agent.open_vswitch import OpenVswitch, SwitchPort
 from portico.hoststate import Outlet
@@ -135,11 +136,16 @@ class OutletDriver:
             return Trouble(f"link {item.device} does not exist on this host yet", waiting=True)
         if item.watched:
             return None
+        if link is not None and self._is_half_made(link, item):
+            self._host.remove(link.name)
+            link = None
         if link is None:
-            self._make(item)
+            with self._new(item):
+                self._sign(port_id, item)
         elif self._port(link) != port_id and (item.made or link.alias):
             return Trouble(f"link {item.device}: the host has one of that name that is not ours")
-        self._sign(port_id, item)
+        else:
+            self._sign(port_id, item)
         if bridge is not None:
             self._host.change(item.device, master=bridge.index)
         if item.switched is not None:
@@ -159,15 +165,21 @@ class OutletDriver:
             with unless_taken():
                 self._host.change(item.far, alias=owner.host_alias(self._netns, port_id))
 
-    def _make(self, item: OutletItem) -> None:
+    def _new(self, item: OutletItem) -> AbstractContextManager[None]:
+        """Make a link, which is to be signed in the context."""
         if not item.far:
-            make_tap(self._host_netns, item.device)
-            return
+            return new_tap(self._host_netns, item.device)
         if self._host.find(item.far) is not None:
             raise OSError(errno.EEXIST, f"the host has a link {item.far} already")
         self._host.add_veth(
             item.device, master=0, mtu=item.mtu, peer=item.far, peer_mac=item.mac, peer_netns=self._host_netns
         )
+        return nullcontext()
+
+    def _is_half_made(self, link: Link, item: OutletItem) -> bool:
+        """Tell whether an agent died when it had made a pair, and signed neither end: both have names of the port's."""
+        far = self._host.find(item.far) if item.far and not link.alias else None
+        return far is not None and link.kind == far.kind == "veth" and not far.alias
 
     def _remove(self, key: str, item: OutletItem) -> None:
         """Remove what is ours, and let go of what is a hypervisor's."""

@@ -11,7 +11,8 @@ import fcntl
 import os
 import re
 import struct
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -137,9 +138,9 @@ class TapDriver:
         return None
 
     def _make(self, item: TapItem, key: str) -> None:
-        make_tap(self._host_netns, item.tap_name)
-        self._host.change(item.tap_name, alias=owner.host_alias(self._netns, key.partition("/")[2]))
-        self._host.mute_ipv6(item.tap_name)
+        with new_tap(self._host_netns, item.tap_name):
+            self._host.change(item.tap_name, alias=owner.host_alias(self._netns, key.partition("/")[2]))
+            self._host.mute_ipv6(item.tap_name)
 
     def _remove(self, key: str, item: TapItem) -> None:
         tap = self._host.find(item.tap_name)
@@ -193,16 +194,18 @@ class TapDriver:
         return owner.port_of(self._netns, link.alias)
 
 
-def make_tap(netns: int, name: str) -> None:
-    """Make a tap that stays, in the namespace that `netns` is a descriptor of."""
+@contextmanager
+def new_tap(netns: int, name: str) -> Iterator[None]:
+    """Make a tap in the namespace that `netns` is a descriptor of; it stays once the context has ended well.
 
-    def make() -> None:
-        device = os.open("/dev/net/tun", os.O_RDWR | os.O_CLOEXEC)
-        try:
-            flags = _IFF_TAP | _IFF_NO_PI | _IFF_VNET_HDR
-            fcntl.ioctl(device, _TUNSETIFF, struct.pack("16sH22x", name.encode(), flags))
-            fcntl.ioctl(device, _TUNSETPERSIST, 1)
-        finally:
-            os.close(device)
-
-    kernel.within(netns, make)
+    Whoever dies before it is signed there leaves none: it would be nobody's.
+    """
+    # Whoever opens the device decides in which namespace its taps are.
+    device = kernel.within(netns, lambda: os.open("/dev/net/tun", os.O_RDWR | os.O_CLOEXEC))
+    try:
+        asked = struct.pack("16sH22x", name.encode(), _IFF_TAP | _IFF_NO_PI | _IFF_VNET_HDR)
+        fcntl.ioctl(device, _TUNSETIFF, asked)
+        yield
+        fcntl.ioctl(device, _TUNSETPERSIST, 1)
+    finally:
+        os.close(device)
