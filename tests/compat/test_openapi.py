@@ -104,6 +104,8 @@ SEEDS: dict[str, dict[str, Any]] = {
     "address_scope": {"name": "seed", "ip_version": 4},
     "address_group": {"name": "seed", "addresses": ["203.0.113.0/24"]},
     "router": {"name": "seed"},
+    # Without a service profile: 503, which one that is disabled is answered with, is no answer for these tests.
+    "flavor": {"service_type": "L3_ROUTER_NAT"},
     "policy": {"name": "seed"},
     "metering_label": {"name": "seed"},
     "rbac_policy": {

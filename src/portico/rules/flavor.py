@@ -89,10 +89,10 @@ def provider_for_router(tx: Transaction, context: Context, flavor_id: str) -> st
     flavor = lookup.visible(tx, context, "flavor", flavor_id)
     if flavor["service_type"] != service_profile.ROUTERS:
         raise _bad_type(flavor["service_type"], f"Flavor {flavor_id} is none of {service_profile.ROUTERS}.")
-    if not flavor["enabled"]:
-        raise Unavailable(f"Flavor is not enabled: {flavor_id}.", type="FlavorDisabled")
     if not flavor["service_profiles"]:
         raise _no_profile(f"No Service Profile is associated with flavor {flavor_id}.")
+    if not flavor["enabled"]:
+        raise Unavailable(f"Flavor is not enabled: {flavor_id}.", type="FlavorDisabled")
     enabled = {row["id"]: row for row in tx.get_many("service_profile", flavor["service_profiles"]) if row["enabled"]}
     profile = next((enabled[one] for one in flavor["service_profiles"] if one in enabled), None)
     if profile is None:
