@@ -12,7 +12,7 @@ import logging
 import select
 import socket
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -65,6 +65,23 @@ def _begin(connection: sa.Connection) -> None:
     # A transaction of the store says it itself, together with its first statements.
     if not connection.get_execution_options().get("portico_transaction"):
         connection.exec_driver_sql("BEGIN")
+
+
+class Connections:
+    """See `sqlite.Connections`; here SQLAlchemy's own pool finds out which connections the server has broken off."""
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self._engine = engine.execution_options(portico_transaction=True)
+
+    @contextlib.contextmanager
+    def transaction(self, *, reads: bool) -> Iterator[sa.Connection]:
+        """Yield a connection whose transaction is to begin with `first` and to end with `last`."""
+        del reads
+        with self._engine.connect() as connection, connection.begin():
+            yield connection
+
+    def close(self) -> None:
+        """Do nothing: they are the engine's."""
 
 
 _BEGIN = sa.text("BEGIN")

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -62,14 +63,69 @@ def _use_wal(cursor: sqlite3.Cursor) -> None:
 
 
 def _begin(connection: sa.Connection) -> None:
+    options = connection.get_execution_options()
+    if not options.get("portico_transaction"):  # a transaction of the store says it itself
+        _execute(_driver(connection), _begin_words(reads=not options.get("portico_write")))
+
+
+def _begin_words(*, reads: bool) -> str:
     # IMMEDIATE takes the write lock at once: a deferred transaction that upgrades later could fail half-way.
-    words = "BEGIN IMMEDIATE" if connection.get_execution_options().get("portico_write") else "BEGIN"
-    driver: sqlite3.Connection = connection.connection.dbapi_connection  # type: ignore[assignment]
+    return "BEGIN" if reads else "BEGIN IMMEDIATE"
+
+
+def _driver(connection: sa.Connection) -> sqlite3.Connection:
+    return connection.connection.dbapi_connection  # type: ignore[return-value]
+
+
+def _execute(driver: sqlite3.Connection, words: str) -> None:
     try:
-        # By SQLAlchemy it takes as long as a statement that reads rows.
         driver.execute(words)
-    except sqlite3.OperationalError as error:
-        raise sa.exc.OperationalError(words, None, error) from error
+    except sqlite3.Error as error:
+        raise sa.exc.DBAPIError.instance(words, None, error, sqlite3.Error) from error
+
+
+class Connections:
+    """What transactions take turns with. SQLAlchemy takes each for one in a transaction that never ends.
+
+    To have it lend a connection, begin, end and take it back costs as much as the statements of a small transaction.
+    """
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self._engine = engine
+        self._idle: list[sa.Connection] = []
+
+    @contextmanager
+    def transaction(self, *, reads: bool) -> Iterator[sa.Connection]:
+        """Yield a connection in a transaction, which is undone if the block raises."""
+        connection = self._take()
+        driver = _driver(connection)
+        try:
+            _execute(driver, _begin_words(reads=reads))
+            yield connection
+            _execute(driver, "COMMIT")
+        finally:
+            self._give_back(connection, driver)
+
+    def _take(self) -> sa.Connection:
+        with suppress(IndexError):
+            return self._idle.pop()
+        connection = self._engine.connect().execution_options(portico_transaction=True)
+        connection.begin()
+        return connection
+
+    def _give_back(self, connection: sa.Connection, driver: sqlite3.Connection) -> None:
+        try:
+            driver.rollback()  # if it has not ended: SQLite itself ends some that fail
+        except sqlite3.Error:
+            connection.invalidate()
+            connection.close()
+        else:
+            self._idle.append(connection)
+
+    def close(self) -> None:
+        """Close all that nobody has."""
+        while self._idle:
+            self._idle.pop().close()
 
 
 def first(*, reads: bool) -> list[Statement]:
@@ -84,7 +140,7 @@ def exchange(connection: sa.Connection, statements: Sequence[Statement]) -> list
     Raises:
         sqlalchemy.exc.DBAPIError: the first statement that failed; those behind it were not done.
     """
-    driver: sqlite3.Connection = connection.connection.dbapi_connection  # type: ignore[assignment]
+    driver = _driver(connection)
     try:
         return [_do(driver, connection.dialect, *item) for item in statements]
     except sqlite3.Error as error:

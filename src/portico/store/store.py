@@ -49,6 +49,7 @@ class Store:
         self.engine = _make_engine(url)
         self.database = _DATABASES[self.engine.dialect.name]
         self.is_embedded = self.database is sqlite
+        self._connections = self.database.Connections(self.engine)
         # What tells this process's commits from those of others on one database.
         self.server = uuid.uuid4().hex
         self._writer = threading.Lock()
@@ -68,6 +69,7 @@ class Store:
         """Give back all connections."""
         if self._other_servers is not None:
             self._other_servers.stop()
+        self._connections.close()
         self.engine.dispose()
 
     def on_commit(self, listener: Callable[[int], None]) -> None:
@@ -212,8 +214,7 @@ class Store:
 
     @contextmanager
     def _transaction(self, *, reads: bool) -> Iterator[Transaction]:
-        options = {"portico_transaction": True, "portico_write": not reads}
-        with self.engine.connect().execution_options(**options) as connection, connection.begin():
+        with self._connections.transaction(reads=reads) as connection:
             yield Transaction(self, connection, reads=reads)
 
     def first(self, *, reads: bool) -> list[Statement]:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from portico.errors import Unavailable
 from portico.model.resource import Registry
 from portico.store import schema
 from portico.store.store import Store
+from portico.store.transaction import Transaction
 
 PORT: dict[str, Any] = {
     "id": "p",
@@ -52,6 +54,36 @@ def test_rows_are_read_and_written_as_sqlalchemy_would(store: Store) -> None:
     with store.write() as tx:
         tx.delete("port", changed)
     assert by_sqlalchemy(store) == []
+
+
+def test_transactions_take_turns_with_connections_that_sqlalchemy_does_not_get_back(store: Store) -> None:
+    lent: list[object] = []
+    sa.event.listen(store.engine, "checkout", lambda *told: lent.append(told))
+    for number in range(3):
+        with store.write() as tx:
+            tx.insert("port", {**PORT, "id": f"p{number}", "mac_address": f"02:00:00:00:00:0{number}"})
+            with store.read() as beside:
+                assert len(beside.find("port")) == number
+        with contextlib.suppress(ZeroDivisionError), store.write() as tx:
+            tx.delete("port", tx.find("port")[0])
+            tx.settle()
+            raise ZeroDivisionError
+    assert len(lent) <= 2
+    assert len(by_sqlalchemy(store)) == 3
+
+
+def test_a_connection_that_broke_is_not_used_again(store: Store) -> None:
+    def lose(tx: Transaction) -> None:
+        driver = tx.connection.connection.dbapi_connection
+        assert driver is not None
+        driver.close()
+        tx.find("port")
+
+    with pytest.raises(sa.exc.ProgrammingError), store.write() as tx:
+        lose(tx)
+    with store.write() as tx:
+        tx.insert("port", dict(PORT))
+    assert len(by_sqlalchemy(store)) == 1
 
 
 def test_none_of_the_statements_of_a_transaction_costs_what_sqlalchemy_does(store: Store) -> None:
