@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 _DATABASES: Mapping[str, ModuleType] = {"sqlite": sqlite, "postgresql": postgresql}
 
 
+# Is told a revision, what it changed, and whether that is certain.
+Auditor = Callable[[int, Sequence[Edit], bool], None]
+
+
 class _NothingWritten(Exception):
     """Undoes a write transaction in which there was nothing to write."""
 
@@ -57,7 +61,7 @@ class Store:
         self._timers: list[Callable[[str, float, float], None]] = []
         self._takers: list[Callable[[Written], None]] = []
         self._hearers: list[Callable[[str], None]] = []
-        self._auditor: Callable[[int, Sequence[Edit]], None] | None = None
+        self._auditor: Auditor | None = None
         self._other_servers: postgresql.Listener | None = None
         self._next_revision = (
             sa.update(self.tables.revision)
@@ -125,10 +129,11 @@ class Store:
         for timer in self._timers:
             timer(kind, begun - asked, ended - begun)
 
-    def audit(self, auditor: Callable[[int, Sequence[Edit]], None]) -> None:
-        """Call `auditor(revision, edits)` after each commit with what it changed in objects, in the revisions' order.
+    def audit(self, auditor: Auditor) -> None:
+        """Call `auditor(revision, edits, certain)` after each commit with what it changed in objects, in their order.
 
-        It is called in the committing thread while other writers wait.
+        It is called in the committing thread while other writers wait. It is not `certain` that there was a commit if
+        the database went away in the middle of it.
         """
         self._auditor = auditor
 
@@ -165,11 +170,15 @@ class Store:
                 with _answering(), self._transaction(reads=False) as transaction:
                     begun = time.perf_counter()
                     yield transaction
-                    transaction.finish()
+                    try:
+                        transaction.finish()
+                    except sa.exc.DBAPIError as error:
+                        if error.connection_invalidated:
+                            self._audit(transaction, certain=False)
+                        raise
                     begun += transaction.turn_s
                 # Before the next writer's turn, for the order of the lines is to be that of the revisions.
-                if self._auditor is not None and transaction.edits:
-                    self._auditor(transaction.revision, transaction.edits)
+                self._audit(transaction, certain=True)
                 for taker in self._takers:
                     taker(transaction.written())
         except Unavailable:
@@ -179,6 +188,10 @@ class Store:
             self._time("write", asked, begun)
         if transaction.changes:
             self._tell(transaction.revision)
+
+    def _audit(self, transaction: Transaction, *, certain: bool) -> None:
+        if self._auditor is not None and transaction.edits:
+            self._auditor(transaction.revision, transaction.edits, certain)
 
     @contextmanager
     def read(self) -> Iterator[Transaction]:

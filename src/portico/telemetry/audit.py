@@ -55,10 +55,14 @@ class AuditLog:
             raise SettingsError(f"log.audit_file = '{path}': cannot be written: {error.strerror}") from error
         self._is_torn = False
 
-    def write(self, revision: int, edits: Sequence[Edit]) -> None:
-        """Write what one transaction did. What cannot be written is in the log, for the write itself is done."""
+    def write(self, revision: int, edits: Sequence[Edit], certain: bool = True) -> None:
+        """Write what one transaction did, or, if that is not certain, may have done.
+
+        What cannot be written is in the log, for the write itself is done.
+        """
         with self._lock:
-            lines = b"".join(msgspec.json.encode(line, enc_hook=str) + b"\n" for line in _lines(revision, edits))
+            found = _lines(revision, edits, {} if certain else {"certain": False})
+            lines = b"".join(msgspec.json.encode(line, enc_hook=str) + b"\n" for line in found)
             try:
                 self._append(lines)
             except OSError as error:
@@ -93,13 +97,13 @@ def _open(path: Path) -> int:
     return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
 
-def _lines(revision: int, edits: Sequence[Edit]) -> list[dict[str, Any]]:
+def _lines(revision: int, edits: Sequence[Edit], more: Mapping[str, Any]) -> list[dict[str, Any]]:
     asking = CURRENT.get()
     head: dict[str, Any] = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "revision": revision}
     # The server's own doing has no request.
     head |= asking.described() if asking is not None else {"request_id": ""}
     return [
-        head | {"resource": kind, "id": object_id, "verb": verb, "before": before, "after": after}
+        head | {"resource": kind, "id": object_id, "verb": verb, "before": before, "after": after, **more}
         for (kind, object_id), (verb, before, after) in _merged(edits).items()
     ]
 

@@ -305,6 +305,8 @@ def test_a_write_whose_server_says_farewell_at_its_end_is_refused_in_one_line_an
     between = Between(tmp_path, server)
     url = server.url(str(pair[0].engine.url.database)).replace(str(server.folder), str(tmp_path))
     store = Store(url, pair[0].registry)
+    audited: list[tuple[str, bool]] = []
+    store.audit(lambda _, edits, certain: audited.extend((edit.id, certain) for edit in edits))
     with contextlib.closing(between), contextlib.closing(store), caplog.at_level(logging.WARNING):
         add(store, "before")
 
@@ -318,5 +320,7 @@ def test_a_write_whose_server_says_farewell_at_its_end_is_refused_in_one_line_an
         between.says_farewell = False
         add(store, "after")
     assert not caplog.records
+    # The commit is there, as it happens here, and nobody knows.
+    assert audited == [("before", True), ("n", False), ("after", True)]
     with pair[0].read() as tx:
         assert {row["id"] for row in tx.find("network")} >= {"before", "after"}

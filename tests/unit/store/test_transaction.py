@@ -242,7 +242,7 @@ def test_a_write_is_told_how_long_it_waited_for_another(store: Store) -> None:
 
 def test_an_auditor_is_told_of_commits_alone_and_of_copies(store: Store) -> None:
     told: list[tuple[int, list[Edit]]] = []
-    store.audit(lambda revision, edits: told.append((revision, list(edits))))
+    store.audit(lambda revision, edits, _: told.append((revision, list(edits))))
 
     def fail() -> None:
         with store.write() as tx:

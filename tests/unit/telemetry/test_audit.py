@@ -28,6 +28,14 @@ def test_a_file_that_was_renamed_is_begun_anew(tmp_path: Path) -> None:
     assert path.stat().st_mode & 0o777 == 0o600
 
 
+def test_a_change_that_is_not_certain_is_told_as_such(tmp_path: Path) -> None:
+    log = AuditLog(tmp_path / "audit.log")
+    log.write(1, [EDIT])
+    log.write(2, [EDIT], certain=False)
+    found = [json.loads(line) for line in (tmp_path / "audit.log").read_text().splitlines()]
+    assert [line.get("certain") for line in found] == [None, False]
+
+
 def test_edits_of_one_object_become_one_line(tmp_path: Path) -> None:
     log = AuditLog(tmp_path / "audit.log")
     log.write(
