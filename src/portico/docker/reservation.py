@@ -156,8 +156,8 @@ class Reservations:
             Conflict: somebody has.
         """
         if not self.is_abandoned(record, port):
-            user = f"port {port['id']} ({port['device_owner']} {port['device_id']})".replace(" ( )", "")
-            raise Conflict(f"Address {address} is in use by {user}.")
+            user = f"{port['device_owner']} {port['device_id']}".strip()
+            raise Conflict(f"Address {address} is in use by port {port['id']}{f' ({user})' if user else ''}.")
         with suppress(PreconditionFailed):  # it has become something else, which the next try looks at
             use.end(self._api, port, port["revision_number"])
 
