@@ -99,7 +99,14 @@ def test_none_of_the_statements_of_a_transaction_costs_what_sqlalchemy_does(stor
         tx.settle()
         row = tx.find("port", network_id="n")[0]
         tx.used("port", "red")
+        assert [found["id"] for found in tx.get_many("port", ["q", "p", "q", "p"])] == ["p"]
         tx.delete("port", row)
+    with store.write() as tx:
+        tx.note_reason("port", "p", "why")
+        tx.note_reason("network", "q", "so")
+    with store.read() as tx:
+        tx.read_reasons(("port", "network"), ["p", "q"])
+        assert [tx.reason(*key) for key in (("port", "p"), ("network", "q"), ("network", "p"))] == ["why", "so", ""]
     assert asked == []
 
 
