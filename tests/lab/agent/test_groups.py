@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from typing import Literal
 
@@ -120,6 +121,42 @@ def test_icmp_type_and_code_are_matched(rig: Rig) -> None:
     wa.send(icmp(8, 0), icmp(13, 1), icmp(13, 0))
     sniffer.wait_for_text("0d00" * 10, 20)
     assert "0800" * 10 not in sniffer.output and "0d01" * 10 not in sniffer.output
+
+
+# Says "refused" when it hears that nobody is at that port.
+_REFUSED = """
+import socket, sys
+s = socket.socket(socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET, socket.SOCK_DGRAM)
+s.settimeout(10)
+s.connect((sys.argv[1], 9))
+s.send(b"x")
+try:
+    s.recv(10)
+except ConnectionRefusedError:
+    print("refused")
+"""
+
+
+def test_an_error_about_a_connection_comes_back_and_one_about_none_does_not(rig: Rig) -> None:
+    closed, served = (
+        group(1, *ANY),
+        group(2, *ANY, Rule("ingress", "IPv4", 17, 9, 9), Rule("ingress", "IPv6", 17, 9, 9)),
+    )
+    a, b = port(1, closed.group_id), port(2, served.group_id)
+    rig.want(network(), closed, served, a, b)
+    rig.start()
+    wa, wb = plug(rig, a=a, b=b)
+    sniffer = wa.sniff()
+    quoted = frames.ipv4("10.0.0.1", "10.0.0.2", 17, frames.udp(7, 9, b"unasked-"))
+    head = bytes([3, 3, 0, 0]) + bytes(4)
+    message = head[:2] + frames.checksum(head + quoted).to_bytes(2) + head[4:] + quoted
+    made_up = frames.ipv4("10.0.0.2", "10.0.0.1", 1, message)
+    wb.send(frames.ethernet(wa.vif.mac, wb.vif.mac, frames.IPV4, made_up))
+    for address in ("10.0.0.2", "2001:db8::2"):
+        told = wa.run(sys.executable, "-I", "-S", "-c", _REFUSED, address)
+        assert told.out == "refused\n", told
+    sniffer.wait_for_text(f"{wa.vif.mac}{wb.vif.mac}86dd".replace(":", ""), 20)
+    assert b"unasked-".hex() not in sniffer.output
 
 
 def test_a_remote_cidr_admits_senders_in_it(rig: Rig) -> None:
