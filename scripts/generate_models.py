@@ -40,6 +40,7 @@ RESOURCES = {
     "bandwidth_limit_rule": "bandwidth_limit_rules",
     "bgp_peer": "bgp-peers",
     "bgp_speaker": "bgp-speakers",
+    "conntrack_helper": "conntrack_helpers",
     "dscp_marking_rule": "dscp_marking_rules",
     "flavor": "flavors",
     "floatingip": "floatingips",

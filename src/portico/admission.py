@@ -67,6 +67,7 @@ NEEDS: tuple[tuple[str, str, str, Test], ...] = (
     ("floatingip", "qos_policy_id", "qos-floating-ips", _has("qos_policy_id")),
     ("router", "qos_policy_id", "qos-gateways", _has("qos_policy_id")),
     ("router", "enable_ndp_proxy", "ndp-proxies", _has("enable_ndp_proxy")),
+    ("router", "conntrack_helpers", "conntrack-helpers", _has("conntrack_helpers")),
     ("trunk", "port_id", "trunks", lambda _: True),
     ("router", "id", "routers", lambda _: True),
     ("metering_label", "id", "metering", lambda _: True),

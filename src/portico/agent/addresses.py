@@ -42,3 +42,10 @@ def mac(text: str, attribute: str) -> str:
     if not _MAC.fullmatch(lower):
         raise ValueError(f"{attribute} {text!a} is not a MAC address: six pairs of hexadecimal digits between colons")
     return lower
+
+
+def link_local(mac: str) -> ipaddress.IPv6Address:
+    """Return the link-local address made from a MAC address (modified EUI-64, RFC 4291 appendix A)."""
+    raw = bytes.fromhex(mac.replace(":", ""))
+    eui = bytes([raw[0] ^ 2, *raw[1:3], 0xFF, 0xFE, *raw[3:]])
+    return ipaddress.IPv6Address(b"\xfe\x80" + b"\0" * 6 + eui)

@@ -17,7 +17,7 @@ from portico.agent.delta import Wanted
 from portico.agent.drivers.libnftables import Nft
 from portico.agent.fragment import Fragment
 
-_BLOCK = re.compile(r"\t(?:chain|set|map) (\S+) \{")
+_BLOCK = re.compile(r"\t(?:chain|set|map|ct helper) (\S+) \{")
 _OF_SOME = ("ingress-", "egress-", "meter-")
 _MEMBERS = re.compile(r"@([mn][46]-\S+)")
 

@@ -16,7 +16,7 @@ import ipaddress
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-from portico.agent import addresses, owner, router_rules, rules, scopes
+from portico.agent import addresses, owner, related, router_rules, rules, scopes
 from portico.agent.addresses import Net
 from portico.agent.delta import Wanted
 from portico.hoststate import ROUTED, Bridge, Dhcp, Group, HostObject, Limit, Member, Qos, Router, Space, Uplink, Vif
@@ -43,6 +43,7 @@ HOOKS = {
     f"{INET}left": "type filter hook forward priority filter; policy accept;",
     f"{INET}leaving": "type nat hook postrouting priority srcnat; policy accept;",
     f"{INET}{scopes.CHAIN}": scopes.HOOK,
+    f"{INET}{related.CHAIN}": related.HOOK,
 }
 TRANSLATION = {
     f"{INET}arriving": (
@@ -85,7 +86,7 @@ class Fragment:
     `policies` are tuples of group ids, each with its table, `members` groups whose member sets must exist (`INET`
     before those of that table), `chains` are a group's or a metered port's, `stateful` is a group's, `owned` are the
     addresses of a guarded port, each with its zone, and some elements translate floating addresses if it `translates`;
-    `counted` is the table in which all that a port receives is counted.
+    `counted` is the table in which all that a port receives is counted, and `helpers` names objects of `related`.
     """
 
     elements: Mapping[Element, str] = field(default_factory=dict)
@@ -97,6 +98,7 @@ class Fragment:
     owned: frozenset[tuple[int, Net]] = frozenset()
     translates: bool = False
     counted: frozenset[str] = frozenset()
+    helpers: frozenset[str] = frozenset()
 
 
 def fragment(item: HostObject, wanted: Wanted) -> Fragment | None:
@@ -242,12 +244,20 @@ def untranslated(before: Fragment, now: Fragment) -> Iterator[str]:
 
 
 def _router_fragment(router: Router, wanted: Wanted) -> Fragment:
-    """Return what lets a router's legs take part: they are trusted, for what passes was sent by ports."""
+    """Return what lets a router's legs take part: they are trusted, for what passes was sent by ports.
+
+    What helpers find out there, the rules of ports have to know as well.
+    """
     elements: dict[Element, str] = {}
+    named: set[str] = set()
     for leg in router.legs:
-        if leg.network_id in wanted.zones:
-            elements |= _open_fragment("", owner.leg_link(leg.port_id), wanted.zones[leg.network_id]).elements
-    return Fragment(elements=elements)
+        if leg.network_id not in wanted.zones:
+            continue
+        elements |= _open_fragment("", owner.leg_link(leg.port_id), wanted.zones[leg.network_id]).elements
+        for key, name in related.keys(router.helpers, owner.bridge_name(leg.network_id), leg.mac):
+            elements.setdefault(Element(f"{INET}{related.MAP}", key), f"goto {related.chain(name)}")
+            named.add(name)
+    return Fragment(elements=elements, helpers=frozenset(named))
 
 
 def _port_fragment(vif: Vif, zone: int) -> Fragment:
@@ -328,7 +338,7 @@ def sources(vif: Vif) -> list[tuple[str, Net]]:
         for name, source in ((f"guard.sources[{number}]", each) for number, each in enumerate(vif.guard.sources))
     ]
     macs = sorted({addresses.mac(vif.mac, "mac"), *(mac for mac, _ in given)})
-    return given + [(mac, ipaddress.IPv6Network((link_local(mac), 128))) for mac in macs]
+    return given + [(mac, ipaddress.IPv6Network((addresses.link_local(mac), 128))) for mac in macs]
 
 
 def _source(table: str, scope: str, zone: int, net: Net) -> tuple[dict[Element, str], set[Network]]:
@@ -384,10 +394,3 @@ def _member_fragment(member: Member, zone: int) -> Fragment:
     )
     elements, networks = _place(single, ranges, f"{zone:#x}", net, "")
     return Fragment(elements, frozenset(networks), members=frozenset({f"{table}{member.group_id}"}))
-
-
-def link_local(mac: str) -> ipaddress.IPv6Address:
-    """Return the link-local address made from a MAC address (modified EUI-64, RFC 4291 appendix A)."""
-    raw = bytes.fromhex(mac.replace(":", ""))
-    eui = bytes([raw[0] ^ 2, *raw[1:3], 0xFF, 0xFE, *raw[3:]])
-    return ipaddress.IPv6Address(b"\xfe\x80" + b"\0" * 6 + eui)

@@ -11,7 +11,7 @@ import ipaddress
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from portico.agent import addresses
+from portico.agent import addresses, related
 from portico.agent.gateways import numbers
 from portico.hoststate import Router
 from portico.hoststate.l3 import Forward, Leg
@@ -32,7 +32,8 @@ class Translation:
     address, a protocol's number and a port to an address and a port; `ranges` the same of all ports of a range to those
     of the same number. `marks` are the numbers of gateways' links, where there are several, `by` of those that have the
     floating addresses of senders, and `homes` of those that have an address outside. `guarded` are gateways' links
-    with the IPv6 addresses inside that are reached by them, and the ranges inside of which nothing else is.
+    with the IPv6 addresses inside that are reached by them, and the ranges inside of which nothing else is. `helpers`
+    are protocols and ports with what reads along in connections there.
     """
 
     inside: tuple[str, ...] = ()
@@ -48,6 +49,7 @@ class Translation:
     by: tuple[tuple[str, int], ...] = ()
     homes: tuple[tuple[str, int], ...] = ()
     guarded: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...] = ()
+    helpers: tuple[tuple[str, int, str], ...] = ()
 
     def affected(self, after: Translation) -> frozenset[str] | None:
         """Return the addresses whose connections are others' once `after` is in force; None for those of all."""
@@ -92,6 +94,7 @@ def translation(router: Router, names: Mapping[str, str]) -> Translation:
         by=tuple(sorted(by.items())),
         homes=tuple(sorted(_homes(router, marks))),
         guarded=guarded,
+        helpers=tuple((item.protocol, item.port, item.helper) for item in router.helpers),
     )
 
 
@@ -163,6 +166,7 @@ def text(wanted: Translation) -> str:
     parts += _kept(wanted) if wanted.marks else ()
     parts += [*(_local() if wanted.announces else ()), *(_scopes(wanted) if wanted.apart else ())]
     parts += _guards(wanted) if wanted.guarded else ()
+    parts += related.lines(wanted.helpers) if wanted.helpers else ()
     return head + (_block(parts) if parts else "")
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from portico.agent import fragment as parts
-from portico.agent import rules
+from portico.agent import related, rules
 from portico.agent.addresses import Net
 from portico.agent.fragment import Element, Fragment
 
@@ -52,6 +52,7 @@ class Ruleset:
         self._members: Counter[str] = Counter()
         self._translated = 0
         self._counted: Counter[str] = Counter()
+        self._helpers: Counter[str] = Counter()
         self._networks: dict[tuple[str, str], Counter[str]] = {}
         self._widest: dict[tuple[str, str], list[Element]] = {}
 
@@ -61,6 +62,7 @@ class Ruleset:
         chains: dict[str, tuple[str, ...] | None] = {}
         ranges: set[tuple[str, str]] = set()
         policies: set[Policy] = set()
+        helped: set[str] = set()
         regrouped: set[str] = set()
         old = {key: self.fragments.pop(key) for key in [*put, *gone] if key in self.fragments}
         self.fragments.update(put)
@@ -81,9 +83,12 @@ class Ruleset:
                     self._members[group_id] += sign
                 self._translated += sign * piece.translates
                 self._counted.update(dict.fromkeys(piece.counted, sign))
+                helped |= piece.helpers
+                self._helpers.update(dict.fromkeys(piece.helpers, sign))
         policies |= {policy for policy in self._policies if regrouped.intersection(policy[1])}
         for policy in policies:
             chains.update(self._policy(policy))
+        chains.update(self._reading_along(helped))
         chains.update(parts.TRANSLATION if self._translated else dict.fromkeys(parts.TRANSLATION))
         slow = {table for table, _ in self._untracked} | {*+self._counted}
         for table, rows in parts.SHORT_WAY.items():
@@ -117,6 +122,14 @@ class Ruleset:
         for direction in ("ingress", "egress"):
             lines = parts.policy_lines(direction, groups, self._groups, table) if used else None
             yield f"{table}{parts.policy_chain(direction, groups)}", lines
+
+    def _reading_along(self, helped: Iterable[str]) -> Iterator[tuple[str, tuple[str, ...] | None]]:
+        """Yield the chains that give connections their helpers, as far as that may have changed."""
+        for name in helped:
+            used = self._helpers[name] > 0
+            yield f"{parts.INET}{related.chain(name)}", (related.given(name),) if used else None
+        self._helpers = +self._helpers
+        yield f"{parts.INET}{related.CHAIN}", related.LOOKED_UP if self._helpers else None
 
     def _settle(
         self,
@@ -182,7 +195,7 @@ _ABSENT = "\0"
 
 def render(change: Change) -> str:
     """Return `change` as nft commands, in an order in which nothing refers to what is not there."""
-    lines: list[str] = []
+    lines = [f"add {related.declared(name, 'inet portico ')}" for name in sorted(_helpers(change.chains))]
     lines += [_set_text(name) for name in sorted(change.sets)]
     lines += [f"add chain {_address(name)}{_hook(name)}" for name in sorted(change.chains)]
     lines += [f"flush chain {_address(name)}" for name in sorted([*change.chains, *change.gone_chains])]
@@ -191,6 +204,7 @@ def render(change: Change) -> str:
     lines += _element_text("delete", dict.fromkeys(change.gone_elements, ""))
     lines += _element_text("add", change.elements)
     lines += [f"delete chain {_address(name)}" for name in sorted(change.gone_chains)]
+    lines += [f"delete ct helper inet portico {name}" for name in sorted(_helpers(change.gone_chains))]
     lines += [f"delete set {_address(name)}" for name in sorted(change.gone_sets)]
     return "\n".join(lines) + "\n"
 
@@ -223,7 +237,7 @@ def render_instead(ruleset: Ruleset, standing: Mapping[str, str]) -> str:
     return "\n".join(lines) + "\n" + skeleton() + render(ruleset.whole())
 
 
-_BLOCK = re.compile(r"^\t(chain|set|map) (\S+) \{", re.MULTILINE)
+_BLOCK = re.compile(r"^\t(chain|set|map|ct helper) (\S+) \{", re.MULTILINE)
 
 
 def _hooked(text: str) -> Iterator[tuple[str, str]]:
@@ -250,6 +264,12 @@ def _member_sets(name: str) -> Iterator[str]:
     for family in ("4", "6"):
         yield f"{table}{rules.member_set(group_id, family)}"
         yield f"{table}{rules.member_net_set(group_id, family)}"
+
+
+def _helpers(chains: Iterable[str]) -> Iterator[str]:
+    """Yield the objects that chains name: they come and go together."""
+    prefix = f"{parts.INET}{related.chain('')}"
+    return (name.removeprefix(prefix) for name in chains if name.startswith(prefix))
 
 
 def _set_text(name: str) -> str:

@@ -31,6 +31,7 @@ from portico.agent.drivers.link import BridgeDriver, CarrierDriver, LinkTable, P
 from portico.agent.drivers.nft import FilterDriver, generation_events
 from portico.agent.drivers.outlet import OutletDriver
 from portico.agent.drivers.publish import HostRulesDriver
+from portico.agent.drivers.related import RelatedDriver
 from portico.agent.drivers.route import RouteDriver, Side, SpaceDriver
 from portico.agent.drivers.routed_dhcp import RoutedDhcpDriver
 from portico.agent.drivers.router import RouterDriver
@@ -228,8 +229,7 @@ class Runtime:
         adverts, watches = self._beside_routers()
         taps, subports, segments = self._joins(table, host, host_route)
         drivers: list[Driver] = [
-            SysctlDriver(),
-            bridges,
+            *(SysctlDriver(), RelatedDriver(), bridges),
             SpaceDriver(table, ours, host, self._host_netns, self._place.netns),
             PairDriver(table, host.links, self._host_netns, self._place.netns),
             *(LimitDriver(table, shapers, Redirects(route)), FastPathDriver(fast_path, ports), filters),

@@ -15,11 +15,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from portico.agent import tagging
+from portico.agent.drivers import related
 from portico.agent.fast_path import programs
 from portico.cli import output, probe
 from portico.cli.context import Context
 from portico.client import Client
 from portico.errors import PorticoError, SettingsError, Unavailable
+from portico.model.l3 import HELPERS
 from portico.settings import Settings
 from portico.settings_check import TcpAddress, UnixAddress, parse_listen
 
@@ -104,6 +106,20 @@ def check_filter(_: Settings) -> Iterator[Finding]:
         yield Finding("address translation", "missing", no_translation, "modprobe -a nf_nat nft_chain_nat nft_masq")
     else:
         yield Finding("address translation", "ok", "")
+
+
+def check_helpers(_: Settings, lack: Callable[[str, str], str] = related.lack) -> Iterator[Finding]:
+    """What reads along in connections for routers; all else works without."""
+    pairs = [(helper, protocol) for helper, protocols in HELPERS.items() for protocol in protocols]
+    try:
+        reasons = [why for pair in pairs if (why := lack(*pair))]
+    except OSError as error:
+        reasons = [error.strerror or str(error)]
+    if reasons:
+        remedy = f"modprobe -a {' '.join(f'nf_nat_{helper}' for helper in HELPERS)}; run as root"
+        yield Finding("conntrack helpers", "absent", f"{'; '.join(reasons)}; for routers that have them alone", remedy)
+    else:
+        yield Finding("conntrack helpers", "ok", ", ".join(HELPERS))
 
 
 def check_fast_path(settings: Settings) -> Iterator[Finding]:
@@ -288,6 +304,7 @@ CHECKS: Iterable[Callable[[Settings], Iterator[Finding]]] = (
     check_root,
     check_kernel,
     check_filter,
+    check_helpers,
     check_fast_path,
     check_interfaces,
     check_tools,

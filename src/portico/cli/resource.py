@@ -56,6 +56,7 @@ COLUMNS = {
         *("remote_ip_prefix", "source_ip_prefix", "destination_ip_prefix"),
     ),
     "metering_count": ("metering_label_id", "router_id", "host", "packets", "bytes", "updated_at"),
+    "conntrack_helper": ("id", "helper", "protocol", "port"),
     "ndp_proxy": ("id", "name", "router_id", "ip_address", "port_id"),
     "flavor": ("id", "name", "service_type", "enabled", "service_profiles"),
     "service_profile": ("id", "driver", "enabled", "description"),

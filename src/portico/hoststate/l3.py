@@ -91,12 +91,21 @@ class Forward(msgspec.Struct, frozen=True):
     internal: tuple[int, int]
 
 
+class Reader(msgspec.Struct, frozen=True):
+    """Has what is agreed on in connections to a port let in: `helper` is the kernel's name for what is spoken there."""
+
+    protocol: str
+    port: int
+    helper: str
+
+
 class Router(msgspec.Struct, frozen=True, tag="router", tag_field="kind"):
     """A router as this host has it: a network namespace that forwards between `legs`.
 
     The same on every host but for the gateway, which may be whole on one of them alone, and floating addresses, which
     are where their ports are. What `ways` send by gateways goes by those next hops of `watched` that live, as long as
-    one does: by the first, or with `spreads` by all, each connection by one.
+    one does: by the first, or with `spreads` by all, each connection by one. Of several `helpers` for one port the
+    first counts.
     """
 
     router_id: str
@@ -107,6 +116,7 @@ class Router(msgspec.Struct, frozen=True, tag="router", tag_field="kind"):
     meters: tuple[Meter, ...] = ()
     watched: tuple[Way, ...] = ()
     spreads: bool = False
+    helpers: tuple[Reader, ...] = ()
 
     @property
     def key(self) -> str:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Routers, floating IPs and port forwardings as typed values, and how they are read from rows in the API's shape.
+"""Routers and what is theirs as typed values, and how they are read from rows in the API's shape.
 
 A router's interfaces and gateways are ports (`device_owner`) that have its id for `device_id`. No host has those: a
 router is realised wherever its networks are, the same on every host.
@@ -19,6 +19,8 @@ INTERFACE_OWNER = "network:router_interface"
 GATEWAY_OWNER = "network:router_gateway"
 FLOATING_OWNER = "network:floatingip"
 ROUTER_OWNERS = frozenset({INTERFACE_OWNER, GATEWAY_OWNER})
+# The protocols of each conntrack helper: of those that Neutron allows, what kernels have by that name, and translate.
+HELPERS = {"ftp": ("tcp",), "irc": ("tcp",), "sip": ("tcp", "udp"), "tftp": ("udp",)}
 # Under this name the table of reasons keeps which hosts do not reach a router's gateways, or a floating IP's.
 REACH = "reach"
 
@@ -95,7 +97,17 @@ class NdpProxy(msgspec.Struct, frozen=True):
     address: IpAddress
 
 
-Value = Router | SubnetPool | FloatingIp | PortForwarding | NdpProxy
+class ConnectionReader(msgspec.Struct, frozen=True):
+    """What reads along in connections to a port that go through a router."""
+
+    id: str
+    router_id: str
+    protocol: str
+    port: int
+    helper: str
+
+
+Value = Router | SubnetPool | FloatingIp | PortForwarding | NdpProxy | ConnectionReader
 
 
 def _router(row: Row) -> Router:
@@ -158,6 +170,10 @@ def _ndp_proxy(row: Row) -> NdpProxy:
     return NdpProxy(row["id"], row["router_id"], row["port_id"], ip_address(row["ip_address"]))
 
 
+def _conntrack_helper(row: Row) -> ConnectionReader:
+    return ConnectionReader(row["id"], row["router_id"], row["protocol"], int(row["port"]), row["helper"])
+
+
 def _ports(row: Row, name: str) -> tuple[int, int]:
     """Return the first and last port of a range such as "80:89", or those of the attribute for a single one."""
     first, _, last = str(row.get(f"{name}_range") or row[name]).partition(":")
@@ -170,4 +186,5 @@ READERS: Mapping[str, Callable[[Row], Value]] = {
     "floatingip": _floating_ip,
     "port_forwarding": _port_forwarding,
     "ndp_proxy": _ndp_proxy,
+    "conntrack_helper": _conntrack_helper,
 }

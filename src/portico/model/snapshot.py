@@ -11,7 +11,16 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from portico.model.address import IpAddress, IpNetwork, Row
-from portico.model.l3 import ROUTER_OWNERS, FloatingIp, Gateway, NdpProxy, PortForwarding, Router, SubnetPool
+from portico.model.l3 import (
+    ROUTER_OWNERS,
+    ConnectionReader,
+    FloatingIp,
+    Gateway,
+    NdpProxy,
+    PortForwarding,
+    Router,
+    SubnetPool,
+)
 from portico.model.metering import MeteringLabel, MeteringLabelRule
 from portico.model.qos import QosPolicy
 from portico.model.speaker import BgpPeer, BgpSpeaker
@@ -104,6 +113,7 @@ class Snapshot:
         self.floating_ips: dict[str, FloatingIp] = {}
         self.forwardings: dict[str, PortForwarding] = {}
         self.proxies: dict[str, NdpProxy] = {}
+        self.helpers: dict[str, ConnectionReader] = {}
         self.labels: dict[str, MeteringLabel] = {}
         self.label_rules: dict[str, MeteringLabelRule] = {}
         # Objects of other packages' resources, by resource and id.
@@ -131,6 +141,7 @@ class Snapshot:
         self.forwardings_of_port: defaultdict[str, set[str]] = defaultdict(set)
         self.proxies_of_router: defaultdict[str, set[str]] = defaultdict(set)
         self.proxies_of_port: defaultdict[str, set[str]] = defaultdict(set)
+        self.helpers_of_router: defaultdict[str, set[str]] = defaultdict(set)
         self.rules_of_label: defaultdict[str, set[str]] = defaultdict(set)
         self._plain = self._found_by_none()
         self._owned = self._found_by_others()
@@ -169,6 +180,7 @@ class Snapshot:
                 {"floatingip_id": self.forwardings_of_floating_ip, "port_id": self.forwardings_of_port},
             ),
             "ndp_proxy": (self.proxies, {"router_id": self.proxies_of_router, "port_id": self.proxies_of_port}),
+            "conntrack_helper": (self.helpers, {"router_id": self.helpers_of_router}),
             "metering_label_rule": (self.label_rules, {"label_id": self.rules_of_label}),
         }
 

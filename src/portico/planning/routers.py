@@ -204,6 +204,7 @@ def router(want: Snapshot, host: str, router_id: str) -> Router:
         meters=planning.metering.meters(want, known) if any(leg.outside for leg in legs) else (),
         watched=planning.gateways.watched(want, known, whole),
         spreads=known.watches and known.spreads,
+        helpers=planning.related.helpers(want, router_id),
     )
 
 

@@ -11,6 +11,7 @@ from portico.model.show import some
 from portico.rules import (
     agent,
     availability_zone,
+    conntrack_helper,
     extra_route,
     ndp_proxy,
     quota,
@@ -94,7 +95,7 @@ def update(tx: Transaction, context: Context, row: Row, changes: Row) -> Row:
 
 
 def delete(tx: Transaction, context: Context, row: Row) -> None:
-    """Remove a router and its gateways.
+    """Remove a router, its gateways and its conntrack helpers.
 
     Raises:
         Conflict: it has interfaces, or a gateway is in use.
@@ -104,12 +105,14 @@ def delete(tx: Transaction, context: Context, row: Row) -> None:
         raise Conflict(f"Router {row['id']} has ports still attached: {named}", type="RouterInUse")
     for item in tx.find("auto_allocated_topology", router_id=row["id"]):
         tx.delete("auto_allocated_topology", item)
+    conntrack_helper.delete_all(tx, row)
     tx.delete("router", router_gateway.remove_all(tx, row))
 
 
 def present(tx: Transaction, context: Context, rows: list[Row]) -> list[Row]:
-    """Add what clients see of the gateways, availability_zones, and `distributed` where networks decide."""
+    """Add what clients see of gateways and helpers, availability_zones, and `distributed` where networks decide."""
     router_gateway.present(tx, rows)
     agent.present_zones(tx, rows)
+    conntrack_helper.present(tx, rows)
     router_place.present(tx, context, rows)
     return rows

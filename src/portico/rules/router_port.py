@@ -16,6 +16,8 @@ from portico.store.transaction import Transaction
 OWNERS = (INTERFACE_OWNER, GATEWAY_OWNER)
 # The provider:network_type of external networks that are behind the host itself: it reaches their floating IPs.
 BEHIND_HOST = "host"
+# What a router tells of a conntrack helper, of which it has no two alike.
+HELPER = ("protocol", "port", "helper")
 # What says whose a port is, and where.
 _KEPT = ("device_id", "device_owner", "binding:host_id")
 
@@ -80,7 +82,14 @@ def check_backend(tx: Transaction, context: Context, router: Row, network: Row) 
             )
     policies = [port["qos_policy_id"] for port in ports if port["device_owner"] == GATEWAY_OWNER]
     limits = next(filter(None, policies), None)
-    context.broker.admit("router", router, {**router, "qos_policy_id": limits}, network)
+    helped = [shown_helper(row) for row in tx.find("conntrack_helper", router_id=router["id"])]
+    joined = {**router, "qos_policy_id": limits, "conntrack_helpers": helped}
+    context.broker.admit("router", router, joined, network)
+
+
+def shown_helper(row: Row) -> Row:
+    """Return what a router tells of one of its conntrack helpers."""
+    return {name: row[name] for name in HELPER}
 
 
 def refuse_delete(tx: Transaction, port: Row) -> None:

@@ -54,6 +54,7 @@ _ASKING: dict[str, tuple[tuple[str, str, dict[str, Any]], ...]] = {
     "qos-floating-ips": (("floatingip", "qos_policy_id", {"qos_policy_id": _GROUP}),),
     "qos-gateways": (("router", "qos_policy_id", {"qos_policy_id": _GROUP}),),
     "metering": (("metering_label", "id", {}),),
+    "conntrack-helpers": (("router", "conntrack_helpers", {"conntrack_helpers": [{"helper": "ftp"}]}),),
     "ndp-proxies": (("router", "enable_ndp_proxy", {"enable_ndp_proxy": True}),),
     "routers": (("router", "id", {}),),
     "trunks": (("trunk", "port_id", {"port_id": object_id("port", 0)}),),

@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from portico.agent import rules
+from portico.agent.addresses import link_local
 from portico.agent.delta import Wanted
-from portico.agent.fragment import ESTABLISHED, INET, SHORT_WAY, Element, Fragment, fragment, link_local, policy_lines
+from portico.agent.fragment import ESTABLISHED, INET, SHORT_WAY, Element, Fragment, fragment, policy_lines
 from portico.agent.ruleset import Change, Ruleset, render, skeleton
 from portico.hoststate import (
     ROUTED,

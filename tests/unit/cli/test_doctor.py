@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from portico.cli.doctor import check_identity, check_interfaces, check_listen
+from portico.cli.doctor import check_helpers, check_identity, check_interfaces, check_listen
 from portico.settings import Settings, load
 from portico.testing.authority import Authority
 
@@ -87,3 +87,11 @@ def test_a_portico_with_tls_is_not_in_its_own_way(tmp_path: Path, has_tls: bool,
         [finding] = check_listen(settings(listen=f"127.0.0.1:{server.server_port}", **own))
         server.shutdown()
     assert detail in finding.detail
+
+
+def test_a_kernel_that_lacks_helpers_is_told_of_each() -> None:
+    [finding] = check_helpers(
+        settings(), lambda helper, protocol: f"no {helper} for {protocol}" if helper == "sip" else ""
+    )
+    assert (finding.state, finding.remedy.split()[:3]) == ("absent", ["modprobe", "-a", "nf_nat_ftp"])
+    assert finding.detail.startswith("no sip for tcp; no sip for udp; ")

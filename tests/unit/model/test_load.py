@@ -62,6 +62,7 @@ def test_the_core_collections_have_neutron_s_paths(registry: Registry) -> None:
         "/v2.0/quotas",
         "/v2.0/rbac-policies",
         "/v2.0/routers",
+        "/v2.0/routers/{router_id}/conntrack_helpers",
         "/v2.0/security-group-rules",
         "/v2.0/security-groups",
         "/v2.0/segments",

@@ -117,3 +117,17 @@ def test_another_project_neither_sees_nor_has_ndp_proxies(red: Asker, blue: Aske
     own = blue.create("port", network_id=blue.create("network")["id"])
     with pytest.raises(NotFound, match="Router"):
         blue.create("ndp_proxy", router_id=router["id"], port_id=own["id"])
+
+
+def test_another_project_neither_sees_nor_has_conntrack_helpers_of_a_router(red: Asker, blue: Asker) -> None:
+    kind = red.resources["conntrack_helper"]
+    body = {kind.name: {"helper": "ftp", "protocol": "tcp", "port": 21}}
+    mine, other = red.create("router"), blue.create("router")
+    made = collection.create(red.service, kind, red.context, body, mine["id"])[kind.name]["id"]
+    for whose in (mine["id"], other["id"]):
+        for act in (collection.show, collection.delete):
+            with pytest.raises(NotFound):
+                act(blue.service, kind, blue.context, made, None, whose)
+    with pytest.raises(NotFound, match="Router"):
+        collection.create(blue.service, kind, blue.context, body, mine["id"])
+    assert len(red.show("router", mine["id"])["conntrack_helpers"]) == 1

@@ -137,6 +137,7 @@ def ids(lasting_store: Store, context: Context) -> dict[str, str]:
         make(tx, "router", name="r", admin_state_up=True)
         make(tx, "service_profile", description="", driver="distributed", metainfo="", enabled=True)
         make(tx, "flavor", name="f", description="", service_type="L3_ROUTER_NAT", service_profiles=[], enabled=True)
+        make(tx, "conntrack_helper", router_id=made["router"], protocol="tcp", port=21, helper="ftp")
         where = {"network_type": "vlan", "physical_network": "p", "minimum": 7, "maximum": 9}
         make(tx, "network_segment_range", name="v", shared=True, **where)
         made |= floating(tx, context, made)

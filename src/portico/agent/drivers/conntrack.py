@@ -21,7 +21,7 @@ _CT_DELETE = 0x0102
 _CT_GET_STATS = 0x0105
 _NFGEN = struct.Struct("=BBH")
 
-_TUPLE_ORIG, _TUPLE_REPLY = 1, 2
+_TUPLE_ORIG, _TUPLE_REPLY, _TUPLE_MASTER = 1, 2, 14
 _ID = 12
 _STATS_ENTRIES = 1
 _ZONE = 18
@@ -62,11 +62,14 @@ class Conntrack:
         for zone, original, entry in self._entries(judge.zones):
             source, destination = _addresses(original)
             # What was sent to a floating address is its port's business by the one that it came to stand for.
-            sent_to, reply = destination, _reply(entry) if zone == ROUTED_ZONE else b""
+            sent_to, reply = destination, _attribute(entry, _TUPLE_REPLY) if zone == ROUTED_ZONE else b""
             destination = _addresses(reply)[0] if reply else sent_to
             if judge.concerns(zone, source) or judge.concerns(zone, destination):
-                protocol, low, high = _transport(original)
-                if destination != sent_to and protocol in PORTED:
+                master = _attribute(entry, _TUPLE_MASTER)
+                protocol, low, high = _transport(master or original)
+                if master:  # what was agreed on in another connection stands and falls with that
+                    source, destination = _addresses(master)
+                elif destination != sent_to and protocol in PORTED:
                     high = _transport(reply)[1]
                 if judge.is_unwanted(Connection(zone, source, destination, protocol, low, high)):
                     doomed.append(_deletion(zone, original, entry))
@@ -100,14 +103,18 @@ class Conntrack:
     def forget_floating(self, addresses: Collection[bytes]) -> None:
         """Remove the entries of connections, begun from either side, in which `addresses` (packed) are translated."""
         found = self._entries({ROUTED_ZONE})
-        doomed = (it for it in found if any(_addresses(ends)[1] in addresses for ends in (it[1], _reply(it[2]))))
+        doomed = (
+            it
+            for it in found
+            if any(_addresses(ends)[1] in addresses for ends in (it[1], _attribute(it[2], _TUPLE_REPLY)))
+        )
         self._delete([_deletion(*item) for item in doomed])
 
     def forget_mistranslated(self, now: Translated) -> None:
         """Remove the entries of connections that would be translated otherwise if they began now."""
         doomed = []
         for found in self._entries({ROUTED_ZONE}):
-            original, reply = found[1], _reply(found[2])
+            original, reply = found[1], _attribute(found[2], _TUPLE_REPLY)
             sent, back = _addresses(original), _addresses(reply)
             if sent == back[::-1]:
                 continue
@@ -167,9 +174,9 @@ def _zone_and_original(entry: bytes) -> tuple[int, bytes]:
     return 0, original
 
 
-def _reply(entry: bytes) -> bytes:
-    """Return the tuple of what comes back."""
-    return next(value for kind, value in netlink.each_attribute(entry, _NFGEN.size) if kind == _TUPLE_REPLY)
+def _attribute(entry: bytes, wanted: int) -> bytes:
+    """Return an attribute; empty if the entry has none."""
+    return next((value for kind, value in netlink.each_attribute(entry, _NFGEN.size) if kind == wanted), b"")
 
 
 def _addresses(original: bytes) -> tuple[bytes, bytes]:

@@ -19,6 +19,7 @@ from portico.agent.fast_path.hooks import Hooks
 from portico.agent.fast_path.programs import Programs
 from portico.agent.netlink import is_absent
 from portico.hoststate import Bridge, HostObject, Router, Space, Uplink, Vif
+from portico.hoststate.l3 import Leg
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +36,7 @@ def ports(item: HostObject | None) -> Joined:
 
 
 def ways(item: HostObject | None) -> Joined:
-    """Return the links by which packets leave for elsewhere, and those of routers that share or count what passes."""
+    """Return the links by which packets leave for elsewhere, and those of routers that look at all that passes."""
     match item:
         case Uplink():
             return {owner.uplink_link(item.network_id): item.mtu}
@@ -44,8 +45,13 @@ def ways(item: HostObject | None) -> Joined:
         case Bridge() if item.physical_network:
             return {owner.segment_link(item.network_id): 0}
         case Router():
-            return {owner.leg_link(leg.port_id): 0 for leg in item.legs if leg.shares or (leg.outside and item.meters)}
+            return {owner.leg_link(leg.port_id): 0 for leg in item.legs if _sees_all(item, leg)}
     return {}
+
+
+def _sees_all(router: Router, leg: Leg) -> bool:
+    """Tell whether every packet of a connection has to pass by a leg; a helper reads along in what is said."""
+    return bool(leg.shares or router.helpers or (leg.outside and router.meters))
 
 
 class FastPath:

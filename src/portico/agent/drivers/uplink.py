@@ -14,10 +14,10 @@ from ipaddress import ip_interface
 from typing import Any
 
 from portico.agent import addresses, owner
+from portico.agent.addresses import link_local
 from portico.agent.delta import Delta, Trouble, Wanted
 from portico.agent.drivers.link import LinkTable, pinned_mac
 from portico.agent.drivers.route import HOST, HOST_IPV6, Side
-from portico.agent.fragment import link_local
 from portico.agent.links import Link
 from portico.agent.routes import Route
 from portico.hoststate import Uplink

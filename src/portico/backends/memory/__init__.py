@@ -17,6 +17,7 @@ from portico.model.snapshot import DHCP_OWNER, ROUTER_OWNERS, Port, Snapshot
 _OF_NETWORKS = ROUTER_OWNERS | {DHCP_OWNER, FLOATING_OWNER}
 
 _MISSING = {
+    "conntrack-helpers",
     "metering",
     "ndp-proxies",
     "qos-minimum-bandwidth",
