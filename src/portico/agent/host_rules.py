@@ -103,7 +103,7 @@ def of_publish(item: Publish, link_name: str) -> Rules:
     """Return the rules of published ports.
 
     What is not published at all addresses is for nobody else: a neighbour that sends to the target by way of the host
-    is refused. A container that has an IPv6 address of its own is reached by that, whatever is published.
+    is refused. A port of the routed space that has an IPv6 address is reached by that, whatever is published.
 
     Args:
         item: what is published.
@@ -119,10 +119,10 @@ def of_publish(item: Publish, link_name: str) -> Rules:
         version = addresses.address(text, "addresses").version
         if version in targets:
             rules.append(("published", f"{_at(text, version)} {_ports(item)} {_to(item, targets[version], version)}"))
-    if 4 in targets and ANY[4] not in item.addresses:
-        target = targets[4]
-        match = f"ip daddr {target.address} {item.protocol} dport {_range(target.ports)}"
-        rules.append(("forward", f"oifname {link} ct state new ct status & dnat == 0 {match} drop"))
+    for version, target in targets.items():
+        if ANY[version] not in item.addresses and (version == 4 or item.network_id != ROUTED):
+            match = f"{_ip(version)} daddr {target.address} {item.protocol} dport {_range(target.ports)}"
+            rules.append(("forward", f"oifname {link} ct state new ct status & dnat == 0 {match} drop"))
     return tuple(rules)
 
 

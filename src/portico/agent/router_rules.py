@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The nftables rules of a router's namespace: address translation, for IPv4 alone. Pure.
+"""The nftables rules of a router's namespace: address translation, of IPv6 only behind the host. Pure.
 
 What goes between the networks inside is not tracked: a router holds no state of it, so that any host's can take its
 packets, and costs it nothing. A packet that comes from outside has the mark `FROM_OUTSIDE`.
@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from portico.agent import addresses, related
+from portico.agent.addresses import Net
 from portico.agent.gateways import numbers
 from portico.hoststate import Router
 from portico.hoststate.l3 import Forward, Leg
@@ -26,18 +27,20 @@ NUMBERS = {"tcp": 6, "udp": 17, "udplite": 136, "dccp": 33, "sctp": 132}
 class Translation:
     """What a router translates: rules are the same exactly if this is.
 
-    `outside` are gateways' links with the address that senders inside get there ("" for none), `known` with the ranges
-    inside that keep theirs; `apart` are links, outside or not, with ranges inside that they have nothing to do with.
-    `own` is the address that a router has outside, `fixed` what each floating address stands for. `ports` maps an
-    address, a protocol's number and a port to an address and a port; `ranges` the same of all ports of a range to those
-    of the same number. `marks` are the numbers of gateways' links, where there are several, `by` of those that have the
-    floating addresses of senders, and `homes` of those that have an address outside. `guarded` are gateways' links
-    with the IPv6 addresses inside that are reached by them, and the ranges inside of which nothing else is. `helpers`
-    are protocols and ports with what reads along in connections there.
+    `outside` are gateways' links with the address that senders inside get there ("" for none), `outside6` with that of
+    IPv6, none at all if that is not translated; `known` with the ranges inside that keep theirs; `apart` are links,
+    outside or not, with ranges inside that they have nothing to do with. `own` is the address that a router has
+    outside, `fixed` what each floating address stands for. `ports` maps an address, a protocol's number and a port to
+    an address and a port; `ranges` the same of all ports of a range to those of the same number. `marks` are the
+    numbers of gateways' links, where there are several, `by` of those that have the floating addresses of senders, and
+    `homes` of those that have an address outside. `guarded` are gateways' links with the IPv6 addresses inside that are
+    reached by them, and the ranges inside of which nothing else is. `helpers` are protocols and ports with what reads
+    along in connections there.
     """
 
     inside: tuple[str, ...] = ()
     outside: tuple[tuple[str, str], ...] = ()
+    outside6: tuple[tuple[str, str], ...] = ()
     own: str = ""
     fixed: tuple[tuple[str, str], ...] = ()
     ports: tuple[tuple[str, int, int, str, int], ...] = ()
@@ -54,7 +57,7 @@ class Translation:
     def affected(self, after: Translation) -> frozenset[str] | None:
         """Return the addresses whose connections are others' once `after` is in force; None for those of all."""
         others = (self.own, self.known) != (after.own, after.known) or not {*self.outside} <= {*after.outside}
-        if self.own and others:
+        if (self.own or self.outside6) and (others or not {*self.outside6} <= {*after.outside6}):
             return None
         gone = {*self.fixed} - {*after.fixed}
         found = {address for pair in gone for address in pair}
@@ -72,17 +75,19 @@ def translation(router: Router, names: Mapping[str, str]) -> Translation:
     prefixes = any(leg.prefixes for leg in router.legs)
     apart = tuple(sorted((names[leg.port_id], leg.outside, _ranges(leg.apart)) for leg in router.legs if leg.apart))
     guarded = tuple(sorted(_guarded(leg, names[leg.port_id]) for leg in gateways if leg.guarded))
-    if not (router.floating or router.forwards or any(leg.snat for leg in gateways)):
+    if not (router.floating or router.forwards or any(leg.snat or leg.snat6 for leg in gateways)):
         return Translation(announces=prefixes, apart=apart, guarded=guarded)
     ports, ranges = forwards(router.forwards)
     fixed = [(ipv4(item.address), ipv4(item.fixed)) for item in router.floating if item.fixed]
-    inside = (str(net) for leg in router.legs if not leg.outside for net in _networks(leg))
+    with_ipv6 = any(leg.snat6 for leg in gateways) or any(":" in item.address for item in router.forwards)
+    inside = (net for leg in router.legs if not leg.outside for net in _networks(leg))
     marks = numbers(leg.port_id for leg in gateways if leg.beyond)
-    at = {ipv4(item.address): item.port_id for item in router.floating}
+    at = {ipv4(item.address): item.port_id for item in router.floating if item.fixed}
     by = {inner: marks[at[address]] for address, inner in sorted(fixed) if at[address] in marks}
     return Translation(
-        inside=tuple(sorted(set(inside))),
+        inside=tuple(sorted({str(net) for net in inside if net.version == 4 or with_ipv6})),
         outside=tuple(sorted((names[leg.port_id], ipv4(leg.snat) if leg.snat else "") for leg in gateways)),
+        outside6=tuple(sorted((names[leg.port_id], _ipv6(leg.snat6)) for leg in gateways)) if with_ipv6 else (),
         own=next((str(address) for leg in gateways for address in _own(leg)), ""),
         fixed=tuple(sorted(fixed)),
         ports=tuple(sorted(ports)),
@@ -100,7 +105,8 @@ def translation(router: Router, names: Mapping[str, str]) -> Translation:
 
 def _homes(router: Router, marks: Mapping[str, int]) -> Iterator[tuple[str, int]]:
     yield from ((ipv4(leg.snat), marks[leg.port_id]) for leg in router.legs if leg.snat and leg.port_id in marks)
-    yield from ((ipv4(item.address), marks[item.port_id]) for item in router.floating if item.port_id in marks)
+    floating = (item for item in router.floating if item.port_id in marks and ":" not in item.address)
+    yield from ((ipv4(item.address), marks[item.port_id]) for item in floating)
 
 
 def _ranges(cidrs: Iterable[str]) -> tuple[str, ...]:
@@ -111,11 +117,8 @@ def _guarded(leg: Leg, name: str) -> tuple[str, tuple[str, ...], tuple[str, ...]
     return name, tuple(str(addresses.address(text, "proxied")) for text in leg.proxied), _ranges(leg.guarded)
 
 
-def _networks(leg: Leg) -> Iterator[ipaddress.IPv4Network]:
-    for number, text in enumerate(leg.addresses):
-        net = addresses.network(text, f"addresses[{number}]")
-        if isinstance(net, ipaddress.IPv4Network):
-            yield net
+def _networks(leg: Leg) -> Iterator[Net]:
+    yield from (addresses.network(text, f"addresses[{number}]") for number, text in enumerate(leg.addresses))
 
 
 def _own(leg: Leg) -> Iterator[ipaddress.IPv4Address]:
@@ -137,6 +140,23 @@ def ipv4(text: str) -> str:
     return str(found)
 
 
+def _ipv6(text: str) -> str:
+    """Return the address that senders get over IPv6, if there is one."""
+    return str(addresses.address(text, "snat6")) if text else ""
+
+
+def _pair(item: Forward) -> tuple[str, str]:
+    """Return the addresses of a forwarding, outside and inside.
+
+    Raises:
+        ValueError: one is none, or they are of different IP versions.
+    """
+    outer, inner = addresses.address(item.address, "address"), addresses.address(item.fixed, "fixed")
+    if outer.version != inner.version:
+        raise ValueError(f"forwards: address {item.address!a} leads to {item.fixed!a}, of another IP version")
+    return str(outer), str(inner)
+
+
 def forwards(
     items: Iterable[Forward],
 ) -> tuple[set[tuple[str, int, int, str, int]], set[tuple[str, int, int, int, str]]]:
@@ -149,7 +169,7 @@ def forwards(
     for item in items:
         if item.protocol not in NUMBERS:
             raise ValueError(f"forwards: protocol {item.protocol!a} has no ports that can be forwarded")
-        number, address, fixed = NUMBERS[item.protocol], ipv4(item.address), ipv4(item.fixed)
+        number, (address, fixed) = NUMBERS[item.protocol], _pair(item)
         (first, last), (start, end) = item.external, item.internal
         if (first, last) == (start, end) and first != last:
             ranges.add((address, number, first, last, fixed))
@@ -186,18 +206,29 @@ def _scopes(wanted: Translation) -> Iterator[str]:
         links, fixed = ", ".join(f'"{name}"' for name, _ in wanted.outside), ", ".join(it for _, it in wanted.fixed)
         yield f"	oifname {{ {links} }} ip saddr {{ {fixed} }} accept"
     for name, outside, ranges in wanted.apart:
-        for family in ("ip", "ip6"):
-            if mine := [cidr for cidr in ranges if (":" in cidr) == (family == "ip6")]:
-                listed = ", ".join(mine)
-                yield f'	oifname "{name}" {family} saddr {{ {listed} }} drop'
-                if outside:
-                    yield f'	iifname "{name}" {family} daddr {{ {listed} }} drop'
+        for family, listed in _families(ranges):
+            yield f'	oifname "{name}" {family} saddr {{ {listed} }} drop'
+            if outside:
+                yield f'	iifname "{name}" {family} daddr {{ {listed} }} drop'
     yield "}"
 
 
+def _families(texts: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Yield addresses or ranges by IP version, as nft lists them; none of a version: nothing."""
+    by_family: dict[str, list[str]] = {"ip": [], "ip6": []}
+    for text in texts:
+        by_family["ip6" if ":" in text else "ip"].append(text)
+    yield from ((family, ", ".join(found)) for family, found in by_family.items() if found)
+
+
 def _guards(wanted: Translation) -> Iterator[str]:
-    """What comes from outside to addresses inside that nobody answers for stays out, as in Neutron: answers, too."""
+    """What comes from outside to addresses inside that nobody answers for stays out, as in Neutron: answers, too.
+
+    Not so where they are translated: there who is asked is somebody outside.
+    """
     yield "chain guards {\n	type filter hook forward priority filter; policy accept;"
+    if wanted.outside6:
+        yield "	ct status snat,dnat accept"
     for name, proxied, ranges in wanted.guarded:
         if proxied:
             yield f'	iifname "{name}" ip6 daddr {{ {", ".join(proxied)} }} accept'
@@ -232,9 +263,13 @@ def _strays(wanted: Translation) -> Iterator[str]:
     """What is of no connection is not translated: it shall not tell outside who is inside."""
     yield "chain strays {\n	type filter hook forward priority filter; policy accept;"
     for name, ranges in wanted.known:
-        yield f'	oifname "{name}" ip saddr {{ {", ".join(ranges)} }} accept'
-    if hidden := [f'"{name}"' for name, address in wanted.outside if address]:
-        yield f"	oifname {{ {', '.join(hidden)} }} meta mark != {FROM_OUTSIDE} ct state invalid drop"
+        yield from (
+            f'	oifname "{name}" {family} saddr {{ {listed} }} accept' for family, listed in _families(ranges)
+        )
+    for family, gateways in (("ipv4", wanted.outside), ("ipv6", wanted.outside6)):
+        if hidden := [f'"{name}"' for name, address in gateways if address]:
+            links = f"oifname {{ {', '.join(hidden)} }}"
+            yield f"	meta nfproto {family} {links} meta mark != {FROM_OUTSIDE} ct state invalid drop"
     if wanted.fixed:
         links, fixed = ", ".join(f'"{name}"' for name, _ in wanted.outside), ", ".join(it for _, it in wanted.fixed)
         yield f"	oifname {{ {links} }} ip saddr {{ {fixed} }} ct state invalid drop"
@@ -242,7 +277,6 @@ def _strays(wanted: Translation) -> Iterator[str]:
 
 
 def _maps(wanted: Translation) -> Iterator[str]:
-    yield _container("set inside", "type ipv4_addr; flags interval; auto-merge;", wanted.inside)
     whole = [f"{address} : {fixed}" for address, fixed in wanted.fixed]
     yield _container("map floating", "type ipv4_addr : ipv4_addr;", whole)
     back = [
@@ -250,13 +284,22 @@ def _maps(wanted: Translation) -> Iterator[str]:
         for address, fixed in {fixed: (address, fixed) for address, fixed in wanted.fixed}.values()
     ]
     yield _container("map fixed", "type ipv4_addr : ipv4_addr;", back)
-    key = "type ipv4_addr . inet_proto . inet_service"
-    single = [f"{address} . {number} . {port} : {fixed} . {to}" for address, number, port, fixed, to in wanted.ports]
-    yield _container("map ports", f"{key} : ipv4_addr . inet_service;", single)
-    ranges = [
-        f"{address} . {number} . {first}-{last} : {fixed}" for address, number, first, last, fixed in wanted.ranges
-    ]
-    yield _container("map ranges", f"{key} : ipv4_addr; flags interval;", ranges)
+    for mark, kind in (("", "ipv4_addr"), ("6", "ipv6_addr"))[: 2 if wanted.outside6 else 1]:
+        inside = (net for net in wanted.inside if (":" in net) == bool(mark))
+        yield _container(f"set inside{mark}", f"type {kind}; flags interval; auto-merge;", inside)
+        key = f"type {kind} . inet_proto . inet_service"
+        single = (
+            f"{address} . {number} . {port} : {fixed} . {to}"
+            for address, number, port, fixed, to in wanted.ports
+            if (":" in address) == bool(mark)
+        )
+        yield _container(f"map ports{mark}", f"{key} : {kind} . inet_service;", single)
+        ranges = (
+            f"{address} . {number} . {first}-{last} : {fixed}"
+            for address, number, first, last, fixed in wanted.ranges
+            if (":" in address) == bool(mark)
+        )
+        yield _container(f"map ranges{mark}", f"{key} : {kind}; flags interval;", ranges)
 
 
 def _container(name: str, kind: str, elements: Iterable[str]) -> str:
@@ -266,28 +309,38 @@ def _container(name: str, kind: str, elements: Iterable[str]) -> str:
 
 def _chains(wanted: Translation) -> Iterator[str]:
     links = ", ".join(f'"{name}"' for name, _ in wanted.outside)
-    target = "ip daddr . meta l4proto . th dport"
-    yield f"""chain untracked {{
-	type filter hook prerouting priority raw; policy accept;
-	meta nfproto ipv6 notrack accept
-	iifname {{ {links} }} meta mark set {FROM_OUTSIDE} accept
-	ip daddr @inside notrack
-}}
+    target = "daddr . meta l4proto . th dport"
+    yield "chain untracked {\n	type filter hook prerouting priority raw; policy accept;"
+    if not wanted.outside6:
+        yield "	meta nfproto ipv6 notrack accept"
+    yield f"	iifname {{ {links} }} meta mark set {FROM_OUTSIDE} accept"
+    yield "	ip daddr @inside notrack"
+    if wanted.outside6:
+        yield "	ip6 daddr @inside6 notrack"
+    yield f"""}}
 chain to {{
 	type nat hook prerouting priority dstnat; policy accept;
-	dnat ip addr . port to {target} map @ports
-	dnat ip to {target} map @ranges
-	dnat ip to ip daddr map @floating
-}}
+	dnat ip addr . port to ip {target} map @ports
+	dnat ip to ip {target} map @ranges
+	dnat ip to ip daddr map @floating"""
+    if wanted.outside6:
+        yield f"	dnat ip6 addr . port to ip6 {target} map @ports6\n	dnat ip6 to ip6 {target} map @ranges6"
+    yield f"""}}
 chain from {{
 	type nat hook postrouting priority srcnat; policy accept;
 	oifname {{ {links} }} snat ip to ip saddr map @fixed"""
     # Who is inside and asks an address outside that stands for somebody inside hears from that address.
     yield f"	ct status dnat meta mark != {FROM_OUTSIDE} snat ip to ip saddr map @fixed"
     yield f"	ct status dnat meta mark != {FROM_OUTSIDE} snat ip to {wanted.own or 'ct original ip daddr'}"
+    if wanted.outside6:
+        own = next((address for _, address in wanted.outside6 if address), "ct original ip6 daddr")
+        yield f"	ct status dnat meta mark != {FROM_OUTSIDE} snat ip6 to {own}"
     for name, ranges in wanted.known:
-        yield f'	oifname "{name}" ip saddr {{ {", ".join(ranges)} }} return'
-    for name, address in wanted.outside:
-        if address:
-            yield f'	oifname "{name}" meta mark != {FROM_OUTSIDE} snat ip to {address}'
+        yield from (
+            f'	oifname "{name}" {family} saddr {{ {listed} }} return' for family, listed in _families(ranges)
+        )
+    for family, gateways in (("ip", wanted.outside), ("ip6", wanted.outside6)):
+        for name, address in gateways:
+            if address:
+                yield f'	oifname "{name}" meta mark != {FROM_OUTSIDE} snat {family} to {address}'
     yield "}"

@@ -24,7 +24,6 @@ from portico.hoststate.metering import Count as Count
 from portico.hoststate.speaker import Behind as Behind
 from portico.hoststate.speaker import Peer as Peer
 from portico.hoststate.speaker import Speaker as Speaker
-from portico.hoststate.uplink import HostRoute as HostRoute
 from portico.hoststate.uplink import Publish as Publish
 from portico.hoststate.uplink import Target as Target
 from portico.hoststate.uplink import Uplink as Uplink

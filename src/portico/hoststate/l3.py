@@ -24,12 +24,13 @@ class Prefix(msgspec.Struct, frozen=True):
 class Leg(msgspec.Struct, frozen=True):
     """A router's interface or gateway on one network: `mac` and `addresses` (with prefix lengths) are its port's.
 
-    `outside` tells a gateway. What is sent out there gets `snat` for its source, if that is set and what it comes from
-    has no floating IP; what comes from `known` keeps its own, for it means the same out there. Nothing passes between
-    this leg and `apart`, whose addresses mean something else here. Both are CIDRs. Where there are `shares`, addresses
-    outside may use no more of a gateway than theirs. One gateway of several has `beyond`, the address of IPv4 out there
-    that it sends to: what has come or gone by it, or has a floating address there, goes by it again. It answers for
-    `proxied`, IPv6 addresses of others inside; nothing else of `guarded`, CIDRs inside, is reached by it.
+    `outside` tells a gateway. What is sent out there gets `snat` for its source, over IPv6 `snat6`, if that is set and
+    what it comes from has no floating IP; what comes from `known` keeps its own, for it means the same out there.
+    Nothing passes between this leg and `apart`, whose addresses mean something else here. Both are CIDRs. Where there
+    are `shares`, addresses outside may use no more of a gateway than theirs. One gateway of several has `beyond`, the
+    address of IPv4 out there that it sends to: what has come or gone by it, or has a floating address there, goes by it
+    again. It answers for `proxied`, IPv6 addresses of others inside; nothing else of `guarded`, CIDRs inside, is
+    reached by it.
     """
 
     port_id: str
@@ -39,6 +40,7 @@ class Leg(msgspec.Struct, frozen=True):
     addresses: tuple[str, ...]
     outside: bool = False
     snat: str = ""
+    snat6: str = ""
     prefixes: tuple[Prefix, ...] = ()
     known: tuple[str, ...] = ()
     apart: tuple[str, ...] = ()

@@ -8,26 +8,17 @@ from typing import Literal
 import msgspec
 
 
-class HostRoute(msgspec.Struct, frozen=True):
-    """A route of the host's: to `destination` (a CIDR) by way of `nexthop`, which is on the uplink's network."""
-
-    destination: str
-    nexthop: str
-
-
 class Uplink(msgspec.Struct, frozen=True, tag="uplink", tag_field="kind"):
     """A link from a network's bridge to the host's namespace, which forwards what comes from it to its other links.
 
     The host has `addresses` (with prefix lengths) at its end: those of the network's gateways. What comes from
-    `masquerade` (CIDRs) leaves with the address of the link by which it leaves. `routes` lead to what is behind
-    routers.
+    `masquerade` (CIDRs) leaves with the address of the link by which it leaves.
     """
 
     network_id: str
     mtu: int
     addresses: tuple[str, ...]
     masquerade: tuple[str, ...] = ()
-    routes: tuple[HostRoute, ...] = ()
 
     @property
     def key(self) -> str:

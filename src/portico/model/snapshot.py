@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from portico.model.address import IpAddress, IpNetwork, Row
 from portico.model.l3 import (
+    FLOATING_OWNER,
     ROUTER_OWNERS,
     ConnectionReader,
     FloatingIp,
@@ -137,6 +138,8 @@ class Snapshot:
         self.routers_of_network: defaultdict[str, Counter[str]] = defaultdict(Counter)
         self.floating_ips_of_router: defaultdict[str, set[str]] = defaultdict(set)
         self.floating_ips_of_port: defaultdict[str, set[str]] = defaultdict(set)
+        # Of a floating IP the port that holds its addresses.
+        self.port_of_floating_ip: dict[str, str] = {}
         self.forwardings_of_floating_ip: defaultdict[str, set[str]] = defaultdict(set)
         self.forwardings_of_port: defaultdict[str, set[str]] = defaultdict(set)
         self.proxies_of_router: defaultdict[str, set[str]] = defaultdict(set)
@@ -193,6 +196,11 @@ class Snapshot:
             found = self._owned[resource][0]
         return self.services.get(resource, {}) if found is None else found
 
+    def beside(self, floating_id: str) -> IpAddress | None:
+        """Return the IPv6 address that a floating IP has beside its own, if it has one."""
+        port = self.ports.get(self.port_of_floating_ip.get(floating_id, ""))
+        return next((item.address for item in port.fixed_ips if item.address.version == 6), None) if port else None
+
     def put(self, resource: str, row: Row) -> None:
         """Add or replace the object that `row` (in the API's shape) describes."""
         self.place(resource, read(resource, row))
@@ -224,6 +232,8 @@ class Snapshot:
         if port.device_owner in ROUTER_OWNERS:
             self.ports_of_router[port.device_id].add(port.id)
             _add(self.routers_of_network, port.network_id, port.device_id, 1)
+        if port.device_owner == FLOATING_OWNER:
+            self.port_of_floating_ip[port.device_id] = port.id
         for group_id in port.group_ids:
             for cidr in port.cidrs:
                 _add(self.members_of_group, group_id, (port.network_id, cidr), 1)
@@ -252,6 +262,8 @@ class Snapshot:
         if port.device_owner in ROUTER_OWNERS:
             _discard(self.ports_of_router, port.device_id, port.id)
             _add(self.routers_of_network, port.network_id, port.device_id, -1)
+        if port.device_owner == FLOATING_OWNER:
+            self.port_of_floating_ip.pop(port.device_id, None)
         for group_id in port.group_ids:
             for cidr in port.cidrs:
                 _add(self.members_of_group, group_id, (port.network_id, cidr), -1)

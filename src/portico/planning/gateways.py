@@ -15,6 +15,8 @@ from portico.hoststate.l3 import Leg, Way
 from portico.model.l3 import FloatingIp, Router
 from portico.model.snapshot import IpNetwork, Port, Snapshot, Subnet
 
+BEHIND_HOST = "host"
+"""The type of external networks that are behind the host itself."""
 EVERYWHERE = {4: "0.0.0.0/0", 6: "::/0"}
 
 
@@ -48,6 +50,20 @@ def scope(want: Snapshot, subnet: Subnet) -> str:
     """Return the address scope of a subnet by the pool that it is from; "" for none."""
     pool = want.pools.get(subnet.pool_id)
     return pool.scope_id if pool else ""
+
+
+def sources(want: Snapshot, gateway: Port) -> dict[int, str]:
+    """Return the addresses that a gateway gives to what it sends, by IP version: of IPv6 only behind the host."""
+    router, network = want.routers[gateway.device_id], want.networks[gateway.network_id]
+    known = [item for item in router.gateways if gateway.id == item.port_id] or [
+        item for item in router.gateways if item.network_id == gateway.network_id
+    ]
+    versions = (4, 6) if network.network_type == BEHIND_HOST else (4,)
+    found: dict[int, str] = {}
+    for item in gateway.fixed_ips if any(item.enable_snat for item in known) else ():
+        if item.address.version in versions and item.subnet_id in want.subnets:
+            found.setdefault(item.address.version, str(item.address))
+    return found
 
 
 def beyond(want: Snapshot, gateway: Port) -> str:

@@ -27,7 +27,7 @@ from portico.hoststate import (
     Vif,
     key_of,
 )
-from portico.model.l3 import NdpProxy
+from portico.model.l3 import FLOATING_OWNER, NdpProxy
 from portico.model.metering import MeteringLabel, MeteringLabelRule
 from portico.model.snapshot import (
     DHCP_OWNER,
@@ -258,7 +258,9 @@ def router_changes(want: Snapshot, dirty: Dirty, memory: Memory) -> Iterator[tup
 def _routers(want: Snapshot, dirty: Dirty, memory: Memory) -> set[str]:
     """Return the routers whose floating IPs have changed or moved."""
     ids = dirty.ids
+    ports = [known.get(port_id) for port_id in ids.get("port", ()) for known in (memory.ports, want.ports)]
     floating = set(ids.get("floatingip", ()))
+    floating |= {port.device_id for port in ports if port and port.device_owner == FLOATING_OWNER}
     floating |= {
         known[item].floatingip_id
         for item in ids.get("port_forwarding", ())
@@ -266,7 +268,6 @@ def _routers(want: Snapshot, dirty: Dirty, memory: Memory) -> set[str]:
         if item in known
     }
     before = {memory.floating_ips[item].router_id for item in floating if item in memory.floating_ips}
-    ports = [known.get(port_id) for port_id in ids.get("port", ()) for known in (memory.ports, want.ports)]
     return before | planning.routers.touched(want, ports, floating)
 
 

@@ -9,12 +9,12 @@ addresses of their own. A router whose admin_state_up is false is nowhere. May i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 from msgspec import structs
 
 from portico import planning
-from portico.hoststate.l3 import Floating, Forward, Leg, Prefix, Router, Way
+from portico.hoststate.l3 import Leg, Prefix, Router, Way
 from portico.model.l3 import GATEWAY_OWNER, INTERFACE_OWNER
 from portico.model.snapshot import FloatingIp, IpAddress, Port, Snapshot, Subnet
 
@@ -192,7 +192,8 @@ def router(want: Snapshot, host: str, router_id: str) -> Router:
         beyond = {port.id: planning.gateways.beyond(want, port) for port in ports if _is_gateway(port)}
         legs = [structs.replace(leg, beyond=beyond.get(leg.port_id, "")) for leg in legs]
     legs = planning.ndp.guard(want, router_id, legs, nets, lambda port_id: is_led(want, router_id, port_id, host))
-    floating, forwards = _floating(want, host, router_id)
+    outside = {port.network_id: port.id for port in reversed(ports) if _is_gateway(port)}
+    floating, forwards = planning.floating.answered(want, host, router_id, outside)
     known = want.routers[router_id]
     whole = [port for port in ports if _is_gateway(port) and port.id not in parts]
     return Router(
@@ -261,9 +262,8 @@ def _leg(want: Snapshot, port: Port) -> Leg:
         (want.subnets[item.subnet_id], item.address) for item in port.fixed_ips if item.subnet_id in want.subnets
     ]
     outside = port.device_owner == GATEWAY_OWNER
-    first = next((str(address) for _, address in subnets if address.version == 4), "")
-    snat = first if outside and _translates(want, port) else ""
-    known, apart = _scopes(want, port, [subnet for subnet, _ in subnets], translates=bool(snat))
+    sources = planning.gateways.sources(want, port) if outside else {}
+    known, apart = _scopes(want, port, [subnet for subnet, _ in subnets], sources)
     return Leg(
         port_id=port.id,
         network_id=port.network_id,
@@ -271,7 +271,8 @@ def _leg(want: Snapshot, port: Port) -> Leg:
         mtu=network.mtu,
         addresses=tuple(f"{address}/{subnet.cidr.prefixlen}" for subnet, address in subnets),
         outside=outside,
-        snat=snat,
+        snat=sources.get(4, ""),
+        snat6=sources.get(6, ""),
         prefixes=() if outside else tuple(_prefixes(subnet for subnet, _ in subnets)),
         known=tuple(known),
         apart=tuple(apart),
@@ -285,10 +286,11 @@ def _floating_by(want: Snapshot, port: Port) -> list[FloatingIp]:
     return [item for item_id in ids if (item := want.floating_ips[item_id]).network_id == port.network_id]
 
 
-def _scopes(want: Snapshot, port: Port, near: list[Subnet], *, translates: bool) -> tuple[list[str], list[str]]:
+def _scopes(want: Snapshot, port: Port, near: list[Subnet], translated: Collection[int]) -> tuple[list[str], list[str]]:
     """Return the subnets inside whose addresses mean the same at a leg, and those that mean something else there.
 
-    Subnets from pools without an address scope are in one together. What is translated may go out from any.
+    Subnets from pools without an address scope are in one together. What is of `translated` IP versions may go out from
+    any.
     """
     scopes = {subnet.cidr.version: planning.gateways.scope(want, subnet) for subnet in near}
     known, apart = [], []
@@ -297,21 +299,12 @@ def _scopes(want: Snapshot, port: Port, near: list[Subnet], *, translates: bool)
             version = subnet.cidr.version
             if version not in scopes:
                 continue
-            scope, translated = planning.gateways.scope(want, subnet), translates and version == 4
-            if scope != scopes[version] and not translated:
+            scope = planning.gateways.scope(want, subnet)
+            if scope != scopes[version] and version not in translated:
                 apart.append(str(subnet.cidr))
-            elif scope and scope == scopes[version] and translated:
+            elif scope and scope == scopes[version] and version in translated:
                 known.append(str(subnet.cidr))
     return sorted(known), sorted(apart)
-
-
-def _translates(want: Snapshot, port: Port) -> bool:
-    """Tell whether a gateway gives its own address to what it sends."""
-    router = want.routers[port.device_id]
-    known = [item for item in router.gateways if port.id == item.port_id] or [
-        item for item in router.gateways if item.network_id == port.network_id
-    ]
-    return any(item.enable_snat for item in known)
 
 
 def _prefixes(subnets: Iterable[Subnet]) -> Iterator[Prefix]:
@@ -351,38 +344,8 @@ def _subnets(want: Snapshot, port: Port) -> list[Subnet]:
     return [want.subnets[item.subnet_id] for item in port.fixed_ips if item.subnet_id in want.subnets]
 
 
-def _floating(want: Snapshot, host: str, router_id: str) -> tuple[list[Floating], list[Forward]]:
-    """Return the addresses outside that are answered on a host: those whose ports it has, or reaches for all hosts."""
-    outside = {port.network_id: port.id for port in reversed(_here(want, router_id, host)) if _is_gateway(port)}
-    found, forwards = [], []
-    for floating_id in sorted(want.floating_ips_of_router.get(router_id, ())):
-        item = want.floating_ips[floating_id]
-        if item.network_id not in outside:
-            continue
-        mine = list(_forwards(want, host, item))
-        forwards += mine
-        if item.fixed_address is not None and is_led(want, router_id, item.port_id, host):
-            found.append(Floating(str(item.address), outside[item.network_id], str(item.fixed_address)))
-        elif mine:
-            found.append(Floating(str(item.address), outside[item.network_id]))
-    return found, forwards
-
-
 def _is_gateway(port: Port) -> bool:
     return port.device_owner == GATEWAY_OWNER
-
-
-def _forwards(want: Snapshot, host: str, floating: FloatingIp) -> Iterator[Forward]:
-    for forwarding_id in sorted(want.forwardings_of_floating_ip.get(floating.id, ())):
-        item = want.forwardings[forwarding_id]
-        if is_led(want, floating.router_id, item.port_id, host):
-            yield Forward(
-                address=str(floating.address),
-                protocol=item.protocol,
-                external=item.external_ports,
-                fixed=str(item.internal_address),
-                internal=item.internal_ports,
-            )
 
 
 def is_led(want: Snapshot, router_id: str, port_id: str, host: str) -> bool:

@@ -9,7 +9,8 @@ from ipaddress import ip_address
 
 from portico.errors import BadRequest, Conflict, NotFound, Unsupported
 from portico.model.bgp import ROUTED
-from portico.rules import floating_use, lookup
+from portico.model.l3 import FLOATING_OWNER
+from portico.rules import fixed_ip, floating_use, lookup, port
 from portico.rules.context import Context, Row
 from portico.rules.floatingip import already_associated
 from portico.rules.router_port import BEHIND_HOST
@@ -36,6 +37,7 @@ def create(tx: Transaction, context: Context, body: Row) -> Row:
     _refuse_floating(tx, floating, row, found)
     router_id = _router_of(tx, floating, row, found)
     _refuse_other_host(tx, row, found)
+    _take_ipv6(tx, context, floating, row, found)
     made = tx.insert("port_forwarding", row)
     here: Row = {}
     if floating["router_id"] is None:
@@ -60,6 +62,7 @@ def update(tx: Transaction, context: Context, row: Row, changes: Row) -> Row:
         _refuse_floating(tx, floating, after, found)
     _router_of(tx, floating, after, found)
     _refuse_other_host(tx, after, found)
+    _take_ipv6(tx, context, floating, after, found)
     different = {name: value for name, value in after.items() if row.get(name) != value}
     changed = tx.update("port_forwarding", row, different)
     tx.update("floatingip", floating, {})
@@ -89,12 +92,12 @@ def _sides(given: Row, row: Row) -> Row:
 
 
 def _side(side: str, given: Row, row: Row) -> Ports:
-    port, spread = f"{side}_port", f"{side}_port_range"
-    told = {_ports(given[name]) for name in (port, spread) if given.get(name) is not None}
+    single, spread = f"{side}_port", f"{side}_port_range"
+    told = {_ports(given[name]) for name in (single, spread) if given.get(name) is not None}
     if len(told) > 1:
-        raise _bad(f"{port} {given[port]} and {spread} {given[spread]} are not the same: one of them is enough")
+        raise _bad(f"{single} {given[single]} and {spread} {given[spread]} are not the same: one of them is enough")
     if not told and not row:
-        raise _bad(f"{port} or {spread} must be given")
+        raise _bad(f"{single} or {spread} must be given")
     return told.pop() if told else _ports(row[spread])
 
 
@@ -157,8 +160,8 @@ def _both_published(row: Row, other: Row) -> bool:
 
 
 def _refuse_host_clash(tx: Transaction, row: Row, found: Row) -> None:
-    port = row["external_port"]
-    with_ports = (Filter("external_port", (port, None)),) if port is not None else ()
+    number = row["external_port"]
+    with_ports = (Filter("external_port", (number, None)),) if number is not None else ()
     published = tx.list("port_forwarding", Query(filters=(Filter("protocol", (row["protocol"],)), *with_ports)))
     for other in _overlapping(row, published, "external_port_range"):
         there = lookup.get(tx, "port", other["internal_port_id"])
@@ -218,14 +221,31 @@ def _refuse_other_host(tx: Transaction, row: Row, found: Row) -> None:
         return
     others = tx.find("port_forwarding", floatingip_id=row["floatingip_id"])
     ids = {it["internal_port_id"] for it in others if it["id"] != row["id"] and not it["portico:host_addresses"]}
-    for port in tx.get_many("port", sorted(ids)):
-        if port["binding:host_id"] not in ("", found["binding:host_id"]):
+    for other in tx.get_many("port", sorted(ids)):
+        if other["binding:host_id"] not in ("", found["binding:host_id"]):
             raise Unsupported(
                 f"Invalid input for operation: port_forwarding {row['id']}: internal_port_id {found['id']} is on host "
-                f"{found['binding:host_id']}, and port {port['id']}, to which floating IP {row['floatingip_id']} leads "
-                f"too, on host {port['binding:host_id']}: in the routed space a floating IP is on one host.",
+                f"{found['binding:host_id']}, and port {other['id']}, to which floating IP {row['floatingip_id']} "
+                f"leads too, on host {other['binding:host_id']}: in the routed space a floating IP is on one host.",
                 type="InvalidInput",
             )
+
+
+def _take_ipv6(tx: Transaction, context: Context, floating: Row, row: Row, found: Row) -> None:
+    """Give a floating IP behind the host an IPv6 address beside its own, by which hosts publish theirs, if it has none.
+
+    Raises:
+        Conflict: there is none left.
+    """
+    network = lookup.get(tx, "network", floating["floating_network_id"])
+    is_published = any(":" in text for text in row["portico:host_addresses"])
+    is_led = any(":" in item["ip_address"] for item in found["fixed_ips"]) and not _is_routed(tx, found)
+    if not (is_published and is_led and network["provider:network_type"] == BEHIND_HOST):
+        return
+    subnets = [subnet for subnet in fixed_ip.subnets_of(tx, network) if subnet["ip_version"] == 6]
+    for own in tx.find("port", device_id=floating["id"], device_owner=FLOATING_OWNER) if subnets else ():
+        if not any(":" in item["ip_address"] for item in own["fixed_ips"]):
+            port.change(tx, context, own, {"fixed_ips": [*own["fixed_ips"], {"subnet_id": subnets[0]["id"]}]})
 
 
 def _router_of(tx: Transaction, floating: Row, row: Row, found: Row) -> str:

@@ -230,7 +230,7 @@ def _routed(kernel: FakeKernel, leg: Link, packet: Packet) -> tuple[Link, Packet
         return None
     is_inward = leg.name not in outside and destination != packet.destination
     source = packet.source
-    if source.version == 4 and (out.name in outside or is_inward):
+    if (source.version == 4 or rules.outside6) and (out.name in outside or is_inward):
         asked = packet.destination if is_inward else None
         source = _source(rules, out.name, source, from_outside=leg.name in outside, asked=asked)
     near = kernel.by_index(kernel.peers.get(out.index, 0))
@@ -276,11 +276,13 @@ def _source(
     floating = {fixed: address for address, fixed in rules.fixed}
     if str(source) in floating:
         return ip_address(floating[str(source)])
+    translated = rules.outside if source.version == 4 else rules.outside6
     if asked is not None:
-        return ip_address(rules.own) if rules.own else asked
+        own = rules.own if source.version == 4 else next((address for _, address in translated if address), "")
+        return ip_address(own) if own else asked
     if any(name == out and source in ip_network(cidr) for name, ranges in rules.known for cidr in ranges):
         return source
-    snat = dict(rules.outside).get(out, "")
+    snat = dict(translated).get(out, "")
     return ip_address(snat) if snat and not from_outside else source
 
 

@@ -41,7 +41,9 @@ def _targets(want: Snapshot, receiver: Port) -> Iterator[tuple[IpAddress, tuple[
         echo = (ICMP, 8, 0) if address.version == 4 else (ICMPV6, 128, 0)
         yield from ((address, what) for what in ((TCP, 40000, 80), (UDP, 40000, 8000), echo))
     shared = [want.forwardings[item].floatingip_id for item in want.forwardings_of_port.get(receiver.id, ())]
-    for address in sorted({want.floating_ips[item].address for item in shared}, key=str):
+    for address in sorted(
+        {it for item in shared for it in (want.floating_ips[item].address, want.beside(item)) if it}, key=str
+    ):
         forwarded = ((TCP, 8000), (TCP, 8101), (TCP, 80), (UDP, 8001), (UDP, 8002))
         yield from ((address, (protocol, 40000, port)) for protocol, port in forwarded)
 

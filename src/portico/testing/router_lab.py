@@ -44,6 +44,6 @@ def _neighbors(want: Snapshot) -> Iterator[tuple[str, list[str]]]:
                 f"neigh replace {item.address} lladdr {port.mac} dev {owner.leg_link(leg.id)} nud permanent\n"
                 for port in there
                 for item in port.fixed_ips
-                if port.device_owner not in ROUTER_OWNERS
+                if port.host
             ],
         )

@@ -20,8 +20,9 @@ from portico.testing.backend_suite import ALL, BackendSuite, differences, policy
 from portico.testing.faults import Crash
 from portico.testing.medium import Medium
 from portico.testing.probes import router_probes
-from portico.testing.router_world import OUTSIDE, PutRouter, RouterWorld, put_in_scopes
+from portico.testing.router_world import OUTSIDE, HostWorld, PutRouter, RouterWorld, put_in_scopes
 from portico.testing.world import Drop, Edit, PutGroup, PutNetwork, PutPort, PutRule, PutSubnet, object_id
+from portico.trace.packet import Packet
 from portico.trace.way import verdict
 
 FEW = settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
@@ -31,9 +32,9 @@ MOST = 150
 Edits = Sequence[Edit | PutRouter]
 
 
-def joined_world(*more: Edit | PutRouter) -> RouterWorld:
+def joined_world(*more: Edit | PutRouter, kind: type[RouterWorld] = RouterWorld) -> RouterWorld:
     """Return a world with two tenants whose networks have equal addresses, a router each, and somebody outside."""
-    world = RouterWorld()
+    world = kind()
     for number in range(5):
         world.apply(PutNetwork(number), PutSubnet(number, 4), *([PutSubnet(number, 6)] if number < 4 else []))
     world.apply(PutGroup(0), PutGroup(1), *(PutRule(v, 0, "egress", ethertype=f"IPv{v}") for v in (4, 6)))
@@ -42,6 +43,18 @@ def joined_world(*more: Edit | PutRouter) -> RouterWorld:
     world.apply(PutPort(3, 3, groups=(0, 1)), PutPort(4, 4, port_security=False))
     world.apply(PutRouter(0, (0, 2), outside=True, floating=(1,)), PutRouter(1, (1, 3), outside=True, forwarded=(3,)))
     world.apply(*more)
+    return world
+
+
+def behind_world(*more: Edit | PutRouter) -> RouterWorld:
+    """Return a world in which somebody behind the host hears of nobody but the first router's gateway."""
+    world = joined_world(PutSubnet(OUTSIDE, 6), PutGroup(2), kind=HostWorld)
+    for number, remote in enumerate(("198.18.2.100/32", "2001:db8:1:2::64/128"), 20):
+        ethertype = "IPv6" if ":" in remote else "IPv4"
+        world.apply(PutRule(number, 2, ethertype=ethertype, remote_cidr=remote))
+        world.apply(PutRule(number + 10, 2, "egress", ethertype=ethertype))
+    world.apply(PutRule(22, 1, ethertype="IPv6", protocol="tcp", port_min=80, port_max=80))
+    world.apply(PutPort(4, OUTSIDE, groups=(2,)), PutRouter(1, (1, 3), outside=True, published=(3,)), *more)
     return world
 
 
@@ -98,6 +111,18 @@ class RouterSuite(BackendSuite):
             want = world.snapshot()
             lost = (verdict(free, it).delivered and not verdict(want, it).delivered for it in router_probes(want))
             assert any(lost)
+            sync(medium, medium.make(), want)
+            assert disagreements(medium, want) == []
+
+    def test_behind_the_host_ipv6_is_translated_as_ipv4_is(self) -> None:
+        world = behind_world()
+        if self.fit_routers(world) is not world:
+            return
+        without = behind_world(PutRouter(0, (0, 2), outside=True, snat=False))
+        wanted = [each.snapshot() for each in (world, without)]
+        assert [bool(_heard(want)) for want in wanted] == [True, False]
+        for want in wanted:
+            medium = self.medium()
             sync(medium, medium.make(), want)
             assert disagreements(medium, want) == []
 
@@ -178,6 +203,12 @@ class RouterSuite(BackendSuite):
         for policy_id in ("own", "whole"):
             want.put("policy", {"id": policy_id, "rules": []})
         sync(medium, backend, want)
+
+
+def _heard(want: Snapshot) -> set[Packet]:
+    """Return the packets of IPv6 that somebody outside is to hear of."""
+    outward = (it for it in router_probes(want) if it.receiver == object_id("port", 4) and it.source.version == 6)
+    return {packet for packet in outward if verdict(want, packet)}
 
 
 def _limit_outside(world: RouterWorld) -> Dirty:

@@ -15,7 +15,7 @@ from typing import Any
 from portico.model.l3 import FLOATING_OWNER, GATEWAY_OWNER, INTERFACE_OWNER
 from portico.testing.world import PROJECT, Changed, Edit, PutPort, Row, World, object_id, port_row
 
-_KINDS = {"router": 0x7, "interface": 0x8, "gateway": 0x9, "floatingip": 0x6}
+_KINDS = {"router": 0x7, "interface": 0x8, "gateway": 0x9, "floatingip": 0x6, "own": 0xA}
 
 _FORWARDED = ((5, "tcp", "8000:8000", "80:80"), (4, "udp", "8000:8001", "8000:8001"), (3, "tcp", "8100:8101", "79:80"))
 
@@ -102,6 +102,12 @@ class RouterWorld(World):
                     self._drop(resource, row["id"], changed)
 
 
+class HostWorld(RouterWorld):
+    """A world whose routers have their gateways behind the host."""
+
+    outside_type = "host"
+
+
 class _RoutedWorld(RouterWorld):
     """A world in which no two networks have the same subnets."""
 
@@ -170,21 +176,28 @@ def _rows(
                     inside.append(network)
                     name = 64 * number + 8 * network + (4 if net.version == 4 else 6)
                     first = str(net[1 + number])
-                    yield _port("interface", name, INTERFACE_OWNER, router_id, network, subnet["id"], first)
-        gateway = next((row for row in rows["subnet"].values() if _is_outside(row)), None) if wish.outside else None
+                    yield _port("interface", name, INTERFACE_OWNER, router_id, network, {subnet["id"]: first})
+        outer = [row for row in rows["subnet"].values() if row["network_id"] == object_id("network", OUTSIDE)]
+        outer.sort(key=lambda row: ":" in row["cidr"])
+        gateway = next((row for row in outer if ":" not in row["cidr"]), None) if wish.outside else None
         if gateway is not None:
-            address = str(ip_network(gateway["cidr"])[100 + number])
-            yield _port("gateway", number, GATEWAY_OWNER, router_id, OUTSIDE, gateway["id"], address)
+            found_there = _addresses(outer, 100 + number)
+            yield _port("gateway", number, GATEWAY_OWNER, router_id, OUTSIDE, found_there)
             for port in (*wish.floating, *wish.forwarded, *wish.published):
                 found = _floating(router_id, port, inside, gateway, rows)
                 if found is not None and port not in given:
                     given.add(port)
-                    yield from (found,) if port in wish.floating else _forwarded(*found, port in wish.published)
+                    is_published = port in wish.published
+                    yield from (found,) if port in wish.floating else _forwarded(*found, is_published, len(outer) > 1)
+                    if is_published:
+                        own = _addresses(outer, 200 + port)
+                        yield _port("own", port, FLOATING_OWNER, found[0][1], OUTSIDE, own)
         yield ("router", router_id), _router(router_id, wish, gateway is not None)
 
 
-def _is_outside(row: Row) -> bool:
-    return bool(row["network_id"] == object_id("network", OUTSIDE) and ":" not in row["cidr"])
+def _addresses(subnets: list[Row], number: int) -> dict[str, str]:
+    """Return an address of each subnet, by the subnet's id."""
+    return {row["id"]: str(ip_network(row["cidr"])[number]) for row in subnets}
 
 
 def _router(router_id: str, wish: PutRouter, has_gateway: bool) -> Row:
@@ -200,16 +213,16 @@ def _router(router_id: str, wish: PutRouter, has_gateway: bool) -> Row:
 
 
 def _port(
-    kind: str, number: int, owner: str, router_id: str, network: int, subnet_id: str, address: str
+    kind: str, number: int, owner: str, device_id: str, network: int, addresses: Mapping[str, str]
 ) -> tuple[tuple[str, str], Row]:
     row = port_row(PutPort(0, network, host="", port_security=False))
     digits = f"{0x40 + number:04x}"
     row |= {
         "id": l3_id(kind, number),
         "mac_address": f"00:00:5e:10:{digits[:2]}:{digits[2:]}",
-        "fixed_ips": [{"subnet_id": subnet_id, "ip_address": address}],
+        "fixed_ips": [{"subnet_id": subnet_id, "ip_address": address} for subnet_id, address in addresses.items()],
         "device_owner": owner,
-        "device_id": router_id,
+        "device_id": device_id,
     }
     return ("port", row["id"]), row
 
@@ -234,10 +247,12 @@ def _floating(
     }
 
 
-def _forwarded(key: tuple[str, str], row: Row, published: bool) -> Iterator[tuple[tuple[str, str], Row]]:
+def _forwarded(
+    key: tuple[str, str], row: Row, published: bool, with_ipv6: bool
+) -> Iterator[tuple[tuple[str, str], Row]]:
     """Yield a floating IP that stands for nobody as a whole, and its ports that lead to what it stood for."""
     yield key, {**row, "port_id": None, "fixed_ip_address": None}
-    hosts = ["0.0.0.0"] if published else []  # noqa: S104 (a word of the API)
+    hosts = ["0.0.0.0", "::"][: 2 if with_ipv6 else 1] if published else []  # noqa: S104 (words of the API)
     for number, protocol, external, internal in _FORWARDED[: 1 if published else None]:
         forwarding_id = f"{number}{key[1][1:]}"
         yield (

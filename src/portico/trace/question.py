@@ -153,7 +153,8 @@ def _routed(want: Snapshot, asked: Router, sender: Port, packet: Packet) -> Iter
     if receiver is not None:
         yield from way.across(want, sender, receiver, packet, only=asked.id)
         return
-    idle = (it for it in want.floating_ips.values() if it.address == packet.destination and not it.port_id)
+    asked_for = (it for it in want.floating_ips.values() if packet.destination in (it.address, want.beside(it.id)))
+    idle = (it for it in asked_for if not it.port_id)
     if (floating := next(idle, None)) is not None and item is None:
         why = f"floating IP {floating.id} has no port, and no port forwarding for this packet"
         yield Hop(name, f"leads {packet.destination} on", "missing", why)

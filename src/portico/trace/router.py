@@ -3,7 +3,8 @@
 
 Written from Neutron's semantics alone: a router forwards between its subnets; its floating IPs stand for fixed
 addresses both ways; what it sends out by a gateway has the gateway's address for its source, if enable_snat is set, and
-so has what comes from inside to a floating IP whose port is inside too. IPv6 is never translated. Addresses of one
+so has what comes from inside to a floating IP whose port is inside too. IPv6 is never translated, but behind the host
+itself, where nobody has a way back: that is as with IPv4, as Docker's own bridges do it. Addresses of one
 address scope mean the same everywhere and are not translated; nothing goes from one to another but what is.
 """
 
@@ -11,13 +12,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from ipaddress import IPv4Address
 
 from portico.model.converters import PROTOCOLS
 from portico.model.l3 import GATEWAY_OWNER, INTERFACE_OWNER, FloatingIp, PortForwarding, Router
 from portico.model.snapshot import IpAddress, Port, Snapshot
 from portico.trace import place
 from portico.trace.packet import Packet
+
+BEHIND_HOST = "host"
+"""The type of external networks that are behind the host itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +102,7 @@ def _answers(want: Snapshot, router: Router, network_id: str, address: IpAddress
     if any(port.network_id == network_id and item.address == address for port in ports for item in port.fixed_ips):
         return True
     floating = (want.floating_ips[item] for item in want.floating_ips_of_router.get(router.id, ()))
-    return any(item.network_id == network_id and item.address == address for item in floating)
+    return any(item.network_id == network_id and address in (item.address, want.beside(item.id)) for item in floating)
 
 
 def _answering(want: Snapshot, router: Router, network_id: str, address: IpAddress, host: str) -> str:
@@ -121,7 +124,7 @@ def _cross(
     if not entered or (here.host != receiver.host and not place.is_shared(want, receiver.network_id)):
         return None
     item = _forwarding(want, router, here.ports, packet)
-    final = _led(packet, here.floating, item)
+    final = _led(want, packet, here.floating, item)
     left = next((port for port in here.ports if _is_near(want, port, final.destination)), None)
     if left is None or left.network_id != receiver.network_id:
         return None
@@ -162,10 +165,11 @@ def _forwarding(want: Snapshot, router: Router, ports: list[Port], packet: Packe
     return item if is_here else None
 
 
-def _led(packet: Packet, floating: list[FloatingIp], item: PortForwarding | None) -> Packet:
+def _led(want: Snapshot, packet: Packet, floating: list[FloatingIp], item: PortForwarding | None) -> Packet:
     """Return a packet with the destination that it has behind a router."""
     if item is not None:
-        return replace(packet, destination=item.internal_address, high=forwarded_port(item, packet.high))
+        inside = item.internal_address if packet.destination.version == 4 else _own_ipv6(want, item)
+        return replace(packet, destination=inside or packet.destination, high=forwarded_port(item, packet.high))
     fixed = next((one.fixed_address for one in floating if one.address == packet.destination), None)
     return packet if fixed is None else replace(packet, destination=fixed)
 
@@ -178,7 +182,7 @@ def exit_of(want: Snapshot, router: Router, sender: Port, packet: Packet) -> Cro
 def _exit(want: Snapshot, router: Router, network_id: str, host: str, packet: Packet) -> Crossing | None:
     here = _here(want, router, network_id, host)
     entered = here.entered(network_id)
-    final = _led(packet, here.floating, _forwarding(want, router, here.ports, packet))
+    final = _led(want, packet, here.floating, _forwarding(want, router, here.ports, packet))
     own = next((item.network_id for item in here.floating if item.fixed_address == packet.source), "")
     left, hop, why = _way_out(want, router, here.ports, final.destination, own)
     if not entered or left is None or hop is None:
@@ -249,14 +253,25 @@ def next_hop(router: Router, destination: IpAddress) -> IpAddress | None:
 
 def forwarding_for(want: Snapshot, packet: Packet, router_id: str = "") -> PortForwarding | None:
     """Return the port forwarding that a packet meets at a floating IP, of the one router that is named if any is."""
-    floating = want.floating_ips.values()
-    ids = {it.id for it in floating if it.address == packet.destination and router_id in ("", it.router_id)}
+    floating = (it for it in want.floating_ips.values() if router_id in ("", it.router_id))
+    ids = {it.id for it in floating if packet.destination in (it.address, want.beside(it.id))}
     for item in want.forwardings.values():
         first, last = item.external_ports
         is_meant = item.floatingip_id in ids and PROTOCOLS.get(item.protocol) == packet.protocol
-        if is_meant and first <= packet.high <= last:
+        is_led = packet.destination.version == 4 or _own_ipv6(want, item) is not None
+        if is_meant and is_led and first <= packet.high <= last:
             return item
     return None
+
+
+def _own_ipv6(want: Snapshot, item: PortForwarding) -> IpAddress | None:
+    """Return where a port forwarding leads over IPv6: only what a host publishes on its own addresses does."""
+    router, port = want.routers.get(want.floating_ips[item.floatingip_id].router_id), want.ports.get(item.port_id)
+    if router is None or port is None or not any(":" in text for text in item.host_addresses):
+        return None
+    near = {fixed.subnet_id for leg in place.ports_of(want, router, INTERFACE_OWNER) for fixed in leg.fixed_ips}
+    own = (fixed.address for fixed in port.fixed_ips if fixed.address.version == 6 and fixed.subnet_id in near)
+    return next(own, None)
 
 
 def forwarded_port(item: PortForwarding, port: int) -> int:
@@ -278,18 +293,17 @@ def _crossing(
     is_outward = left.device_owner == GATEWAY_OWNER
     seen: IpAddress | None = source
     why = f"{final.destination} is on {_name(want, left.network_id)}"
-    if isinstance(source, IPv4Address) and (is_outward or (final != packet and from_inside)):
+    outside = left if is_outward else next((it for it in here.ports if it.device_owner == GATEWAY_OWNER), None)
+    if outside is not None and _address(want, outside, source) and (is_outward or (final != packet and from_inside)):
         known = is_outward and _scope(want, entered, source) == _scope(want, [left], source) != ""
-        outside = left if is_outward else next(it for it in here.ports if it.device_owner == GATEWAY_OWNER)
+        own = _address(want, outside, source)
         seen = next((item.address for item in here.floating if item.fixed_address == source), None)
         if seen is None and not is_outward:
             # Back inside, for who asked for a floating IP.
             is_part = _is_part(want, router, here.host, outside)
-            seen = packet.destination if is_part else outside.fixed_ips[0].address
+            seen = packet.destination if is_part else own
         elif seen is None:
-            seen = (
-                outside.fixed_ips[0].address if from_inside and not known and _translates(router, outside) else source
-            )
+            seen = own if from_inside and not known and _translates(router, outside) else source
     words = f"routes it from {_name(want, entered[0].network_id)} to {_name(want, left.network_id)}"
     if final != packet:
         words += f", destination {_end(packet, packet.high != final.high)} becomes "
@@ -314,6 +328,13 @@ def _translates(router: Router, gateway: Port) -> bool:
     return any(item.enable_snat for item in router.gateways if item.network_id == gateway.network_id)
 
 
+def _address(want: Snapshot, gateway: Port, source: IpAddress) -> IpAddress | None:
+    """Return the address that a gateway may give to what comes from `source`: of IPv6 only behind the host."""
+    if source.version == 6 and want.networks[gateway.network_id].network_type != BEHIND_HOST:
+        return None
+    return next((item.address for item in gateway.fixed_ips if item.address.version == source.version), None)
+
+
 def _are_apart(
     want: Snapshot,
     router: Router,
@@ -324,7 +345,7 @@ def _are_apart(
     """Tell whether a packet would go from one address scope to another as it is."""
     (entered, left), source = passage, packet.source
     gateway = next((port for port in (*entered, left) if port.device_owner == GATEWAY_OWNER), None)
-    if gateway is not None and source.version == 4:
+    if gateway is not None and _address(want, gateway, source) is not None:
         has_own = left is gateway and any(item.fixed_address == source for item in floating)
         if has_own or _translates(router, gateway):
             return False

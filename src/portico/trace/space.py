@@ -10,12 +10,14 @@ destination: port security says who may send from an address. Decided by Portico
 from __future__ import annotations
 
 from dataclasses import replace
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, ip_network
 
 from portico.model.l3 import INTERFACE_OWNER, FloatingIp
 from portico.model.snapshot import IpAddress, Port, Router, Snapshot
 from portico.trace import router, security
 from portico.trace.packet import ROUTED, Hop, Packet
+
+_ULA = ip_network("fc00::/7")  # RFC 4193
 
 
 def led(want: Snapshot, sender: Port, packet: Packet) -> tuple[Packet, tuple[Hop, ...]]:
@@ -94,7 +96,7 @@ def leaves(want: Snapshot, sender: Port, packet: Packet) -> Hop:
         is_own = item.port_id == sender.id and item.fixed_address == packet.source
         if is_own and asked is not None and asked.admin_state_up and _is_routed(want, item.network_id):
             return replace(found, what=f"{what}, source {packet.source} becomes {item.address}")
-    if isinstance(packet.source, IPv4Address) and any(_translates(want, it, packet) for it in want.routers.values()):
+    if any(_translates(want, it, packet) for it in want.routers.values()):
         return replace(found, what=f"{what}, source {packet.source} becomes an address of the host")
     return found
 
@@ -107,6 +109,9 @@ def _is_routed(want: Snapshot, network_id: str) -> bool:
 def _translates(want: Snapshot, asked: Router, packet: Packet) -> bool:
     """Tell whether a router has a gateway with enable_snat, and an interface on the sender's subnet."""
     if not asked.admin_state_up or not any(item.enable_snat for item in asked.gateways):
+        return False
+    types = {want.networks[item.network_id].network_type for item in asked.gateways if item.network_id in want.networks}
+    if packet.source.version == 6 and packet.source not in _ULA and router.BEHIND_HOST not in types:
         return False
     for port in want.ports.values():
         if port.device_owner == INTERFACE_OWNER and port.device_id == asked.id:

@@ -17,8 +17,8 @@ from portico.testing.bridge_lab import NAME, Seen
 from portico.testing.lab import Lab
 from portico.testing.probes import router_probes
 from portico.testing.router_lab import RouterSite
-from portico.testing.router_suite import joined_world
-from portico.testing.router_world import OUTSIDE, PutRouter, RouterWorld, l3_id, put_in_scopes
+from portico.testing.router_suite import behind_world, joined_world
+from portico.testing.router_world import OUTSIDE, HostWorld, PutRouter, RouterWorld, l3_id, put_in_scopes
 from portico.testing.world import Drop, PutPort, object_id
 from portico.trace import router
 from portico.trace.packet import Packet
@@ -61,7 +61,9 @@ def chained_world() -> RouterWorld:
 
 def on_one_host(world: RouterWorld) -> Snapshot:
     """Return a world at home on the one host there is, with a network of its own for gateways."""
-    world.rows["network"][object_id("network", OUTSIDE)]["provider:network_type"] = "local"
+    outside = world.rows["network"][object_id("network", OUTSIDE)]
+    if not isinstance(world, HostWorld):
+        outside["provider:network_type"] = "local"
     return at_home(world)
 
 
@@ -92,6 +94,7 @@ def disagreements(site: RouterSite, want: Snapshot) -> list[str]:
 @example(world=joined_world(PutRouter(0, (0, 2), outside=True, snat=False, forwarded=(1,)), PutRouter(1, (3,))))
 @example(world=scoped_world())
 @example(world=chained_world())
+@example(world=behind_world())
 def test_real_packets_cross_routers_as_the_oracle_says(site: RouterSite, world: RouterWorld) -> None:
     want = on_one_host(world)
     list(site.current().sync(want, ALL))

@@ -16,6 +16,8 @@ pytestmark = pytest.mark.lab
 
 WAN, BEYOND = "198.51.100.1", "198.51.100.2"
 WAN6, BEYOND6 = "2001:db8:1::1", "2001:db8:1::2"
+# Of two networks: neither is known outside, nor to the other.
+INSIDE6 = "2001:db8:2::/64"
 
 # A web server that tells whoever asks their own address.
 SERVE = (
@@ -92,10 +94,11 @@ def test_containers_reach_out_and_are_reached_by_published_ports(site: DockerSit
     run = site.host.run
     assert "-P FORWARD DROP" in run(["iptables", "-S", "FORWARD"]).out, "the engine's own"
     site.host.spawn(["ip", "netns", "exec", "beyond", "sh", "-c", SERVE], log="beyond")
-    site.create("blue", "--subnet", "10.1.0.0/24")
-    site.create("green", "--ipv6", "--subnet", "10.2.0.0/24", "--subnet", "fd00:2::/64")
+    site.create("blue", "--ipv6", "--subnet", "10.1.0.0/24", "--subnet", INSIDE6)
+    site.create("green", "--ipv6", "--subnet", "10.2.0.0/24", "--subnet", INSIDE6)
     site.create("inner", "--internal", "--subnet", "10.3.0.0/24")
-    site.create("fast", "-o", "portico.backend=routed", "--subnet", "10.4.0.0/24")
+    routed = ["--subnet", "10.4.0.0/24", "--ipv6", "--subnet", "2001:db8:4::/64"]
+    site.create("fast", "-o", "portico.backend=routed", *routed)
     site.run("web", "blue", "-p", "8080:80", "-p", "127.0.0.1:9090:80", "-p", "5353-5752:53-452/udp", command=WEB)
     site.run("hare", "fast", "-p", "8087:80", "-p", "127.0.0.1:9091:80", command=WEB)
     site.run("other", "green", "-p", "8086:80", command=WEB)
@@ -104,8 +107,13 @@ def test_containers_reach_out_and_are_reached_by_published_ports(site: DockerSit
     soon(site, "", WAN, 8080, WAN)
     soon(site, "hare", BEYOND, 80, WAN)
     soon(site, "beyond", WAN, 8087, BEYOND)
-    soon(site, "other", f"[{BEYOND6}]", 80, WAN6)
-    soon(site, "beyond", f"[{WAN6}]", 8086, BEYOND6)
+    for where, number in (("web", 8080), ("other", 8086)):
+        soon(site, where, f"[{BEYOND6}]", 80, WAN6)
+        soon(site, "beyond", f"[{WAN6}]", number, BEYOND6)
+        soon(site, where, f"[{WAN6}]", number, "fd70:6f72:7468::1")
+    soon(site, "", f"[{WAN6}]", 8086, WAN6)
+    soon(site, "hare", f"[{BEYOND6}]", 80, WAN6)
+    site.execute("other", "ping", "-6", "-c", "1", "-W", "10", BEYOND6)
     for where, address, port in (
         ("", "127.0.0.1", 8080),
         ("", "127.0.0.1", 9090),

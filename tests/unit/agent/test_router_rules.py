@@ -126,6 +126,28 @@ def test_address_scopes_are_not_translated_within_and_not_joined() -> None:
     assert before.affected(after) is None, "connections that were translated are made anew"
 
 
+def test_ipv6_is_translated_and_tracked_only_where_a_gateway_has_an_address_for_it() -> None:
+    plain = router_rules.text(translation(router(), NAMES))
+    assert "meta nfproto ipv6 notrack accept" in plain and "ip6" not in plain
+    behind = msgspec.structs.replace(OUTSIDE, snat6="fd00:64::5", known=("10.9.0.0/24", "2001:db8:9::/64"))
+    led = Forward("fd00:64::10", "sctp", (8000, 8000), "2001:db8::7", (80, 80))
+    found = translation(router(INSIDE, behind, forwards=(FORWARD, led)), NAMES)
+    text = router_rules.text(found)
+    assert found.inside == ("10.0.0.0/24", "2001:db8::/64") and "nfproto ipv6 notrack" not in text
+    assert "ip6 daddr @inside6 notrack" in text
+    assert "fd00:64::10 . 132 . 8000 : 2001:db8::7 . 80" in text.partition("map ports6")[2]
+    kept = '\toifname "plout" ip6 saddr { 2001:db8:9::/64 } return\n'
+    assert text.index(kept) < text.index('\toifname "plout" meta mark != 1 snat ip6 to fd00:64::5\n')
+    assert 'nfproto ipv6 oifname { "plout" } meta mark != 1 ct state invalid drop' in text
+    guarded = msgspec.structs.replace(behind, guarded=("2001:db8::/64",))
+    guards = router_rules.text(translation(router(INSIDE, guarded), NAMES)).partition("chain guards")[2]
+    assert guards.index("ct status snat,dnat accept") < guards.index("drop"), "answers come in"
+    before = translation(router(), NAMES)
+    assert before.affected(found) is None and found.affected(before) is None
+    alone = msgspec.structs.replace(behind, snat="", addresses=("fd00:64::5/64",), known=())
+    assert translation(router(INSIDE, alone), NAMES).affected(Translation()) is None
+
+
 def test_gateways_have_numbers_that_stay_and_senders_that_of_their_floating_address() -> None:
     one = msgspec.structs.replace(OUTSIDE, beyond="203.0.113.254")
     two = Leg(

@@ -13,11 +13,17 @@ GATEWAY = "external_gateway_info"
 class Site:
     """Asks for floating IPs and what they lead to."""
 
-    def __init__(self, api: Asker, network_type: str = "local", physical_network: str | None = None) -> None:
+    def __init__(
+        self,
+        api: Asker,
+        network_type: str = "local",
+        physical_network: str | None = None,
+        outside: str = "198.51.100.0/24",
+    ) -> None:
         self.api = api
         kind = {"router:external": True, "provider:network_type": network_type}
         kind |= {"provider:physical_network": physical_network} if physical_network else {}
-        self.outside = api.network("198.51.100.0/24", **kind)
+        self.outside = api.network(outside, **kind)
         self.inside = api.network("10.0.0.0/24")
         self.router = self.new_router(self.inside)
 

@@ -204,6 +204,36 @@ def test_ports_of_a_host_are_published_once(site: Site, floating: Row, web: Row)
     assert publish(web, 9999, "here").status == 400
 
 
+def test_what_is_published_over_ipv6_is_led_by_an_address_that_the_floating_ip_has_beside(
+    lasting_store: Store, make_api: MakeApi
+) -> None:
+    with Asker(make_app(make_api(lasting_store))) as api:
+        site = Site(api, "host", outside="100.64.7.0/24")
+        site.interface(site.router, "add", api.subnet(site.inside, "2001:db8:7::/64")["id"])
+        web, floating = api.port(site.inside), site.floating()
+
+        def beside() -> list[str]:
+            [own] = api.list("ports", f"device_id={floating['id']}")
+            return addresses(own)[1:]
+
+        def publish(number: int, *hosts: str) -> Row:
+            return made(site.forward(floating, web, number, number, **{"portico:host_addresses": list(hosts)}))
+
+        publish(80, "::")
+        assert beside() == [], "there is no IPv6 outside"
+        api.subnet(site.outside, "fd00:64::/64")
+        row = publish(81, "192.0.2.1")
+        assert beside() == [], "there is no IPv6 to publish"
+        path = f"{site.path(floating)}/{row['id']}"
+        hosts = {"portico:host_addresses": ["2001:db8::1"]}
+        assert api.ask("PUT", path, {"port_forwarding": hosts}).status == 200
+        [found] = beside()
+        assert found.startswith("fd00:64::")
+        publish(82, "::")
+        assert beside() == [found]
+        assert site.now(floating)["floating_ip_address"] == floating["floating_ip_address"]
+
+
 SIDE = st.integers(1, 40).flatmap(lambda first: st.tuples(st.just(first), st.integers(first, first + 5)))
 
 

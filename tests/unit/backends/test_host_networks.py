@@ -15,20 +15,15 @@ from portico.backends.bridge import BridgeBackend, plan, uplink
 from portico.broker.hosts import HostStates
 from portico.contract import Change
 from portico.errors import Unsupported
-from portico.hoststate import HostRoute, Publish, Target, Uplink
+from portico.hoststate import Publish, Router, Target, Uplink
+from portico.hoststate.l3 import Floating, Forward
 from portico.model.snapshot import Snapshot
 from portico.testing import strategies
-from portico.testing.router_world import OUTSIDE, PutRouter, RouterWorld, l3_id
+from portico.testing.router_world import OUTSIDE, HostWorld, PutRouter, l3_id
 from portico.testing.world import HOSTS, Drop, Edit, PutNetwork, PutPort, PutSubnet, object_id
 
 WEB = PutPort(0, 0, groups=())
 PUBLISHING = PutRouter(0, (0,), outside=True, published=(0,))
-
-
-class HostWorld(RouterWorld):
-    """One whose routers have their gateways behind the host."""
-
-    outside_type = uplink.TYPE
 
 
 def world(*edits: Edit | PutRouter) -> HostWorld:
@@ -83,19 +78,34 @@ def snapshot(*rows: tuple[str, dict[str, Any]]) -> Snapshot:
     return want
 
 
-def test_unique_local_addresses_behind_a_router_are_reached_and_no_others() -> None:
-    made = world(PutSubnet(0, 6), PUBLISHING)
-    made.rows["port"][l3_id("gateway", 0)]["fixed_ips"].append(
-        {"subnet_id": made.rows["port"][l3_id("gateway", 0)]["fixed_ips"][0]["subnet_id"], "ip_address": "fd00:64::9"}
-    )
-    assert of(made, Uplink)[0].routes == (), "somebody else's addresses"
-    own = next(row for row in made.rows["subnet"].values() if ":" in row["cidr"])
-    own["cidr"] = "fd00:1::/64"
-    made.rows["port"][object_id("port", 0)]["fixed_ips"].append({"subnet_id": own["id"], "ip_address": "fd00:1::7"})
-    [found] = of(made, Uplink)
-    assert found.routes == (HostRoute("fd00:1::/64", "fd00:64::9"),)
-    assert found.masquerade[-1] == "fc00::/7"
-    assert of(made, Publish)[0].targets[1] == Target("fd00:1::7", (80, 80))
+def test_ipv6_leaves_with_the_gateways_address_and_is_published_by_the_floating_ips() -> None:
+    made = world(PutSubnet(0, 6), replace(WEB, versions=(4, 6)), PutSubnet(OUTSIDE, 6), PUBLISHING)
+    [port] = of(made, Publish)
+    assert [target.address for target in port.targets] == ["198.18.2.200", "2001:db8:1:2::c8"]
+    [router] = of(made, Router)
+    [leg] = [leg for leg in router.legs if leg.outside]
+    assert (leg.snat, leg.snat6) == ("198.18.2.100", "2001:db8:1:2::64")
+    assert {Floating("198.18.2.200", leg.port_id), Floating("2001:db8:1:2::c8", leg.port_id)} == {*router.floating}
+    own = made.rows["port"][object_id("port", 0)]["fixed_ips"][1]["ip_address"]
+    assert router.forwards[1] == Forward("2001:db8:1:2::c8", "tcp", (8000, 8000), own, (80, 80))
+    assert of(made, Uplink)[0].masquerade == ("198.18.2.0/24", "2001:db8:1:2::/64")
+
+
+@pytest.mark.parametrize(
+    "edits",
+    [
+        (PutRouter(0, (0,), outside=True, published=(0,), snat=False), PutSubnet(OUTSIDE, 6)),
+        (PUBLISHING,),
+        (PUBLISHING, PutSubnet(OUTSIDE, 6), replace(WEB, versions=(4,))),
+    ],
+    ids=["without SNAT", "without IPv6 outside", "without IPv6 inside"],
+)
+def test_where_there_is_no_way_for_ipv6_none_is_made(edits: tuple[Edit | PutRouter, ...]) -> None:
+    made = world(PutSubnet(0, 6), replace(WEB, versions=(4, 6)), *edits)
+    [leg] = [leg for router in of(made, Router) for leg in router.legs if leg.outside]
+    has_snat = PutSubnet(OUTSIDE, 6) in edits and PUBLISHING in edits
+    assert bool(leg.snat6) is has_snat
+    assert len(of(made, Publish)[0].targets) == (2 if PutSubnet(OUTSIDE, 6) in edits and not has_snat else 1)
 
 
 @pytest.mark.parametrize(

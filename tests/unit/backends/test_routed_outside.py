@@ -96,6 +96,9 @@ def test_what_leaves_for_no_routed_subnet_has_the_address_of_its_host() -> None:
     assert space.masquerade == ("192.0.3.0/24",), "addresses of network 0 mean the same outside"
     made = world(PutSubnet(0, 6), replace(WITH_FLOATING, networks=(0,)))
     assert of(made, Space)[0].masquerade == ("192.0.2.0/24",), "IPv6 that is known everywhere"
+    outside = made.rows["network"].pop(object_id("network", OUTSIDE))
+    assert of(made, Space)[0].masquerade == ("192.0.2.0/24", "2001:db8:0:1::/64"), "it is behind the host"
+    made.rows["network"][outside["id"]] = outside
     for row in made.rows["subnet"].values():
         row["cidr"] = row["cidr"].replace("2001:db8:", "fd00:")
     assert of(made, Space)[0].masquerade == ("192.0.2.0/24", "fd00:0:1::/64")

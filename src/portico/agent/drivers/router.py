@@ -280,7 +280,8 @@ def _item(router: Router) -> RouterItem:
     names = {leg.port_id: owner.leg_link(leg.port_id) for leg in router.legs}
     floating: dict[str, list[str]] = {}
     for item in router.floating:
-        floating.setdefault(item.port_id, []).append(f"{addresses.address(item.address, 'floating')}/32")
+        address = addresses.address(item.address, "floating")
+        floating.setdefault(item.port_id, []).append(f"{address}/{address.max_prefixlen}")
     translation = router_rules.translation(router, names)
     metering = meter_rules.metering(router, names)
     return RouterItem(

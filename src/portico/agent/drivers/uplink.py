@@ -19,7 +19,6 @@ from portico.agent.delta import Delta, Trouble, Wanted
 from portico.agent.drivers.link import LinkTable, pinned_mac
 from portico.agent.drivers.route import HOST, HOST_IPV6, Side
 from portico.agent.links import Link
-from portico.agent.routes import Route
 from portico.hoststate import Uplink
 
 
@@ -27,7 +26,7 @@ from portico.hoststate import Uplink
 class UplinkItem:
     """An uplink as wanted or found.
 
-    `routes` are pairs of destination and next hop; `forwards`: the host passes on what comes from it.
+    `forwards`: the host passes on what comes from it.
     """
 
     network_id: str
@@ -35,7 +34,6 @@ class UplinkItem:
     mtu: int
     mac: str
     addresses: frozenset[str]
-    routes: frozenset[tuple[str, str]]
     forwards: bool = True
     up: bool = True
 
@@ -74,9 +72,8 @@ class UplinkDriver:
         far = self._far(network_id)
         bridge = self._table.name_of(near.master)
         if far is None:
-            return UplinkItem(network_id, bridge, near.mtu, "", frozenset(), frozenset(), up=False)
+            return UplinkItem(network_id, bridge, near.mtu, "", frozenset(), up=False)
         given = self._host.routes.addresses(far.index).get(far.index, frozenset())
-        routes = {(route.cidr, route.gateway) for route in self._host.routes.all() if route.index == far.index}
         settings = _settings(far.name, ipv6=any(":" in address for address in given))
         return UplinkItem(
             network_id,
@@ -84,7 +81,6 @@ class UplinkDriver:
             near.mtu if near.mtu == far.mtu else 0,
             far.mac,
             frozenset(given),
-            frozenset(routes),
             forwards=self._host.switches.read(settings) == settings,
             up=near.up and far.up,
         )
@@ -123,11 +119,6 @@ class UplinkDriver:
         index = link.index if link else 0
         for address in sorted(item.addresses - self._host.routes.addresses(index).get(index, frozenset())):
             self._host.links.add_address(far, address)
-        for route in self._host.routes.all():
-            if route.index == index and (route.cidr, route.gateway) not in item.routes:
-                self._host.routes.remove(route)
-        for cidr, gateway in sorted(item.routes):
-            self._host.routes.put(Route(cidr, index, gateway), instead=False)
         self._table.refresh([near])
 
     def _make(self, item: UplinkItem) -> None:
@@ -157,19 +148,10 @@ def _item(item: Uplink) -> UplinkItem:
     """
     for number, address in enumerate(item.addresses):
         addresses.network(address, f"addresses[{number}]")
-    routes = {
-        (
-            str(addresses.network(route.destination, f"routes[{number}].destination")),
-            str(addresses.address(route.nexthop, f"routes[{number}].nexthop")),
-        )
-        for number, route in enumerate(item.routes)
-    }
     mac, given = pinned_mac(f"uplink {item.network_id}"), {str(ip_interface(address)) for address in item.addresses}
     if any(":" in address for address in given):  # routers ask for a neighbour from their link-local address
         given.add(f"{link_local(mac)}/64")
-    return UplinkItem(
-        item.network_id, owner.bridge_name(item.network_id), item.mtu, mac, frozenset(given), frozenset(routes)
-    )
+    return UplinkItem(item.network_id, owner.bridge_name(item.network_id), item.mtu, mac, frozenset(given))
 
 
 def _settings(name: str, *, ipv6: bool) -> dict[str, str]:

@@ -14,14 +14,14 @@ from typing import Any
 from portico import planning
 from portico.contract import Change, Dirty
 from portico.errors import Unsupported
-from portico.hoststate import HostObject, HostRoute, Publish, Target, Uplink
-from portico.model.snapshot import IpNetwork, Network, Port, PortForwarding, Snapshot
+from portico.hoststate import HostObject, Publish, Target, Uplink
+from portico.model.l3 import FLOATING_OWNER
+from portico.model.snapshot import IpNetwork, Network, PortForwarding, Snapshot
 
-TYPE = "host"
+TYPE = planning.gateways.BEHIND_HOST
 MOST = 8
 """How many networks of this type there may be: each is a link, addresses and rules of every host that needs it."""
 
-_ULA = ip_network("fc00::/7")  # RFC 4193
 _OTHERS = tuple(ip_network(text) for text in ("127.0.0.0/8", "169.254.0.0/16", "fe80::/10"))
 
 
@@ -29,7 +29,7 @@ def host_objects(want: Snapshot, host: str) -> Iterator[HostObject]:
     """Yield the uplinks that a host must have, and the ports that it publishes."""
     for network_id in sorted(planning.routers.networks_of_host(want, host)):
         if want.networks[network_id].network_type == TYPE:
-            yield _uplink(want, host, want.networks[network_id])
+            yield _uplink(want, want.networks[network_id])
     for port_id in want.ports_of_host.get(host, ()):
         for forwarding_id in sorted(want.forwardings_of_port.get(port_id, ())):
             if (found := publish(want, host, want.forwardings[forwarding_id])) is not None:
@@ -46,23 +46,28 @@ def publish(want: Snapshot, host: str, item: PortForwarding) -> Publish | None:
     network = want.networks.get(floating.network_id)
     if network is None or network.network_type != TYPE:
         return None
-    targets = [Target(str(floating.address), item.external_ports), *_by_itself(port, item)]
+    by_ipv6 = planning.floating.by_ipv6(want, item)
+    outside = [floating.address, *(by_ipv6[:1] if by_ipv6 else ())]
     return Publish(
         forwarding_id=item.id,
         network_id=network.id,
         protocol=item.protocol,  # type: ignore[arg-type]  # the API has no other
         addresses=tuple(sorted(set(item.host_addresses))),
         ports=item.external_ports,
-        targets=tuple(targets),
+        targets=tuple(Target(str(address), item.external_ports) for address in outside),
     )
 
 
 def changes(want: Snapshot, dirty: Dirty, memory: planning.ports.Memory) -> Iterator[tuple[str, planning.ports.Part]]:
     """Yield what changes of published ports, by host."""
     ids = set(dirty.ids.get("port_forwarding", ()))
-    for floating_id in dirty.ids.get("floatingip", ()):
-        ids |= set(want.forwardings_of_floating_ip.get(floating_id, ()))
     ports = set(dirty.ids.get("port", ()))
+    own = (want.ports[port_id] for port_id in ports if port_id in want.ports)
+    for floating_id in (
+        *dirty.ids.get("floatingip", ()),
+        *(port.device_id for port in own if port.device_owner == FLOATING_OWNER),
+    ):
+        ids |= set(want.forwardings_of_floating_ip.get(floating_id, ()))
     for port_id in ports:
         ids |= set(want.forwardings_of_port.get(port_id, ()))
     for forwarding_id in sorted(ids):
@@ -127,47 +132,14 @@ def _admit_subnet(want: Snapshot, subnet: Mapping[str, Any]) -> None:
             )
 
 
-def _uplink(want: Snapshot, host: str, network: Network) -> Uplink:
+def _uplink(want: Snapshot, network: Network) -> Uplink:
     subnets = [want.subnets[item] for item in sorted(want.subnets_of_network.get(network.id, ()))]
-    nets = sorted({str(subnet.cidr) for subnet in subnets if not subnet.cidr.is_global})
-    routes = tuple(_routes(want, host, network))
-    masquerade = (*nets, *([str(_ULA)] if routes else []))
     return Uplink(
         network_id=network.id,
         mtu=network.mtu,
         addresses=tuple(f"{subnet.gateway}/{subnet.cidr.prefixlen}" for subnet in subnets if subnet.gateway),
-        masquerade=masquerade,
-        routes=routes,
+        masquerade=tuple(sorted({str(subnet.cidr) for subnet in subnets if not subnet.cidr.is_global})),
     )
-
-
-def _routes(want: Snapshot, host: str, network: Network) -> Iterator[HostRoute]:
-    """Yield routes to unique local IPv6 addresses behind routers: IPv6 is not translated there.
-
-    No others: whoever may make a subnet could else draw what the host sends elsewhere.
-    """
-    seen: set[IpNetwork] = set()
-    for router_id in sorted(planning.routers.routers_of_host(want, host)):
-        gateways = [port for port in planning.routers.gateways(want, router_id) if port.network_id == network.id]
-        hop = next((ip.address for port in gateways for ip in port.fixed_ips if ip.address.version == 6), None)
-        for port in planning.routers.interfaces(want, router_id) if hop is not None else ():
-            for fixed in port.fixed_ips:
-                net = want.subnets[fixed.subnet_id].cidr if fixed.subnet_id in want.subnets else None
-                if net is not None and net.version == 6 and _overlap(net, _ULA) and not _meets(net, seen):
-                    seen.add(net)
-                    yield HostRoute(str(net), str(hop))
-
-
-def _by_itself(port: Port, item: PortForwarding) -> Iterator[Target]:
-    """Yield the port's own IPv6 address, if it has a unique local one: the host reaches that without a forwarding."""
-    is_even = item.external_ports[1] - item.external_ports[0] == item.internal_ports[1] - item.internal_ports[0]
-    own = [ip.address for ip in port.fixed_ips if ip.address in _ULA]
-    if own and is_even:
-        yield Target(str(own[0]), item.internal_ports)
-
-
-def _meets(net: IpNetwork, others: set[IpNetwork]) -> bool:
-    return any(_overlap(net, other) for other in others)
 
 
 def _overlap(one: IpNetwork, other: IpNetwork) -> bool:

@@ -155,15 +155,17 @@ def route(router: Router, entered: Leg, frame: Frame) -> tuple[Leg, Frame] | Non
     if final == frame.destination and not has_own and _are_apart(entered, left, frame):
         return None
     is_inward = final != frame.destination and not entered.outside
-    source = str(frame.source)
-    if frame.source.version == 4 and (left.outside or is_inward):
+    source, version = str(frame.source), frame.source.version
+    snat = left.snat if version == 4 else left.snat6
+    if left.outside or is_inward:
         outside = {fixed: address for address, fixed in floating.items()}
         if source in outside:
             source = outside[source]
         elif is_inward and not left.outside:
-            source = next(str(ip_interface(leg.addresses[0]).ip) for leg in router.legs if leg.outside)
-        elif left.snat and not entered.outside and not _within(frame.source, left.known):
-            source = left.snat
+            own = (ip_interface(text).ip for leg in router.legs if leg.outside for text in leg.addresses)
+            source = next(str(address) for address in own if address.version == version)
+        elif snat and not entered.outside and not _within(frame.source, left.known):
+            source = snat
     return left, structs.replace(sent, source=ip_address(source))
 
 

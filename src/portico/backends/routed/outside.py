@@ -69,8 +69,8 @@ def with_way_out(want: Snapshot, host: str, space: Space) -> Space:
 def _translated(want: Snapshot, router: Router) -> Iterator[Subnet]:
     """Yield the subnets whose ports have their host's address outside.
 
-    Of IPv6 only unique local ones; and none of the address scope of an external network of the space, for these
-    addresses mean the same out there.
+    Of IPv6 only unique local ones, unless a gateway is behind the host; and none of the address scope of an external
+    network of the space, for these addresses mean the same out there.
     """
     beyond = [item.network_id for item in router.gateways]
     if not any(item.enable_snat for item in router.gateways):
@@ -80,10 +80,11 @@ def _translated(want: Snapshot, router: Router) -> Iterator[Subnet]:
         for network_id in beyond
         for near in (want.subnets[item] for item in want.subnets_of_network.get(network_id, ()))
     }
+    is_any = any(it not in want.networks for it in beyond)  # networks behind the host are of another backend
     for port in planning.routers.interfaces(want, router.id):
         for item in port.fixed_ips:
             subnet = want.subnets.get(item.subnet_id)
-            if subnet is None or (subnet.cidr.version == 6 and not subnet.cidr.subnet_of(_ULA)):  # type: ignore[arg-type]
+            if subnet is None or (subnet.cidr.version == 6 and not (is_any or subnet.cidr.subnet_of(_ULA))):  # type: ignore[arg-type]
                 continue
             scope = _scope(want, subnet)
             if not scope or (subnet.cidr.version, scope) not in outside:
