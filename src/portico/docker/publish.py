@@ -89,8 +89,6 @@ class Published:
         self._lock = threading.Lock()
         # Of endpoints that this process knows: what was made for them, each with its floating IP.
         self._made: dict[str, list[tuple[str, str]]] = {}
-        # The network that a router has its gateway on.
-        self._externals: dict[str, Object] = {}
 
     def program(self, call: wire.External) -> wire.Answer:
         """Publish the ports that a container asks for; all or none.
@@ -108,10 +106,11 @@ class Published:
         port = self._port_of(call.endpoint_id)
         if port is None:
             raise NotFound(f"Endpoint {call.endpoint_id} has no port.")
+        external = self._external(record)
         made: list[tuple[str, str]] = []
         try:
             for wish in wishes:
-                self._publish(record, port, wish, made)
+                self._publish(record, external, port, wish, made)
         except PorticoError:
             with suppress(PorticoError):  # they go with the port
                 self._remove(made)
@@ -147,11 +146,12 @@ class Published:
         for floating_id, forwarding_id in made:
             delete_if_there(self._api, f"floatingips/{floating_id}/port_forwardings", forwarding_id)
 
-    def _publish(self, record: DockerNetwork, port: Object, wish: Wish, made: list[tuple[str, str]]) -> None:
+    def _publish(
+        self, record: DockerNetwork, external: Object, port: Object, wish: Wish, made: list[tuple[str, str]]
+    ) -> None:
         fixed = next((item["ip_address"] for item in port["fixed_ips"] if ":" not in item["ip_address"]), None)
         if fixed is None:
             raise BadRequest(f"{wish} cannot be published: the container has no IPv4 address.")
-        external = self._external(record)
         addresses = wish.addresses if is_behind_host(external) else ()
         if not addresses and (own := {*wish.addresses} - {*EVERYWHERE.values()}):
             raise BadRequest(
@@ -222,15 +222,17 @@ class Published:
         return Conflict(named + error.message.rstrip("."))
 
     def _external(self, record: DockerNetwork) -> Object:
-        """Return the network that a Docker network's router has its gateway on."""
-        known = self._externals.get(record.router)
-        if known is not None:
-            return known
-        [router] = self._api.list("routers", id=record.router)
-        if router["external_gateway_info"] is None:
-            raise Conflict(f"router {record.router} of Docker network {record.id} has no gateway outside")
-        [found] = self._api.list("networks", id=router["external_gateway_info"]["network_id"])
-        self._externals[record.router] = found
+        """Return the network that a Docker network's router has its gateway on.
+
+        Raises:
+            Conflict: it has none, or somebody has removed the router.
+        """
+        routers = self._api.list("routers", id=record.router)
+        gateway = routers[0]["external_gateway_info"] if routers else None
+        if gateway is None:
+            why = "has no gateway outside" if routers else "is gone"
+            raise Conflict(f"Ports cannot be published: router {record.router} of Docker network {record.id} {why}.")
+        [found] = self._api.list("networks", id=gateway["network_id"])
         return found
 
     def _floating(self, record: DockerNetwork) -> list[Object]:

@@ -11,6 +11,7 @@ from tests.unit.docker.test_outside import api, config, engine, make_external, m
 __all__ = ["api", "config", "engine", "module_api"]
 
 from portico.docker import publish
+from portico.docker.outside import INTERFACE_OWNER
 from portico.testing.docker_calls import CallFailed, EngineCalls, EngineEndpoint, EngineNetwork
 from portico.testing.in_process import InProcessApi
 
@@ -77,6 +78,28 @@ def test_on_an_external_network_that_is_not_behind_the_host_the_floating_ip_publ
     engine.remove_network(network)
     assert [api.list(kind) for kind in ("floatingips", "routers", "ports")] == [[], [], []]
     assert [item["name"] for item in api.list("networks")] == ["wan"]
+
+
+def test_a_router_that_somebody_moves_or_removes_is_followed(api: InProcessApi, engine: EngineCalls) -> None:
+    tell(api, "lab")
+    make_external(api, "wan", 7)
+    network = engine.create_network("10.1.0.0/24")
+    stop(engine, start(engine, network, "8080:80"))
+    [router] = api.list("routers")
+    [wan] = api.list("networks", name="wan")
+    api.update("routers", router["id"], {"external_gateway_info": {"network_id": wan["id"]}})
+    endpoint = start(engine, network, "8080:80")
+    assert forwardings(api) == {("tcp", 8080, 80)}, "of a floating IP there"
+    stop(engine, endpoint)
+    words = f"Ports cannot be published: router {router['id']} of Docker network {network.id}"
+    api.update("routers", router["id"], {"external_gateway_info": None})
+    with pytest.raises(CallFailed, match=f"{words} has no gateway outside"):
+        start(engine, network, "8080:80")
+    [leg] = api.list("ports", device_owner=INTERFACE_OWNER)
+    api.request("PUT", f"/v2.0/routers/{router['id']}/remove_router_interface", {"port_id": leg["id"]})
+    api.delete("routers", router["id"])
+    with pytest.raises(CallFailed, match=f"{words} is gone"):
+        start(engine, network, "8080:80")
 
 
 def test_what_is_published_is_a_port_forwarding_to_the_container(api: InProcessApi, engine: EngineCalls) -> None:
