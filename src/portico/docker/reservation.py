@@ -275,9 +275,11 @@ class Reservations:
 
     def give_up(self, record: DockerNetwork, subnet_id: str, address: str) -> Object | None:
         """Let go of an address whose release could not be carried out; return the port that is still to be deleted."""
-        self.end_halves(record, [str(ip_address(address))])
+        place = (subnet_id, str(ip_address(address)))
+        self.end_halves(record, [place[1]])
         with self._lock:
-            port = self._ports.pop((subnet_id, str(ip_address(address))), None)
+            self._released.discard(place)  # that was it: what comes next is of the next one who has the address
+            port = self._ports.pop(place, None)
         if port is not None:
             self._held.drop(port["id"])
         return port

@@ -70,6 +70,22 @@ def test_what_the_engine_gave_up_is_deleted_as_soon_as_the_api_answers(engine: E
     assert len(api.list("ports", device_owner=RESERVED)) == 1
 
 
+def test_a_release_that_the_api_was_away_for_is_not_taken_for_the_next_one(
+    engine: EngineCalls, api: InProcessApi
+) -> None:
+    network = engine.create_network("10.1.0.0/24")
+    endpoint = engine.connect(network, ADDRESS)
+    engine.call("NetworkDriver.DeleteEndpoint", NetworkID=network.id, EndpointID=endpoint.id)
+    released = {"PoolID": network.pools[0][0], "Address": ADDRESS}
+    api.before = away
+    with pytest.raises(CallFailed, match="as expected"):
+        engine.call("IpamDriver.ReleaseAddress", **released)
+    api.before = lambda _method, _path: None
+    request(engine, network.pools[0][0])
+    engine.call("IpamDriver.ReleaseAddress", **released)
+    assert api.list("ports", device_owner=[ENDPOINT, RESERVED]) == []
+
+
 def test_a_port_that_was_given_back_late_is_not_taken_from_its_next_endpoint(
     engine: EngineCalls, api: InProcessApi
 ) -> None:
