@@ -16,6 +16,8 @@ from portico.store.tables import Tables
 
 # Databases bound the number of parameters in one statement (SQLite: 32,766; PostgreSQL: 65,535).
 MAX_IN = 5000
+# Of ids whose statement is kept: to have one built for so many takes longer than it does.
+FEW = 8
 # Of a filter whose statement is kept: with more values it hardly comes again.
 MAX_KEPT = 8
 
@@ -42,6 +44,21 @@ def by_id_if(table: sa.Table, visible: sa.ColumnElement[bool]) -> sa.Select[Any]
 def by_ids(table: sa.Table) -> sa.Select[Any]:
     """Return the statement that finds rows by the list parameter `keys`."""
     return sa.select(table).where(key_column(table).in_(sa.bindparam("keys", expanding=True)))
+
+
+def few(ids: Sequence[str]) -> dict[str, str]:
+    """Return the parameters of a kept statement that takes one to `FEW` ids: the last comes again."""
+    return {f"key{number}": ids[min(number, len(ids) - 1)] for number in range(FEW)}
+
+
+def _is_of_few(column: sa.ColumnElement[str]) -> sa.ColumnElement[bool]:
+    return column.in_([sa.bindparam(f"key{number}", type_=column.type) for number in range(FEW)])
+
+
+@cache
+def by_few_ids(table: sa.Table) -> sa.Select[Any]:
+    """Return the statement that finds rows by the parameters that `few` gives."""
+    return sa.select(table).where(_is_of_few(key_column(table)))
 
 
 @cache
@@ -81,11 +98,10 @@ def reasons(tables: Tables) -> sa.Select[str, str, str]:
 
 
 @lru_cache(256)
-def reasons_of(tables: Tables, names: tuple[str, ...]) -> sa.Select[str, str]:
-    """Return the statement that reads why objects of the resources `names` with the id `key` are not as wanted."""
+def reasons_of(tables: Tables, names: tuple[str, ...]) -> sa.Select[str, str, str]:
+    """Return the statement that reads why few objects of the resources `names` are not as wanted; see `few`."""
     status = tables.status
-    which = (status.c.resource.in_(names), status.c.id == sa.bindparam("key"))
-    return sa.select(status.c.resource, status.c.reason).where(*which)
+    return sa.select(status).where(status.c.resource.in_(names), _is_of_few(status.c.id))
 
 
 @cache

@@ -26,8 +26,6 @@ _Select = sa.Select[*tuple[Any, ...]]
 Read = tuple[_Select, Mapping[str, Any]]
 _Question = tuple[_Select, frozenset[tuple[str, Any]]]
 
-_FEW = 8
-
 # What changes with every write and tells nothing.
 _BOOKKEEPING = frozenset({"revision_number", "updated_at"})
 
@@ -142,7 +140,8 @@ class Transaction:
         """Write the journal, and all that was put off; the store calls this last."""
         if self.changes:
             self.later(select.insert(self.tables.journal), self.changes)
-        self._waiting += self._database.last(self.revision, self._server, is_change=bool(self.changes))
+        last = self._database.last(self.revision, self._server, is_change=bool(self.changes))
+        self._waiting += last
         self.settle()
 
     def get(self, resource: str, object_id: str) -> Row | None:
@@ -181,21 +180,23 @@ class Transaction:
 
     def get_many(self, resource: str, ids: Sequence[str]) -> list[Row]:
         """Return those of the objects that exist, in any order."""
-        if self._are_few(ids):
-            found = (self.get(resource, key) for key in dict.fromkeys(ids))
-            return [row for row in found if row is not None]
+        if len(ids) == 1:
+            found = self.get(resource, ids[0])
+            return [found] if found is not None else []
         table = self.tables.of[resource]
         known = [key for key in dict.fromkeys(ids) if (resource, key) in self._known]
         rows = [dict(self._known[resource, key]) for key in known]
-        for part in select.parts([key for key in ids if (resource, key) not in self._known]):
-            for row in self.connection.execute(select.by_ids(table), {"keys": part}).mappings():
-                rows.append(dict(row))
-                self._known[resource, row[select.key_column(table).name]] = dict(row)
+        for row in self._by_ids(table, [key for key in dict.fromkeys(ids) if (resource, key) not in self._known]):
+            rows.append(dict(row))
+            self._known[resource, row[select.key_column(table).name]] = row
         return rows
 
-    def _are_few(self, ids: Sequence[str]) -> bool:
-        """Tell whether to ask for one after the other is quicker than to have a statement built for so many."""
-        return len(ids) <= (1 if self._database.HAS_WAY else _FEW)
+    def _by_ids(self, table: sa.Table, ids: Sequence[str]) -> Iterator[Row]:
+        if 0 < len(ids) <= select.FEW:
+            yield from self.ask(select.by_few_ids(table), select.few(ids))
+            return
+        for part in select.parts(ids):
+            yield from map(dict, self.connection.execute(select.by_ids(table), {"keys": part}).mappings())
 
     def find(self, resource: str, **equal: Any) -> list[Row]:
         """Return the objects whose attributes equal the given values; `_` in a name stands for itself."""
@@ -317,14 +318,12 @@ class Transaction:
 
     def read_reasons(self, resources: Sequence[str], ids: Sequence[str]) -> None:
         """Read why objects are not as wanted, which `reason` is about to be asked for each."""
-        if self._are_few(ids):
-            for key in ids:
-                found = self.ask(select.reasons_of(self.tables, tuple(resources)), {"key": key})
-                self._reasons |= {(resource, key): "" for resource in resources}
-                self._reasons |= {(row["resource"], key): row["reason"] for row in found}
+        self._reasons |= {(resource, key): "" for resource in resources for key in ids}
+        if 0 < len(ids) <= select.FEW:
+            found = self.ask(select.reasons_of(self.tables, tuple(resources)), select.few(ids))
+            self._reasons |= {(row["resource"], row["id"]): row["reason"] for row in found}
             return
         for part in select.parts(ids):
-            self._reasons |= {(resource, key): "" for resource in resources for key in part}
             for row in self.connection.execute(select.reasons(self.tables), {"names": list(resources), "keys": part}):
                 self._reasons[row.resource, row.id] = row.reason
 
