@@ -23,6 +23,7 @@ from portico.model.snapshot import INTERFACES
 from portico.rules import agent, lookup, metering
 from portico.rules.availability_zone import DEFAULT_ZONE
 from portico.rules.context import Context, Row
+from portico.rules.discretion import discreet
 from portico.store import journal
 from portico.store.store import Store
 from portico.store.transaction import Transaction
@@ -215,9 +216,10 @@ async def port_status(
     def read() -> Row:
         with service.store.read() as tx:
             row = lookup.visible(tx, context, "port", port_id)
+            (why,) = discreet(tx, context, [reason(tx, "port", port_id)])
             return {
                 "status": row["status"],
-                "reason": reason(tx, "port", port_id),
+                "reason": why,
                 "revision": row["revision_number"],
             }
 

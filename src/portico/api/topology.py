@@ -14,6 +14,7 @@ from portico.errors import BadRequest, RevisionGone
 from portico.model.resource import Registry, Resource
 from portico.rules import served
 from portico.rules.context import Context, Row
+from portico.rules.discretion import discreet
 from portico.store import journal
 from portico.store.query import Filter, Query
 from portico.store.transaction import Transaction
@@ -99,7 +100,7 @@ def _changed(tx: Transaction, context: Context, revision: int, changed: dict[str
         answer[resource.plural] = _tell(tx, context, resource, rows, reasons)
         there = {row["id"] for row in rows}
         gone += [f"{resource.name}/{each}" for each in ids if each not in there]
-    return {**answer, "gone": gone, "reasons": reasons}
+    return {**answer, "gone": gone, "reasons": _as_told(tx, context, reasons)}
 
 
 def _page(tx: Transaction, context: Context, page: Page) -> Row:
@@ -125,7 +126,11 @@ def _page(tx: Transaction, context: Context, page: Page) -> Row:
     if following:
         more = {"limit": page.limit, "marker": following, "revision": answer["revision"]}
         answer["topology_links"] = [{"rel": "next", "href": f"{page.url}?{urlencode(more)}"}]
-    return {**answer, "gone": [], "reasons": reasons}
+    return {**answer, "gone": [], "reasons": _as_told(tx, context, reasons)}
+
+
+def _as_told(tx: Transaction, context: Context, reasons: dict[str, str]) -> dict[str, str]:
+    return dict(zip(reasons, discreet(tx, context, list(reasons.values())), strict=True))
 
 
 def _told(registry: Registry) -> Sequence[Resource]:

@@ -26,6 +26,7 @@ from portico.model.l3 import REACH, ROUTER_OWNERS
 from portico.model.snapshot import IpAddress, Snapshot
 from portico.rules import lookup
 from portico.rules.context import Context, Row
+from portico.rules.discretion import discreet
 from portico.store.query import Filter, Query
 from portico.store.transaction import Transaction
 from portico.trace.packet import PORTED, ROUTED
@@ -70,7 +71,12 @@ def read(service: Service, context: Context, body: Any) -> Row:
         target = destination["id"] if isinstance(destination, dict) else destination
         question = Question(source["id"], target, protocol, port)
         found = answer(want, question, _unrealised(tx, want, ends))
-    return {"passes": found.delivered, "reason": found.reason, "hops": [asdict(hop) for hop in found.hops]}
+        hops = [asdict(hop) for hop in found.hops]
+        texts = [found.reason, *(hop[name] for hop in hops for name in ("what", "why"))]
+        reason, *said = discreet(tx, context, texts)
+    for hop, what, why in zip(hops, said[::2], said[1::2], strict=True):
+        hop |= {"what": what, "why": why}
+    return {"passes": found.delivered, "reason": reason, "hops": hops}
 
 
 def _words(body: Any) -> dict[str, str]:

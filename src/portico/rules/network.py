@@ -29,6 +29,7 @@ from portico.rules import (
     subnet,
 )
 from portico.rules.context import Context, Row
+from portico.rules.discretion import discreet
 from portico.store import blocks
 from portico.store.sharing import EXTERNAL, SHARED
 from portico.store.transaction import Transaction
@@ -94,7 +95,7 @@ def update(tx: Transaction, context: Context, row: Row, changes: Row) -> Row:
         if name in changes:
             (sharing.share if changes[name] else sharing.unshare)(tx, "network", row, action)
     updated = tx.update("network", row, changes)
-    qos_minimum.check_network(tx, row, updated)
+    qos_minimum.check_network(tx, context, row, updated)
     return updated
 
 
@@ -139,7 +140,8 @@ def _choose(tx: Transaction, context: Context, row: Row, given: Row) -> tuple[st
         if not reason:
             return chosen
         refused.append(f"portico:backend '{chosen[0]}' can be had on no host: {reason}")
-    raise Conflict(f"{'. '.join(refused)}.", type="BackendNotAvailable")
+    (text,) = discreet(tx, context, [f"{'. '.join(refused)}."])
+    raise Conflict(text, type="BackendNotAvailable")
 
 
 def _move(tx: Transaction, context: Context, row: Row, changes: Row) -> None:

@@ -69,7 +69,7 @@ def create(tx: Transaction, context: Context, body: Row) -> Row:
     qos_policy.check_port(tx, context, None, row, parent)
     if row["binding:host_id"]:
         row |= binding.bind(tx, context, None, row)
-        qos_minimum.check_port(tx, None, row, parent)
+        qos_minimum.check_port(tx, context, None, row, parent)
     security_group.link(tx, row["id"], (), row["security_groups"])
     row = tx.insert("port", row)
     binding.settle_dhcp(tx, context, None, row)
@@ -261,7 +261,7 @@ def change(tx: Transaction, context: Context, row: Row, changes: Row) -> Row:
     qos_policy.check_port(tx, context, row, after, network)
     if binding.must_bind(row, after, changes):
         after |= binding.bind(tx, context, row, after)
-    qos_minimum.check_port(tx, row, after, network)
+    qos_minimum.check_port(tx, context, row, after, network)
     if row["inactive_bindings"]:
         after["inactive_bindings"] = binding.others(after)
     security_group.link(tx, row["id"], row["security_groups"], after["security_groups"])

@@ -135,7 +135,7 @@ def activate(tx: Transaction, context: Context, port_id: str, host: str) -> Row:
     del left["status"]
     after = {_PORT_NAMES[name]: chosen[name] for name in _PORT_NAMES}
     after["inactive_bindings"] = binding.others({**row, **after}) + ([left] if left["host"] else [])
-    qos_minimum.check_port(tx, row, {**row, **after}, lookup.get(tx, "network", row["network_id"]))
+    qos_minimum.check_port(tx, context, row, {**row, **after}, lookup.get(tx, "network", row["network_id"]))
     tx.forget_reason("port", port_id)
     updated = tx.update("port", row, {**after, "status": "DOWN"})
     binding.settle_dhcp(tx, context, row, updated)
@@ -205,7 +205,7 @@ def _bound(tx: Transaction, context: Context, row: Row, wanted: Row) -> Row:
     if reason:
         raise _failed(row, wanted["host"], reason)
     binding.refuse_taken_tap(tx, {**there, **bound})
-    qos_minimum.check_binding(tx, row, wanted["host"], network)
+    qos_minimum.check_binding(tx, context, row, wanted["host"], network)
     return {**asked, "vif_type": bound["binding:vif_type"], "vif_details": bound["binding:vif_details"]}
 
 

@@ -12,6 +12,7 @@ from portico.model.bgp import ROUTED
 from portico.model.l3 import FLOATING_OWNER
 from portico.rules import fixed_ip, floating_use, lookup, port
 from portico.rules.context import Context, Row
+from portico.rules.discretion import discreet
 from portico.rules.floatingip import already_associated
 from portico.rules.router_port import BEHIND_HOST
 from portico.store.query import Filter, Query
@@ -36,7 +37,7 @@ def create(tx: Transaction, context: Context, body: Row) -> Row:
     _refuse_clash(tx, row, found)
     _refuse_floating(tx, floating, row, found)
     router_id = _router_of(tx, floating, row, found)
-    _refuse_other_host(tx, row, found)
+    _refuse_other_host(tx, context, row, found)
     _take_ipv6(tx, context, floating, row, found)
     made = tx.insert("port_forwarding", row)
     here: Row = {}
@@ -61,7 +62,7 @@ def update(tx: Transaction, context: Context, row: Row, changes: Row) -> Row:
     if moves:
         _refuse_floating(tx, floating, after, found)
     _router_of(tx, floating, after, found)
-    _refuse_other_host(tx, after, found)
+    _refuse_other_host(tx, context, after, found)
     _take_ipv6(tx, context, floating, after, found)
     different = {name: value for name, value in after.items() if row.get(name) != value}
     changed = tx.update("port_forwarding", row, different)
@@ -211,7 +212,7 @@ def _is_routed(tx: Transaction, port: Row) -> bool:
     return bool(lookup.get(tx, "network", port["network_id"])["portico:backend"] == ROUTED)
 
 
-def _refuse_other_host(tx: Transaction, row: Row, found: Row) -> None:
+def _refuse_other_host(tx: Transaction, context: Context, row: Row, found: Row) -> None:
     """Refuse a routed port on another host than those of the floating IP's other forwardings: its route leads to one.
 
     Raises:
@@ -223,12 +224,12 @@ def _refuse_other_host(tx: Transaction, row: Row, found: Row) -> None:
     ids = {it["internal_port_id"] for it in others if it["id"] != row["id"] and not it["portico:host_addresses"]}
     for other in tx.get_many("port", sorted(ids)):
         if other["binding:host_id"] not in ("", found["binding:host_id"]):
-            raise Unsupported(
+            text = (
                 f"Invalid input for operation: port_forwarding {row['id']}: internal_port_id {found['id']} is on host "
                 f"{found['binding:host_id']}, and port {other['id']}, to which floating IP {row['floatingip_id']} "
-                f"leads too, on host {other['binding:host_id']}: in the routed space a floating IP is on one host.",
-                type="InvalidInput",
+                f"leads too, on host {other['binding:host_id']}: in the routed space a floating IP is on one host."
             )
+            raise Unsupported(discreet(tx, context, [text])[0], type="InvalidInput")
 
 
 def _take_ipv6(tx: Transaction, context: Context, floating: Row, row: Row, found: Row) -> None:

@@ -22,7 +22,8 @@ from portico.errors import Conflict
 from portico.model.qos import in_force
 from portico.model.snapshot import BINDING_FAILED, UNBOUND
 from portico.rules import lookup
-from portico.rules.context import Row
+from portico.rules.context import Context, Row
+from portico.rules.discretion import discreet
 from portico.store.transaction import Transaction
 
 # How many kilobits or thousand packets a second, by the type and the direction of the rule.
@@ -65,7 +66,7 @@ _CAPACITIES = (
 )
 
 
-def check_port(tx: Transaction, before: Row | None, after: Row, network: Row) -> None:
+def check_port(tx: Transaction, context: Context, before: Row | None, after: Row, network: Row) -> None:
     """Refuse a bound port, as it would be, that is to have more than is left on its host.
 
     Args:
@@ -73,7 +74,7 @@ def check_port(tx: Transaction, before: Row | None, after: Row, network: Row) ->
         network: its network.
 
     Raises:
-        Conflict: names the host, what it carries and which ports have how much of it.
+        Conflict: tells what the host carries and which ports have how much of it, as far as who asks may see them.
     """
     if not _is_bound(after) or not (policy_id := _in_force(after, network["qos_policy_id"])):
         return
@@ -83,10 +84,10 @@ def check_port(tx: Transaction, before: Row | None, after: Row, network: Row) ->
         old_id = _in_force(before, network["qos_policy_id"])
         had = demand_of(lookup.get(tx, "policy", old_id)["rules"]) if old_id else {}
     if _grows(had, now):
-        _check_host(tx, after["binding:host_id"], f"port {after['id']}", {after["id"]: now})
+        _check_host(tx, context, after["binding:host_id"], f"port {after['id']}", {after["id"]: now})
 
 
-def check_network(tx: Transaction, before: Row, after: Row) -> None:
+def check_network(tx: Transaction, context: Context, before: Row, after: Row) -> None:
     """Refuse a network, which has been changed, for what the policy that is new for its ports lets them have."""
     if after["qos_policy_id"] == before["qos_policy_id"] or not after["qos_policy_id"]:
         return
@@ -95,26 +96,27 @@ def check_network(tx: Transaction, before: Row, after: Row) -> None:
     had = demand_of(lookup.get(tx, "policy", had_id)["rules"]) if had_id else {}
     if _grows(had, now):
         port = tx.tables.of["port"]
-        _check_hosts(tx, f"network {after['id']}", port.c.network_id == after["id"])
+        _check_hosts(tx, context, f"network {after['id']}", port.c.network_id == after["id"])
 
 
-def check_policy(tx: Transaction, before: Row, after: Row) -> None:
+def check_policy(tx: Transaction, context: Context, before: Row, after: Row) -> None:
     """Refuse a policy, which has been changed, for what ports that have it are to have now."""
     if _grows(demand_of(before["rules"]), demand_of(after["rules"])):
         port, network = tx.tables.of["port"], tx.tables.of["network"]
         _check_hosts(
             tx,
+            context,
             f"policy {after['id']}",
             sa.or_(port.c.qos_policy_id == after["id"], network.c.qos_policy_id == after["id"]),
         )
 
 
-def check_binding(tx: Transaction, row: Row, host: str, network: Row) -> None:
+def check_binding(tx: Transaction, context: Context, row: Row, host: str, network: Row) -> None:
     """Refuse a binding of a port besides its own; raises what `check_port` does."""
     if policy_id := _in_force(row, network["qos_policy_id"]):
         now = demand_of(lookup.get(tx, "policy", policy_id)["rules"])
         if any(now.values()):
-            _check_host(tx, host, f"port {row['id']}", {row["id"]: now})
+            _check_host(tx, context, host, f"port {row['id']}", {row["id"]: now})
 
 
 def demand_of(rules: Iterable[Row]) -> Demand:
@@ -134,15 +136,15 @@ def _is_bound(row: Row) -> bool:
     return bool(row["binding:host_id"]) and row["binding:vif_type"] not in (UNBOUND, BINDING_FAILED)
 
 
-def _check_hosts(tx: Transaction, word: str, condition: sa.ColumnElement[bool]) -> None:
+def _check_hosts(tx: Transaction, context: Context, word: str, condition: sa.ColumnElement[bool]) -> None:
     port, network = tx.tables.of["port"], tx.tables.of["network"]
     joined = port.join(network, network.c.id == port.c.network_id)
     found = sa.select(port.c["binding:host_id"]).select_from(joined).where(condition, *_bound(tx)).distinct()
     for host in sorted(tx.connection.execute(found).scalars()):
-        _check_host(tx, host, word, {})
+        _check_host(tx, context, host, word, {})
 
 
-def _check_host(tx: Transaction, host: str, word: str, added: Mapping[str, Demand]) -> None:
+def _check_host(tx: Transaction, context: Context, host: str, word: str, added: Mapping[str, Demand]) -> None:
     """Refuse it if ports on a host, `added` ones besides, are to have more than it carries.
 
     Args:
@@ -160,19 +162,25 @@ def _check_host(tx: Transaction, host: str, word: str, added: Mapping[str, Deman
         carried = told.get(capacity.name, 0)
         if (total := sum(shares.values())) > carried:
             others = {port_id: share for port_id, share in shares.items() if port_id not in added}
-            raise _too_much(host, word, capacity, total, carried, others)
+            limit = f"it carries {carried}" if carried else "its agent does not tell how much it carries"
+            text = (
+                f"Allocation for consumer {word} is not possible on resource provider {host}, the requested amount of "
+                f"bandwidth would exceed the capacity available: {total} {capacity.what}"
+                f"{_already(tx, context, others)}; {limit} (agent.{capacity.name})."
+            )
+            raise Conflict(discreet(tx, context, [text])[0], type="QosPlacementAllocationConflict")
 
 
-def _too_much(host: str, word: str, what: Capacity, total: int, carried: int, others: Mapping[str, int]) -> Conflict:
-    shown = [f"port {port_id} {share}" for port_id, share in sorted(others.items())[:_SHOWN]]
-    more = f" and {len(others) - _SHOWN} more" if len(others) > _SHOWN else ""
-    there = f", of which there are already {', '.join(shown)}{more}" if others else ""
-    limit = f"it carries {carried}" if carried else "its agent does not tell how much it carries"
-    return Conflict(
-        f"Allocation for consumer {word} is not possible on resource provider {host}, the requested amount of "
-        f"bandwidth would exceed the capacity available: {total} {what.what}{there}; {limit} (agent.{what.name}).",
-        type="QosPlacementAllocationConflict",
-    )
+def _already(tx: Transaction, context: Context, others: Mapping[str, int]) -> str:
+    """Return which ports have how much, those of which who asks knows nothing in one."""
+    if not others:
+        return ""
+    known = [port_id for port_id in sorted(others) if lookup.seen(tx, context, "port", port_id) is not None]
+    shown = [f"port {port_id} {others[port_id]}" for port_id in known[:_SHOWN]]
+    if len(known) < len(others):
+        shown.append(f"ports of other projects {sum(others.values()) - sum(others[port_id] for port_id in known)}")
+    more = f" and {len(known) - _SHOWN} more" if len(known) > _SHOWN else ""
+    return f", of which there are already {', '.join(shown)}{more}"
 
 
 def _told(tx: Transaction, host: str) -> Mapping[str, int]:

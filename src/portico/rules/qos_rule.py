@@ -53,7 +53,7 @@ def _put(tx: Transaction, context: Context, policy: Row, kind: str, row: Row) ->
     _check(policy, others, {**row, "type": kind})
     rules = sorted([*others, {**row, "type": kind}], key=lambda rule: str(rule["id"]))
     qos_policy.admit(tx, context, policy["id"], rules)
-    qos_minimum.check_policy(tx, policy, tx.update("policy", policy, {"rules": rules}))
+    qos_minimum.check_policy(tx, context, policy, tx.update("policy", policy, {"rules": rules}))
 
 
 def _check(policy: Row, others: list[Row], rule: Row) -> None:

@@ -164,7 +164,7 @@ def _check(trunk: Row, network: Row, found: Row, own: Row) -> None:
     if found["device_id"] or found["binding:host_id"]:
         raise Conflict(
             f"Unable to complete operation on port {found['id']} for network {own['id']}. Port already has an attached "
-            f"device {found['device_id'] or 'on host ' + found['binding:host_id']}.",
+            f"device {found['device_id'] or 'on a host'}.",
             type="PortInUse",
         )
     if own["portico:backend"] != network["portico:backend"]:

@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Texts for who may not see where ports are: names of hosts and physical networks are left out of them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Sequence
+
+import sqlalchemy as sa
+
+from portico.rules.context import Context
+from portico.store import select
+from portico.store.transaction import Transaction
+
+HIDDEN = "***"
+# What may be a name, without the punctuation of the sentence that it stands in.
+_NAME = re.compile(r"[\w.-]*\w")
+
+
+def discreet(tx: Transaction, context: Context, texts: Sequence[str]) -> list[str]:
+    """Return texts as who asks may read them: who sees no `binding:host_id` finds `***` for hosts and wires."""
+    if "binding:host_id" not in context.policy.secrets(context, "port"):
+        return list(texts)
+    names = _names(tx, {word for text in texts for word in _NAME.findall(text)})
+    if not names:
+        return list(texts)
+    return [_NAME.sub(lambda found: HIDDEN if found[0] in names else found[0], text) for text in texts]
+
+
+def _names(tx: Transaction, words: Collection[str]) -> set[str]:
+    """Return which of the words are names of hosts or of physical networks."""
+    of = tx.tables.of
+    columns = (of["agent"].c.host, of["port"].c["binding:host_id"], of["network"].c["provider:physical_network"])
+    return {
+        name
+        for column in columns
+        for part in select.parts(sorted(words))
+        for name in tx.connection.execute(sa.select(column).where(column.in_(part)).distinct()).scalars()
+    }
