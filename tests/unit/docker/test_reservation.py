@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+import time
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any
 
 import pytest
 
+from portico.docker.api import ALIVE_FOR_S
 from portico.docker.record import ENDPOINT, RESERVED
 from portico.errors import Unavailable
 from portico.testing.docker_calls import CallFailed, EngineCalls
@@ -78,6 +80,7 @@ def test_a_release_that_the_api_was_away_for_is_not_taken_for_the_next_one(
     engine.call("NetworkDriver.DeleteEndpoint", NetworkID=network.id, EndpointID=endpoint.id)
     released = {"PoolID": network.pools[0][0], "Address": ADDRESS}
     api.before = away
+    time.sleep(ALIVE_FOR_S)  # then it is asked whether it lives
     with pytest.raises(CallFailed, match="as expected"):
         engine.call("IpamDriver.ReleaseAddress", **released)
     api.before = lambda _method, _path: None
