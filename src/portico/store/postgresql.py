@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The shared database: several API servers on one PostgreSQL.
 
-Writers take turns by the row lock of the global revision; a commit tells every server with NOTIFY. Sources: PostgreSQL
-15 documentation, 13.2 (isolation), 20.11 (timeouts), NOTIFY, LISTEN; libpq's connection parameters (34.1.2).
+Writers take turns by the row lock of the global revision; a commit tells the other servers with NOTIFY, if there are
+any. Sources: PostgreSQL 15 documentation, 9.27.10 (advisory locks), 13.2 (isolation), 20.11 (timeouts), 54.12
+(pg_locks), NOTIFY, LISTEN; libpq's connection parameters (34.1.2).
 """
 
 from __future__ import annotations
@@ -110,10 +111,13 @@ _NOTIFY = sa.select(sa.func.pg_notify(CHANNEL, sa.bindparam("news")))
 _COMMIT = sa.text("COMMIT")
 
 
-def last(revision: int, server: str, *, is_change: bool) -> list[Statement]:
-    """Return the last statements of a write of `server`: all are told of `revision` when it commits, and only then."""
+def last(revision: int, server: str, *, is_told: bool) -> list[Statement]:
+    """Return the last statements of a write of `server`.
+
+    If it `is_told`, all servers hear of `revision` when it commits, and only then.
+    """
     told: list[Statement] = []
-    if is_change:
+    if is_told:
         told.append((_NOTIFY, {"news": f"{revision} {server}"}))
     return [*told, (_COMMIT, {})]
 
@@ -125,6 +129,17 @@ def say(connection: sa.Connection, server: str, words: Sequence[str]) -> None:
     """Tell the other servers words of `server`, each less than 8,000 bytes, when the transaction commits."""
     for word in words:
         connection.execute(_SAY, {"word": f"{server} {word}"})
+
+
+# Who listens holds this lock as long as its connection lasts.
+_LISTENING = "hashtext('portico_listener'), 0"
+_TAKE_PLACE = """
+UPDATE revision SET only_listener = CASE WHEN EXISTS (
+    SELECT FROM pg_locks JOIN pg_database ON pg_database.oid = pg_locks.database
+    WHERE locktype = 'advisory' AND classid = hashtext('portico_listener')::oid AND objid = 0 AND objsubid = 2
+        AND datname = current_database() AND pid <> pg_backend_pid()
+) THEN NULL ELSE %s END
+"""
 
 
 class Listener:
@@ -179,9 +194,21 @@ class Listener:
         connection.autocommit = True
         return connection  # type: ignore[no-any-return]
 
+    def _take_place(self, connection: psycopg.Connection) -> None:
+        """Have all who write from now on know whether this server alone is to be told, and wait for who writes now.
+
+        A commit of the only listener need tell nobody, which saves as much as a tenth of its processor time. That one
+        is gone is not noticed until another one comes: then more is told than need be.
+        """
+        connection.execute(f"SELECT pg_advisory_lock_shared({_LISTENING})")
+        with connection.transaction():
+            connection.execute("SELECT FROM revision FOR UPDATE")
+            connection.execute(_TAKE_PLACE, [self._server])
+
     def _listen(self, connection: psycopg.Connection) -> None:
         connection.execute(f"LISTEN {CHANNEL}")
         connection.execute(f"LISTEN {WORDS}")
+        self._take_place(connection)
         if self._is_deaf:
             LOG.warning("database: commits of other servers are heard of again")
             self._is_deaf = False

@@ -180,7 +180,7 @@ def _rows(statement: Any, dialect: sa.Dialect) -> Callable[[sqlite3.Cursor], lis
     return rows
 
 
-def last(_revision: int, _server: str, *, is_change: bool) -> list[Statement]:
+def last(_revision: int, _server: str, *, is_told: bool) -> list[Statement]:
     """See `postgresql.last`; the file has no other servers, and the driver's own COMMIT costs nothing more."""
-    del is_change
+    del is_told
     return []

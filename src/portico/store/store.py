@@ -63,10 +63,9 @@ class Store:
         self._hearers: list[Callable[[str], None]] = []
         self._auditor: Auditor | None = None
         self._other_servers: postgresql.Listener | None = None
+        row = self.tables.revision.c
         self._next_revision = (
-            sa.update(self.tables.revision)
-            .values(number=self.tables.revision.c.number + 1)
-            .returning(self.tables.revision.c.number)
+            sa.update(self.tables.revision).values(number=row.number + 1).returning(row.number, row.only_listener)
         )
 
     def close(self) -> None:

@@ -83,7 +83,8 @@ class Tables:
     """All tables of a registry.
 
     `of` maps a resource's name to its table. The others:
-    `revision` holds the one global revision; `journal` what each revision changed; `address` the addresses in use, of
+    `revision` holds the one global revision, and which server is the only one that is to be told of commits, if it is
+    known to be; `journal` what each revision changed; `address` the addresses in use, of
     which `free_range` holds the complement inside the allocation pools; `cursor` where the next address is looked for;
     `port_group` which ports a security group filters; `tag` the tags of every resource; `status` why an object is not
     as wanted; `usage` and `quota` how many objects a project has and may have.
@@ -108,7 +109,12 @@ class Tables:
         self._limits()
 
     def _history(self) -> None:
-        self.revision = self._table("revision", sa.Column("id", sa.Integer, primary_key=True), _number("number"))
+        self.revision = self._table(
+            "revision",
+            sa.Column("id", sa.Integer, primary_key=True),
+            _number("number"),
+            sa.Column("only_listener", text(32)),
+        )
         self.journal = self._table(
             "journal",
             sa.Column("revision", sa.BigInteger, primary_key=True, autoincrement=False),

@@ -59,7 +59,7 @@ class Transaction:
         self._reads = reads
         # What has to be said before all else: a write takes its turn among all writers first.
         self._first: list[Statement] = store.first(reads=reads)
-        self._revision = 0
+        self._revision, self._others_listen = 0, True
         # How long that took, which is to wait for writers of other servers.
         self.turn_s = 0.0
         self._waiting: list[Statement] = []
@@ -122,7 +122,9 @@ class Transaction:
         answers: list[list[Row]] = self._database.exchange(self._connection, [*first, *waiting, *reads])
         if first and not self._reads:
             self.turn_s = time.perf_counter() - asked
-            self._revision = int(answers[len(first) - 1][0]["number"])
+            ours = answers[len(first) - 1][0]
+            self._revision = int(ours["number"])
+            self._others_listen = ours["only_listener"] != self._server
         return answers[len(first) + len(waiting) :]
 
     def ask(self, statement: _Select, values: Mapping[str, Any]) -> list[Row]:
@@ -140,8 +142,13 @@ class Transaction:
         """Write the journal, and all that was put off; the store calls this last."""
         if self.changes:
             self.later(select.insert(self.tables.journal), self.changes)
+<<<<<<< HEAD
         last = self._database.last(self.revision, self._server, is_change=bool(self.changes))
         self._waiting += last
+=======
+        revision, is_told = self.revision, bool(self.changes) and self._others_listen
+        self._waiting += self._database.last(revision, self._server, is_told=is_told)
+>>>>>>> a17252c (store: tell nobody of commits while nobody else listens)
         self.settle()
 
     def get(self, resource: str, object_id: str) -> Row | None:

@@ -14,13 +14,14 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
 from portico.errors import SettingsError, Unavailable
 from portico.model.resource import Registry
-from portico.store import allocate, journal, schema
+from portico.store import allocate, journal, postgresql, schema
 from portico.store.journal import Entry
 from portico.store.store import Store
 from portico.testing.folder import PREFIX
@@ -109,6 +110,79 @@ def test_a_server_hears_of_its_own_commit_once(pair: tuple[Store, Store]) -> Non
     add(pair[1])
     wait_until("the first one to hear of the second", lambda: heard[-1] == 2, 5)
     assert heard == [0, 1, 2]
+
+
+def test_a_commit_is_told_only_where_another_server_listens(pair: tuple[Store, Store]) -> None:
+    one, other = pair
+    heard: list[int] = []
+    others: list[int] = []
+    with contextlib.closing(one.engine.raw_connection()) as pooled:
+        outsider: Any = pooled.driver_connection  # it hears all that is told, and nobody knows that it listens
+        outsider.execute(f"LISTEN {postgresql.CHANNEL}; LISTEN the_end")
+        came: list[str] = []
+        outsider.add_notify_handler(lambda note: came.append(note.payload))
+
+        def told() -> list[str]:
+            outsider.execute("NOTIFY the_end, 'the end'")  # all come in the order of their commits
+            wait_until("the end", lambda: outsider.execute("SELECT") and "the end" in came, 10)
+            until_now, came[:] = came[:-1], []
+            return until_now
+
+        add(one)
+        assert told() == [f"1 {one.server}"]  # before it listens, others may
+        one.on_commit(heard.append)
+        wait_until("it to listen", lambda: heard == [0], 10)
+        add(one)
+        assert told() == []
+        other.on_commit(others.append)
+        wait_until("the other one to listen", lambda: others == [0], 10)
+        add(one)
+        add(other)
+        assert told() == [f"3 {one.server}", f"4 {other.server}"]
+        wait_until("both to hear", lambda: heard == [0, 2, 3, 4] and others == [0, 3, 4], 10)
+
+
+def test_who_begins_to_listen_while_another_server_writes_misses_nothing(pair: tuple[Store, Store]) -> None:
+    for _ in range(6):
+        with ExitStack() as stack:
+            one, other = (Store(str(pair[0].engine.url), item.registry, item.tables) for item in pair)
+            stack.callback(other.close)
+            stack.callback(one.close)
+            _listen_to_a_writer(stack, one, other)
+        wait_until("no server to listen any more", lambda: not _listeners(pair[0]), 10)
+
+
+def _listeners(store: Store) -> int:
+    with store.read() as tx:
+        return int(tx.connection.scalar(sa.text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'")) or 0)
+
+
+def _listen_to_a_writer(stack: ExitStack, one: Store, other: Store) -> None:
+    """Have `other` begin to listen while `one` writes, and compare what it finds then and hears from then on."""
+    begun, ended = threading.Event(), threading.Event()
+    one.on_commit(lambda revision: begun.set() if not revision else None)
+    assert begun.wait(10)
+
+    def write() -> None:
+        while not ended.is_set():
+            add(one)
+
+    writer = threading.Thread(target=write)
+    stack.callback(writer.join)
+    stack.callback(ended.set)
+    writer.start()
+    found: list[int] = []
+    heard: list[int] = []
+
+    def told(revision: int) -> None:
+        with other.read() as tx:
+            (heard if revision else found).append(revision or journal.newest(tx))
+
+    other.on_commit(told)
+    wait_until("it to hear of commits", lambda: len(heard) > 5, 20)
+    # It may hear of what it has found, for it listens before it looks.
+    after = [revision for revision in list(heard) if revision > found[0]]
+    assert after == list(range(found[0] + 1, found[0] + 1 + len(after)))
 
 
 def test_who_follows_looks_when_a_commit_may_have_come_without_its_answer(pair: tuple[Store, Store]) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from portico.store import journal
+from portico.store import journal, select
 from portico.store.store import Store
 from portico.store.written import Edit, Row, Written
 
@@ -127,6 +127,13 @@ def test_what_was_asked_ahead_or_read_before_is_asked_anew_after_a_write(store: 
         ]
         tx.delete("network", row)
         assert tx.get("network", "n1") is None and tx.used("network", "red") == 0
+
+
+def test_what_is_put_off_before_anything_is_asked_is_done_once(store: Store) -> None:
+    with store.write() as tx:
+        tx.later(select.COUNT, {"project": "red", "name": "network", "by": 1})
+    with store.read() as tx:
+        assert tx.used("network", "red") == 1
 
 
 def test_what_was_visible_is_not_looked_for_again(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
