@@ -142,13 +142,8 @@ class Transaction:
         """Write the journal, and all that was put off; the store calls this last."""
         if self.changes:
             self.later(select.insert(self.tables.journal), self.changes)
-<<<<<<< HEAD
-        last = self._database.last(self.revision, self._server, is_change=bool(self.changes))
-        self._waiting += last
-=======
         revision, is_told = self.revision, bool(self.changes) and self._others_listen
         self._waiting += self._database.last(revision, self._server, is_told=is_told)
->>>>>>> a17252c (store: tell nobody of commits while nobody else listens)
         self.settle()
 
     def get(self, resource: str, object_id: str) -> Row | None:
