@@ -53,7 +53,7 @@ class Store:
         self.engine = _make_engine(url)
         self.database = _DATABASES[self.engine.dialect.name]
         self.is_embedded = self.database is sqlite
-        self._connections = self.database.Connections(self.engine)
+        self.connections = self.database.Connections(self.engine)
         # What tells this process's commits from those of others on one database.
         self.server = uuid.uuid4().hex
         self._writer = threading.Lock()
@@ -72,7 +72,7 @@ class Store:
         """Give back all connections."""
         if self._other_servers is not None:
             self._other_servers.stop()
-        self._connections.close()
+        self.connections.close()
         self.engine.dispose()
 
     def on_commit(self, listener: Callable[[int], None]) -> None:
@@ -226,7 +226,7 @@ class Store:
 
     @contextmanager
     def _transaction(self, *, reads: bool) -> Iterator[Transaction]:
-        with self._connections.transaction(reads=reads) as connection:
+        with self.connections.transaction(reads=reads) as connection:
             yield Transaction(self, connection, reads=reads)
 
     def first(self, *, reads: bool) -> list[Statement]:

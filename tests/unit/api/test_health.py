@@ -39,11 +39,12 @@ def test_a_server_that_is_about_to_end_says_so_and_still_serves(served: tuple[Ap
 
 def test_without_its_database_it_is_alive_and_not_ready(served: tuple[Api, Asker], store: Store) -> None:
     _, asker = served
-    engine, store.engine = store.engine, Store("sqlite:////nonexistent/folder/portico.db", store.registry).engine
+    nowhere = Store("sqlite:////nonexistent/folder/portico.db", store.registry)
+    kept, store.connections = store.connections, nowhere.connections
     answer = asker.ask("GET", "/readyz")
     assert answer.status == 503 and answer.body["status"].startswith("database: unable to open")
     assert asker.ask("GET", "/healthz").status == 200
-    store.engine = engine
+    store.connections = kept
     # The broker may have looked meanwhile, and looks again in a while.
     wait_until(lambda: asker.ask("GET", "/readyz").status == 200)
 

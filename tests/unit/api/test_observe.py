@@ -180,9 +180,10 @@ def test_paths_that_nobody_serves_count_as_one(store: Store, make_api: MakeApi) 
 
 def test_a_broken_database_leaves_the_other_metrics(store: Store, make_api: MakeApi) -> None:
     api = make_api(store)
-    engine, store.engine = store.engine, Store("sqlite:////nonexistent/folder/portico.db", store.registry).engine
+    nowhere = Store("sqlite:////nonexistent/folder/portico.db", store.registry)
+    kept, store.connections = store.connections, nowhere.connections
     text = api.metrics.text()
-    store.engine = engine
+    store.connections = kept
     assert value(text, "portico_store_up") == 0 and b"portico_store_revision" not in text
     assert value(text, "portico_broker_following") == 0
 

@@ -6,7 +6,6 @@ from __future__ import annotations
 import time
 
 import pytest
-import sqlalchemy as sa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -272,13 +271,14 @@ def test_a_failing_backend_is_no_reason_to_send_requests_elsewhere(desk: Desk) -
 
 
 def test_a_database_that_fails_is_told_until_it_is_followed_again(desk: Desk, store: Store) -> None:
-    engine, store.engine = store.engine, sa.create_engine("sqlite:////nonexistent/folder/portico.db")
+    nowhere = Store("sqlite:////nonexistent/folder/portico.db", store.registry)
+    kept, store.connections = store.connections, nowhere.connections
     desk.broker.start()
     deadline = time.monotonic() + 20
     while "unable to open" not in trouble(desk):
         assert time.monotonic() < deadline
         time.sleep(0.01)
-    store.engine = engine
+    store.connections = kept
     while trouble(desk):
         assert time.monotonic() < deadline
         time.sleep(0.01)
