@@ -15,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from portico.errors import PorticoError
+from portico.telemetry.current import Asking
 
 # Where a request's scope holds its id.
 REQUEST_ID = "portico.request_id"
@@ -54,7 +55,7 @@ async def gone(_request: Request, _error: Exception) -> Response:
 async def unexpected(request: Request, error: Exception) -> Response:
     """Answer what nobody foresaw, with the request's id by which the log tells more."""
     request_id = request.scope[REQUEST_ID]
-    LOG.error("%s: %s %s", request_id, request.method, request.url.path, exc_info=error)
+    LOG.error("%s: %s %s", request_id, request.method, Asking(request_id, request.scope).path, exc_info=error)
     response = answer(
         500, "HTTPInternalServerError", "Request Failed: internal server error while processing your request."
     )

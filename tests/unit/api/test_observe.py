@@ -143,8 +143,10 @@ def test_an_answer_that_nobody_foresaw_counts_as_500(
     app = make_app(api)
     api.registry = None  # type: ignore[assignment]
     with Asker(app) as asker:
-        assert asker.ask("GET", "extensions").status == 500
-    assert value(api.metrics.text(), "portico_http_requests_total", route="/v2.0/extensions", status="5xx") == 1
+        assert asker.ask("GET", "extensions/%0a%1bforged").status == 500
+    route = "/v2.0/extensions/{alias}"
+    assert value(api.metrics.text(), "portico_http_requests_total", route=route, status="5xx") == 1
+    assert all("/extensions/%0a%1bforged" in each.getMessage() for each in caplog.records if "GET" in each.getMessage())
     [record] = records(caplog)
     assert record.fields["status"] == 500  # type: ignore[attr-defined]
 
