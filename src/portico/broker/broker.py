@@ -256,7 +256,7 @@ class Broker:
         if ours is None:
             return self._read_journal()
         if ours:
-            times = Counter(key for written in ours for key in written.keys)
+            times = Counter(key for written in ours for key in written.objects)
             rows = {key: row for written in ours for key, row in written.objects.items() if key[0] in self._resources}
             self._take_in(ours[-1].revision, rows, times)
         return False
@@ -271,11 +271,12 @@ class Broker:
                 rows |= {(resource, object_id): found.get(object_id) for object_id in ids}
         self._commits.is_behind = more
         if entries:
-            self._take_in(entries[-1].revision, rows, Counter((entry.resource, entry.id) for entry in entries))
+            times = Counter((entry.resource, entry.id) for entry in entries if entry.change != "status")
+            self._take_in(entries[-1].revision, rows, times)
         return more
 
     def _take_in(self, revision: int, rows: Mapping[Key, Mapping[str, Any] | None], times: Mapping[Key, int]) -> None:
-        """Offer the lanes what has become of objects; `times` says how often each has changed, its status too."""
+        """Offer the lanes what has become of objects; `times` says how often each has changed, but for its status."""
         before = {key: self._parts.value(key) for key, row in rows.items() if _is_down(key[0], row)}
         parts = self._parts.change(rows)
         # What changed once, and not its binding, was DOWN before: its host has been asked, and what it says is to come.

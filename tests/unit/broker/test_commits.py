@@ -172,6 +172,22 @@ def test_what_may_have_been_missed_is_read(desk: Desk, why: str) -> None:
     assert key in feed.objects
 
 
+@pytest.mark.parametrize("reads", [False, True])
+def test_a_host_is_not_asked_again_for_what_it_has_just_told(desk: Desk, reads: bool) -> None:
+    desk.broker.step(everything=True)
+    feed = desk.follow(HOST)
+    key = bind(desk)
+    desk.broker.step(everything=False)
+    known = len(feed.updates)
+    desk.update("port", key.partition("/")[2], device_id="web")
+    tell_status(desk, key, "DOWN")
+    if reads:
+        with pytest.raises(Unavailable), desk.store.write():
+            raise Unavailable("the server hung up")
+    assert reads_of_a_step(desk) == int(reads)
+    assert len(feed.updates) == known
+
+
 @settings(max_examples=15, deadline=None)
 @given(steps=st.lists(st.sampled_from(["ours", "theirs", "no change of theirs", "step"]), max_size=10))
 def test_whoever_wrote_following_comes_to_what_loading_gives(servers: tuple[Desk, Desk], steps: list[str]) -> None:
