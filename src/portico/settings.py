@@ -22,6 +22,7 @@ from msgspec import Meta
 
 from portico import settings_check
 from portico.errors import SettingsError
+from portico.settings_agent import AgentSettings
 from portico.settings_broker import BrokerSettings
 from portico.settings_docker import DockerSettings
 from portico.settings_identity import SECRET_VARIABLES, HttpBasicSettings, KeystoneSettings, TlsSettings
@@ -43,42 +44,6 @@ class ApiSettings(msgspec.Struct, frozen=True, kw_only=True):
         float,
         Meta(ge=0, le=300, description="seconds between SIGTERM, from when /readyz says 503, and the end of listening"),
     ] = 0
-
-
-class AgentSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """The agent's own."""
-
-    netns: Annotated[str, Meta(description="network namespace of the data plane, a name under /run/netns")] = "portico"
-    availability_zone: Annotated[str, Meta(description="availability zone of this host, shown with its agent")] = (
-        "default"
-    )
-    address_v4: Annotated[
-        str, Meta(description="IPv4 address at which other hosts reach this one; empty: the default route's source")
-    ] = ""
-    address_v6: Annotated[
-        str, Meta(description="IPv6 address at which other hosts reach this one; empty: as above")
-    ] = ""
-    bandwidth_kbps: Annotated[
-        int,
-        Meta(ge=0, description="kilobits a second that this host carries each way, for ports' minimum; 0: not known"),
-    ] = 0
-    packet_rate_kpps: Annotated[
-        int, Meta(ge=0, description="thousands of packets a second that it forwards, both ways together; 0: not known")
-    ] = 0
-    reconcile_s: Annotated[
-        float, Meta(ge=1, description="seconds between two comparisons of everything with the kernel")
-    ] = 30
-    physical_networks: Annotated[
-        dict[str, str],
-        Meta(description="interface of this host for each physical network that it has (provider:physical_network)"),
-    ] = {}
-    fast_path: Annotated[
-        bool,
-        Meta(description="let packets of established connections between ports, and with the host, take the fast path"),
-    ] = True
-    idle_bridge_s: Annotated[
-        float, Meta(ge=0, description="seconds that a bridge, router or uplink stays after its last port, for the next")
-    ] = 10
 
 
 class NetworkSettings(msgspec.Struct, frozen=True, kw_only=True):

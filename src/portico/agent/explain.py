@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import partial
 from typing import Any
 
-from portico.agent import filter_text, kernel, links, netlink, owner
+from portico.agent import filter_text, kernel, links, netlink, owner, packet_log
 from portico.agent import fragment as parts
 from portico.agent.delta import Driver, Wanted
 from portico.agent.drivers.advertise import AdvertDriver
@@ -27,6 +27,7 @@ from portico.agent.drivers.share import ShareDriver
 from portico.agent.drivers.subport import SubportDriver
 from portico.agent.drivers.tap import TapDriver
 from portico.agent.drivers.watch import WatchDriver
+from portico.agent.policies import Pace
 from portico.agent.redirect import Redirects
 from portico.agent.router_space import RouterSpaces
 from portico.agent.routes import Routes
@@ -57,8 +58,9 @@ def explain(place: Place, objects: Collection[HostObject], port_id: str) -> list
     try:
         with netlink.Socket(netlink.ROUTE) as host_route, netlink.Socket(netlink.ROUTE) as other:
             host = Side(links.Links(host_route), Routes(other), Switches(host_netns))
+            pace = None if packet_log.lack() else place.logged.pace
             drivers = partial(_drivers, place, host, Tags(host_route), host_netns, own_netns)
-            return kernel.within(own_netns, lambda: _rows(drivers, host.links, objects, port_id))
+            return kernel.within(own_netns, lambda: _rows(drivers, pace, host.links, objects, port_id))
     finally:
         os.close(host_netns)
         os.close(own_netns)
@@ -91,7 +93,11 @@ def _drivers(place: Place, host: Side, tags: Tags, host_netns: int, own_netns: i
 
 
 def _rows(
-    make: Callable[[], dict[str, Driver]], host: links.Links, objects: Collection[HostObject], port_id: str
+    make: Callable[[], dict[str, Driver]],
+    pace: Pace | None,
+    host: links.Links,
+    objects: Collection[HostObject],
+    port_id: str,
 ) -> list[Aspect]:
     drivers = make()
     wanted = Wanted()
@@ -113,7 +119,7 @@ def _rows(
             rows += [Aspect(name, trouble.reason, ABSENT, same=False) for at, trouble in troubles.items() if at == key]
     pieces, faults = parts.fragments(wanted, [f"vif/{port_id}"])
     for piece in pieces.values():
-        rows += _filter(wanted, owner.port_link(port_id), piece)
+        rows += _filter(wanted, owner.port_link(port_id), piece, pace)
     rows += [Aspect("filter", fault, ABSENT, same=False) for fault in faults.values()]
     rows.append(_host_end(host, vif.link_name if isinstance(vif, Vif) else owner.host_link(port_id)))
     return rows
@@ -146,8 +152,8 @@ def _text(value: Any) -> str:
     return str(value)
 
 
-def _filter(wanted: Wanted, link: str, piece: parts.Fragment) -> Iterator[Aspect]:
-    for text in filter_text.compare(wanted, link, piece):
+def _filter(wanted: Wanted, link: str, piece: parts.Fragment, pace: Pace | None) -> Iterator[Aspect]:
+    for text in filter_text.compare(wanted, link, piece, pace):
         left, right = text.wanted or (), text.actual or ()
         if text.wanted == text.actual:
             told = f"{len(left)} rows"

@@ -12,13 +12,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from portico.agent import fragment as parts
-from portico.agent import ruleset
+from portico.agent import policies, ruleset
 from portico.agent.delta import Wanted
 from portico.agent.drivers.libnftables import Nft
 from portico.agent.fragment import Fragment
+from portico.agent.policies import Pace
 
 _BLOCK = re.compile(r"\t(?:chain|set|map|ct helper) (\S+) \{")
-_OF_SOME = ("ingress-", "egress-", "meter-")
+_OF_SOME = ("ingress-", "egress-", "meter-", "log-")
 _MEMBERS = re.compile(r"@([mn][46]-\S+)")
 
 
@@ -31,14 +32,16 @@ class Text:
     actual: tuple[str, ...] | None
 
 
-def compare(wanted: Wanted, link: str, piece: Fragment) -> list[Text]:
+def compare(wanted: Wanted, link: str, piece: Fragment, pace: Pace | None) -> list[Text]:
     """Return what concerns the port whose end in the bridge is `link`; call it in our namespace.
+
+    `pace` is as in `Ruleset`.
 
     The chains that every packet passes, those of the port's groups, the port's elements, and the members of groups
     that its rules name.
     """
     pieces, _ = parts.fragments(wanted, wanted.objects)
-    rules = ruleset.Ruleset()
+    rules = ruleset.Ruleset(pace)
     rules.change(pieces)
     nft = Nft()
     try:
@@ -51,10 +54,11 @@ def compare(wanted: Wanted, link: str, piece: Fragment) -> list[Text]:
 
 def _chains_of(piece: Fragment) -> set[str]:
     names = {*piece.chains}
-    for table, groups in piece.policies:
-        for direction in ("ingress", "egress"):
-            names |= {f"{table}{parts.policy_chain(direction, groups)}"}
-            names |= {f"{table}{parts.group_chain(direction, group_id)}" for group_id in groups}
+    for policy in piece.policies:
+        for direction in policies.DIRECTIONS:
+            names |= {f"{policy.table}{policies.policy_chain(direction, policy)}"}
+            names |= {f"{policy.table}{policies.group_chain(direction, group_id)}" for group_id in policy.groups}
+        names |= {name for name, _ in policies.log_chains(policy, Pace())}
     return names
 
 

@@ -11,7 +11,6 @@ fragments together; docs/design/security.md tells the way of a packet through th
 
 from __future__ import annotations
 
-import hashlib
 import ipaddress
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -19,14 +18,12 @@ from dataclasses import dataclass, field, replace
 from portico.agent import addresses, owner, related, router_rules, rules, scopes
 from portico.agent.addresses import Net
 from portico.agent.delta import Wanted
+from portico.agent.policies import Policy, group_chain, policy_chain
 from portico.hoststate import ROUTED, Bridge, Dhcp, Group, HostObject, Limit, Member, Qos, Router, Space, Uplink, Vif
 
-TRACKED = 0x10000
-INVALID = 0x20000
 UNGUARDED = 0x40000
 METERED = 0x80000
-"""Bits of the packet mark: part of a tracked connection; invalid; sent by a port without port security, or by one whose
-packets are counted or marked."""
+"""Bits of the packet mark: sent by a port without port security, or by one whose packets are counted or marked."""
 
 INET = "inet/"
 
@@ -83,7 +80,7 @@ class Network:
 class Fragment:
     """What one wanted object adds to the rules.
 
-    `policies` are tuples of group ids, each with its table, `members` groups whose member sets must exist (`INET`
+    `policies` are those of ports, `members` groups whose member sets must exist (`INET`
     before those of that table), `chains` are a group's or a metered port's, `stateful` is a group's, `owned` are the
     addresses of a guarded port, each with its zone, and some elements translate floating addresses if it `translates`;
     `counted` is the table in which all that a port receives is counted, and `helpers` names objects of `related`.
@@ -91,7 +88,7 @@ class Fragment:
 
     elements: Mapping[Element, str] = field(default_factory=dict)
     networks: frozenset[Network] = frozenset()
-    policies: frozenset[tuple[str, tuple[str, ...]]] = frozenset()
+    policies: frozenset[Policy] = frozenset()
     members: frozenset[str] = frozenset()
     chains: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     stateful: bool = True
@@ -145,47 +142,6 @@ def fragments(wanted: Wanted, keys: Collection[str]) -> tuple[dict[str, Fragment
         if piece is not None:
             pieces[key] = piece
     return pieces, faults
-
-
-def policy_chain(direction: str, groups: tuple[str, ...]) -> str:
-    """Return the name of the chain for ports in exactly these groups."""
-    return f"{direction}-{hashlib.sha256(' '.join(groups).encode()).hexdigest()[:16]}"
-
-
-def group_chain(direction: str, group_id: str) -> str:
-    """Return the name of the chain with a group's rules for one direction."""
-    return f"{direction}-{group_id}"
-
-
-def is_tracked(groups: tuple[str, ...], known: Mapping[str, bool]) -> bool:
-    """Tell whether a port with these groups lets packets pass for belonging to a connection.
-
-    `known` maps the groups that are there to whether they are stateful. Only stateless groups: each packet is judged
-    by the rules alone. As soon as one group is stateful, connections are tracked for all of them.
-    """
-    shown = [known[group_id] for group_id in groups if group_id in known]
-    return not shown or any(shown)
-
-
-def policy_lines(
-    direction: str, groups: tuple[str, ...], known: Mapping[str, bool], table: str = ""
-) -> tuple[str, ...]:
-    """Return the rules of a policy chain in `table` ("" or `INET`); `known` is as in `is_tracked`."""
-    shown = [group_id for group_id in groups if group_id in known]
-    first: tuple[str, ...] = ()
-    verdict = rules.YES[direction]
-    if is_tracked(groups, known):
-        tracked, invalid = _STATES if table == INET else _MARKS
-        first = (f"{tracked} {verdict}", f"{invalid} drop")
-    always: tuple[str, ...] = ()
-    if table != INET:  # what hosts need to find each other is not routed
-        always = ("jump welcome",) if direction == "ingress" else (f"ether type arp {verdict}",)
-    return (*first, *always, *(f"jump {group_chain(direction, group_id)}" for group_id in shown), "drop")
-
-
-_STATES = ("ct state established,related", "ct state invalid")
-_MARKS = (f"meta mark & {TRACKED:#x} != 0", f"meta mark & {INVALID:#x} != 0")
-"""What tracking has found; rules for bridges learn it by the mark."""
 
 
 def _open_fragment(table: str, name: str, zone: int) -> Fragment:
@@ -268,11 +224,11 @@ def _port_fragment(vif: Vif, zone: int) -> Fragment:
     if vif.guard is None:
         return _meter(vif, table, _open_fragment(table, name, zone))
     link = f'"{name}"'
-    groups = tuple(sorted(set(vif.guard.group_ids)))
+    policy = Policy(table, tuple(sorted(set(vif.guard.group_ids))), vif.guard.logs)
     elements = {
         Element(f"{table}zones", link): f"{zone:#x}",
-        Element(f"{table}egress", link): f"goto {policy_chain('egress', groups)}",
-        Element(f"{table}ingress", link): f"goto {policy_chain('ingress', groups)}",
+        Element(f"{table}egress", link): f"goto {policy_chain('egress', policy)}",
+        Element(f"{table}ingress", link): f"goto {policy_chain('ingress', policy)}",
     }
     networks: set[Network] = set()
     allowed = sources(vif)
@@ -286,7 +242,7 @@ def _port_fragment(vif: Vif, zone: int) -> Fragment:
             elements |= exact
             networks |= ranges
     owned = frozenset((zone, net) for _, net in allowed)
-    return _meter(vif, table, Fragment(elements, frozenset(networks), frozenset({(table, groups)}), owned=owned))
+    return _meter(vif, table, Fragment(elements, frozenset(networks), frozenset({policy}), owned=owned))
 
 
 def meter_chain(direction: str, port_id: str) -> str:

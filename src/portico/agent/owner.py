@@ -42,6 +42,7 @@
 | files for what routers announce | `<run_dir>/router/<netns>/` | the folder |
 | files for next hops that are watched | `<run_dir>/bfd/<router's namespace>/` | the folders |
 | files for routed networks | `<state_dir>/routed-dhcp/<netns>/`, `<run_dir>/routed-dhcp/<netns>/` | the folders |
+| packets that were written down | `<state_dir>/packets/<netns>/` | the folder |
 
 Nothing else is ever removed. There may be two agents on one host, with different namespaces: each leaves what is the
 other's alone. The same table is in docs/design/ownership.md; a test compares them.

@@ -13,6 +13,7 @@ from portico.agent.drivers.libnftables import Nft
 from portico.agent.drivers.segment import is_segment, let_go
 from portico.agent.learnt import LearntRoutes
 from portico.agent.open_vswitch import OpenVswitch
+from portico.agent.packet_log import FOLDER as PACKETS
 from portico.agent.redirect import Redirects
 from portico.agent.runtime import Place, only_agent
 from portico.agent.server import Server
@@ -40,7 +41,8 @@ def purge(place: Place) -> list[str]:
             *_namespace(place),
         ]
         removed += _host_rules(place)
-        for folder in (top / kind / place.netns for kind in _FOLDERS for top in (place.run_dir, place.state_dir)):
+        kinds = (*_FOLDERS, PACKETS)
+        for folder in (top / kind / place.netns for kind in kinds for top in (place.run_dir, place.state_dir)):
             if folder.is_dir():
                 shutil.rmtree(folder)
                 removed.append(f"folder {folder}")

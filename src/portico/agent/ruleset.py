@@ -6,19 +6,17 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from portico.agent import fragment as parts
-from portico.agent import related, rules
+from portico.agent import policies, related, rules
 from portico.agent.addresses import Net
 from portico.agent.fragment import Element, Fragment
+from portico.agent.policies import Pace, Policy, log_chains
 
 TABLES = (("bridge", "portico"), ("inet", "portico"))
-
-Policy = tuple[str, tuple[str, ...]]
-"""Ports of one table (see `fragment`) that are in exactly these groups."""
 
 
 @dataclass(slots=True)
@@ -37,9 +35,14 @@ class Change:
 
 
 class Ruleset:
-    """The rules as they should be in force. `change` keeps count of what several fragments share."""
+    """The rules as they should be in force. `change` keeps count of what several fragments share.
 
-    def __init__(self) -> None:
+    Args:
+        pace: how much is written down for each log; None where the kernel cannot tell of packets: then nothing is.
+    """
+
+    def __init__(self, pace: Pace | None = None) -> None:
+        self._pace = pace
         self.fragments: dict[str, Fragment] = {}
         self._elements: dict[Element, str] = {}
         self._chains: dict[str, tuple[str, ...]] = {
@@ -49,6 +52,7 @@ class Ruleset:
         self._groups: dict[str, bool] = {}
         self._policies: Counter[Policy] = Counter()
         self._untracked: set[Policy] = set()
+        self._log_chains: dict[str, tuple[str, ...]] = {}
         self._members: Counter[str] = Counter()
         self._translated = 0
         self._counted: Counter[str] = Counter()
@@ -61,7 +65,7 @@ class Ruleset:
         elements: dict[Element, str] = {}
         chains: dict[str, tuple[str, ...] | None] = {}
         ranges: set[tuple[str, str]] = set()
-        policies: set[Policy] = set()
+        touched: set[Policy] = set()
         helped: set[str] = set()
         regrouped: set[str] = set()
         old = {key: self.fragments.pop(key) for key in [*put, *gone] if key in self.fragments}
@@ -77,7 +81,7 @@ class Ruleset:
                     ranges.add((net.container, net.scope))
                     self._networks.setdefault((net.container, net.scope), Counter())[net.cidr] += sign
                 for policy in piece.policies:
-                    policies.add(policy)
+                    touched.add(policy)
                     self._policies[policy] += sign
                 for group_id in piece.members:
                     self._members[group_id] += sign
@@ -85,12 +89,11 @@ class Ruleset:
                 self._counted.update(dict.fromkeys(piece.counted, sign))
                 helped |= piece.helpers
                 self._helpers.update(dict.fromkeys(piece.helpers, sign))
-        policies |= {policy for policy in self._policies if regrouped.intersection(policy[1])}
-        for policy in policies:
-            chains.update(self._policy(policy))
+        touched |= {policy for policy in self._policies if regrouped.intersection(policy.groups)}
+        chains.update(self._judging(touched))
         chains.update(self._reading_along(helped))
         chains.update(parts.TRANSLATION if self._translated else dict.fromkeys(parts.TRANSLATION))
-        slow = {table for table, _ in self._untracked} | {*+self._counted}
+        slow = {policy.table for policy in self._untracked} | {*+self._counted}
         for table, rows in parts.SHORT_WAY.items():
             chains[f"{table}{parts.ESTABLISHED}"] = () if table in slow else rows
         return self._settle(elements, chains, ranges)
@@ -110,18 +113,32 @@ class Ruleset:
             self._groups[group_id] = piece.stateful
         return {group_id}
 
+    def _judging(self, touched: Collection[Policy]) -> dict[str, tuple[str, ...] | None]:
+        """Return the chains of policies, and all that logs have, as they are to be; None for those that are to go."""
+        chains = {name: rows for policy in touched for name, rows in self._policy(policy)}
+        if self._pace and any(policy.logs for policy in touched):
+            chains.update(dict.fromkeys(self._log_chains))
+            self._log_chains = dict(pair for policy in self._policies for pair in log_chains(policy, self._pace))
+            chains.update(self._log_chains)
+        return chains
+
     def _policy(self, policy: Policy) -> Iterator[tuple[str, tuple[str, ...] | None]]:
-        table, groups = policy
         used = self._policies[policy] > 0
         if not used:
             del self._policies[policy]
-        if used and not parts.is_tracked(groups, self._groups):
+        if used and not policies.is_tracked(policy.groups, self._groups):
             self._untracked.add(policy)
         else:
             self._untracked.discard(policy)
-        for direction in ("ingress", "egress"):
-            lines = parts.policy_lines(direction, groups, self._groups, table) if used else None
-            yield f"{table}{parts.policy_chain(direction, groups)}", lines
+        heard = policy if self._pace else policy._replace(logs=())
+        for direction in policies.DIRECTIONS:
+            lines = policies.policy_lines(direction, heard, self._groups, self._group_rows) if used else None
+            yield f"{policy.table}{policies.policy_chain(direction, policy)}", lines
+
+    def _group_rows(self, name: str) -> tuple[str, ...]:
+        """Return the rules of a group's chain; of one that is not there, none."""
+        piece = self.fragments.get(f"group/{_split(name)[1].partition('-')[2]}")
+        return piece.chains.get(name, ()) if piece else ()
 
     def _reading_along(self, helped: Iterable[str]) -> Iterator[tuple[str, tuple[str, ...] | None]]:
         """Yield the chains that give connections their helpers, as far as that may have changed."""

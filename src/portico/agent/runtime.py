@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from portico.agent import kernel, links, netlink, packages, redirect
+from portico.agent import kernel, links, netlink, packages, packet_log, redirect
 from portico.agent.delta import Driver
 from portico.agent.docker_user import DockerUser
 from portico.agent.drivers.advertise import AdvertDriver
@@ -51,6 +51,8 @@ from portico.agent.loop import Loop
 from portico.agent.meters import Meters
 from portico.agent.notice import notice_host, notice_links, notice_rules
 from portico.agent.open_vswitch import OpenVswitch
+from portico.agent.packet_log import Bounds, PacketLog, Pages
+from portico.agent.policies import Pace
 from portico.agent.redirect import Redirects
 from portico.agent.removal import Removal
 from portico.agent.router_space import RouterSpaces
@@ -78,7 +80,7 @@ class Place:
     """Where the agent works: its network namespace by name, and its folders. The host's namespace is the caller's.
 
     `physical_networks` are interfaces of the host by name; `full_interval_s` and `linger_s` are those of `Loop`. With
-    `fast_path` established connections take the short way where the kernel can.
+    `fast_path` established connections take the short way where the kernel can. `logged` bounds what is written down.
     """
 
     netns: str
@@ -88,6 +90,7 @@ class Place:
     linger_s: float = 10.0
     physical_networks: Mapping[str, str] = field(default_factory=dict)
     fast_path: bool = True
+    logged: Bounds = field(default_factory=Bounds)
 
 
 @contextmanager
@@ -124,17 +127,28 @@ class Runtime:
         self._loop: Loop | None = None
         self._fast_path: FastPath | None = None
         self._meters = Meters(place.netns)
+        self._packet_log: PacketLog | None = None
+        self._pace: Pace | None = None
+        self.lacks_logging = ""
 
     def start(self) -> None:
         """Open the namespaces and start. Called in a thread of the host's namespace."""
         self._host_netns = kernel.open_current()
         self._netns = kernel.ensure_named(self._place.netns)
+        self.lacks_logging = packet_log.lack()
+        if not self.lacks_logging:
+            bounds, path = self._place.logged, packet_log.path_of(self._place.state_dir, self._place.netns)
+            self._packet_log = PacketLog(self._netns, Pages(path, bounds.file_bytes, bounds.files), self.wanted)
+            self._packet_log.start()
+            self._pace = bounds.pace
         self._thread.start()
 
     def stop(self) -> None:
         """Stop, leaving everything in the kernel as it is."""
         self._submit(None)
         self._thread.join()
+        if self._packet_log:
+            self._packet_log.stop()
 
     def offer(self, update: Update) -> None:
         """Hand an Update over; from any thread."""
@@ -222,7 +236,7 @@ class Runtime:
         ours = Side(table.kernel, Routes(netlink.Socket(netlink.ROUTE)), Switches())
         conntrack, route = Conntrack(netfilter), netlink.Socket(netlink.ROUTE)
         shapers, fast_path = Shapers(route), self._make_fast_path(table, route)
-        bridges, filters = BridgeDriver(table, conntrack), FilterDriver(Nft(), netfilter, conntrack)
+        bridges, filters = BridgeDriver(table, conntrack), FilterDriver(Nft(), netfilter, conntrack, self._pace)
         netns, folders = self._place.netns, {"run_dir": self._place.run_dir, "state_dir": self._place.state_dir}
         servers = DhcpDriver(table, Servers(netns, **folders))
         routed_servers = RoutedDhcpDriver(table, ours, OwnServers(netns, **folders))

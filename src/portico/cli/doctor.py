@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from portico.agent import tagging
+from portico.agent import packet_log, tagging
 from portico.agent.drivers import related
 from portico.agent.fast_path import programs
 from portico.cli import output, probe
@@ -131,6 +131,19 @@ def check_fast_path(settings: Settings) -> Iterator[Finding]:
         yield Finding("fast path", "absent", f"{lack}; every packet takes the long way", remedy)
     else:
         yield Finding("fast path", "ok", "")
+
+
+def check_packet_log(_: Settings) -> Iterator[Finding]:
+    """What tells which packets security groups let in and refuse; all else works without."""
+    try:
+        lack = packet_log.lack()
+    except OSError as error:
+        lack = str(error)
+    if lack:
+        detail = f"{lack}; for logs of security groups alone"
+        yield Finding("packet log", "absent", detail, f"modprobe -a {' '.join(packet_log.MODULES)}; run as root")
+    else:
+        yield Finding("packet log", "ok", "")
 
 
 def check_interfaces(settings: Settings) -> Iterator[Finding]:
@@ -306,6 +319,7 @@ CHECKS: Iterable[Callable[[Settings], Iterator[Finding]]] = (
     check_filter,
     check_helpers,
     check_fast_path,
+    check_packet_log,
     check_interfaces,
     check_tools,
     check_docker,

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 def place_of(settings: Settings) -> Place:
     """Return where the agent of these settings works."""
+    from portico.agent.packet_log import Bounds
     from portico.agent.runtime import Place
 
     agent = settings.agent
@@ -24,4 +25,5 @@ def place_of(settings: Settings) -> Place:
         agent.idle_bridge_s,
         agent.physical_networks,
         agent.fast_path,
+        Bounds(agent.log_rate, agent.log_burst, agent.log_file_mib << 20, agent.log_files),
     )

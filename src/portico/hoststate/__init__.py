@@ -89,14 +89,27 @@ class Source(msgspec.Struct, frozen=True):
     cidr: str
 
 
+class Log(msgspec.Struct, frozen=True):
+    """Who wants to have written down what passes the groups of a VIF (`event` ACCEPT), what they refuse, or both.
+
+    With a `group_id`, of what passes only what that group lets in. `project_id` is whose log it is.
+    """
+
+    log_id: str
+    project_id: str
+    event: Literal["ACCEPT", "DROP", "ALL"]
+    group_id: str = ""
+
+
 class Guard(msgspec.Struct, frozen=True):
-    """Port security of a VIF: what it may send from, and the security groups that filter it.
+    """Port security of a VIF: what it may send from, the security groups that filter it, and who wants to know.
 
     No groups means: nothing in and nothing out but ARP, ND and DHCP.
     """
 
     sources: tuple[Source, ...]
     group_ids: tuple[str, ...]
+    logs: tuple[Log, ...] = ()
 
 
 class Qos(msgspec.Struct, frozen=True):

@@ -13,8 +13,9 @@ import pytest
 from portico.agent import owner
 from portico.agent.delta import Wanted
 from portico.agent.fragment import fragment
+from portico.agent.policies import Pace
 from portico.agent.ruleset import TABLES, Ruleset, render, render_instead, render_whole
-from portico.hoststate import Guard, HostObject, Member, Rule, Source, Update, Vif
+from portico.hoststate import ROUTED, Guard, HostObject, Log, Member, Rule, Source, Space, Update, Vif
 from portico.testing.rig import ANY, NET_A, NET_B, Rig, group, network, port
 
 pytestmark = pytest.mark.lab
@@ -40,13 +41,30 @@ def every_kind() -> list[HostObject]:
     cidrs = ("10.0.0.7/32", "0.0.0.0/0", "10.0.0.0/8", "2001:db8::7/128", "2001:db8::/32", "::/0")
     wide = Guard(tuple(Source(mac, cidr) for cidr in cidrs), (me.group_id, group(2).group_id))
     members = [Member(me.group_id, net, cidr) for net in (NET_A, NET_B) for cidr in cidrs]
-    ports = [port(7, guard=wide), port(8, guard=None), port(9, admin_up=False), port(1, me.group_id, network=NET_B)]
-    return [network(), network(NET_B), group(1, *numbers, *remotes), group(2, *ANY, stateful=False), *members, *ports]
+    logs = (Log("a", "red", "ALL"), Log("b", "red", "ACCEPT", me.group_id), Log("c", "red", "DROP"))
+    loud = Guard((), wide.group_ids, logs)
+    ports = [
+        port(4, guard=loud),
+        port(5, guard=loud, network=ROUTED),
+        port(7, guard=wide),
+        port(8, guard=None),
+        port(9, admin_up=False),
+        port(1, me.group_id, network=NET_B),
+    ]
+    return [
+        network(),
+        network(NET_B),
+        Space(1500),
+        group(1, *numbers, *remotes),
+        group(2, *ANY, stateful=False),
+        *members,
+        *ports,
+    ]
 
 
 def test_nft_takes_the_whole_and_every_step_there_and_back(rig: Rig) -> None:
     rig.host.run(["ip", "netns", "add", "x"])
-    wanted, rules = Wanted(), Ruleset()
+    wanted, rules = Wanted(), Ruleset(Pace())
 
     def nft(text: str, *options: str) -> str:
         return rig.host.run(["ip", "netns", "exec", "x", "nft", *options, "-f", "-"], stdin=text).out

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from portico.agent import rules
 from portico.agent.addresses import link_local
 from portico.agent.delta import Wanted
-from portico.agent.fragment import ESTABLISHED, INET, SHORT_WAY, Element, Fragment, fragment, policy_lines
+from portico.agent.fragment import ESTABLISHED, INET, SHORT_WAY, Element, Fragment, fragment
+from portico.agent.policies import Pace, Policy, policy_lines
 from portico.agent.ruleset import Change, Ruleset, render, skeleton
 from portico.hoststate import (
     ROUTED,
@@ -24,6 +25,7 @@ from portico.hoststate import (
     Guard,
     HostObject,
     Limit,
+    Log,
     Member,
     Qos,
     Rule,
@@ -36,6 +38,7 @@ from portico.hoststate import (
 NETS = ("n1", "n2")
 CIDRS = ("10.0.0.1/32", "10.0.0.0/24", "10.0.0.0/25", "0.0.0.0/0", "2001:db8::1/128", "2001:db8::/64", "2001:db8::/32")
 GROUPS = ("g1", "g2", "g3")
+LOGS = (Log("l1", "red", "ALL"), Log("l2", "red", "ACCEPT", "g1"), Log("l3", "blue", "DROP"))
 
 
 def test_a_rule_becomes_the_statement_that_says_it() -> None:
@@ -66,6 +69,10 @@ def test_link_local_addresses_are_made_as_rfc_4291_says() -> None:
     assert link_local("34:56:78:9a:bc:de") == ipaddress.ip_address("fe80::3656:78ff:fe9a:bcde")
 
 
+def sorted_logs(logs: set[Log]) -> tuple[Log, ...]:
+    return tuple(sorted(logs, key=lambda log: log.log_id))
+
+
 objects = st.one_of(
     st.builds(Bridge, st.sampled_from(NETS), st.just(1500)),
     st.builds(
@@ -81,6 +88,7 @@ objects = st.one_of(
             Guard,
             st.lists(st.builds(Source, st.just("00:00:5e:00:53:01"), st.sampled_from(CIDRS)), max_size=4).map(tuple),
             st.lists(st.sampled_from(GROUPS), max_size=3).map(tuple),
+            st.sets(st.sampled_from(LOGS), max_size=2).map(sorted_logs),
         ),
     ),
     st.builds(
@@ -136,7 +144,7 @@ class Kernel:
 
 @given(st.lists(st.lists(st.tuples(st.booleans(), objects), max_size=6), max_size=6))
 def test_changes_add_up_to_what_is_made_from_nothing(batches: list[list[tuple[bool, HostObject]]]) -> None:
-    wanted, changed, kernel = Wanted(), Ruleset(), Kernel()
+    wanted, changed, kernel = Wanted(), Ruleset(Pace()), Kernel()
     for batch in batches:
         put = [item for add, item in batch if add]
         gone = [key_of(item) for add, item in batch if not add]
@@ -148,7 +156,7 @@ def test_changes_add_up_to_what_is_made_from_nothing(batches: list[list[tuple[bo
         change = changed.change(present, absent)
         kernel.apply(change)
         assert render(change)
-    whole = Ruleset()
+    whole = Ruleset(Pace())
     made = {key: fragment(item, wanted) for key, item in wanted.objects.items()}
     whole.change({key: piece for key, piece in made.items() if piece is not None})
     everything = whole.whole()
@@ -225,13 +233,73 @@ def test_no_packet_takes_the_short_way_past_what_is_counted(network: str, table:
 
 
 def test_routed_packets_are_judged_by_what_tracking_says_and_bridged_ones_by_their_mark() -> None:
-    rows = {table: policy_lines("ingress", ("g",), {"g": True}, table) for table in ("", INET)}
+    rows = {table: policy_lines("ingress", Policy(table, ("g",)), {"g": True}, no_rows) for table in ("", INET)}
     assert rows[INET] == (
         "ct state established,related accept", "ct state invalid drop", "jump ingress-g", "drop"
     )  # fmt: skip
     assert rows[""][:2] == ("meta mark & 0x10000 != 0 accept", "meta mark & 0x20000 != 0 drop")
-    stateless = policy_lines("ingress", ("g",), {"g": False}, INET)
+    stateless = policy_lines("ingress", Policy(INET, ("g",)), {"g": False}, no_rows)
     assert stateless == ("jump ingress-g", "drop")
+
+
+def no_rows(name: str) -> tuple[str, ...]:
+    raise AssertionError(name)
+
+
+def judged(pace: Pace | None, *logs: Log, group: Group | None = None) -> dict[str, tuple[str, ...]]:
+    """Return the chains of a port in two groups that has `logs`, by name without what tells policies apart."""
+    wanted, made = Wanted(), Ruleset(pace)
+    rule = Rule("ingress", "IPv4", 6, 80, 80)
+    vif = Vif("p1", "n1", "00:00:5e:00:53:01", 1500, "pv", guard=Guard((), ("g1", "g2"), logs))
+    groups = [group or Group("g1", (rule, Rule("egress", "IPv4"))), Group("g2", (rule,))]
+    wanted.change([Bridge("n1", 1500), vif, *groups], ())
+    pieces = {key: fragment(item, wanted) for key, item in wanted.objects.items()}
+    change = made.change({key: piece for key, piece in pieces.items() if piece is not None})
+    names = {element.container: value.removeprefix("goto ") for element, value in change.elements.items()}
+    return {
+        {names["ingress"]: "ingress", names["egress"]: "egress"}.get(name, name): rows
+        for name, rows in change.chains.items()
+    }
+
+
+def test_a_port_that_nobody_logs_has_the_rules_that_it_had() -> None:
+    rows = judged(Pace())
+    assert rows["ingress"] == (
+        *("meta mark & 0x10000 != 0 accept", "meta mark & 0x20000 != 0 drop", "jump welcome"),
+        *("jump ingress-g1", "jump ingress-g2", "drop"),
+    )
+    assert not any("log" in name or "log" in row for name, chain in rows.items() for row in chain)
+    without = judged(None, *LOGS)
+    assert rows == without, "nothing is asked of a kernel that cannot tell of packets"
+
+
+def test_what_is_let_in_by_the_groups_of_a_log_and_what_is_refused_is_written_down() -> None:
+    rows = judged(Pace(7, 9), *LOGS)
+    match = "ether type ip meta l4proto 6 th dport 80"
+    assert rows["ingress"] == (
+        *("meta mark & 0x10000 != 0 accept", "meta mark & 0x20000 != 0 jump log-drop-ingress-l1"),
+        *("meta mark & 0x20000 != 0 jump log-drop-ingress-l3", "meta mark & 0x20000 != 0 drop", "jump welcome"),
+        *(f"{match} jump log-accept-ingress-{log_id}" for log_id in ("l1", "l2")),
+        *(f"{match} accept", f"{match} jump log-accept-ingress-l1", f"{match} accept"),
+        *("jump log-drop-ingress-l1", "jump log-drop-ingress-l3", "drop"),
+    )
+    assert rows["egress"][5:8] == (
+        *(f"ether type ip jump log-accept-egress-{log_id}" for log_id in ("l1", "l2")),
+        "ether type ip goto receive",
+    )
+    told = {name: chain for name, chain in rows.items() if name.startswith("log-")}
+    assert told["log-drop-ingress-l3"] == (
+        'limit rate 7/second burst 9 packets log prefix "DROP ingress l3" group 9696',
+    )
+    assert len(told) == 8
+
+
+def test_a_changed_group_changes_what_its_logged_ports_are_judged_by() -> None:
+    rows = judged(Pace(), LOGS[1], group=Group("g1", (Rule("ingress", "IPv6", 58),), stateful=False))
+    assert rows["ingress"][3:] == (
+        "ether type ip6 meta l4proto 58 jump log-accept-ingress-l2",
+        *("ether type ip6 meta l4proto 58 accept", "jump ingress-g2", "drop"),
+    )
 
 
 def test_the_short_ways_in_the_skeleton_are_those_that_rule_sets_begin_with() -> None:

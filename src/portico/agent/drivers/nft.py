@@ -22,6 +22,7 @@ from portico.agent.delta import Delta, Forgotten, Trouble, Wanted
 from portico.agent.drivers.conntrack import Conntrack
 from portico.agent.drivers.libnftables import Nft, NftError
 from portico.agent.fragment import Fragment, fragments, untranslated
+from portico.agent.policies import Pace
 from portico.agent.translated import Translated
 from portico.agent.verdict import Judge
 from portico.hoststate import ROUTED
@@ -37,14 +38,15 @@ _SO_ATTACH_FILTER = 26
 class FilterDriver:
     """All keys but leases: the fragments of the rules that objects add.
 
-    When rules changed, tracked connections that the new ones would not let in are cut.
+    When rules changed, tracked connections that the new ones would not let in are cut. `pace` is as in `Ruleset`.
     """
 
-    def __init__(self, nft: Nft, netfilter: netlink.Socket, conntrack: Conntrack) -> None:
+    def __init__(self, nft: Nft, netfilter: netlink.Socket, conntrack: Conntrack, pace: Pace | None = None) -> None:
         self._nft = nft
         self._netfilter = netfilter
         self._conntrack = conntrack
-        self._rules = ruleset.Ruleset()
+        self._pace = pace
+        self._rules = ruleset.Ruleset(pace)
         self._generation: int | None = None
         self._wanted = Wanted()
         self._uncut: dict[str, Fragment] = {}
@@ -60,7 +62,7 @@ class FilterDriver:
         if self._generation != self._kernel_generation():
             if keys is not None:
                 raise Forgotten
-            self._rules = ruleset.Ruleset()
+            self._rules = ruleset.Ruleset(self._pace)
             self._generation = None
         fragments = self._rules.fragments
         return dict(fragments) if keys is None else {key: fragments[key] for key in keys if key in fragments}
@@ -146,7 +148,7 @@ class FilterDriver:
 
     def _find_bad(self, put: Mapping[str, Fragment]) -> dict[str, Trouble]:
         """Return the keys that nft refuses, found by halving; each fragment alone is a complete set of rules."""
-        alone = ruleset.Ruleset()
+        alone = ruleset.Ruleset(self._pace)
         alone.change(put)
         try:
             self._nft.check(ruleset.render_whole(alone))
