@@ -45,6 +45,8 @@ RESOURCES = {
     "flavor": "flavors",
     "floatingip": "floatingips",
     "floatingip_pool": "floatingip_pools",
+    "log": "logs",
+    "loggable_resource": "loggable_resources",
     "metering_label": "metering_labels",
     "metering_label_rule": "metering_label_rules",
     "minimum_bandwidth_rule": "minimum_bandwidth_rules",

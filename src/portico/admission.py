@@ -70,6 +70,7 @@ NEEDS: tuple[tuple[str, str, str, Test], ...] = (
     ("router", "conntrack_helpers", "conntrack-helpers", _has("conntrack_helpers")),
     ("trunk", "port_id", "trunks", lambda _: True),
     ("router", "id", "routers", lambda _: True),
+    ("log", "id", "logging", lambda _: True),
     ("metering_label", "id", "metering", lambda _: True),
     ("security_group", "stateful", "stateless-groups", _is("stateful", False)),
     ("security_group_rule", "remote_group_id", "remote-groups", _has("remote_group_id")),

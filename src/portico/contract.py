@@ -46,6 +46,7 @@ FEATURES = frozenset(
     {
         "ipv4",  # subnets of this IP version
         "ipv6",  # as before
+        "logging",  # writing down what security groups let in and refuse
         "metering",  # routers that count for metering labels
         "conntrack-helpers",  # routers that let in what is agreed on in connections (conntrack_helpers)
         "ndp-proxies",  # routers that answer for IPv6 addresses of ports, and let in nothing else (enable_ndp_proxy)

@@ -80,10 +80,10 @@ class Network:
 class Fragment:
     """What one wanted object adds to the rules.
 
-    `policies` are those of ports, `members` groups whose member sets must exist (`INET`
-    before those of that table), `chains` are a group's or a metered port's, `stateful` is a group's, `owned` are the
-    addresses of a guarded port, each with its zone, and some elements translate floating addresses if it `translates`;
-    `counted` is the table in which all that a port receives is counted, and `helpers` names objects of `related`.
+    `policies` are those of ports, `members` groups whose member sets must exist (`INET` before those of that table),
+    `chains` are a group's or a metered port's, `stateful` is a group's, `owned` are the addresses of a guarded port,
+    each with its zone, and some elements translate floating addresses if it `translates`; `counted` is the table in
+    which all that a port receives is counted, and `helpers` names objects of `related`.
     """
 
     elements: Mapping[Element, str] = field(default_factory=dict)

@@ -13,7 +13,7 @@ from portico.api import query
 from portico.api.collection import Service
 from portico.errors import BadRequest, Forbidden, NotFound
 from portico.model.resource import Registry, Resource
-from portico.rules import availability_zone, floatingip_pool, ip_availability, lookup, quota, service_profile, tag
+from portico.rules import availability_zone, floatingip_pool, ip_availability, log, lookup, quota, service_profile, tag
 from portico.rules.context import Context, Row
 from portico.store.query import Query
 from portico.store.transaction import Transaction
@@ -197,6 +197,7 @@ class Listing(msgspec.Struct, frozen=True):
 
 _ZONES = Listing("availability_zones", "name", ("name", "resource", "state"))
 _PROVIDERS = Listing("service_providers", "name", ("service_type", "name", "default"))
+_LOGGABLE = Listing("loggable_resources", "type", ("type",))
 _POOLS = Listing("floatingip_pools", "subnet_id", ("subnet_id", "subnet_name", "network_id", "cidr", "project_id"))
 _IP_AVAILABILITY = Listing(
     "network_ip_availabilities",
@@ -218,6 +219,12 @@ def list_service_providers(service: Service, context: Context, pairs: query.Pair
     """Return the providers that can be chosen for a service."""
     require(context, "get_service_provider")
     return _PROVIDERS.answer(service_profile.providers(), service, pairs, url)
+
+
+def list_loggable_resources(service: Service, context: Context, pairs: query.Pairs, url: str) -> Row:
+    """Return the kinds of objects of which a log may be."""
+    require(context, "get_loggable_resource")
+    return _LOGGABLE.answer(log.loggable(context), service, pairs, url)
 
 
 def list_floatingip_pools(service: Service, context: Context, pairs: query.Pairs, url: str) -> Row:

@@ -205,6 +205,9 @@ class Api:
     async def service_providers(self, request: Request) -> Response:
         return await self._listed(action.list_service_providers, request)
 
+    async def loggable_resources(self, request: Request) -> Response:
+        return await self._listed(action.list_loggable_resources, request)
+
     async def floatingip_pools(self, request: Request) -> Response:
         return await self._listed(action.list_floatingip_pools, request)
 
@@ -339,6 +342,7 @@ def routes(api: Api) -> list[Route]:
         route("/v2.0/quotas/{project_id}/{what}", {"GET": api.quota_detail}),
         route("/v2.0/availability_zones", {"GET": api.zones}),
         route("/v2.0/service-providers", {"GET": api.service_providers}),
+        route("/v2.0/log/loggable-resources", {"GET": api.loggable_resources}),
         # Neutron's server has the first path, and its API reference the second.
         route("/v2.0/floatingip-pools", {"GET": api.floatingip_pools}),
         route("/v2.0/floatingip_pools", {"GET": api.floatingip_pools}),

@@ -50,6 +50,7 @@ COLUMNS = {
         *("id", "direction", "ethertype", "protocol", "port_range_min", "port_range_max", "remote_ip_prefix"),
         *("remote_group_id", "remote_address_group_id", "used_in_default_sg", "used_in_non_default_sg"),
     ),
+    "log": ("id", "name", "event", "resource_id", "target_id", "enabled"),
     "metering_label": ("id", "name", "shared", "portico:packets", "portico:bytes"),
     "metering_label_rule": (
         *("id", "metering_label_id", "direction", "excluded"),

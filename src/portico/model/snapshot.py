@@ -22,6 +22,7 @@ from portico.model.l3 import (
     Router,
     SubnetPool,
 )
+from portico.model.log import PacketLog
 from portico.model.metering import MeteringLabel, MeteringLabelRule
 from portico.model.qos import QosPolicy
 from portico.model.speaker import BgpPeer, BgpSpeaker
@@ -117,6 +118,7 @@ class Snapshot:
         self.helpers: dict[str, ConnectionReader] = {}
         self.labels: dict[str, MeteringLabel] = {}
         self.label_rules: dict[str, MeteringLabelRule] = {}
+        self.logs: dict[str, PacketLog] = {}
         # Objects of other packages' resources, by resource and id.
         self.services: defaultdict[str, dict[str, ServiceObject]] = defaultdict(dict)
         self.subnets_of_network: defaultdict[str, set[str]] = defaultdict(set)
@@ -146,6 +148,7 @@ class Snapshot:
         self.proxies_of_port: defaultdict[str, set[str]] = defaultdict(set)
         self.helpers_of_router: defaultdict[str, set[str]] = defaultdict(set)
         self.rules_of_label: defaultdict[str, set[str]] = defaultdict(set)
+        self.logs_of_subject: defaultdict[str, set[str]] = defaultdict(set)
         self._plain = self._found_by_none()
         self._owned = self._found_by_others()
 
@@ -185,6 +188,7 @@ class Snapshot:
             "ndp_proxy": (self.proxies, {"router_id": self.proxies_of_router, "port_id": self.proxies_of_port}),
             "conntrack_helper": (self.helpers, {"router_id": self.helpers_of_router}),
             "metering_label_rule": (self.label_rules, {"label_id": self.rules_of_label}),
+            "log": (self.logs, {"subject_id": self.logs_of_subject}),
         }
 
     def objects(self, resource: str) -> Mapping[str, Value]:

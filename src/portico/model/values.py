@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from portico.model import l3, metering, qos, speaker, trunk
+from portico.model import l3, log, metering, qos, speaker, trunk
 from portico.model.address import IpAddress, IpNetwork, Row
 from portico.model.converters import PROTOCOLS
 
@@ -215,6 +215,7 @@ Value = (
     | qos.Value
     | trunk.Value
     | metering.Value
+    | log.Value
     | ServiceObject
 )
 
@@ -365,6 +366,7 @@ READERS: Mapping[str, Callable[[Row], Value]] = {
     **qos.READERS,
     **trunk.READERS,
     **metering.READERS,
+    **log.READERS,
 }
 RESOURCES = tuple(READERS)
 

@@ -4,6 +4,6 @@
 May import what `contract` may.
 """
 
-from portico.planning import bgp, floating, gateways, metering, ndp, ports, qos, reach, related, routers
+from portico.planning import bgp, floating, gateways, logs, metering, ndp, ports, qos, reach, related, routers
 
-__all__ = ["bgp", "floating", "gateways", "metering", "ndp", "ports", "qos", "reach", "related", "routers"]
+__all__ = ["bgp", "floating", "gateways", "logs", "metering", "ndp", "ports", "qos", "reach", "related", "routers"]

@@ -28,6 +28,7 @@ from portico.hoststate import (
     key_of,
 )
 from portico.model.l3 import FLOATING_OWNER, NdpProxy
+from portico.model.log import PacketLog
 from portico.model.metering import MeteringLabel, MeteringLabelRule
 from portico.model.snapshot import (
     DHCP_OWNER,
@@ -82,6 +83,7 @@ class Memory:
         self.proxies: dict[str, NdpProxy] = {}
         self.labels: dict[str, MeteringLabel] = {}
         self.label_rules: dict[str, MeteringLabelRule] = {}
+        self.logs: dict[str, PacketLog] = {}
         self.hosts_of_router: dict[str, frozenset[str]] = {}
         self.first_hosts: dict[str, str] = {}
         self.presence: dict[str, tuple[frozenset[str], ...]] = {}
@@ -146,7 +148,8 @@ def guard(want: Snapshot, port: Port) -> Guard:
         # Neutron, a port without addresses sends nothing but requests for one.
         sources = [Source(port.mac, "0.0.0.0/0"), Source(port.mac, "::/0")]
     sources += [Source(pair.mac, str(pair.cidr)) for pair in port.pairs]
-    return Guard(sources=tuple(dict.fromkeys(sources)), group_ids=tuple(sorted(port.group_ids)))
+    groups = tuple(sorted(port.group_ids))
+    return Guard(tuple(dict.fromkeys(sources)), groups, planning.logs.logs(want, port))
 
 
 def group(want: Snapshot, group_id: str) -> Group:
@@ -280,6 +283,7 @@ def remember(want: Snapshot, dirty: Dirty, memory: Memory, parts: Mapping[str, P
     _remember(memory.proxies, want.proxies, dirty, "ndp_proxy")
     _remember(memory.labels, want.labels, dirty, "metering_label")
     _remember(memory.label_rules, want.label_rules, dirty, "metering_label_rule")
+    _remember(memory.logs, want.logs, dirty, "log")
     routers = {*want.routers} if dirty.everything else {*dirty.ids.get("router", ())}
     for host in (host for host, part in parts.items() if part is None):
         memory.presence[host] = _presence(want, host)
@@ -312,6 +316,7 @@ def _hosts_to_replan(want: Snapshot, dirty: Dirty, memory: Memory, ports: Collec
     A rule's change is also its group's. `ports` are changed ones, as they were and are.
     """
     hosts = planning.qos.hosts_of(want, dirty.ids.get("policy", ()))
+    hosts |= planning.logs.hosts(want, dirty.ids.get("log", ()), memory.logs)
     trunks = set(dirty.ids.get("trunk", ())) | {port.trunk_id for port in ports if port.trunk_id}
     for port in want.ports.values() if trunks else ():
         hosts.update(port.hosts if port.trunk_id in trunks else ())

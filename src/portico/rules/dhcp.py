@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from portico.errors import Conflict
 from portico.model.snapshot import DHCP_OWNER
-from portico.rules import fixed_ip, service_port
+from portico.rules import fixed_ip, log, service_port
 from portico.rules.context import Context, Row
 from portico.store import allocate
 from portico.store.tables import Tables
@@ -81,6 +81,7 @@ def _remove(tx: Transaction, server: Row) -> None:
     fixed_ip.release(tx, server, server["fixed_ips"])
     links = tx.tables.port_group  # somebody may have given it a group
     tx.connection.execute(sa.delete(links).where(links.c.port_id == server["id"]))
+    log.forget_port(tx, server["id"])
     tx.delete("port", server)
 
 

@@ -15,6 +15,7 @@ _TEXTS = {
         "DefaultSecurityGroupRuleNotFound",
         "Default Security Group rule {id} does not exist.",
     ),
+    "log": ("LogResourceNotFound", "Log resource {id} could not be found."),
     "metering_label": ("MeteringLabelNotFound", "Metering label '{id}' does not exist."),
     "metering_label_rule": ("MeteringLabelRuleNotFound", "Metering label rule '{id}' does not exist."),
     "ndp_proxy": ("NDPProxyNotFound", "Ndp proxy {id} could not be found."),

@@ -16,6 +16,7 @@ from portico.rules import (
     binding,
     fixed_ip,
     floating_use,
+    log,
     lookup,
     mac,
     qos_minimum,
@@ -356,6 +357,7 @@ def remove(tx: Transaction, row: Row) -> None:
     """Drop a port's row, addresses and group links."""
     fixed_ip.release(tx, row, row["fixed_ips"])
     security_group.link(tx, row["id"], row["security_groups"], ())
+    log.forget_port(tx, row["id"])
     tx.delete("port", row)
 
 

@@ -10,7 +10,7 @@ from functools import cache
 import sqlalchemy as sa
 
 from portico.errors import Conflict
-from portico.rules import default_security_group_rule, lookup, quota, security_group_rule, sharing
+from portico.rules import default_security_group_rule, log, lookup, quota, security_group_rule, sharing
 from portico.rules.context import Context, Row
 from portico.store import select
 from portico.store.initial import DEFAULT_RULES
@@ -126,6 +126,7 @@ def delete(tx: Transaction, context: Context, row: Row) -> None:
     others = {item["security_group_id"] for item in naming} - {row["id"]}
     for group in tx.get_many("security_group", sorted(others)):
         tx.update("security_group", group, {})
+    log.forget_group(tx, row["id"])
     sharing.forget(tx, "security_group", row["id"])
     tx.delete("security_group", row)
 

@@ -53,6 +53,7 @@ _ASKING: dict[str, tuple[tuple[str, str, dict[str, Any]], ...]] = {
     **{f"qos-{kind.replace('_', '-')}": (("policy", "rules", {"rules": [{"type": kind}]}),) for kind in RULE_TYPES},
     "qos-floating-ips": (("floatingip", "qos_policy_id", {"qos_policy_id": _GROUP}),),
     "qos-gateways": (("router", "qos_policy_id", {"qos_policy_id": _GROUP}),),
+    "logging": (("log", "id", {}),),
     "metering": (("metering_label", "id", {}),),
     "conntrack-helpers": (("router", "conntrack_helpers", {"conntrack_helpers": [{"helper": "ftp"}]}),),
     "ndp-proxies": (("router", "enable_ndp_proxy", {"enable_ndp_proxy": True}),),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The commands of docs/routers.md and docs/floating-ips.md as they stand there."""
+"""The commands of docs/routers.md, docs/floating-ips.md and docs/logging.md as they stand there."""
 
 from __future__ import annotations
 
@@ -40,6 +40,15 @@ def test_what_the_page_on_floating_ips_has_people_type_works(portico: Portico) -
     assert portico("router", "delete", "r").code == 0
     assert portico("port", "delete", "web", "db").code == 0
     assert portico("network", "delete", "inner", "public").code == 0
+
+
+def test_what_the_page_on_logs_has_people_type_works(portico: Portico) -> None:
+    for word, *words in lines("sh", "logging"):
+        assert word == "portico"
+        done = portico(*words)
+        assert done.code == 0, (words, done.err)
+    assert portico("log", "list", "-f", "value").out == ""
+    assert portico("security-group", "delete", "web").code == 0
 
 
 def test_the_operator_s_commands_provide_for_automatic_topologies(portico: Portico) -> None:

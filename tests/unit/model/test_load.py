@@ -44,6 +44,8 @@ def test_the_core_collections_have_neutron_s_paths(registry: Registry) -> None:
         "/v2.0/flavors",
         "/v2.0/floatingips",
         "/v2.0/floatingips/{floatingip_id}/port_forwardings",
+        "/v2.0/log/loggable-resources",
+        "/v2.0/log/logs",
         "/v2.0/metering/metering-counts",
         "/v2.0/metering/metering-label-rules",
         "/v2.0/metering/metering-labels",

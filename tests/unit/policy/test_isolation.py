@@ -16,8 +16,8 @@ from portico.store.store import Store
 from .asker import Asker, Row, attempt, everything, page_after, refusal, renamed
 
 OPERATED = {"agent", "bgp_peer", "bgp_speaker", "segment", "network_segment_range", "service_profile"}
-# Made by a project's manager; test_qos and test_metering have their tests.
-MANAGED = {"policy", *(f"{kind}_rule" for kind in RULE_TYPES), "metering_label", "metering_label_rule"}
+# Made by a project's manager; test_qos, test_metering and test_logs have their tests.
+MANAGED = {"policy", *(f"{kind}_rule" for kind in RULE_TYPES), "metering_label", "metering_label_rule", "log"}
 # Made for all projects alike.
 COMMON = {"default_security_group_rule", "flavor"}
 

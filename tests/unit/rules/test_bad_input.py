@@ -134,6 +134,8 @@ def ids(lasting_store: Store, context: Context) -> dict[str, str]:
         for kind, value in (("bandwidth_limit", "max_kbps"), ("minimum_bandwidth", "min_kbps"),
                             ("minimum_packet_rate", "min_kpps"), ("packet_rate_limit", "max_kpps")):  # fmt: skip
             make(tx, f"{kind}_rule", qos_policy_id=made["policy"], direction="egress", **{value: 0})
+        make(tx, "log", name="l", resource_type="security_group", resource_id=None, target_id=made["port"],
+             event="ALL", enabled=True, description="")  # fmt: skip
         make(tx, "router", name="r", admin_state_up=True)
         make(tx, "service_profile", description="", driver="distributed", metainfo="", enabled=True)
         make(tx, "flavor", name="f", description="", service_type="L3_ROUTER_NAT", service_profiles=[], enabled=True)

@@ -20,7 +20,7 @@ CAPABILITIES = Capabilities(
     network_types=("routed",),
     features=frozenset(
         {
-            "ipv4", "ipv6",
+            "ipv4", "ipv6", "logging",
             "port-security-off", "address-pairs", "security-groups", "stateless-groups", "remote-groups",
             "remote-address-groups", "dhcp", "router-advertisements", "dhcp-options", "tap", "veth",
             "admin-state", "steady-link", "qos-bandwidth-limit", "qos-dscp-marking", "qos-packet-rate-limit",
