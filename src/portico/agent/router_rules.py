@@ -205,6 +205,10 @@ def _scopes(wanted: Translation) -> Iterator[str]:
     if wanted.fixed and wanted.outside:
         links, fixed = ", ".join(f'"{name}"' for name, _ in wanted.outside), ", ".join(it for _, it in wanted.fixed)
         yield f"	oifname {{ {links} }} ip saddr {{ {fixed} }} accept"
+    for name, proxied, _ in wanted.guarded:
+        if proxied:
+            yield f'	oifname "{name}" ip6 saddr {{ {", ".join(proxied)} }} accept'
+            yield f'	iifname "{name}" ip6 daddr {{ {", ".join(proxied)} }} accept'
     for name, outside, ranges in wanted.apart:
         for family, listed in _families(ranges):
             yield f'	oifname "{name}" {family} saddr {{ {listed} }} drop'

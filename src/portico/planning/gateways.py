@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Gateways on networks that are one on all hosts, where another host has the whole of them: floating IPs alone. Pure.
+"""Gateways on networks that are one on all hosts, where another host has the whole of them. Pure.
 
-The gateway's addresses and its MAC address must not come from two places of a segment, but each floating IP may be
-answered for where its port is, with a MAC address that is the host's alone. May import what `contract` may.
+The gateway's addresses and its MAC address must not come from two places of a segment, but each floating IP, and each
+address that an NDP proxy is for, may be answered for where its port is, with a MAC address that is the host's alone.
+May import what `contract` may.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ def can_have(want: Snapshot, host: str, gateway: Port) -> bool:
 
 
 def part(want: Snapshot, host: str, gateway: Port, inside: Iterable[IpNetwork], floating: Iterable[FloatingIp]) -> Leg:
-    """Return a gateway that another host has whole: nothing from `inside` passes that has not a floating IP here."""
+    """Return a gateway that another host has whole. From `inside` passes what has a floating IP or a proxy here."""
     digest = hashlib.sha256(f"{gateway.mac.lower()} {host}".encode()).hexdigest()
     return Leg(
         port_id=gateway.id,

@@ -42,8 +42,8 @@ def guard(
 
 
 def _proxied(want: Snapshot, leg: Leg, proxies: Iterable[NdpProxy]) -> Iterator[str]:
-    """Yield the addresses that mean the same at a gateway with an IPv6 address; a part of one has no address."""
-    here = _scopes(want, leg.port_id, None) if leg.addresses else set()
+    """Yield the addresses that mean the same at a gateway with an IPv6 address, whole here or in part."""
+    here = _scopes(want, leg.port_id, None)
     for proxy in proxies:
         if here & _scopes(want, proxy.port_id, proxy):
             yield str(proxy.address)

@@ -2,8 +2,8 @@
 """Which hosts do not reach a router's gateways whole, and what is told of it. Pure.
 
 On networks that are one on all hosts a gateway is whole on one host. Ports on networks that each host has for itself
-reach it there alone; elsewhere only their floating IPs are led (see `planning.gateways`). May import what `contract`
-may.
+reach it there alone; elsewhere only floating IPs and NDP proxies are led (see `planning.gateways`). May import what
+`contract` may.
 """
 
 from __future__ import annotations
@@ -88,7 +88,11 @@ def lack(want: Snapshot, router_id: str) -> str:
     if not apart:
         return ""
     without = {host for host in apart if not planning.gateways.can_have(want, host, found[0])}
-    words = [f"ports on {_named(apart - without)} reach it by floating IPs alone"] if apart - without else []
+    words = (
+        [f"ports on {_named(apart - without)} reach it by floating IPs and NDP proxies alone"]
+        if apart - without
+        else []
+    )
     words += [f"ports on {_named(without)} do not reach it"] if without else []
     return f"host {first} alone has {_on(want, found[0])}: {', '.join(words)}"
 

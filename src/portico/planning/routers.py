@@ -3,8 +3,9 @@
 
 A router is on each host that has a bound port on a network of one of its interfaces, or a router that sends to it, the
 same everywhere: traffic is routed where it starts. Not so on networks that are one on all hosts: there its MAC
-addresses must not come from two places, and one host has its part in them; others lead floating IPs, with MAC
-addresses of their own. A router whose admin_state_up is false is nowhere. May import what `contract` may.
+addresses must not come from two places, and one host has its part in them; others lead floating IPs and what NDP
+proxies are for, with MAC addresses of their own. A router whose admin_state_up is false is nowhere. May import what
+`contract` may.
 """
 
 from __future__ import annotations
@@ -199,7 +200,7 @@ def router(want: Snapshot, host: str, router_id: str) -> Router:
     return Router(
         router_id=router_id,
         legs=tuple(sorted(legs, key=lambda leg: leg.port_id)),
-        ways=tuple(_ways(want, router_id, ports, parts)),
+        ways=tuple(_ways(want, router_id, ports, parts, {leg.port_id for leg in legs if leg.proxied})),
         floating=tuple(floating),
         forwards=tuple(forwards),
         meters=planning.metering.meters(want, known) if any(leg.outside for leg in legs) else (),
@@ -250,7 +251,7 @@ def _here(want: Snapshot, router_id: str, host: str) -> list[Port]:
 
 
 def _parts(want: Snapshot, router_id: str, host: str, ports: Iterable[Port]) -> frozenset[str]:
-    """Return the ids of those ports that another host has whole: of gateways, floating IPs alone are led here."""
+    """Return the ids of those ports that another host has whole: of gateways, to lead floating IPs and proxies."""
     if host == first_host(want, router_id):
         return frozenset()
     return frozenset(port.id for port in ports if _is_physical(want, port))
@@ -313,14 +314,16 @@ def _prefixes(subnets: Iterable[Subnet]) -> Iterator[Prefix]:
             yield Prefix(str(subnet.cidr), subnet.ra_mode)  # type: ignore[arg-type]  # one of Neutron's three
 
 
-def _ways(want: Snapshot, router_id: str, ports: list[Port], parts: frozenset[str]) -> Iterator[Way]:
+def _ways(
+    want: Snapshot, router_id: str, ports: list[Port], parts: frozenset[str], proxying: Collection[str]
+) -> Iterator[Way]:
     """Yield the routes of a router: its own first, then where it sends everything else.
 
-    By those of its ports that are `parts` goes IPv4 alone. They have no address of a subnet, which takes a route, too.
+    By those of its ports that are `parts` goes IPv4 alone, unless they are `proxying`. They have no address of a
+    subnet, which takes a route, too.
     """
-    near = [
-        (port, net) for port in ports for net in _subnets(want, port) if port.id not in parts or net.cidr.version == 4
-    ]
+    dual = {port.id for port in ports} - parts | {*proxying}
+    near = [(port, net) for port in ports for net in _subnets(want, port) if port.id in dual or net.cidr.version == 4]
     yield from (Way(str(subnet.cidr), "", port.id) for port, subnet in near if port.id in parts)
     # To its own subnets a router has a route already; the kernel takes no other one to the same.
     seen = {subnet.cidr for _, subnet in near}

@@ -255,6 +255,12 @@ def _led(rules: Translation, packet: Packet) -> Packet:
 def _are_apart(rules: Translation, entered: str, out: str, source: IpAddress, destination: IpAddress) -> bool:
     if out in {name for name, _ in rules.outside} and str(source) in {fixed for _, fixed in rules.fixed}:
         return False
+    if any(
+        (name, str(source)) == (out, it) or (name, str(destination)) == (entered, it)
+        for name, them, _ in rules.guarded
+        for it in them
+    ):
+        return False
     return any(
         (name == out and source in ip_network(cidr))
         or (outside and name == entered and destination in ip_network(cidr))

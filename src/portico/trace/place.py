@@ -2,8 +2,8 @@
 """Where routers are, given what is wanted. Pure.
 
 A router is where ports of its networks are. Networks that are one on all hosts have it on one of them, with all that it
-is there; others that have it for networks of their own lead floating IPs alone out by it. Decided by Portico
-(docs/design/l3.md); written apart from what plans it, which it judges.
+is there; others that have it for networks of their own lead floating IPs, and what NDP proxies are for. Decided by
+Portico (docs/design/l3.md); written apart from what plans it, which it judges.
 """
 
 from __future__ import annotations
@@ -62,6 +62,11 @@ def place(want: Snapshot, router: Router, network_id: str, host: str) -> str:
 def is_shared(want: Snapshot, network_id: str) -> bool:
     """Tell whether a network is one on all hosts."""
     return want.networks[network_id].network_type in _PHYSICAL
+
+
+def is_part(want: Snapshot, router: Router, host: str, port: Port) -> bool:
+    """Tell whether a router's port on a host is a gateway that another host has whole."""
+    return port.device_owner == GATEWAY_OWNER and is_shared(want, port.network_id) and host != first_host(want, router)
 
 
 def _hosts(want: Snapshot, router: Router, asked: frozenset[str]) -> set[str]:

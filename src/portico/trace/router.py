@@ -90,13 +90,13 @@ def _chains(
     elif (first := _exit(want, router, network_id, host, packet)) is not None:
         near = want.ports[first.left].network_id
         for other in want.routers.values():
-            if _answers(want, other, near, first.hop):
+            if answers(want, other, near, first.hop):
                 at = _answering(want, other, near, first.hop, place.place(want, router, network_id, host))
                 rest = _chains(want, other, near, at, receiver, first.packet, asked | {router.id})
                 yield from ((first, *others) for others in rest)
 
 
-def _answers(want: Snapshot, router: Router, network_id: str, address: IpAddress) -> bool:
+def answers(want: Snapshot, router: Router, network_id: str, address: IpAddress) -> bool:
     """Tell whether an address on a network is one of a router's, or of its floating IPs."""
     ports = [want.ports[port_id] for port_id in want.ports_of_router.get(router.id, ())]
     if any(port.network_id == network_id and item.address == address for port in ports for item in port.fixed_ips):
@@ -132,6 +132,8 @@ def _cross(
         return None
     if final == packet and _are_apart(want, router, (entered, left), here.floating, packet):
         return None
+    if _is_kept_in(want, router, here, left, packet):
+        return None
     if kept_out(want, router, network_id, packet):
         return None
     found = _crossing(want, router, here, (entered, left), packet, final)
@@ -145,9 +147,13 @@ def kept_out(want: Snapshot, router: Router, network_id: str, packet: Packet) ->
         return ""
     if not any(_is_near(want, port, packet.destination) for port in place.ports_of(want, router, INTERFACE_OWNER)):
         return ""
-    if any(want.proxies[item].address == packet.destination for item in want.proxies_of_router.get(router.id, ())):
+    if packet.destination in _proxied(want, router):
         return ""
     return f"enable_ndp_proxy is true, and none of its NDP proxies is for {packet.destination}"
+
+
+def _proxied(want: Snapshot, router: Router) -> set[IpAddress | None]:
+    return {want.proxies[item].address for item in want.proxies_of_router.get(router.id, ())}
 
 
 def _here(want: Snapshot, router: Router, network_id: str, host: str) -> _Here:
@@ -187,17 +193,24 @@ def _exit(want: Snapshot, router: Router, network_id: str, host: str, packet: Pa
     left, hop, why = _way_out(want, router, here.ports, final.destination, own)
     if not entered or left is None or hop is None:
         return None
-    if _is_part(want, router, here.host, left) and not any(it.fixed_address == packet.source for it in here.floating):
+    if _is_kept_in(want, router, here, left, packet):
         return None
     if final == packet and _are_apart(want, router, (entered, left), here.floating, packet):
         return None
     return replace(_crossing(want, router, here, (entered, left), packet, final), hop=hop, why=why)
 
 
-def _is_part(want: Snapshot, router: Router, host: str, port: Port) -> bool:
-    """Tell whether a router's port on a host is a gateway that another host has whole."""
-    is_shared = port.device_owner == GATEWAY_OWNER and place.is_shared(want, port.network_id)
-    return is_shared and host != place.first_host(want, router)
+def _is_kept_in(want: Snapshot, router: Router, here: _Here, left: Port, packet: Packet) -> bool:
+    """Tell whether a packet would leave by a gateway that another host has whole, and its sender is not led there."""
+    led = {item.fixed_address for item in here.floating} | (_proxied(want, router) if router.answers else set())
+    return place.is_part(want, router, here.host, left) and packet.source not in led
+
+
+def has(want: Snapshot, router: Router, sender: Port, address: IpAddress) -> bool:
+    """Tell whether a router has an address for its own where it takes what a port sends."""
+    here = _here(want, router, sender.network_id, sender.host)
+    own = (port for port in here.ports if not place.is_part(want, router, here.host, port))
+    return any(item.address == address for port in own for item in port.fixed_ips)
 
 
 def kept_in(want: Snapshot, router: Router, sender: Port) -> str:
@@ -208,7 +221,9 @@ def kept_in(want: Snapshot, router: Router, sender: Port) -> str:
         return ""
     where = f"its gateway on {_name(want, far[0].network_id)} is on {f'host {first} alone' if first else 'no host'}"
     is_led = far[0] in place.on(want, router, at)
-    return f"{where}, and on host {at or '?'} " + ("only floating IPs lead there" if is_led else "nothing leads there")
+    return f"{where}, and on host {at or '?'} " + (
+        "only floating IPs and NDP proxies lead there" if is_led else "nothing leads there"
+    )
 
 
 def _way_out(
@@ -300,7 +315,7 @@ def _crossing(
         seen = next((item.address for item in here.floating if item.fixed_address == source), None)
         if seen is None and not is_outward:
             # Back inside, for who asked for a floating IP.
-            is_part = _is_part(want, router, here.host, outside)
+            is_part = place.is_part(want, router, here.host, outside)
             seen = packet.destination if is_part else own
         elif seen is None:
             seen = own if from_inside and not known and _translates(router, outside) else source

@@ -11,7 +11,7 @@ from msgspec import structs
 
 from portico.agent import owner
 from portico.hoststate import Bridge, Router, Vif
-from portico.hoststate.l3 import Leg
+from portico.hoststate.l3 import Leg, Way
 from portico.testing.lab import Lab, wait_until
 from portico.testing.rig import Rig, Workload
 
@@ -23,6 +23,8 @@ REST = "-0000-4000-8000-000000000000"
 INSIDE, OUTSIDE = f"1aaaaaaa{REST}", f"2aaaaaaa{REST}"
 NET, OUTER = "2001:db8:1::", "2001:db8:f::"
 BLUE, GREEN = f"{NET}5", f"{NET}6"
+FAR = "2001:db8:e::7"
+"""Somebody beyond the network outside."""
 
 
 def port(network_id: str, number: int) -> Vif:
@@ -88,6 +90,23 @@ def test_who_is_outside_reaches_just_what_is_proxied_as_long_as_it_is(site: Site
     assert outer.misses(BLUE, 1)
     rig.want(router(GREEN))
     assert site.green.pings(f"{OUTER}7"), "it is told of anew"
+
+
+def test_where_another_host_has_the_gateway_what_is_proxied_is_led_all_the_same(site: Site) -> None:
+    whole = router(BLUE)
+    inner, outer = whole.legs
+    mac = "02:00:00:ff:00:03"
+    outer = structs.replace(outer, mac=mac, addresses=(), apart=(f"{NET}/64",))
+    ways = Way(f"{OUTER}/64", "", outer.port_id), Way("::/0", f"{OUTER}7", outer.port_id)
+    site.rig.want(structs.replace(whole, legs=(inner, outer), ways=ways))
+    for address in (BLUE, GREEN):
+        site.knows(address)
+    assert site.outer.pings(BLUE)
+    assert mac in site.outer.run("ip", "-6", "neigh", "show", BLUE).out
+    assert site.blue.pings(f"{OUTER}7"), "by the network outside"
+    site.outer.run("ip", "addr", "add", f"{FAR}/128", "dev", "lo", "nodad")
+    assert site.blue.pings(FAR), "and by the next hop there"
+    assert site.green.misses(f"{OUTER}7", 1) and site.outer.misses(GREEN, 1)
 
 
 def test_without_guard_everything_comes_in_by_who_knows_the_way_and_nobody_answers(site: Site) -> None:

@@ -89,7 +89,8 @@ def test_where_a_gateway_is_not_whole_it_is_told_and_floating_ips_are_led_all_th
     (interface,) = api.list("ports", f"device_id={router['id']}&device_owner=network:router_interface")
     assert {status(api, "ports", row) for row in (interface, near, far)} == {"ACTIVE"}
     where = f"the gateway on network {outside['id']} (physical network lab)"
-    why = f"host one alone has {where}: ports on two reach it by floating IPs alone, ports on three do not reach it"
+    led = "ports on two reach it by floating IPs and NDP proxies alone"
+    why = f"host one alone has {where}: {led}, ports on three do not reach it"
     client: Any = Explained(api)
     assert explain.gateways(client, far) == [f"router {router['id']}: {why}"]
     # The router is as wanted for what needs no gateway there, and what does is judged packet by packet.
@@ -97,8 +98,9 @@ def test_where_a_gateway_is_not_whole_it_is_told_and_floating_ips_are_led_all_th
     other = plugged(site, "two")
     name = f"network {outside['id']}"
     assert traced(api, other) == (
-        False, f"its gateway on {name} is on host one alone, and on host two only floating IPs lead there"
-    )  # fmt: skip
+        False,
+        f"its gateway on {name} is on host one alone, and on host two only floating IPs and NDP proxies lead there",
+    )
     assert traced(api, lost)[1].endswith("and on host three nothing leads there")
     api.delete("ports", lost)
     api.delete("ports", far)

@@ -17,7 +17,7 @@ from portico.hoststate.l3 import Leg
 from portico.model.snapshot import Snapshot
 from portico.testing.router_suite import joined_world
 from portico.testing.router_world import OUTSIDE, PutRouter, l3_id, put_in_scopes
-from portico.testing.world import PutPort, PutSubnet, object_id
+from portico.testing.world import HOSTS, PutPort, PutSubnet, object_id
 from portico.trace.packet import TCP, Packet, Verdict
 from portico.trace.question import Question, answer
 from portico.trace.way import verdict
@@ -81,6 +81,31 @@ def test_an_address_of_a_port_that_is_on_no_host_is_not_answered_for() -> None:
     host = host_of(want)
     want.place("port", structs.replace(want.ports[INSIDE], host=""))
     assert all(leg.proxied == () for leg in planning.routers.router(want, host, ROUTER).legs)
+
+
+def test_a_host_that_has_a_gateway_in_part_leads_what_is_proxied_and_nothing_else() -> None:
+    want = world()
+    other = next(name for name in HOSTS if name != host_of(want))
+    want.place("port", structs.replace(want.ports[INSIDE], host=other))
+    made = planning.routers.router(want, other, ROUTER)
+    (part,) = (leg for leg in made.legs if leg.outside)
+    assert (part.proxied, part.addresses, part.guarded) == ((), (), NETS) and {*NETS} < {*part.apart}
+    assert not any(":" in way.destination for way in made.ways)
+    assert not sent(want, INSIDE, backwards=True)
+    address = put_proxy(want)
+    made = planning.routers.router(want, other, ROUTER)
+    (part,) = (leg for leg in made.legs if leg.outside)
+    (whole,) = (leg for leg in planning.routers.router(want, min(HOSTS), ROUTER).legs if leg.outside)
+    assert (part.proxied, whole.proxied) == ((address,), ())
+    assert {way.destination for way in made.ways if ":" in way.destination} == {"2001:db8:1:2::/64", "::/0"}
+    names = {item.port_id: f"pl{number}" for number, item in enumerate(made.legs)}
+    scopes = router_rules.text(router_rules.translation(made, names)).partition("chain scopes")[2]
+    drop = scopes.index("drop")
+    assert all(
+        f'{way}ifname "{names[GATEWAY]}" ip6 {end} {{ {address} }} accept' in scopes[:drop]
+        for way, end in (("o", "saddr"), ("i", "daddr"))
+    )
+    assert sent(want, INSIDE, backwards=True)
 
 
 def sent(want: Snapshot, port_id: str, *, backwards: bool = False) -> Verdict:
