@@ -138,8 +138,10 @@ class Connection(HttpToolsProtocol):
     def _refuse(self, status: int, words: str) -> None:
         if self.transport.is_closing():
             return
-        # In the middle of an answer there is no place for another one.
-        if self.cycle is None or self.cycle.response_complete:
+        # In the middle of an answer there is no place for another one, nor before one to a request that came earlier.
+        cycle = self.cycle
+        is_in_body = cycle is not None and cycle.more_body and not cycle.response_started and not self.pipeline
+        if cycle is None or cycle.response_complete or is_in_body:
             body = bytes(fault.answer(status, _TYPES[status], words).body)
             head = f"HTTP/1.1 {status} \r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n"
             self.transport.write(f"{head}connection: close\r\n\r\n".encode() + body)

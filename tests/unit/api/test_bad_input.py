@@ -144,12 +144,22 @@ def test_a_head_that_is_too_large_is_431(site: Site) -> None:
         assert read(client)[0] == 200
 
 
-def test_what_is_no_request_is_400_in_the_apis_own_words(site: Site) -> None:
+NO_CHUNK = POST + b'Transfer-Encoding: chunked\r\n\r\n5\r\n{"net\r\nno length\r\n'
+
+
+@pytest.mark.parametrize("sent", [b"nonsense\r\n\r\n", NO_CHUNK])
+def test_what_is_no_request_is_400_in_the_apis_own_words(site: Site, sent: bytes) -> None:
     with connect(site) as client:
-        client.sendall(b"nonsense\r\n\r\n")
+        client.sendall(sent)
         status, body = read(client)
         assert (status, json.loads(body)["NeutronError"]["type"]) == (400, "HTTPBadRequest")
         assert ended(client)
+
+
+def test_a_refusal_does_not_pass_for_the_answer_of_an_earlier_request(site: Site) -> None:
+    with connect(site) as client:
+        client.sendall(GET + b"\r\n" + NO_CHUNK)
+        assert read(client)[0] in (0, 200)
 
 
 @pytest.mark.usefixtures("quick")
