@@ -82,13 +82,32 @@ def _hops(want: Snapshot, packet: Packet) -> Iterator[Hop]:
     yield from way.departs(want, sender, packet)
     yield from found
     receiver = want.ports[packet.receiver] if packet.receiver else _near(want, sender, packet.destination)
-    if receiver is not None and _is_direct(want, sender, receiver):
+    asked = None if security.are_routed(want, sender) else _asked(want, sender.network_id, packet.destination)
+    if asked is not None:
+        yield Hop(
+            f"network/{sender.network_id}", f"carries it to {packet.destination}", "pass", "a router answers for it"
+        )
+        yield from _asked_for(want, asked, sender, packet)
+    elif receiver is not None and _is_direct(want, sender, receiver):
         yield way.carried(want, sender, receiver, packet, translated=bool(found))
         yield from way.arrives(want, receiver, packet)
     elif security.are_routed(want, sender):
         yield space.leaves(want, sender, packet)
     else:
         yield from _by_router(want, sender, packet)
+
+
+def _asked(want: Snapshot, network_id: str, address: IpAddress) -> Router | None:
+    """Return the router that answers for an address on a network."""
+    return next((it for it in want.routers.values() if router.answers(want, it, network_id, address)), None)
+
+
+def _asked_for(want: Snapshot, asked: Router, sender: Port, packet: Packet) -> Iterator[Hop]:
+    """Yield what becomes of a packet that has come to a router."""
+    if asked.admin_state_up:
+        yield from _routed(want, asked, sender, packet)
+    else:
+        yield Hop(f"router/{asked.id}", f"leads {packet.destination} on", "drop", "admin_state_up is false")
 
 
 def _is_direct(want: Snapshot, sender: Port, receiver: Port) -> bool:
@@ -121,10 +140,8 @@ def _by_router(want: Snapshot, sender: Port, packet: Packet) -> Iterator[Hop]:
     if asked is None:
         yield from way.arrives(want, holder, packet)
         yield Hop(f"port/{holder.id}", what, "pass", "its workload forwards it, or does not")
-    elif not asked.admin_state_up:
-        yield Hop(f"router/{asked.id}", what, "drop", "admin_state_up is false")
     else:
-        yield from _routed(want, asked, sender, packet)
+        yield from _asked_for(want, asked, sender, packet)
 
 
 def _first_hop(want: Snapshot, sender: Port, packet: Packet) -> tuple[IpAddress | None, str]:
@@ -159,7 +176,7 @@ def _routed(want: Snapshot, asked: Router, sender: Port, packet: Packet) -> Iter
         why = f"floating IP {floating.id} has no port, and no port forwarding for this packet"
         yield Hop(name, f"leads {packet.destination} on", "missing", why)
         return
-    if _own(want, asked, packet.destination):
+    if router.has(want, asked, sender, packet.destination):
         yield Hop(name, f"has {packet.destination}", "pass", "it answers by itself")
         return
     found = router.exit_of(want, asked, sender, packet)
@@ -174,17 +191,14 @@ def _routed(want: Snapshot, asked: Router, sender: Port, packet: Packet) -> Iter
 def _receiver(want: Snapshot, packet: Packet, forwarded: str) -> Port | None:
     """Return whose port a router leads a packet to: the one asked for, a floating IP's, or whoever has the address."""
     floating = (item.port_id for item in want.floating_ips.values() if item.address == packet.destination)
-    port_id = packet.receiver or forwarded or next(floating, "")
-    if port_id:
+    named = want.ports.get(packet.receiver)
+    if named is not None and named.device_owner not in _ROUTERS:
+        return named
+    if port_id := forwarded or next(floating, ""):
         return want.ports.get(port_id)
     networks = router.joined(want, want.ports[packet.sender].network_id)
     found = (_holder(want, network_id, packet.destination) for network_id in sorted(networks))
     return next((port for port in found if port is not None and port.device_owner not in ROUTER_OWNERS), None)
-
-
-def _own(want: Snapshot, asked: Router, address: IpAddress) -> bool:
-    ports = (want.ports[item] for item in want.ports_of_router.get(asked.id, ()))
-    return any(item.address == address for port in ports for item in port.fixed_ips)
 
 
 def _beyond(want: Snapshot, found: router.Crossing) -> Iterator[Hop]:

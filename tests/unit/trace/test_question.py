@@ -3,15 +3,18 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address
+
 import msgspec
+import pytest
 from hypothesis import HealthCheck, given, settings
 
 from portico.model.l3 import INTERFACE_OWNER
 from portico.model.snapshot import Port, Snapshot
 from portico.testing import strategies
 from portico.testing.router_suite import joined_world
-from portico.testing.router_world import RouterWorld
-from portico.testing.world import World
+from portico.testing.router_world import PutRouter, RouterWorld, l3_id
+from portico.testing.world import HOSTS, PutPort, PutRule, World, object_id
 from portico.trace.packet import TCP, Packet
 from portico.trace.question import Question, answer
 from portico.trace.way import verdict
@@ -71,3 +74,44 @@ def test_tenants_whose_routers_are_their_gateways_reach_their_own_and_not_each_o
         told[sender.id, receiver.id] = found
     assert {len(found.hops) for found in told.values() if found} == {5}
     assert {found.delivered for found in told.values()} == {True, False}
+
+
+ANSWERED = "it answers by itself"
+ONLY = "its gateway on network "
+
+
+@pytest.mark.parametrize(
+    ("number", "host", "destination", "passes", "why"),
+    [
+        (0, HOSTS[0], "192.0.2.1", True, ANSWERED),
+        (0, HOSTS[1], "192.0.2.1", True, ANSWERED),
+        (0, HOSTS[0], "198.18.2.100", True, ANSWERED),
+        (0, HOSTS[1], "198.18.2.100", False, ONLY),
+        (4, HOSTS[0], "198.18.2.100", True, ANSWERED),
+        (4, HOSTS[0], "198.18.2.201", True, "rule "),
+        (0, HOSTS[0], "198.18.2.18", True, "port security is off"),
+        (0, HOSTS[1], "198.18.2.18", False, ONLY),
+    ],
+)
+def test_a_router_answers_for_its_own_addresses_and_floating_ips_where_it_has_them(
+    number: int, host: str, destination: str, passes: bool, why: str
+) -> None:
+    made = joined_world(PutPort(0, 0, host=host, groups=(0,)), PutRule(9, 0))
+    for row in made.rows["subnet"].values():
+        if row["network_id"] == object_id("network", 0) and ":" not in row["cidr"]:
+            row["gateway_ip"] = "192.0.2.1"
+    want = made.snapshot()
+    found = answer(want, Question(object_id("port", number), ip_address(destination), TCP, 80), {})
+    assert found.delivered is passes, found
+    assert found.hops[-1].why.startswith(why), found
+    # the same by the name of the router's port
+    owned = [port for port in want.ports.values() if port.device_id == l3_id("router", 0)]
+    for port in (it for it in owned if destination in {str(item.address) for item in it.fixed_ips}):
+        named = answer(want, Question(object_id("port", number), port.id, TCP, 80), {})
+        assert (named.delivered, named.hops[-1].why) == (passes, found.hops[-1].why)
+
+
+def test_a_router_that_is_switched_off_answers_for_nothing() -> None:
+    want = joined_world(PutRouter(0, (0, 2), outside=True, admin_up=False)).snapshot()
+    found = answer(want, Question(object_id("port", 4), ip_address("198.18.2.100"), TCP, 80), {})
+    assert (found.delivered, found.reason) == (False, "admin_state_up is false")
