@@ -5,18 +5,19 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from ipaddress import ip_interface, ip_network
 from pathlib import Path
 
 import msgspec
 
 from portico import host_port
-from portico.docker import group, link, option, route, use, wire
+from portico.docker import group, host_route, link, option, route, use, wire
 from portico.docker.api import ANSWER_WITHIN_S, Api, Object, exactly, find
 from portico.docker.held import Held
 from portico.docker.next_hop import NextHops
 from portico.docker.option import EndpointOptions, ExposedPort
+from portico.docker.pool import IpNetwork
 from portico.docker.record import ADOPTED, ENDPOINT, PLUGGED, RESERVED, DockerNetwork, Records, host_of
 from portico.docker.reservation import Reservations
 from portico.docker.span import spans
@@ -30,11 +31,11 @@ ASK_FOR_S = 1
 
 
 class Surroundings(msgspec.Struct, frozen=True):
-    """What endpoints need of the process.
+    """What the drivers need of the process and its host.
 
     `link_is_made` waits a moment for a link with a MAC address, `later` has a thing done soon, `link_is_here` tells
     whether a link is in the namespace of the process, `held` are the ports that the process has in hand,
-    `obstacle` tells why a port of the host is not free.
+    `obstacle` tells why a port of the host is not free, `routes` what it has routes to of an IP version.
     """
 
     link_is_made: Callable[[str, str], bool]
@@ -42,6 +43,7 @@ class Surroundings(msgspec.Struct, frozen=True):
     link_is_here: Callable[[str], bool] = link.is_here
     held: Held = msgspec.field(default_factory=Held)
     obstacle: Callable[[str, str, int], str] = host_port.obstacle
+    routes: Callable[[int], Collection[IpNetwork]] = host_route.networks
 
 
 class Endpoints:

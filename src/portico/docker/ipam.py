@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from ipaddress import IPv4Network, ip_address, ip_network
 
 from portico.docker import option, wire
@@ -31,9 +31,11 @@ class Ipam:
         records: Records,
         reservations: Reservations,
         later: Callable[[Callable[[], None]], None],
+        routes: Callable[[int], Collection[IpNetwork]],
     ) -> None:
         self._api = api
         self._later = later
+        self._routes = routes
         self._settings = settings
         self._pending = pending
         self._records = records
@@ -81,7 +83,8 @@ class Ipam:
     def _choose(self, version: int) -> Pending:
         """Return a pool with the next free prefix of the subnet pool that the settings describe.
 
-        Free of every subnet that there is, wherever its prefix came from: a container may be on several networks.
+        Free of every subnet that there is, wherever its prefix came from: a container may be on several networks. And
+        of what the host has routes to, which the engine would refuse, prefix by prefix.
         """
         settings = self._settings
         prefix = settings.ipv4_pool if version == 4 else settings.ipv6_pool
@@ -89,10 +92,13 @@ class Ipam:
         with self._choosing:
             source = self._subnetpool(prefix)
             used = [ip_network(item["cidr"]) for item in self._api.list("subnets", ip_version=version, fields="cidr")]
-            taken = {*used, *self._pending.prefixes()}
+            taken = {*used, *self._pending.prefixes(), *self._routes(version)}
             cidr = next(_free(ip_network(prefix), length, taken), None)
             if cidr is None:
-                raise Conflict(f"docker.ipv{version}_pool {prefix} has no free prefix of length {length} left.")
+                raise Conflict(
+                    f"docker.ipv{version}_pool {prefix} has no free prefix of length {length} left: subnets of the API "
+                    "and routes of the host overlap all of it; give --subnet, or set another pool."
+                )
             pending = Pending(new_id(cidr, None), time.monotonic(), subnetpool_id=source)
             self._pending.add(pending)
         return pending

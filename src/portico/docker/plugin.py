@@ -55,7 +55,8 @@ class Plugin:
         self._pending = PendingPools()
         self._reservations = Reservations(api, settings.host, surroundings.held, surroundings.link_is_here)
         self._network_made = network_made
-        ipam = Ipam(api, settings.docker, self._pending, records, self._reservations, surroundings.later)
+        ways = surroundings.later, surroundings.routes
+        ipam = Ipam(api, settings.docker, self._pending, records, self._reservations, *ways)
         outside = Outside(api, settings.host, settings.docker)
         networks = Networks(api, settings.host, self._pending, records, outside)
         endpoints = Endpoints(api, settings.host, records, self._reservations, surroundings)

@@ -17,6 +17,7 @@ import msgspec
 from portico.docker.api import Api
 from portico.docker.endpoint import Surroundings
 from portico.docker.plugin import Plugin
+from portico.docker.pool import IpNetwork
 from portico.docker.record import Records
 from portico.errors import Unavailable
 from portico.settings import Settings
@@ -58,6 +59,8 @@ class EngineCalls:
         self.links_are_here = False
         self.taken: set[tuple[str, int]] = set()
         """Ports of the host that programs have, by protocol and number."""
+        self.routes: set[IpNetwork] = set()
+        """What the host has routes to."""
         self.waiting: list[Callable[[], None]] = []
         self.after: Callable[[str], None] = lambda _name: None
         self.networks: dict[str, EngineNetwork] = {}
@@ -73,6 +76,7 @@ class EngineCalls:
             self._later,
             link_is_here=lambda _link: self.links_are_here,
             obstacle=lambda protocol, _, port: f"a program has {port}" if (protocol, port) in self.taken else "",
+            routes=lambda _version: self.routes,
         )
         self.held = surroundings.held
         self.plugin = Plugin(self._api, self._settings, self.records, lambda: None, surroundings)

@@ -85,6 +85,17 @@ def test_networks_without_subnet_get_prefixes_of_their_own(site: DockerSite) -> 
     site.docker("run", "--rm", "--network", "one", IMAGE, "true")
 
 
+def test_a_prefix_is_found_beside_what_the_host_has_routes_to(site: DockerSite) -> None:
+    """An engine that refuses them would ask for 8,192, one after the other, for minutes."""
+    route = ("unreachable", "10.192.0.0/11")
+    site.host.run(["ip", "route", "add", *route])
+    try:
+        site.create("any", "--internal")
+    finally:
+        site.host.run(["ip", "route", "del", *route])
+    assert "10.224.0.0/24" in site.docker("network", "inspect", "any").out
+
+
 def test_two_networks_with_one_subnet_are_side_by_side_and_apart(site: DockerSite) -> None:
     for name in ("red", "blue"):
         site.create(name, "--subnet", "10.1.0.0/24")

@@ -3,10 +3,14 @@
 
 from __future__ import annotations
 
+import sys
+from ipaddress import ip_address, ip_network
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from portico.docker import host_route
 from portico.docker.record import ENDPOINT, RESERVED
 from portico.testing.docker_calls import CallFailed, EngineCalls
 from portico.testing.in_process import InProcessApi
@@ -17,6 +21,38 @@ def test_a_prefix_that_portico_chooses_overlaps_none_that_there_is(engine: Engin
     other = api.create("networks", {"name": "other"})
     api.create("subnets", {"network_id": other["id"], "cidr": "10.192.0.0/22", "ip_version": 4})
     assert engine.create_network("").pools[0][1] == "10.192.4.0/24"
+
+
+def test_a_prefix_that_portico_chooses_is_none_that_the_host_has_a_route_to(engine: EngineCalls) -> None:
+    """The engine would refuse each, and ask for the next."""
+    engine.routes = {ip_network("10.192.0.0/12"), ip_network("10.208.0.7/32"), ip_network("fd70:6f72:7469::/63")}
+    network = engine.create_network("", version6=[""])
+    assert [pool[1] for pool in network.pools] == ["10.208.1.0/24", "fd70:6f72:7469:2::/64"]
+    engine.routes.add(ip_network("10.0.0.0/8"))
+    with pytest.raises(CallFailed, match=r"docker.ipv4_pool 10.192.0.0/10 has no free .* routes of the host overlap"):
+        engine.create_network("")
+
+
+ROUTES = """\
+Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT
+eth0\t{}\t{}\t0003\t0\t0\t0\t00000000\t0\t0\t0
+eth0\t{}\t00000000\t0001\t0\t0\t0\t{}\t0\t0\t0
+*\t{}\t00000000\t0200\t0\t0\t0\t{}\t0\t0\t0
+"""
+
+
+def test_routes_of_the_host_are_read_without_the_default_one(tmp_path: Path) -> None:
+    texts = ("0.0.0.0", "192.0.2.1", "192.0.2.0", "255.255.255.0", "10.0.0.0", "255.0.0.0")
+    numbers = [f"{int.from_bytes(ip_address(text).packed, sys.byteorder):08X}" for text in texts]
+    (tmp_path / "route").write_text(ROUTES.format(*numbers))
+    zeros = "0" * 32
+    lines = [f"{net} {length} {zeros} 00 {zeros} 00000100 1 0 1 eth0" for net, length in (
+        (f"20010db8{'0' * 24}", "40"), (zeros, "00"),
+    )]  # fmt: skip
+    (tmp_path / "ipv6_route").write_text("\n".join([*lines, ""]))
+    found = {version: {str(net) for net in host_route.networks(version, tmp_path)} for version in (4, 6)}
+    assert found == {4: {"192.0.2.0/24", "10.0.0.0/8"}, 6: {"2001:db8::/64"}}
+    assert host_route.networks(6, tmp_path / "without") == set()
 
 
 @pytest.mark.parametrize("gateway", ["", "10.1.0.254"])
