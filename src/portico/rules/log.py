@@ -13,6 +13,7 @@ from portico.model.log import SECURITY_GROUP
 from portico.model.show import show
 from portico.rules import agent, lookup
 from portico.rules.context import Context, Row
+from portico.rules.discretion import discreet
 from portico.store.transaction import Transaction
 
 LOG = "log"
@@ -77,10 +78,8 @@ def _check_target(tx: Transaction, context: Context, row: Row) -> None:
     if port is None:
         raise NotFound(f"Target resource {port_id} could not be found.", type="TargetResourceNotFound")
     if reason := _unable(tx, context, row, port):
-        raise Conflict(
-            f"Logging type {SECURITY_GROUP} is not supported on port {port_id}: {reason}",
-            type="LoggingTypeNotSupported",
-        )
+        (text,) = discreet(tx, context, [f"Logging type {SECURITY_GROUP} is not supported on port {port_id}: {reason}"])
+        raise Conflict(text, type="LoggingTypeNotSupported")
     if group_id is not None and group_id not in port["security_groups"]:
         raise BadRequest(
             f"Invalid resource constraint between resource ({SECURITY_GROUP} {group_id}) and target resource "

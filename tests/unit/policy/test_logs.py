@@ -91,6 +91,9 @@ def test_a_port_on_a_host_that_cannot_log_has_no_log(head: Asker, root: Asker) -
     status, kind, text = refusal(partial(log, root, target_id=ports[0]["id"]), ports[0]["id"])
     assert (status, kind) == (409, "LoggingTypeNotSupported")
     assert text.startswith("Logging type security_group is not supported on port ID: host old: ")
+    own = port_in(head, head.create("security_group", name="own"))
+    root.update("port", own["id"], **{"binding:host_id": "old"})
+    assert "port ID: host ***: its agent" in refusal(partial(log, head, target_id=own["id"]), own["id"])[2]
     for port in ports[1:]:
         assert log(root, target_id=port["id"])["target_id"] == port["id"]
 
