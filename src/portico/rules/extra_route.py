@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from ipaddress import ip_address, ip_network
 
 from portico.errors import BadRequest, Conflict
+from portico.model.address import IpNetwork
 from portico.model.l3 import GATEWAY_OWNER, INTERFACE_OWNER
 from portico.model.show import some
 from portico.rules import pools, quota, router_port
@@ -66,6 +67,19 @@ def check(tx: Transaction, router: Row, routes: Sequence[Row]) -> None:
         first, last = pools.bounds(near)
         if not first <= int(next_hop) <= last:
             raise _invalid(route, f"the nexthop is no host's address in {near}")
+        _check_alone(route, near, routes)
+
+
+def _check_alone(route: Row, near: IpNetwork, routes: Sequence[Row]) -> None:
+    """Refuse a next hop of IPv6 that one of the routes would lead to by another one, or by itself.
+
+    The kernel takes no route by it then (Linux, net/ipv6/route.c, ip6_route_check_nh).
+    """
+    next_hop = ip_address(route["nexthop"])
+    for other in routes if next_hop.version == 6 else ():
+        net = ip_network(other["destination"])
+        if next_hop in net and net.prefixlen > near.prefixlen:
+            raise _invalid(route, f"the nexthop is in {net}, which is sent by {other['nexthop']}: it must be on {near}")
 
 
 def refuse_loss(router: Row, subnet: Row) -> None:

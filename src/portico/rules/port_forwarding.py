@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from ipaddress import ip_address
 
 from portico.errors import BadRequest, Conflict, NotFound, Unsupported
+from portico.model.address import IpAddress
 from portico.model.bgp import ROUTED
 from portico.model.l3 import FLOATING_OWNER
 from portico.rules import fixed_ip, floating_use, lookup, port
@@ -114,9 +115,23 @@ def _text(ports: Ports) -> str:
 def _published(addresses: Sequence[str] | None) -> list[str]:
     """Return addresses of a host as they are kept."""
     found = [ip_address(item) for item in addresses or ()]
-    if odd := [item for item in found if item.is_multicast]:
-        raise _bad(f"portico:host_addresses {odd[0]} is a multicast address: no host has it for its own")
+    for item in found:
+        if why := _oddity(item):
+            raise _bad(f"portico:host_addresses {item} is {why}")
     return list(dict.fromkeys(str(item) for item in found))
+
+
+def _oddity(address: IpAddress) -> str:
+    """Return why nothing can be published on an address, whatever host it is; "" if it may be some host's."""
+    if address.is_multicast:
+        return "a multicast address: no host has it for its own"
+    if str(address) == "::1":
+        return "no way to a port: the kernel sends nothing from there to other links; 127.0.0.1 can be had"
+    if address.version == 6 and address.ipv4_mapped is not None:
+        return f"none of IPv6: name {address.ipv4_mapped}"
+    if address.version == 6 and address.is_link_local:
+        return "a link-local address, and each link may have it"
+    return ""
 
 
 def _check_publishing(tx: Transaction, floating: Row, row: Row, found: Row) -> None:

@@ -62,6 +62,17 @@ def test_next_hops_that_nobody_can_be_are_refused_with_the_reason(site: Site) ->
         check(answer, 400, "InvalidRoutes", destination, hop, *named)
 
 
+def test_next_hops_of_ipv6_are_not_reached_by_routes(site: Site) -> None:
+    site.interface(site.router, "add", site.api.network("2001:db8:7::/64")["subnets"][0])
+    beyond = {"destination": "2001:db8:9::/48", "nexthop": "2001:db8:7::9"}
+    for destination, hop in (("2001:db8:7::9/128", "2001:db8:7::9"), ("2001:db8:7::8/125", "2001:db8:7::2")):
+        routes = [{"destination": destination, "nexthop": hop}, beyond]
+        answer = site.api.try_update("routers", site.router, routes=routes)
+        check(answer, 400, "InvalidRoutes", destination, hop, "it must be on 2001:db8:7::/64")
+    plain = [{"destination": "10.0.0.8/29", "nexthop": "10.0.0.9"}, {"destination": "::/0", "nexthop": "2001:db8:7::9"}]
+    site.api.update("routers", site.router, routes=[*plain, beyond])
+
+
 def test_what_a_floating_ip_is_needed_for_is_named(site: Site) -> None:
     api, web = site.api, site.api.port(site.inside)
     [own] = addresses(web)

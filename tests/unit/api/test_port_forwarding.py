@@ -196,7 +196,9 @@ def test_ports_of_a_host_are_published_once(site: Site, floating: Row, web: Row)
     again = {"portico:host_addresses": ["192.0.2.3"]}
     made(site.forward(site.floating(), db, 8082, 8081, **again))  # as with Docker, several of a host's lead to one
     made(publish(site.api.port(site.inside, **{"binding:host_id": "elsewhere"}), 8080, "192.0.2.1"))
-    assert publish(web, 9999, "224.0.0.1").error == BAD
+    for odd, rule in (("224.0.0.1", "multicast"), ("::1", "127.0.0.1 can be had"), ("fe80::1", "link-local")):
+        assert publish(web, 9999, odd).error == BAD and rule in publish(web, 9999, odd).message
+    assert "name 192.0.2.9" in publish(web, 9999, "::ffff:192.0.2.9").message
     behind = site.api.network("203.0.113.0/24", **{"router:external": True})
     elsewhere = site.api.create("floatingips", floating_network_id=behind["id"])
     answer = site.forward(elsewhere, web, 9999, 9999, **{"portico:host_addresses": ["192.0.2.1"]})
