@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from portico.store import journal, select
 from portico.store.store import Store
 from portico.store.written import Edit, Row, Written
+from portico.testing.lab import wait_until
 
 
 class Refused(Exception):
@@ -33,6 +34,8 @@ def test_a_transaction_that_fails_leaves_nothing_and_uses_no_revision(store: Sto
             tx.insert("network", {"id": "n1", "project_id": "red", "tags": ["a"]})
             raise Refused
 
+    # On a server it is written down who listens.
+    wait_until("it to listen", lambda: store.is_embedded or told == [0], 10)
     before = everything(store)
     with pytest.raises(Refused):
         fail()
