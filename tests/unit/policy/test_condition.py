@@ -156,13 +156,14 @@ def test_a_condition_finds_the_same_objects_as_sql_and_row_by_row(
     ],
 )
 def test_a_policy_file_that_cannot_be_used_is_refused_with_its_rule(
-    tmp_path: Path, registry: Registry, text: str, said: str
+    tmp_path: Path, registry: Registry, text: str, said: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     file = tmp_path / "policy.yaml"
     file.write_text(text)
     with pytest.raises(SettingsError, match=r"^policy: ") as caught:
         Policy(registry, file)
     assert said in str(caught.value)
+    assert not caplog.records
 
 
 def test_rules_that_nothing_asks_for_are_told(
