@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from portico.model.l3 import FLOATING_OWNER, INTERFACE_OWNER, ROUTER_OWNERS
 from portico.model.snapshot import IpAddress, Port, Router, Snapshot
-from portico.trace import router, security, space, way
+from portico.trace import place, router, security, space, way
 from portico.trace.packet import ICMP, ICMPV6, Hop, Packet, Verdict
 
 ECHO = {4: (ICMP, 8), 6: (ICMPV6, 128)}
@@ -168,7 +168,12 @@ def _routed(want: Snapshot, asked: Router, sender: Port, packet: Packet) -> Iter
     item = router.forwarding_for(want, packet)
     receiver = _receiver(want, packet, item.port_id if item else "")
     if receiver is not None:
-        yield from way.across(want, sender, receiver, packet, only=asked.id)
+        hops = list(
+            way.across(want, sender, receiver, packet, only=asked.id, at=_led_at(want, sender, receiver, packet))
+        )
+        lost = "" if receiver.host else f"port {receiver.id} is bound to no host"
+        why = (lost or router.kept_in(want, asked, sender)) if hops[0].verdict == "missing" else ""
+        yield from [replace(hops[0], why=why)] if why else hops
         return
     asked_for = (it for it in want.floating_ips.values() if packet.destination in (it.address, want.beside(it.id)))
     idle = (it for it in asked_for if not it.port_id)
@@ -186,6 +191,13 @@ def _routed(want: Snapshot, asked: Router, sender: Port, packet: Packet) -> Iter
         return
     yield way.routed(found)
     yield from _beyond(want, found)
+
+
+def _led_at(want: Snapshot, sender: Port, receiver: Port, packet: Packet) -> str:
+    """Return the host that leads a floating IP on a network that is one on all hosts; "" elsewhere."""
+    is_own = any(item.address == packet.destination for item in receiver.fixed_ips)
+    is_outside = place.is_shared(want, sender.network_id) and not place.is_shared(want, receiver.network_id)
+    return receiver.host if is_outside and not is_own else ""
 
 
 def _receiver(want: Snapshot, packet: Packet, forwarded: str) -> Port | None:

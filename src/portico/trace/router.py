@@ -60,7 +60,7 @@ def joined(want: Snapshot, network_id: str) -> set[str]:
 
 
 def crossings(
-    want: Snapshot, sender: Port, receiver: Port, packet: Packet, *, only: str = ""
+    want: Snapshot, sender: Port, receiver: Port, packet: Packet, *, only: str = "", at: str = ""
 ) -> Iterator[tuple[Crossing, ...]]:
     """Yield what becomes of a packet that one of the routers on the sender's network leads to the receiver.
 
@@ -68,11 +68,15 @@ def crossings(
 
     Args:
         only: the id of the one router that is asked first.
+        at: the host whose router takes it, where that is another than the one that has the router whole.
     """
     if packet.source.is_link_local or packet.destination.is_link_local:
         return
     for router in want.routers.values():
-        if only in ("", router.id):
+        if at and only == router.id:
+            found = _cross(want, router, sender.network_id, sender.host, receiver, packet, at)
+            yield from [(found,)] if found is not None else ()
+        elif only in ("", router.id):
             yield from _chains(want, router, sender.network_id, sender.host, receiver, packet, frozenset())
 
 
@@ -91,8 +95,8 @@ def _chains(
         near = want.ports[first.left].network_id
         for other in want.routers.values():
             if answers(want, other, near, first.hop):
-                at = _answering(want, other, near, first.hop, place.place(want, router, network_id, host))
-                rest = _chains(want, other, near, at, receiver, first.packet, asked | {router.id})
+                sent = place.place(want, router, network_id, host)
+                rest = _chains(want, other, near, sent, receiver, first.packet, asked | {router.id})
                 yield from ((first, *others) for others in rest)
 
 
@@ -105,21 +109,11 @@ def answers(want: Snapshot, router: Router, network_id: str, address: IpAddress)
     return any(item.network_id == network_id and address in (item.address, want.beside(item.id)) for item in floating)
 
 
-def _answering(want: Snapshot, router: Router, network_id: str, address: IpAddress, host: str) -> str:
-    """Return the host on which a router answers for an address on a network, where `host` asks."""
-    if not place.is_shared(want, network_id):
-        return host
-    floating = (want.floating_ips[item] for item in want.floating_ips_of_router.get(router.id, ()))
-    port = next((want.ports.get(item.port_id) for item in floating if item.address == address), None)
-    is_near = port is not None and not place.is_shared(want, port.network_id)
-    return port.host if port is not None and is_near else place.first_host(want, router)
-
-
 def _cross(
-    want: Snapshot, router: Router, network_id: str, host: str, receiver: Port, packet: Packet
+    want: Snapshot, router: Router, network_id: str, host: str, receiver: Port, packet: Packet, at: str = ""
 ) -> Crossing | None:
     """Return what becomes of a packet that a router gets from a network, if it leads it to the receiver."""
-    here = _here(want, router, network_id, host)
+    here = _here(want, router, network_id, host, at)
     entered = here.entered(network_id)
     if not entered or (here.host != receiver.host and not place.is_shared(want, receiver.network_id)):
         return None
@@ -156,9 +150,9 @@ def _proxied(want: Snapshot, router: Router) -> set[IpAddress | None]:
     return {want.proxies[item].address for item in want.proxies_of_router.get(router.id, ())}
 
 
-def _here(want: Snapshot, router: Router, network_id: str, host: str) -> _Here:
+def _here(want: Snapshot, router: Router, network_id: str, host: str, at: str = "") -> _Here:
     """Return what a router has where it takes what `host` sends to it on a network."""
-    at = place.place(want, router, network_id, host)
+    at = at or place.place(want, router, network_id, host)
     ports = list(place.on(want, router, at))
     return _Here(at, ports, list(_floating(want, router, ports, at)))
 

@@ -57,15 +57,18 @@ def arrives(want: Snapshot, receiver: Port, packet: Packet) -> Iterator[Hop]:
     yield security.enters(want, receiver, packet)
 
 
-def across(want: Snapshot, sender: Port, receiver: Port, packet: Packet, *, only: str = "") -> Iterator[Hop]:
+def across(
+    want: Snapshot, sender: Port, receiver: Port, packet: Packet, *, only: str = "", at: str = ""
+) -> Iterator[Hop]:
     """Yield the way between two networks of a packet that is addressed to a router: the first one that leads there.
 
     Args:
         only: the id of the one router that is asked.
+        at: the host whose router that is, if it must be told.
     """
     ways = [
         [*(routed(each) for each in found), *arrives(want, receiver, found[-1].packet)]
-        for found in router.crossings(want, sender, receiver, packet, only=only)
+        for found in router.crossings(want, sender, receiver, packet, only=only, at=at)
     ]
     if not ways:
         what = f"leads {packet.destination} on"

@@ -89,6 +89,9 @@ ONLY = "its gateway on network "
         (0, HOSTS[1], "198.18.2.100", False, ONLY),
         (4, HOSTS[0], "198.18.2.100", True, ANSWERED),
         (4, HOSTS[0], "198.18.2.201", True, "rule "),
+        (4, HOSTS[0], "198.18.2.200", True, "rule "),
+        (4, HOSTS[1], "198.18.2.200", True, "rule "),
+        (4, "", "198.18.2.200", False, "port b0000000-0000-4000-8000-000000000000 is bound to no host"),
         (0, HOSTS[0], "198.18.2.18", True, "port security is off"),
         (0, HOSTS[1], "198.18.2.18", False, ONLY),
     ],
@@ -96,7 +99,9 @@ ONLY = "its gateway on network "
 def test_a_router_answers_for_its_own_addresses_and_floating_ips_where_it_has_them(
     number: int, host: str, destination: str, passes: bool, why: str
 ) -> None:
+    floating = (0, 1) if destination == "198.18.2.200" else (1,)
     made = joined_world(PutPort(0, 0, host=host, groups=(0,)), PutRule(9, 0))
+    made.apply(PutRouter(0, (0, 2), outside=True, floating=floating))
     for row in made.rows["subnet"].values():
         if row["network_id"] == object_id("network", 0) and ":" not in row["cidr"]:
             row["gateway_ip"] = "192.0.2.1"
