@@ -135,6 +135,28 @@ def test_what_strangers_change_is_mended_and_what_is_theirs_left_alone() -> None
     assert site.states()[f"bridge/{NET}"] == "active"
 
 
+@pytest.mark.parametrize("address", ["100.64.0.7/10", "100.64.0.200/32", "fd00::7/60"])
+def test_a_network_that_the_host_is_on_by_another_link_is_left_to_that(address: str) -> None:
+    """Its gateway may be there, and would be the host itself."""
+    site = Site()
+    links = FakeLinks(site.kernel, HOST)
+    links.add_bridge("eth9", "", 1500)
+    links.add_address("eth9", address)
+    links.add_address("eth9", "fe80::7/64")
+    site.want(*ALL)
+    own = next(text for text in UPLINK.addresses if (":" in text) == (":" in address))
+    assert site.statuses[UPLINK.key].reason == f"uplink: the host has {address} on link eth9, beside {own}"
+    assert links.find(owner.uplink_host_link(NET)) is None
+    links.remove("eth9")
+    site.want(*ALL)
+    assert site.states()[UPLINK.key] == "active"
+    links.add_bridge("eth9", "", 1500)
+    links.add_address("eth9", address)  # later is too late, and what is published stays
+    site.loop.suspect()
+    site.settle()
+    assert site.states()[UPLINK.key] == "active"
+
+
 def test_a_port_is_published_for_one_and_not_while_a_program_has_it() -> None:
     site = Site()
     rival = Publish("aaaaaaaa-1", NET, "tcp", ("127.0.0.1",), (70, 90), (Target("100.64.0.6", (70, 90)),))

@@ -103,6 +103,7 @@ class UplinkDriver:
 
     def _put(self, item: UplinkItem, before: UplinkItem | None) -> None:
         near, far = owner.uplink_link(item.network_id), owner.uplink_host_link(item.network_id)
+        self._refuse_taken(item.addresses - (before.addresses if before else frozenset()))
         is_other = before is not None and (before.mac != item.mac or not before.addresses <= item.addresses)
         if before is None or is_other or self._far(item.network_id) is None:
             self._make(item)
@@ -120,6 +121,25 @@ class UplinkDriver:
         for address in sorted(item.addresses - self._host.routes.addresses(index).get(index, frozenset())):
             self._host.links.add_address(far, address)
         self._table.refresh([near])
+
+    def _refuse_taken(self, given: Collection[str]) -> None:
+        """Refuse addresses in a network that the host is on by a link of others: it would lose its neighbours there.
+
+        Raises:
+            OSError: names both.
+        """
+        nets = {address: ip_interface(address).network for address in given}
+        nets = {address: net for address, net in nets.items() if not net.is_link_local}
+        theirs = (
+            {link.index: link.name for link in self._host.links.all() if not owner.words(link.alias)} if nets else {}
+        )
+        for index, texts in self._host.routes.addresses().items() if theirs else ():
+            for text in texts if index in theirs else ():
+                for address, net in nets.items():
+                    if net.overlaps(ip_interface(text).network):
+                        raise OSError(
+                            errno.EADDRINUSE, f"the host has {text} on link {theirs[index]}, beside {address}"
+                        )
 
     def _make(self, item: UplinkItem) -> None:
         near, far = owner.uplink_link(item.network_id), owner.uplink_host_link(item.network_id)
