@@ -124,7 +124,8 @@ class RouterSuite(BackendSuite):
         for want in wanted:
             medium = self.medium()
             sync(medium, medium.make(), want)
-            assert disagreements(medium, want) == []
+            packets = [packet for packet in router_probes(want) if packet.source.version == 6]
+            assert [it for it in packets if medium.delivers(it) != verdict(want, it).delivered] == []
 
     @FEW
     @given(

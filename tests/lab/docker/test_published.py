@@ -101,7 +101,7 @@ def test_containers_reach_out_and_are_reached_by_published_ports(site: DockerSit
     site.create("fast", "-o", "portico.backend=routed", *routed)
     site.run("web", "blue", "-p", "8080:80", "-p", "127.0.0.1:9090:80", "-p", "5353-5752:53-452/udp", command=WEB)
     site.run("hare", "fast", "-p", "8087:80", "-p", "127.0.0.1:9091:80", command=WEB)
-    site.run("other", "green", "-p", "8086:80", command=WEB)
+    site.run("other", "green", "-p", "8086:80", "-p", "9899:9900/sctp", command=WEB)
     soon(site, "web", BEYOND, 80, WAN)
     soon(site, "beyond", WAN, 8080, BEYOND)
     soon(site, "", WAN, 8080, WAN)
@@ -114,6 +114,8 @@ def test_containers_reach_out_and_are_reached_by_published_ports(site: DockerSit
     soon(site, "", f"[{WAN6}]", 8086, WAN6)
     soon(site, "hare", f"[{BEYOND6}]", 80, WAN6)
     site.execute("other", "ping", "-6", "-c", "1", "-W", "10", BEYOND6)
+    published = run(["nft", "list", "chain", "inet", "portico", "published"]).out
+    assert published.count("sctp dport 9899 dnat") == 2, "over both IP versions"
     for where, address, port in (
         ("", "127.0.0.1", 8080),
         ("", "127.0.0.1", 9090),
