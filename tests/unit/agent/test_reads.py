@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import msgspec
 import pytest
 
 from portico.agent import netlink, owner
 from portico.agent.delta import Driver, Wanted
+from portico.agent.drivers.advertise import AdvertDriver
 from portico.agent.drivers.conntrack import Conntrack
 from portico.agent.drivers.limit import LimitDriver
 from portico.agent.drivers.link import BridgeDriver, CarrierDriver, LinkTable, PairDriver
@@ -18,13 +20,16 @@ from portico.agent.drivers.route import Side
 from portico.agent.drivers.subport import SubportDriver
 from portico.agent.drivers.tap import TapDriver
 from portico.agent.drivers.uplink import UplinkDriver
+from portico.agent.drivers.watch import WatchDriver
 from portico.agent.links import Link, Links
 from portico.agent.open_vswitch import OpenVswitch
 from portico.agent.redirect import Redirects
 from portico.agent.routes import Routes
+from portico.agent.servers import RouterServers
 from portico.agent.shaper import Shapers
 from portico.agent.switches import Switches
 from portico.agent.tagging import Tags
+from portico.agent.watchers import Watchers
 from portico.hoststate import Bridge, Vif
 
 PORT, NETWORK = "f0000000-0000-4000-8000-000000000001", "f0000000-0000-4000-8000-000000000002"
@@ -105,3 +110,34 @@ def test_a_ports_other_end_is_looked_at_only_if_a_tap_is_or_was_wanted(kernel: C
     # Nothing was found, and nothing is wanted any more.
     plan(VIF)
     assert asked(driver, kernel, {key}) == 0
+
+
+class CountedServers(RouterServers):
+    """Servers of routers that know how often all of them were looked for."""
+
+    looks = 0
+
+    def known(self) -> set[str]:
+        self.looks += 1
+        return super().known()
+
+
+class CountedWatchers(Watchers):
+    """As CountedServers."""
+
+    looks = 0
+
+    def known(self) -> set[str]:
+        self.looks += 1
+        return super().known()
+
+
+def test_what_runs_for_routers_is_looked_for_where_a_router_is_asked_for(tmp_path: Path) -> None:
+    servers, watchers = CountedServers("t", run_dir=tmp_path), CountedWatchers("t", run_dir=tmp_path)
+    drivers: list[Driver] = [AdvertDriver(servers), WatchDriver(watchers)]
+    for driver in drivers:
+        assert driver.read(KEYS) == {}
+    assert servers.looks == watchers.looks == 0
+    for driver in drivers:
+        assert driver.read({f"router/{PORT}", *KEYS}) == driver.read(None) == {}
+    assert servers.looks == watchers.looks == 2

@@ -56,6 +56,8 @@ class AdvertDriver:
 
     def read(self, keys: Collection[str] | None) -> dict[str, Any]:
         """See Driver."""
+        if keys is not None and not any(map(_is_router, keys)):
+            return {}
         wanted = None if keys is None else {owner.short(key.partition("/")[2]) for key in keys if _is_router(key)}
         found = {}
         for short in sorted(self._servers.known() if wanted is None else self._servers.known() & wanted):

@@ -61,6 +61,8 @@ class WatchDriver:
 
     def read(self, keys: Collection[str] | None) -> dict[str, Any]:
         """See Driver."""
+        if keys is not None and not any(key.startswith("router/") for key in keys):
+            return {}
         known = self._watchers.known()
         if keys is not None:
             known &= {owner.short(key.partition("/")[2]) for key in keys if key.startswith("router/")}
