@@ -65,6 +65,7 @@ NEEDS: tuple[tuple[str, str, str, Test], ...] = (
     ("port", "binding:profile", "veth", _plugged("veth")),
     *(("policy", "rules", f"qos-{kind.replace('_', '-')}", _rules(kind)) for kind in RULE_TYPES),
     ("floatingip", "qos_policy_id", "qos-floating-ips", _has("qos_policy_id")),
+    ("floatingip", "router_id", "interface-floating-ips", _has("at_interface")),
     ("router", "qos_policy_id", "qos-gateways", _has("qos_policy_id")),
     ("router", "enable_ndp_proxy", "ndp-proxies", _has("enable_ndp_proxy")),
     ("router", "conntrack_helpers", "conntrack-helpers", _has("conntrack_helpers")),

@@ -48,6 +48,7 @@ FEATURES = frozenset(
         "ipv6",  # as before
         "logging",  # writing down what security groups let in and refuse
         "metering",  # routers that count for metering labels
+        "interface-floating-ips",  # floating IPs of networks that a router has an interface to, and no gateway
         "conntrack-helpers",  # routers that let in what is agreed on in connections (conntrack_helpers)
         "ndp-proxies",  # routers that answer for IPv6 addresses of ports, and let in nothing else (enable_ndp_proxy)
         "no-address",  # ports without any address

@@ -2,7 +2,8 @@
 """The nftables rules of a router's namespace: address translation, of IPv6 only behind the host. Pure.
 
 What goes between the networks inside is not tracked: a router holds no state of it, so that any host's can take its
-packets, and costs it nothing. A packet that comes from outside has the mark `FROM_OUTSIDE`.
+packets, and costs it nothing. A packet that comes from outside has the mark `FROM_OUTSIDE`; one from the network of an
+interface with floating addresses `FROM_NEAR`.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from portico.hoststate import Router
 from portico.hoststate.l3 import Forward, Leg
 
 TABLE = "inet portico"
-FROM_OUTSIDE = 1
+FROM_OUTSIDE, FROM_NEAR = 1, 2
 NUMBERS = {"tcp": 6, "udp": 17, "udplite": 136, "dccp": 33, "sctp": 132}
 """Protocols whose ports can be forwarded, by the names that the API has for them."""
 
@@ -35,7 +36,8 @@ class Translation:
     numbers of gateways' links, where there are several, `by` of those that have the floating addresses of senders, and
     `homes` of those that have an address outside. `guarded` are gateways' links with the IPv6 addresses inside that are
     reached by them, and the ranges inside of which nothing else is. `helpers` are protocols and ports with what reads
-    along in connections there.
+    along in connections there. `near` are links of interfaces with the floating addresses there, and what these stand
+    for.
     """
 
     inside: tuple[str, ...] = ()
@@ -53,13 +55,19 @@ class Translation:
     homes: tuple[tuple[str, int], ...] = ()
     guarded: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...] = ()
     helpers: tuple[tuple[str, int, str], ...] = ()
+    near: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = ()
+
+    @property
+    def pairs(self) -> tuple[tuple[str, str], ...]:
+        """Return all floating addresses with what they stand for."""
+        return (*self.fixed, *(pair for _, pairs in self.near for pair in pairs))
 
     def affected(self, after: Translation) -> frozenset[str] | None:
         """Return the addresses whose connections are others' once `after` is in force; None for those of all."""
         others = (self.own, self.known) != (after.own, after.known) or not {*self.outside} <= {*after.outside}
         if (self.own or self.outside6) and (others or not {*self.outside6} <= {*after.outside6}):
             return None
-        gone = {*self.fixed} - {*after.fixed}
+        gone = {*self.pairs} - {*after.pairs}
         found = {address for pair in gone for address in pair}
         found |= {item[0] for item in {*self.ports} - {*after.ports}}
         return frozenset(found | {item[0] for item in {*self.ranges} - {*after.ranges}})
@@ -78,12 +86,19 @@ def translation(router: Router, names: Mapping[str, str]) -> Translation:
     if not (router.floating or router.forwards or any(leg.snat or leg.snat6 for leg in gateways)):
         return Translation(announces=prefixes, apart=apart, guarded=guarded)
     ports, ranges = forwards(router.forwards)
-    fixed = [(ipv4(item.address), ipv4(item.fixed)) for item in router.floating if item.fixed]
+    ends = {leg.port_id: leg for leg in router.legs}
+    whole = [(ipv4(item.address), ipv4(item.fixed), ends[item.port_id]) for item in router.floating if item.fixed]
+    fixed = [(address, inner) for address, inner, leg in whole if not leg.floats]
+    near = [
+        (names[leg.port_id], tuple(sorted((address, inner) for address, inner, at in whole if at is leg)))
+        for leg in router.legs
+        if leg.floats
+    ]
     with_ipv6 = any(leg.snat6 for leg in gateways) or any(":" in item.address for item in router.forwards)
-    inside = (net for leg in router.legs if not leg.outside for net in _networks(leg))
-    marks = numbers(leg.port_id for leg in gateways if leg.beyond)
-    at = {ipv4(item.address): item.port_id for item in router.floating if item.fixed}
-    by = {inner: marks[at[address]] for address, inner in sorted(fixed) if at[address] in marks}
+    legs = [leg for leg in router.legs if not leg.outside]
+    inside = (net for leg in legs for net in _networks(leg) if net.version == 6 or not leg.floats)
+    marks = numbers(leg.port_id for leg in router.legs if leg.beyond)
+    by = {inner: marks[leg.port_id] for _, inner, leg in sorted(whole, key=lambda it: it[:2]) if leg.port_id in marks}
     return Translation(
         inside=tuple(sorted({str(net) for net in inside if net.version == 4 or with_ipv6})),
         outside=tuple(sorted((names[leg.port_id], ipv4(leg.snat) if leg.snat else "") for leg in gateways)),
@@ -99,6 +114,7 @@ def translation(router: Router, names: Mapping[str, str]) -> Translation:
         by=tuple(sorted(by.items())),
         homes=tuple(sorted(_homes(router, marks))),
         guarded=guarded,
+        near=tuple(sorted(near)),
         helpers=tuple((item.protocol, item.port, item.helper) for item in router.helpers),
     )
 
@@ -182,7 +198,7 @@ def forwards(
 def text(wanted: Translation) -> str:
     """Return the commands that put a translation in force in the place of whatever the table has, at once."""
     head = f"add table {TABLE}\ndelete table {TABLE}\n"
-    parts = [*_maps(wanted), *_chains(wanted), *_strays(wanted)] if wanted.outside else []
+    parts = [*_maps(wanted), *_chains(wanted), *_strays(wanted)] if wanted.outside or wanted.near else []
     parts += _kept(wanted) if wanted.marks else ()
     parts += [*(_local() if wanted.announces else ()), *(_scopes(wanted) if wanted.apart else ())]
     parts += _guards(wanted) if wanted.guarded else ()
@@ -209,6 +225,9 @@ def _scopes(wanted: Translation) -> Iterator[str]:
         if proxied:
             yield f'	oifname "{name}" ip6 saddr {{ {", ".join(proxied)} }} accept'
             yield f'	iifname "{name}" ip6 daddr {{ {", ".join(proxied)} }} accept'
+    for name, pairs in wanted.near:
+        if pairs:
+            yield f'	oifname "{name}" ip saddr {{ {", ".join(inner for _, inner in pairs)} }} accept'
     for name, outside, ranges in wanted.apart:
         for family, listed in _families(ranges):
             yield f'	oifname "{name}" {family} saddr {{ {listed} }} drop'
@@ -242,7 +261,7 @@ def _guards(wanted: Translation) -> Iterator[str]:
 
 def _kept(wanted: Translation) -> Iterator[str]:
     """What has come or gone by one of several gateways goes by it again: others know nothing of the connection."""
-    links = ", ".join(f'"{name}"' for name, _ in wanted.outside)
+    links = ", ".join(f'"{name}"' for name, _ in (*wanted.outside, *wanted.near))
     yield _container("map by", "type ipv4_addr : mark;", (f"{fixed} : {number}" for fixed, number in wanted.by))
     homes = (f"{address} : {number}" for address, number in wanted.homes)
     yield _container("map homes", "type ipv4_addr : mark;", homes)
@@ -277,11 +296,14 @@ def _strays(wanted: Translation) -> Iterator[str]:
     if wanted.fixed:
         links, fixed = ", ".join(f'"{name}"' for name, _ in wanted.outside), ", ".join(it for _, it in wanted.fixed)
         yield f"	oifname {{ {links} }} ip saddr {{ {fixed} }} ct state invalid drop"
+    for name, pairs in wanted.near:
+        if pairs:
+            yield f'	oifname "{name}" ip saddr {{ {", ".join(inner for _, inner in pairs)} }} ct state invalid drop'
     yield "}"
 
 
 def _maps(wanted: Translation) -> Iterator[str]:
-    whole = [f"{address} : {fixed}" for address, fixed in wanted.fixed]
+    whole = [f"{address} : {fixed}" for address, fixed in wanted.pairs]
     yield _container("map floating", "type ipv4_addr : ipv4_addr;", whole)
     back = [
         f"{fixed} : {address}"
@@ -312,33 +334,17 @@ def _container(name: str, kind: str, elements: Iterable[str]) -> str:
 
 
 def _chains(wanted: Translation) -> Iterator[str]:
-    links = ", ".join(f'"{name}"' for name, _ in wanted.outside)
+    yield from _untracked(wanted)
     target = "daddr . meta l4proto . th dport"
-    yield "chain untracked {\n	type filter hook prerouting priority raw; policy accept;"
-    if not wanted.outside6:
-        yield "	meta nfproto ipv6 notrack accept"
-    yield f"	iifname {{ {links} }} meta mark set {FROM_OUTSIDE} accept"
-    yield "	ip daddr @inside notrack"
-    if wanted.outside6:
-        yield "	ip6 daddr @inside6 notrack"
-    yield f"""}}
-chain to {{
+    yield f"""chain to {{
 	type nat hook prerouting priority dstnat; policy accept;
 	dnat ip addr . port to ip {target} map @ports
 	dnat ip to ip {target} map @ranges
 	dnat ip to ip daddr map @floating"""
     if wanted.outside6:
         yield f"	dnat ip6 addr . port to ip6 {target} map @ports6\n	dnat ip6 to ip6 {target} map @ranges6"
-    yield f"""}}
-chain from {{
-	type nat hook postrouting priority srcnat; policy accept;
-	oifname {{ {links} }} snat ip to ip saddr map @fixed"""
-    # Who is inside and asks an address outside that stands for somebody inside hears from that address.
-    yield f"	ct status dnat meta mark != {FROM_OUTSIDE} snat ip to ip saddr map @fixed"
-    yield f"	ct status dnat meta mark != {FROM_OUTSIDE} snat ip to {wanted.own or 'ct original ip daddr'}"
-    if wanted.outside6:
-        own = next((address for _, address in wanted.outside6 if address), "ct original ip6 daddr")
-        yield f"	ct status dnat meta mark != {FROM_OUTSIDE} snat ip6 to {own}"
+    yield "}\nchain from {\n	type nat hook postrouting priority srcnat; policy accept;"
+    yield from _own_sources(wanted)
     for name, ranges in wanted.known:
         yield from (
             f'	oifname "{name}" {family} saddr {{ {listed} }} return' for family, listed in _families(ranges)
@@ -348,3 +354,37 @@ chain from {{
             if address:
                 yield f'	oifname "{name}" meta mark != {FROM_OUTSIDE} snat {family} to {address}'
     yield "}"
+
+
+def _untracked(wanted: Translation) -> Iterator[str]:
+    yield "chain untracked {\n	type filter hook prerouting priority raw; policy accept;"
+    if not wanted.outside6:
+        yield "	meta nfproto ipv6 notrack accept"
+    if wanted.outside:
+        yield f"	iifname {{ {_links(wanted.outside)} }} meta mark set {FROM_OUTSIDE} accept"
+    if wanted.near:
+        yield f"	meta nfproto ipv4 iifname {{ {_links(wanted.near)} }} meta mark set {FROM_NEAR} accept"
+    yield "	ip daddr @inside notrack"
+    if wanted.outside6:
+        yield "	ip6 daddr @inside6 notrack"
+    yield "}"
+
+
+def _own_sources(wanted: Translation) -> Iterator[str]:
+    """Who has a floating address has it where that is; who asks one from inside hears from the address it asked."""
+    if wanted.outside:
+        yield f"	oifname {{ {_links(wanted.outside)} }} snat ip to ip saddr map @fixed"
+    for name, pairs in wanted.near:
+        if pairs:
+            there = ", ".join(f"{inner} : {address}" for address, inner in pairs)
+            yield f'	oifname "{name}" snat ip to ip saddr map {{ {there} }}'
+    others = f"{{ {FROM_OUTSIDE}, {FROM_NEAR} }}" if wanted.near else str(FROM_OUTSIDE)
+    yield f"	ct status dnat meta mark != {others} snat ip to ip saddr map @fixed"
+    yield f"	ct status dnat meta mark != {others} snat ip to {wanted.own or 'ct original ip daddr'}"
+    if wanted.outside6:
+        own = next((address for _, address in wanted.outside6 if address), "ct original ip6 daddr")
+        yield f"	ct status dnat meta mark != {FROM_OUTSIDE} snat ip6 to {own}"
+
+
+def _links(named: Iterable[tuple[str, object]]) -> str:
+    return ", ".join(f'"{name}"' for name, _ in named)

@@ -30,7 +30,7 @@ class Leg(msgspec.Struct, frozen=True):
     are `shares`, addresses outside may use no more of a gateway than theirs. One gateway of several has `beyond`, the
     address of IPv4 out there that it sends to: what has come or gone by it, or has a floating address there, goes by it
     again. It answers for `proxied`, IPv6 addresses of others inside; nothing else of `guarded`, CIDRs inside, is
-    reached by it.
+    reached by it. An interface that `floats` has floating addresses, too: those alone are translated there.
     """
 
     port_id: str
@@ -48,6 +48,7 @@ class Leg(msgspec.Struct, frozen=True):
     beyond: str = ""
     guarded: tuple[str, ...] = ()
     proxied: tuple[str, ...] = ()
+    floats: bool = False
 
 
 class Way(msgspec.Struct, frozen=True):

@@ -19,7 +19,7 @@ def answered(
 ) -> tuple[list[Floating], list[Forward]]:
     """Return the addresses outside that are answered on a host: those whose ports it has, or reaches for all hosts.
 
-    `outside` are the gateways that it has, by network.
+    `outside` are the ports by which that is done, by network: gateways, or interfaces where there is none.
     """
     found, forwards = [], []
     for floating_id in sorted(want.floating_ips_of_router.get(router_id, ())):

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 
 from portico import planning
 from portico.hoststate.l3 import Leg, Way
-from portico.model.l3 import FloatingIp, Router
+from portico.model.l3 import GATEWAY_OWNER, INTERFACE_OWNER, FloatingIp, Router
 from portico.model.snapshot import IpNetwork, Port, Snapshot, Subnet
 
 BEHIND_HOST = "host"
@@ -73,6 +73,23 @@ def beyond(want: Snapshot, gateway: Port) -> str:
     own = {item.address for item in gateway.fixed_ips}
     hops = [subnet.gateway for subnet in subnets if subnet.gateway is not None and subnet.cidr.version == 4]
     return next((str(hop) for hop in hops if hop not in own), "")
+
+
+def floats(want: Snapshot, port: Port) -> bool:
+    """Tell whether a port of a router is an interface where floating IPs are answered, for want of a gateway there."""
+    ids = want.floating_ips_of_router.get(port.device_id, ())
+    is_used = any(want.floating_ips[item].network_id == port.network_id for item in ids)
+    return is_used and port.device_owner == INTERFACE_OWNER and _has_ipv4(port)
+
+
+def ends(ports: Iterable[Port]) -> dict[str, str]:
+    """Return where a router answers for floating IPs: of its ports on each network the first that can, by id."""
+    able = [port for port in ports if port.device_owner == GATEWAY_OWNER or _has_ipv4(port)]
+    return {port.network_id: port.id for port in reversed(able)}
+
+
+def _has_ipv4(port: Port) -> bool:
+    return any(item.address.version == 4 for item in port.fixed_ips)
 
 
 def watched(want: Snapshot, router: Router, gateways: Iterable[Port]) -> tuple[Way, ...]:

@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterator
 
 from portico import planning
 from portico.contract import Dirty, ObjectStatus
-from portico.model.l3 import FloatingIp
+from portico.model.l3 import INTERFACE_OWNER, FloatingIp
 from portico.model.snapshot import Port, Snapshot
 from portico.planning.ports import Memory
 
@@ -62,7 +62,7 @@ def _concerned(want: Snapshot, dirty: Dirty, memory: Memory, told: Collection[st
 
 def _statuses(want: Snapshot, router_id: str) -> Iterator[ObjectStatus]:
     """Yield what is to be told of a router and its floating IPs: of those without trouble, that they have none."""
-    if not any(_is_physical(want, port) for port in planning.routers.gateways(want, router_id)):
+    if not any(_is_physical(want, port) for port in _ends(want, router_id)):
         return
     trouble = lack(want, router_id)
     yield ObjectStatus("router", router_id, "ERROR" if trouble else "ACTIVE", trouble)
@@ -101,8 +101,8 @@ def unled(want: Snapshot, floating: FloatingIp) -> str:
     """Return why a floating IP does not lead to its port, or one that its port forwardings lead to; "" if it does."""
     forwardings = sorted(want.forwardings_of_floating_ip.get(floating.id, ()))
     ports = [floating.port_id, *(want.forwardings[item].port_id for item in forwardings)]
-    gateways = planning.routers.gateways(want, floating.router_id)
-    gateway = next((port for port in gateways if port.network_id == floating.network_id), None)
+    ends = (port for port in _ends(want, floating.router_id) if port.network_id == floating.network_id)
+    gateway = next(ends, None)
     if gateway is None or not _is_physical(want, gateway):
         return ""
     first = planning.routers.first_host(want, floating.router_id)
@@ -112,17 +112,24 @@ def unled(want: Snapshot, floating: FloatingIp) -> str:
         if _is_physical(want, port):
             if not first:
                 return f"no host has {_on(want, gateway)} and all else that its router is on"
-        elif not planning.gateways.can_have(want, port.host, gateway):
+        elif gateway.device_owner == INTERFACE_OWNER or not planning.gateways.can_have(want, port.host, gateway):
             return f"host {port.host} of port {port.id} has not {_on(want, gateway)}"
     return ""
 
 
+def _ends(want: Snapshot, router_id: str) -> list[Port]:
+    """Return the ports by which a router answers for floating IPs."""
+    inside = planning.routers.interfaces(want, router_id)
+    return [*planning.routers.gateways(want, router_id), *(it for it in inside if planning.gateways.floats(want, it))]
+
+
 def _on(want: Snapshot, gateway: Port) -> str:
-    """Return the place of a gateway in words."""
+    """Return the place of a gateway, or an interface, in words."""
     network = want.networks[gateway.network_id]
     zones = want.routers[gateway.device_id].zones
     where = f" in {' or '.join(zones)}" if zones else ""
-    return f"the gateway on network {network.id} (physical network {network.physical_network}){where}"
+    kind = "interface" if gateway.device_owner == INTERFACE_OWNER else "gateway"
+    return f"the {kind} on network {network.id} (physical network {network.physical_network}){where}"
 
 
 def _named(hosts: Collection[str]) -> str:

@@ -189,12 +189,11 @@ def router(want: Snapshot, host: str, router_id: str) -> Router:
         else _leg(want, port)
         for port in ports
     ]
-    if sum(leg.outside for leg in legs) > 1:
-        beyond = {port.id: planning.gateways.beyond(want, port) for port in ports if _is_gateway(port)}
-        legs = [structs.replace(leg, beyond=beyond.get(leg.port_id, "")) for leg in legs]
+    spread = {leg.port_id for leg in legs if leg.floats or (leg.outside and sum(one.outside for one in legs) > 1)}
+    beyond = {port.id: planning.gateways.beyond(want, port) for port in ports if port.id in spread}
+    legs = [structs.replace(leg, beyond=beyond.get(leg.port_id, "")) for leg in legs]
     legs = planning.ndp.guard(want, router_id, legs, nets, lambda port_id: is_led(want, router_id, port_id, host))
-    outside = {port.network_id: port.id for port in reversed(ports) if _is_gateway(port)}
-    floating, forwards = planning.floating.answered(want, host, router_id, outside)
+    floating, forwards = planning.floating.answered(want, host, router_id, planning.gateways.ends(ports))
     known = want.routers[router_id]
     whole = [port for port in ports if _is_gateway(port) and port.id not in parts]
     return Router(
@@ -262,7 +261,7 @@ def _leg(want: Snapshot, port: Port) -> Leg:
     subnets = [
         (want.subnets[item.subnet_id], item.address) for item in port.fixed_ips if item.subnet_id in want.subnets
     ]
-    outside = port.device_owner == GATEWAY_OWNER
+    outside, floats = _is_gateway(port), planning.gateways.floats(want, port)
     sources = planning.gateways.sources(want, port) if outside else {}
     known, apart = _scopes(want, port, [subnet for subnet, _ in subnets], sources)
     return Leg(
@@ -277,7 +276,8 @@ def _leg(want: Snapshot, port: Port) -> Leg:
         prefixes=() if outside else tuple(_prefixes(subnet for subnet, _ in subnets)),
         known=tuple(known),
         apart=tuple(apart),
-        shares=planning.qos.shares(want, port, _floating_by(want, port)) if outside else (),
+        shares=planning.qos.shares(want, port, _floating_by(want, port)) if outside or floats else (),
+        floats=floats,
     )
 
 

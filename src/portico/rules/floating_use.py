@@ -27,9 +27,10 @@ def ipv4(port: Row) -> list[Row]:
 
 
 def router_for(tx: Transaction, port: Row, fixed: Row, network_id: str, *, prefer: str | None = None) -> str:
-    """Return the router between one of a port's fixed_ips and an external network.
+    """Return the router between one of a port's fixed_ips and an external network, where it has gateway or interface.
 
-    Of several it is the one to `prefer`, or that has the subnet's gateway address, to which the port's packets go.
+    Of several it is the one to `prefer`, that has a gateway, or has the subnet's gateway address, to which the port's
+    packets go.
 
     Raises:
         NotFound: there is none.
@@ -40,9 +41,9 @@ def router_for(tx: Transaction, port: Row, fixed: Row, network_id: str, *, prefe
             if item["subnet_id"] == fixed["subnet_id"]:
                 found[interface["device_id"]] = item["ip_address"]
     beyond = {
-        str(row["id"])
+        str(row["id"]): has_gateway(row, network_id)
         for row in tx.get_many("router", sorted(found))
-        if any(item["network_id"] == network_id for item in row["external_gateways"] or ())
+        if has_gateway(row, network_id) or interfaces_at(tx, row["id"], network_id)
     }
     subnet = lookup.get(tx, "subnet", fixed["subnet_id"])
     if not beyond:
@@ -51,7 +52,18 @@ def router_for(tx: Transaction, port: Row, fixed: Row, network_id: str, *, prefe
             f"Port {port['id']} with a Floating IP.",
             type="ExternalGatewayForFloatingIPNotFound",
         )
-    return min(beyond, key=lambda one: (one != prefer, found[one] != subnet["gateway_ip"], one))
+    return min(beyond, key=lambda one: (one != prefer, not beyond[one], found[one] != subnet["gateway_ip"], one))
+
+
+def has_gateway(router: Row, network_id: str) -> bool:
+    """Tell whether a router has a gateway on a network."""
+    return any(item["network_id"] == network_id for item in router["external_gateways"] or ())
+
+
+def interfaces_at(tx: Transaction, router_id: str, network_id: str) -> list[Row]:
+    """Return the interfaces of a router on a network where it can answer for floating IPs."""
+    found = tx.find("port", device_id=router_id, device_owner=INTERFACE_OWNER, network_id=network_id)
+    return [port for port in found if ipv4(port)]
 
 
 def status_by(tx: Transaction, floatingip_id: str, router_id: str | None) -> str:
@@ -149,6 +161,49 @@ def refuse_interface_loss(tx: Transaction, router: Row, subnet: Row) -> None:
                     f"required by one or more floating IPs: {row['floating_ip_address']} leads to port {port['id']}.",
                     type="RouterInterfaceInUseByFloatingIP",
                 )
+
+
+def admit(tx: Transaction, context: Context, row: Row, router_id: str, port: Row) -> None:
+    """Refuse a floating IP at an interface of a router where the backend of the port's network has none there.
+
+    Raises:
+        Unsupported: what that backend says.
+    """
+    if interfaces_at(tx, router_id, row["floating_network_id"]):
+        network = lookup.get(tx, "network", port["network_id"])
+        context.broker.admit("floatingip", row, {**row, "router_id": router_id, "at_interface": True}, network)
+
+
+def refuse_outlet_loss(tx: Transaction, router: Row, subnet: Row, port: Row) -> None:
+    """Refuse to take from a router its last interface on a network whose floating IPs it has there.
+
+    Raises:
+        Conflict: names one.
+    """
+    network_id = subnet["network_id"]
+    left = [item for item in interfaces_at(tx, router["id"], network_id) if item["id"] != port["id"]]
+    if subnet["ip_version"] != 4 or left:
+        return
+    for row in tx.find("floatingip", router_id=router["id"], floating_network_id=network_id):
+        raise Conflict(
+            f"Router interface for subnet {subnet['id']} on router {router['id']} cannot be deleted, as it is the "
+            f"gateway of one or more floating IPs: {row['floating_ip_address']}.",
+            type="RouterInterfaceInUseAsGatewayByFloatingIP",
+        )
+
+
+def refuse_internal(tx: Transaction, network_id: str) -> None:
+    """Refuse to make a network internal whose floating IPs a router has at an interface.
+
+    Raises:
+        Conflict: there are such, of whatever project.
+    """
+    if any(row["router_id"] for row in tx.find("floatingip", floating_network_id=network_id)):
+        raise Conflict(
+            f"External network {network_id} cannot be updated to be made non-external, since routers have floating IPs "
+            "of it.",
+            type="ExternalNetworkInUse",
+        )
 
 
 def refuse_gateway_loss(tx: Transaction, router: Row, network_id: str) -> None:

@@ -130,15 +130,18 @@ def _router(tx: Transaction, context: Context, row: Row, found: Row, fixed: Row,
     One that is named need not be on that subnet: its routes may lead there.
 
     Raises:
-        Conflict: it has no gateway on the floating IP's network.
+        Conflict: it has neither gateway nor interface on the floating IP's network.
         NotFound: there is no such router, or none between port and network.
         Unsupported: it is not of the backend of the port's network.
     """
     network_id = row["floating_network_id"]
     if not named:
-        return floating_use.router_for(tx, found, fixed, network_id)
+        router_id = floating_use.router_for(tx, found, fixed, network_id)
+        floating_use.admit(tx, context, row, router_id, found)
+        return router_id
     router = lookup.visible(tx, context, "router", named)
-    if not any(item["network_id"] == network_id for item in router["external_gateways"] or ()):
+    floating_use.admit(tx, context, row, router["id"], found)
+    if not (floating_use.has_gateway(router, network_id) or floating_use.interfaces_at(tx, router["id"], network_id)):
         raise Conflict(f"Router {router['id']} has no external gateway on network {network_id}", type="Conflict")
     router_port.check_backend(tx, context, router, lookup.get(tx, "network", found["network_id"]))
     return str(router["id"])

@@ -15,6 +15,7 @@ from portico.rules import (
     agent,
     availability_zone,
     bgp_speaker,
+    floating_use,
     floatingip,
     mtu,
     port,
@@ -88,6 +89,7 @@ def update(tx: Transaction, context: Context, row: Row, changes: Row) -> Row:
         segment.follow(tx, {**row, **changes})
     if changes.get("router:external") is False:
         router_port.refuse_internal(tx, row["id"])
+        floating_use.refuse_internal(tx, row["id"])
         floatingip.delete_unused(tx, context, row["id"])
     if changes.keys() & {"is_default", "router:external"}:
         changes["is_default"] = _is_default(tx, {**row, **changes})

@@ -38,6 +38,7 @@ def create(tx: Transaction, context: Context, body: Row) -> Row:
     _refuse_clash(tx, row, found)
     _refuse_floating(tx, floating, row, found)
     router_id = _router_of(tx, floating, row, found)
+    floating_use.admit(tx, context, floating, router_id, found)
     _refuse_other_host(tx, context, row, found)
     _take_ipv6(tx, context, floating, row, found)
     made = tx.insert("port_forwarding", row)
@@ -62,7 +63,7 @@ def update(tx: Transaction, context: Context, row: Row, changes: Row) -> Row:
     _refuse_clash(tx, after, found)
     if moves:
         _refuse_floating(tx, floating, after, found)
-    _router_of(tx, floating, after, found)
+    floating_use.admit(tx, context, floating, _router_of(tx, floating, after, found), found)
     _refuse_other_host(tx, context, after, found)
     _take_ipv6(tx, context, floating, after, found)
     different = {name: value for name, value in after.items() if row.get(name) != value}

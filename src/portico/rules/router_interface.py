@@ -54,6 +54,7 @@ def remove(tx: Transaction, context: Context, row: Row, body: Row) -> Row:
     found, subnets = _meant(tx, context, row, body)
     for subnet in subnets:
         extra_route.refuse_loss(row, subnet)
+        floating_use.refuse_outlet_loss(tx, row, subnet, found)
         floating_use.refuse_interface_loss(tx, row, subnet)
         ndp_proxy.refuse_interface_loss(tx, row, subnet)
     gone = {item["id"] for item in subnets}

@@ -52,6 +52,7 @@ _ASKING: dict[str, tuple[tuple[str, str, dict[str, Any]], ...]] = {
     "routed-segments": (("subnet", "segment_id", {"segment_id": object_id("subnet", 4)}),),
     **{f"qos-{kind.replace('_', '-')}": (("policy", "rules", {"rules": [{"type": kind}]}),) for kind in RULE_TYPES},
     "qos-floating-ips": (("floatingip", "qos_policy_id", {"qos_policy_id": _GROUP}),),
+    "interface-floating-ips": (("floatingip", "router_id", {"router_id": _GROUP, "at_interface": True}),),
     "qos-gateways": (("router", "qos_policy_id", {"qos_policy_id": _GROUP}),),
     "logging": (("log", "id", {}),),
     "metering": (("metering_label", "id", {}),),

@@ -130,6 +130,23 @@ def put_in_scopes(world: World, scopes: Mapping[int, str]) -> None:
                 world.rows["subnet"][key] = {**row, "subnetpool_id": pool}
 
 
+def put_at_interface(world: World) -> str:
+    """Give port 0, behind router 0, a floating IP of network 2, on which that has an interface; return its id."""
+    network_id, port = object_id("network", 2), world.rows["port"][object_id("port", 0)]
+    nets = (row["cidr"] for row in world.rows["subnet"].values() if row["network_id"] == network_id)
+    floating_id = l3_id("floatingip", 9)
+    world.rows["network"][network_id]["router:external"] = True
+    world.rows["floatingip"][floating_id] = {
+        "id": floating_id,
+        "floating_ip_address": str(next(ip_network(cidr) for cidr in nets if ":" not in cidr)[209]),
+        "floating_network_id": network_id,
+        "router_id": l3_id("router", 0),
+        "port_id": port["id"],
+        "fixed_ip_address": next(ip["ip_address"] for ip in port["fixed_ips"] if ":" not in ip["ip_address"]),
+    }
+    return floating_id
+
+
 def _is_floating(row: Row) -> bool:
     return bool(row["device_owner"] == FLOATING_OWNER)
 

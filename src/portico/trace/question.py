@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from portico.model.l3 import FLOATING_OWNER, INTERFACE_OWNER, ROUTER_OWNERS
 from portico.model.snapshot import IpAddress, Port, Router, Snapshot
-from portico.trace import place, router, security, space, way
+from portico.trace import forwarding, place, router, security, space, way
 from portico.trace.packet import ICMP, ICMPV6, Hop, Packet, Verdict
 
 ECHO = {4: (ICMP, 8), 6: (ICMPV6, 128)}
@@ -165,7 +165,7 @@ def _routed(want: Snapshot, asked: Router, sender: Port, packet: Packet) -> Iter
     if fault := router.kept_out(want, asked, sender.network_id, packet):
         yield Hop(name, f"leads {packet.destination} on", "drop", fault)
         return
-    item = router.forwarding_for(want, packet)
+    item = forwarding.met(want, packet)
     receiver = _receiver(want, packet, item.port_id if item else "")
     if receiver is not None:
         hops = list(

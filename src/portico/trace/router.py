@@ -4,7 +4,8 @@
 Written from Neutron's semantics alone: a router forwards between its subnets; its floating IPs stand for fixed
 addresses both ways; what it sends out by a gateway has the gateway's address for its source, if enable_snat is set, and
 so has what comes from inside to a floating IP whose port is inside too. IPv6 is never translated, but behind the host
-itself, where nobody has a way back: that is as with IPv4, as Docker's own bridges do it. Addresses of one
+itself, where nobody has a way back: that is as with IPv4, as Docker's own bridges do it. A floating IP is of a network
+where the router has a gateway or an interface. Addresses of one
 address scope mean the same everywhere and are not translated; nothing goes from one to another but what is.
 """
 
@@ -13,10 +14,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from portico.model.converters import PROTOCOLS
 from portico.model.l3 import GATEWAY_OWNER, INTERFACE_OWNER, FloatingIp, PortForwarding, Router
 from portico.model.snapshot import IpAddress, Port, Snapshot
-from portico.trace import place
+from portico.trace import forwarding, place
 from portico.trace.packet import Packet
 
 BEHIND_HOST = "host"
@@ -159,17 +159,19 @@ def _here(want: Snapshot, router: Router, network_id: str, host: str, at: str = 
 
 def _forwarding(want: Snapshot, router: Router, ports: list[Port], packet: Packet) -> PortForwarding | None:
     """Return the port forwarding of a router's floating IPs that a packet meets where the router has `ports`."""
-    outside = {port.network_id for port in ports if port.device_owner == GATEWAY_OWNER}
-    item = forwarding_for(want, packet, router.id)
-    is_here = item is not None and want.floating_ips[item.floatingip_id].network_id in outside
+    near = {port.network_id for port in ports}
+    item = forwarding.met(want, packet, router.id)
+    is_here = item is not None and want.floating_ips[item.floatingip_id].network_id in near
     return item if is_here else None
 
 
 def _led(want: Snapshot, packet: Packet, floating: list[FloatingIp], item: PortForwarding | None) -> Packet:
     """Return a packet with the destination that it has behind a router."""
     if item is not None:
-        inside = item.internal_address if packet.destination.version == 4 else _own_ipv6(want, item)
-        return replace(packet, destination=inside or packet.destination, high=forwarded_port(item, packet.high))
+        inside = item.internal_address if packet.destination.version == 4 else forwarding.own_ipv6(want, item)
+        return replace(
+            packet, destination=inside or packet.destination, high=forwarding.internal_port(item, packet.high)
+        )
     fixed = next((one.fixed_address for one in floating if one.address == packet.destination), None)
     return packet if fixed is None else replace(packet, destination=fixed)
 
@@ -228,7 +230,7 @@ def _way_out(
     `own` is the network that the sender has a floating IP on, "" if none: what no route says more of goes there.
     """
     order = [item.network_id for item in router.gateways]
-    outside = [port for port in ports if port.device_owner == GATEWAY_OWNER]
+    outside = [port for port in ports if port.device_owner == GATEWAY_OWNER or port.network_id == own]
     outside.sort(key=lambda port: order.index(port.network_id) if port.network_id in order else len(order))
     outside.sort(key=lambda port: port.network_id != own)
     near = [(want.subnets[item.subnet_id], port) for port in ports for item in port.fixed_ips]
@@ -243,7 +245,8 @@ def _way_out(
             ways.append((net.prefixlen, left, hop, f"extra route by {hop}"))
     for port in outside:
         for subnet in (want.subnets[item.subnet_id] for item in port.fixed_ips):
-            if subnet.cidr.version == destination.version:
+            is_own = port.device_owner == INTERFACE_OWNER and _is_at(port, subnet.gateway)
+            if subnet.cidr.version == destination.version and not is_own:
                 is_one = router.spreads and len(outside) > 1 and not own
                 words = "one of its gateways for each connection, here that" if is_one else "its gateway is"
                 why = f"{words} on {_name(want, port.network_id)}"
@@ -260,35 +263,6 @@ def next_hop(router: Router, destination: IpAddress) -> IpAddress | None:
     return max(fitting)[2] if fitting else None
 
 
-def forwarding_for(want: Snapshot, packet: Packet, router_id: str = "") -> PortForwarding | None:
-    """Return the port forwarding that a packet meets at a floating IP, of the one router that is named if any is."""
-    floating = (it for it in want.floating_ips.values() if router_id in ("", it.router_id))
-    ids = {it.id for it in floating if packet.destination in (it.address, want.beside(it.id))}
-    for item in want.forwardings.values():
-        first, last = item.external_ports
-        is_meant = item.floatingip_id in ids and PROTOCOLS.get(item.protocol) == packet.protocol
-        is_led = packet.destination.version == 4 or _own_ipv6(want, item) is not None
-        if is_meant and is_led and first <= packet.high <= last:
-            return item
-    return None
-
-
-def _own_ipv6(want: Snapshot, item: PortForwarding) -> IpAddress | None:
-    """Return where a port forwarding leads over IPv6: only what a host publishes on its own addresses does."""
-    router, port = want.routers.get(want.floating_ips[item.floatingip_id].router_id), want.ports.get(item.port_id)
-    if router is None or port is None or not any(":" in text for text in item.host_addresses):
-        return None
-    near = {fixed.subnet_id for leg in place.ports_of(want, router, INTERFACE_OWNER) for fixed in leg.fixed_ips}
-    own = (fixed.address for fixed in port.fixed_ips if fixed.address.version == 6 and fixed.subnet_id in near)
-    return next(own, None)
-
-
-def forwarded_port(item: PortForwarding, port: int) -> int:
-    """Return the internal port: ranges of one length lead port by port, else all lead to the first."""
-    (first, last), (start, end) = item.external_ports, item.internal_ports
-    return start + (port - first if last - first == end - start else 0)
-
-
 def _crossing(
     want: Snapshot,
     router: Router,
@@ -298,30 +272,40 @@ def _crossing(
     final: Packet,
 ) -> Crossing:
     (entered, left), source = passage, packet.source
-    from_inside = any(port.device_owner == INTERFACE_OWNER for port in entered)
-    is_outward = left.device_owner == GATEWAY_OWNER
-    seen: IpAddress | None = source
+    seen = _source(want, router, here, passage, packet, final)
     why = f"{final.destination} is on {_name(want, left.network_id)}"
-    outside = left if is_outward else next((it for it in here.ports if it.device_owner == GATEWAY_OWNER), None)
-    if outside is not None and _address(want, outside, source) and (is_outward or (final != packet and from_inside)):
-        known = is_outward and _scope(want, entered, source) == _scope(want, [left], source) != ""
-        own = _address(want, outside, source)
-        seen = next((item.address for item in here.floating if item.fixed_address == source), None)
-        if seen is None and not is_outward:
-            # Back inside, for who asked for a floating IP.
-            is_part = place.is_part(want, router, here.host, outside)
-            seen = packet.destination if is_part else own
-        elif seen is None:
-            seen = own if from_inside and not known and _translates(router, outside) else source
     words = f"routes it from {_name(want, entered[0].network_id)} to {_name(want, left.network_id)}"
     if final != packet:
         words += f", destination {_end(packet, packet.high != final.high)} becomes "
         words += _end(final, packet.high != final.high)
-    if seen is not None and seen != source:
+    if seen != source:
         words += f", source {source} becomes {seen}"
-    return Crossing(
-        replace(final, source=seen or source), final.destination, router.id, entered[0].id, left.id, words, why
-    )
+    return Crossing(replace(final, source=seen), final.destination, router.id, entered[0].id, left.id, words, why)
+
+
+def _source(
+    want: Snapshot, router: Router, here: _Here, passage: tuple[list[Port], Port], packet: Packet, final: Packet
+) -> IpAddress:
+    """Return the source of a packet as it leaves a router."""
+    (entered, left), source = passage, packet.source
+    gateways = [port for port in here.ports if port.device_owner == GATEWAY_OWNER]
+    from_inside = any(port.device_owner == INTERFACE_OWNER for port in entered)
+    mine = {item.network_id: item.address for item in here.floating if item.fixed_address == source}
+    own = next((mine[port.network_id] for port in gateways if port.network_id in mine), None)
+    if left in gateways:
+        given = _address(want, left, source)
+        known = _scope(want, entered, source) == _scope(want, [left], source) != ""
+        return own or (given if given and from_inside and not known and _translates(router, left) else source)
+    if left.network_id in mine:
+        return mine[left.network_id]
+    given = _address(want, gateways[0], source) if gateways else None
+    floating = {want.floating_ips[item].network_id for item in want.floating_ips_of_router.get(router.id, ())}
+    is_asked = final != packet and from_inside and entered[0].network_id not in floating
+    if not is_asked or (given is None and source.version == 6):
+        return source
+    # Back inside, for who asked for a floating IP.
+    is_whole = bool(gateways) and not place.is_part(want, router, here.host, gateways[0])
+    return own or (given if given and is_whole else packet.destination)
 
 
 def _end(packet: Packet, with_port: bool) -> str:
@@ -353,6 +337,8 @@ def _are_apart(
 ) -> bool:
     """Tell whether a packet would go from one address scope to another as it is."""
     (entered, left), source = passage, packet.source
+    if any(item.fixed_address == source and item.network_id == left.network_id for item in floating):
+        return False
     gateway = next((port for port in (*entered, left) if port.device_owner == GATEWAY_OWNER), None)
     if gateway is not None and _address(want, gateway, source) is not None:
         has_own = left is gateway and any(item.fixed_address == source for item in floating)
@@ -376,10 +362,10 @@ def _scope(want: Snapshot, ports: list[Port], address: IpAddress) -> str | None:
 
 def _floating(want: Snapshot, router: Router, ports: list[Port], host: str) -> Iterator[FloatingIp]:
     """Yield the floating IPs of a router that are at work on a host: those whose port is there, or on all hosts."""
-    outside = {port.network_id for port in ports if port.device_owner == GATEWAY_OWNER}
+    near = {port.network_id for port in ports}
     for item in want.floating_ips.values():
         port = want.ports.get(item.port_id)
-        if item.router_id != router.id or item.network_id not in outside or port is None or not port.host:
+        if item.router_id != router.id or item.network_id not in near or port is None or not port.host:
             continue
         if host == (place.first_host(want, router) if place.is_shared(want, port.network_id) else port.host):
             yield item
@@ -387,3 +373,7 @@ def _floating(want: Snapshot, router: Router, ports: list[Port], host: str) -> I
 
 def _is_near(want: Snapshot, port: Port, address: IpAddress) -> bool:
     return any(address in want.subnets[item.subnet_id].cidr for item in port.fixed_ips)
+
+
+def _is_at(port: Port, address: IpAddress | None) -> bool:
+    return address is None or any(item.address == address for item in port.fixed_ips)

@@ -14,7 +14,7 @@ from ipaddress import IPv4Address, ip_network
 
 from portico.model.l3 import INTERFACE_OWNER, FloatingIp
 from portico.model.snapshot import IpAddress, Port, Router, Snapshot
-from portico.trace import router, security
+from portico.trace import forwarding, router, security
 from portico.trace.packet import ROUTED, Hop, Packet
 
 _ULA = ip_network("fc00::/7")  # RFC 4193
@@ -41,13 +41,13 @@ def _led(want: Snapshot, floating: FloatingIp, packet: Packet) -> tuple[Packet |
     if floating.fixed_address is not None:
         is_up = _is_up(want, floating.port_id)
         return (replace(packet, destination=floating.fixed_address) if is_up else None), f"floating IP {floating.id}"
-    item = router.forwarding_for(want, packet, floating.router_id)
+    item = forwarding.met(want, packet, floating.router_id)
     if item is None or item.host_addresses or not _is_up(want, item.port_id):
         return None, ""
     holder = want.ports.get(_holder(want, floating))
     if holder is None or holder.host != want.ports[item.port_id].host:
         return None, ""
-    high = router.forwarded_port(item, packet.high)
+    high = forwarding.internal_port(item, packet.high)
     return replace(packet, destination=item.internal_address, high=high), f"port forwarding {item.id}"
 
 

@@ -18,7 +18,15 @@ from portico.testing.lab import Lab
 from portico.testing.probes import router_probes
 from portico.testing.router_lab import RouterSite
 from portico.testing.router_suite import behind_world, joined_world
-from portico.testing.router_world import OUTSIDE, HostWorld, PutRouter, RouterWorld, l3_id, put_in_scopes
+from portico.testing.router_world import (
+    OUTSIDE,
+    HostWorld,
+    PutRouter,
+    RouterWorld,
+    l3_id,
+    put_at_interface,
+    put_in_scopes,
+)
 from portico.testing.world import Drop, PutPort, object_id
 from portico.trace import router
 from portico.trace.packet import Packet
@@ -37,6 +45,13 @@ def scoped_world() -> RouterWorld:
     """Return a world in which two networks of one router are in different address scopes."""
     world = joined_world()
     put_in_scopes(world, {0: "a", 2: "b", OUTSIDE: "a"})
+    return world
+
+
+def interface_world(*, outside: bool) -> RouterWorld:
+    """Return a world in which a floating IP is of a network that its router has an interface on."""
+    world = joined_world(PutRouter(0, (0, 2), outside=outside, floating=(1,) if outside else ()))
+    put_at_interface(world)
     return world
 
 
@@ -95,6 +110,8 @@ def disagreements(site: RouterSite, want: Snapshot) -> list[str]:
 @example(world=scoped_world())
 @example(world=chained_world())
 @example(world=behind_world())
+@example(world=interface_world(outside=True))
+@example(world=interface_world(outside=False))
 def test_real_packets_cross_routers_as_the_oracle_says(site: RouterSite, world: RouterWorld) -> None:
     want = on_one_host(world)
     list(site.current().sync(want, ALL))

@@ -18,7 +18,7 @@ CAPABILITIES = Capabilities(
     network_types=("local", uplink.TYPE, *planning.routers.PHYSICAL),
     features=frozenset(
         {
-            "ipv4", "ipv6", "conntrack-helpers", "logging", "ndp-proxies",
+            "ipv4", "ipv6", "conntrack-helpers", "interface-floating-ips", "logging", "ndp-proxies",
             "metering", "no-address", "port-security-off", "address-pairs", "security-groups", "stateless-groups",
             "remote-groups", "remote-address-groups", "dhcp", "router-advertisements", "dhcp-options", "tap", "veth",
             "admin-state", "steady-link", "routers", "qos-bandwidth-limit", "qos-dscp-marking", "qos-packet-rate-limit",

@@ -18,6 +18,7 @@ _OF_NETWORKS = ROUTER_OWNERS | {DHCP_OWNER, FLOATING_OWNER}
 
 _MISSING = {
     "conntrack-helpers",
+    "interface-floating-ips",
     "logging",
     "metering",
     "ndp-proxies",
