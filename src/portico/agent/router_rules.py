@@ -65,7 +65,8 @@ class Translation:
     def affected(self, after: Translation) -> frozenset[str] | None:
         """Return the addresses whose connections are others' once `after` is in force; None for those of all."""
         others = (self.own, self.known) != (after.own, after.known) or not {*self.outside} <= {*after.outside}
-        if (self.own or self.outside6) and (others or not {*self.outside6} <= {*after.outside6}):
+        given = {pair for pair in self.outside6 if pair[1]}
+        if (self.own or given) and (others or not given <= {*after.outside6}):
             return None
         gone = {*self.pairs} - {*after.pairs}
         found = {address for pair in gone for address in pair}

@@ -144,6 +144,9 @@ def test_ipv6_is_translated_and_tracked_only_where_a_gateway_has_an_address_for_
     assert guards.index("ct status snat,dnat accept") < guards.index("drop"), "answers come in"
     before = translation(router(), NAMES)
     assert before.affected(found) is None and found.affected(before) is None
+    ends = translation(router(forwards=(led,)), NAMES)
+    assert ends.outside6 == (("plout", ""),)
+    assert ends.affected(before) == frozenset({led.address}), "of others nothing has changed"
     alone = msgspec.structs.replace(behind, snat="", addresses=("fd00:64::5/64",), known=())
     assert translation(router(INSIDE, alone), NAMES).affected(Translation()) is None
 
