@@ -61,4 +61,6 @@ async def unexpected(request: Request, error: Exception) -> Response:
     )
     # This answer is made outside of the middleware that adds the id to all others.
     response.headers["x-openstack-request-id"] = request_id
+    # The server closes the connection after it, and a client that is not told loses its next request.
+    response.headers["connection"] = "close"
     return response

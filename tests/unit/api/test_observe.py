@@ -143,7 +143,8 @@ def test_an_answer_that_nobody_foresaw_counts_as_500(
     app = make_app(api)
     api.registry = None  # type: ignore[assignment]
     with Asker(app) as asker:
-        assert asker.ask("GET", "extensions/%0a%1bforged").status == 500
+        answer = asker.ask("GET", "extensions/%0a%1bforged")
+    assert (answer.status, answer.headers["connection"]) == (500, "close")
     route = "/v2.0/extensions/{alias}"
     assert value(api.metrics.text(), "portico_http_requests_total", route=route, status="5xx") == 1
     assert all("/extensions/%0a%1bforged" in each.getMessage() for each in caplog.records if "GET" in each.getMessage())
