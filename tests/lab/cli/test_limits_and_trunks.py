@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What docs/qos.md and docs/trunks.md tell to type: from commands to the kernel, and back to the API."""
+"""What docs/qos.md, docs/trunks.md and docs/logging.md tell to type: from commands to the kernel, and back."""
 
 from __future__ import annotations
 
+import json
 import sys
 
 import pytest
@@ -86,6 +87,14 @@ os.write(f, bytes.fromhex(sys.argv[2]))
 """
 
 
+def lines_about(machine: Machine, destination: str) -> list[dict[str, object]]:
+    """Return what has been written down of packets to somebody, as far as whole lines are there."""
+    path = machine.host.path("/var/lib/portico/packets/portico/log.jsonl")
+    text = path.read_text() if path.exists() else ""
+    lines = (json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n"))
+    return [line for line in lines if line.get("destination") == destination]
+
+
 def counts_what_leaves(machine: Machine) -> None:
     """Have a packet counted that the machine sends out by its router, and read from the API what was counted."""
     label = machine.json("metering-label", "create", "out")["id"]
@@ -99,6 +108,9 @@ def counts_what_leaves(machine: Machine) -> None:
     packet = frames.ipv4(own, "203.0.113.200", 17, frames.udp(4000, 4001, b"counted!"))
     frame = frames.ethernet(leg["mac_address"], port["mac_address"], frames.IPV4, packet)
     send = [sys.executable, "-I", "-S", "-c", SEND, "tap-vm", frame.hex()]
+    log_id = machine.json("log", "create", "--resource-type", "security_group", "--target", "vm")["id"]
+    rules = ["ip", "netns", "exec", "portico", "nft", "list", "ruleset"]
+    wait_until("the log is in force", lambda: f"log-accept-egress-{log_id}" in machine.host.run(rules).out, 20)
     machine.host.run(send)
 
     def found() -> tuple[int, int]:
@@ -106,6 +118,9 @@ def counts_what_leaves(machine: Machine) -> None:
         return row["portico:packets"], row["portico:bytes"]
 
     wait_until("the host's next heartbeat", lambda: found() == (1, len(packet)), 30, lambda: str(found()))
+    wait_until("it is written down", lambda: bool(lines_about(machine, "203.0.113.200")), 20)
+    (line,) = lines_about(machine, "203.0.113.200")
+    assert (line["log_id"], line["action"], line["source_port"]) == (log_id, "ACCEPT", 4000)
     (row,) = machine.json("metering-count", "list")
     assert (row["metering_label_id"], row["router_id"], row["host"]) == (label, router, "h1"), row
     machine.host.run(send)
