@@ -8,11 +8,13 @@ from collections.abc import Collection, Sequence
 
 import sqlalchemy as sa
 
+from portico.rules import agent
 from portico.rules.context import Context
 from portico.store import select
 from portico.store.transaction import Transaction
 
 HIDDEN = "***"
+_PHYSICAL = "physical network"
 # What may be a name, without the punctuation of the sentence that it stands in.
 _NAME = re.compile(r"[\w.-]*\w")
 
@@ -21,7 +23,11 @@ def discreet(tx: Transaction, context: Context, texts: Sequence[str]) -> list[st
     """Return texts as who asks may read them: who sees no `binding:host_id` finds `***` for hosts and wires."""
     if "binding:host_id" not in context.policy.secrets(context, "port"):
         return list(texts)
-    names = _names(tx, {word for text in texts for word in _NAME.findall(text)})
+    words = {word for text in texts for word in _NAME.findall(text)}
+    names = _names(tx, words)
+    if any(_PHYSICAL in text for text in texts):
+        # Those that no network is on are known by the agents alone.
+        names |= words.intersection(agent.physical_networks(tx))
     if not names:
         return list(texts)
     return [_NAME.sub(lambda found: HIDDEN if found[0] in names else found[0], text) for text in texts]

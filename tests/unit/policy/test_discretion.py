@@ -18,8 +18,8 @@ from portico.rules import agent
 
 from .asker import Asker, Row, refusal
 
-TEXT = "h-1 and h-2.example, both without phys_a, are in the way of h-3."
-TOLD = "*** and ***, both without ***, are in the way of h-3."
+TEXT = "h-1 and h-2.example, both without physical network 'phys_a', but: office; are in the way of h-3."
+TOLD = "*** and ***, both without physical network '***', but: ***; are in the way of h-3."
 
 
 def has_agent(asker: Asker, host: str, **facts: object) -> None:
@@ -35,7 +35,7 @@ def port(red: Asker, root: Asker) -> Row:
     found = red.create("port", network_id=network)
     root.update("port", found["id"], **{"binding:host_id": "h-1"})
     outside = {"router:external": True, "provider:network_type": "flat", "provider:physical_network": "phys_a"}
-    has_agent(red, "h-2.example", **{INTERFACES: agent.interfaces("phys_a:eth1")})
+    has_agent(red, "h-2.example", **{INTERFACES: agent.interfaces("phys_a:eth1 office:eth2")})
     root.create("network", name="outside", **outside)
     write_statuses(red.service.store, [ObjectStatus("port", found["id"], "ERROR", TEXT, host="h-1")])
     return found
