@@ -35,7 +35,8 @@ class Surroundings(msgspec.Struct, frozen=True):
 
     `link_is_made` waits a moment for a link with a MAC address, `later` has a thing done soon, `link_is_here` tells
     whether a link is in the namespace of the process, `held` are the ports that the process has in hand,
-    `obstacle` tells why a port of the host is not free, `routes` what it has routes to of an IP version.
+    `obstacle` tells why a port of the host is not free, `routes` what it has routes to of an IP version,
+    `beside` in which network it is that overlaps another.
     """
 
     link_is_made: Callable[[str, str], bool]
@@ -44,6 +45,7 @@ class Surroundings(msgspec.Struct, frozen=True):
     held: Held = msgspec.field(default_factory=Held)
     obstacle: Callable[[str, str, int], str] = host_port.obstacle
     routes: Callable[[int], Collection[IpNetwork]] = host_route.networks
+    beside: Callable[[IpNetwork], str] = host_route.beside
 
 
 class Endpoints:

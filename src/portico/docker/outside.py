@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from ipaddress import ip_network
 
-from portico.docker import group, option
+from portico.docker import group, host_route, option
 from portico.docker.api import Api, Object, delete_if_there
+from portico.docker.pool import IpNetwork
 from portico.errors import BadRequest, Conflict, Forbidden, NotFound, PorticoError, PreconditionFailed, Unsupported
 from portico.settings_docker import DockerSettings
 
@@ -31,12 +32,16 @@ class Outside:
         api: where they are.
         host: whose plugin this is.
         settings: name the external network, or say what the one that is made has for subnets.
+        beside: tells in which network the host is that overlaps another, if in any.
     """
 
-    def __init__(self, api: Api, host: str, settings: DockerSettings) -> None:
+    def __init__(
+        self, api: Api, host: str, settings: DockerSettings, beside: Callable[[IpNetwork], str] = host_route.beside
+    ) -> None:
         self._api = api
         self._host = host
         self._settings = settings
+        self._beside = beside
 
     def connect(self, network: Mapping[str, object], subnets: Sequence[Object], external: str = "") -> str:
         """Give a network that was just made a router, and return its id; empty if there is none to be had.
@@ -84,7 +89,10 @@ class Outside:
         for one in default:
             if _fit(one, network) and not self._lack(one):
                 return one
-        found = self._behind_hosts() or self._make()
+        found = self._behind_hosts()
+        if found:
+            self._refuse_taken(item["cidr"] for item in self._api.list("subnets", network_id=found[0]["id"]))
+        found = found or self._make()
         return found[0] if found and _fit(found[0], network) else None
 
     def _named(self, network: Mapping[str, object], word: str, setting: str) -> Object | None:
@@ -114,8 +122,24 @@ class Outside:
         found = self._api.list("networks", **{"provider:network_type": HOST_TYPE, "router:external": True})
         return sorted(found, key=lambda item: (item["name"] != NAME, item["id"]))
 
+    def _refuse_taken(self, cidrs: Iterable[str]) -> None:
+        """Refuse a way out whose gateway this host would be in a network that it is in already.
+
+        Raises:
+            Conflict: names both.
+        """
+        for cidr in cidrs:
+            if there := self._beside(ip_network(cidr)):
+                raise Conflict(
+                    f"The way out would have subnet {cidr}, and host {self._host} is in {there} already: set "
+                    "docker.external_subnet and docker.external_ipv6_subnet to other prefixes, docker.external_network "
+                    f"to another network, or give -o {option.DEFAULT_ROUTE}=false."
+                )
+
     def _make(self) -> list[Object]:
         """Make the external network behind the hosts; nothing if no backend has such a thing."""
+        wanted = [cidr for cidr in (self._settings.external_subnet, self._settings.external_ipv6_subnet) if cidr]
+        self._refuse_taken(wanted)
         body = {
             "name": NAME,
             "description": MADE,
@@ -135,8 +159,7 @@ class Outside:
         subnets = [
             {"network_id": network["id"], "name": cidr, "ip_version": ip_network(cidr).version, "cidr": cidr,
              "enable_dhcp": False}
-            for cidr in (self._settings.external_subnet, self._settings.external_ipv6_subnet)
-            if cidr
+            for cidr in wanted
         ]  # fmt: skip
         try:
             self._api.request("POST", "/v2.0/subnets", {"subnets": subnets})

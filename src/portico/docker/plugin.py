@@ -57,7 +57,7 @@ class Plugin:
         self._network_made = network_made
         ways = surroundings.later, surroundings.routes
         ipam = Ipam(api, settings.docker, self._pending, records, self._reservations, *ways)
-        outside = Outside(api, settings.host, settings.docker)
+        outside = Outside(api, settings.host, settings.docker, surroundings.beside)
         networks = Networks(api, settings.host, self._pending, records, outside)
         endpoints = Endpoints(api, settings.host, records, self._reservations, surroundings)
         published = Published(api, settings.host, records, endpoints.port, surroundings.obstacle)

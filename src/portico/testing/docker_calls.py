@@ -77,6 +77,7 @@ class EngineCalls:
             link_is_here=lambda _link: self.links_are_here,
             obstacle=lambda protocol, _, port: f"a program has {port}" if (protocol, port) in self.taken else "",
             routes=lambda _version: self.routes,
+            beside=lambda net: next((str(route) for route in self.routes if route.overlaps(net)), ""),
         )
         self.held = surroundings.held
         self.plugin = Plugin(self._api, self._settings, self.records, lambda: None, surroundings)

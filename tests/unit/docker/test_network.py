@@ -37,12 +37,15 @@ ROUTES = """\
 Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT
 eth0\t{}\t{}\t0003\t0\t0\t0\t00000000\t0\t0\t0
 eth0\t{}\t00000000\t0001\t0\t0\t0\t{}\t0\t0\t0
+px1\t{}\t00000000\t0001\t0\t0\t0\t{}\t0\t0\t0
+eth0\t{}\t{}\t0003\t0\t0\t0\t{}\t0\t0\t0
 *\t{}\t00000000\t0200\t0\t0\t0\t{}\t0\t0\t0
 """
 
 
 def test_routes_of_the_host_are_read_without_the_default_one(tmp_path: Path) -> None:
-    texts = ("0.0.0.0", "192.0.2.1", "192.0.2.0", "255.255.255.0", "10.0.0.0", "255.0.0.0")
+    texts = ("0.0.0.0", "192.0.2.1", "192.0.2.0", "255.255.255.0", "172.16.0.0", "255.240.0.0",
+             "198.51.100.0", "192.0.2.1", "255.255.255.0", "10.0.0.0", "255.0.0.0")  # fmt: skip
     numbers = [f"{int.from_bytes(ip_address(text).packed, sys.byteorder):08X}" for text in texts]
     (tmp_path / "route").write_text(ROUTES.format(*numbers))
     zeros = "0" * 32
@@ -51,8 +54,12 @@ def test_routes_of_the_host_are_read_without_the_default_one(tmp_path: Path) -> 
     )]  # fmt: skip
     (tmp_path / "ipv6_route").write_text("\n".join([*lines, ""]))
     found = {version: {str(net) for net in host_route.networks(version, tmp_path)} for version in (4, 6)}
-    assert found == {4: {"192.0.2.0/24", "10.0.0.0/8"}, 6: {"2001:db8::/64"}}
+    assert found == {4: {"192.0.2.0/24", "172.16.0.0/12", "198.51.100.0/24", "10.0.0.0/8"}, 6: {"2001:db8::/64"}}
     assert host_route.networks(6, tmp_path / "without") == set()
+    assert host_route.beside(ip_network("192.0.2.128/30"), tmp_path) == "192.0.2.0/24 (link eth0)"
+    assert host_route.beside(ip_network("2001:db8::/32"), tmp_path) == "2001:db8::/64 (link eth0)"
+    for cidr in ("198.51.100.0/24", "172.16.0.0/12", "203.0.113.0/24"):  # by a router, by our own link, not at all
+        assert host_route.beside(ip_network(cidr), tmp_path) == ""
 
 
 @pytest.mark.parametrize("gateway", ["", "10.1.0.254"])

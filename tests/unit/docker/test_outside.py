@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from ipaddress import ip_network
 
 import pytest
 
@@ -113,6 +114,22 @@ def test_a_network_has_a_router_with_its_gateways_and_one_outside(api: InProcess
     assert len(api.list("routers")) == 1
     engine.remove_network(other)
     assert left(api) == {}
+
+
+def test_a_subnet_that_the_host_is_in_already_is_no_way_out(api: InProcessApi, engine: EngineCalls) -> None:
+    words = "The way out would have subnet 100.64.0.0/16, and host h is in 100.64.0.0/10 already: set docker.external_"
+    engine.routes = {ip_network("100.64.0.0/10")}
+    with pytest.raises(CallFailed, match=words):
+        engine.create_network("10.1.0.0/24")
+    assert left(api) == {}
+    engine.create_network("10.1.0.0/24", internal=True)
+    engine.routes.clear()
+    other = engine.create_network("10.2.0.0/24")
+    engine.routes = {ip_network("100.64.0.0/10")}
+    with pytest.raises(CallFailed, match=words):  # made by another host's plugin, for all that this one knows
+        engine.create_network("10.3.0.0/24")
+    assert len(api.list("routers")) == 1
+    engine.remove_network(other)
 
 
 def test_a_router_gets_the_name_of_its_docker_network_once(api: InProcessApi, engine: EngineCalls) -> None:
