@@ -18,7 +18,7 @@ from typing import NamedTuple
 from portico.docker.pool import IpNetwork
 
 FOLDER = Path("/proc/net")
-# The agent's links, to external networks and to the routed space (docs/design/ownership.md); it looks for others' again.
+# The agent's links, to external networks and to the routed space (docs/design/ownership.md).
 _OURS = ("px", "pr")
 
 
