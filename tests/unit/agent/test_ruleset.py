@@ -302,6 +302,22 @@ def test_a_changed_group_changes_what_its_logged_ports_are_judged_by() -> None:
     )
 
 
+def test_the_chains_of_a_log_go_with_the_last_port_that_has_it() -> None:
+    wanted, made = Wanted(), Ruleset(Pace())
+    guards = Guard((), ("g1",), LOGS[:1]), Guard((), ("g1",), LOGS)
+    one, two = (
+        Vif(f"p{number}", "n1", f"00:00:5e:00:53:0{number}", 1500, "pv", guard=guard)
+        for number, guard in enumerate(guards)
+    )
+    wanted.change([Bridge("n1", 1500), one, two], ())
+    pieces = {key: fragment(item, wanted) for key, item in wanted.objects.items()}
+    made.change({key: piece for key, piece in pieces.items() if piece is not None})
+    gone = made.change({}, [key_of(two)]).gone_chains
+    assert {name.rpartition("-")[2] for name in gone if name.startswith("log-")} == {"l2", "l3"}
+    gone = made.change({}, [key_of(one)]).gone_chains
+    assert sum(name.startswith("log-") for name in gone) == 4
+
+
 def test_the_short_ways_in_the_skeleton_are_those_that_rule_sets_begin_with() -> None:
     bodies = [text.partition("}")[0] for text in skeleton().split(f"chain {ESTABLISHED} {{")[1:]]
     assert [tuple(line.strip() for line in body.strip().splitlines()) for body in bodies] == [*SHORT_WAY.values()]
