@@ -216,7 +216,7 @@ async def port_status(
     def read() -> Row:
         with service.store.read() as tx:
             row = lookup.visible(tx, context, "port", port_id)
-            (why,) = discreet(tx, context, [reason(tx, "port", port_id)])
+            (why,) = discreet(tx, context, [reason(tx, "port", port_id)], row["binding:host_id"])
             return {
                 "status": row["status"],
                 "reason": why,

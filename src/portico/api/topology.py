@@ -100,7 +100,7 @@ def _changed(tx: Transaction, context: Context, revision: int, changed: dict[str
         answer[resource.plural] = _tell(tx, context, resource, rows, reasons)
         there = {row["id"] for row in rows}
         gone += [f"{resource.name}/{each}" for each in ids if each not in there]
-    return {**answer, "gone": gone, "reasons": _as_told(tx, context, reasons)}
+    return {**answer, "gone": gone, "reasons": reasons}
 
 
 def _page(tx: Transaction, context: Context, page: Page) -> Row:
@@ -126,11 +126,7 @@ def _page(tx: Transaction, context: Context, page: Page) -> Row:
     if following:
         more = {"limit": page.limit, "marker": following, "revision": answer["revision"]}
         answer["topology_links"] = [{"rel": "next", "href": f"{page.url}?{urlencode(more)}"}]
-    return {**answer, "gone": [], "reasons": _as_told(tx, context, reasons)}
-
-
-def _as_told(tx: Transaction, context: Context, reasons: dict[str, str]) -> dict[str, str]:
-    return dict(zip(reasons, discreet(tx, context, list(reasons.values())), strict=True))
+    return {**answer, "gone": [], "reasons": reasons}
 
 
 def _told(registry: Registry) -> Sequence[Resource]:
@@ -146,5 +142,7 @@ def _tell(tx: Transaction, context: Context, resource: Resource, rows: list[Row]
     if "status" in resource.attributes:
         troubled = [row["id"] for row in rows if row["status"] != "ACTIVE"]
         tx.read_reasons([resource.name], troubled)
-        reasons |= {f"{resource.name}/{each}": why for each in troubled if (why := tx.reason(resource.name, each))}
+        found = {f"{resource.name}/{each}": why for each in troubled if (why := tx.reason(resource.name, each))}
+        hosts = {row["binding:host_id"] for row in rows} if resource.name == "port" else ()
+        reasons |= zip(found, discreet(tx, context, list(found.values()), *hosts), strict=True)
     return collection.answers(tx, context, resource, rows, FIELDS[resource.name])

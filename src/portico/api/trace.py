@@ -73,7 +73,7 @@ def read(service: Service, context: Context, body: Any) -> Row:
         found = answer(want, question, _unrealised(tx, want, ends))
         hops = [asdict(hop) for hop in found.hops]
         texts = [found.reason, *(hop[name] for hop in hops for name in ("what", "why"))]
-        reason, *said = discreet(tx, context, texts)
+        reason, *said = discreet(tx, context, texts, *(row["binding:host_id"] for row in ends))
     for hop, what, why in zip(hops, said[::2], said[1::2], strict=True):
         hop |= {"what": what, "why": why}
     return {"passes": found.delivered, "reason": reason, "hops": hops}

@@ -19,27 +19,29 @@ _PHYSICAL = "physical network"
 _NAME = re.compile(r"[\w.-]*\w")
 
 
-def discreet(tx: Transaction, context: Context, texts: Sequence[str]) -> list[str]:
-    """Return texts as who asks may read them: who sees no `binding:host_id` finds `***` for hosts and wires."""
+def discreet(tx: Transaction, context: Context, texts: Sequence[str], *hosts: str) -> list[str]:
+    """Return texts as who asks may read them: who sees no `binding:host_id` finds `***` for hosts and wires.
+
+    Args:
+        hosts: those that texts may name although no agent of theirs has ever reported.
+    """
     if "binding:host_id" not in context.policy.secrets(context, "port"):
         return list(texts)
     words = {word for text in texts for word in _NAME.findall(text)}
-    names = _names(tx, words)
+    of = tx.tables.of
+    names = words.intersection(hosts) | _among(tx, of["agent"].c.host, words)
     if any(_PHYSICAL in text for text in texts):
         # Those that no network is on are known by the agents alone.
+        names |= _among(tx, of["network"].c["provider:physical_network"], words)
         names |= words.intersection(agent.physical_networks(tx))
     if not names:
         return list(texts)
     return [_NAME.sub(lambda found: HIDDEN if found[0] in names else found[0], text) for text in texts]
 
 
-def _names(tx: Transaction, words: Collection[str]) -> set[str]:
-    """Return which of the words are names of hosts or of physical networks."""
-    of = tx.tables.of
-    columns = (of["agent"].c.host, of["port"].c["binding:host_id"], of["network"].c["provider:physical_network"])
-    return {
-        name
-        for column in columns
-        for part in select.parts(sorted(words))
-        for name in tx.connection.execute(sa.select(column).where(column.in_(part)).distinct()).scalars()
-    }
+def _among(tx: Transaction, column: sa.Column[str], words: Collection[str]) -> set[str]:
+    """Return which of the words a column has."""
+    found: set[str] = set()
+    for part in select.parts(sorted(words)):
+        found.update(tx.connection.execute(sa.select(column).where(column.in_(part)).distinct()).scalars())
+    return found

@@ -78,7 +78,8 @@ def _check_target(tx: Transaction, context: Context, row: Row) -> None:
     if port is None:
         raise NotFound(f"Target resource {port_id} could not be found.", type="TargetResourceNotFound")
     if reason := _unable(tx, context, row, port):
-        (text,) = discreet(tx, context, [f"Logging type {SECURITY_GROUP} is not supported on port {port_id}: {reason}"])
+        text = f"Logging type {SECURITY_GROUP} is not supported on port {port_id}: {reason}"
+        (text,) = discreet(tx, context, [text], port["binding:host_id"])
         raise Conflict(text, type="LoggingTypeNotSupported")
     if group_id is not None and group_id not in port["security_groups"]:
         raise BadRequest(

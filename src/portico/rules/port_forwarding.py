@@ -245,7 +245,10 @@ def _refuse_other_host(tx: Transaction, context: Context, row: Row, found: Row) 
                 f"{found['binding:host_id']}, and port {other['id']}, to which floating IP {row['floatingip_id']} "
                 f"leads too, on host {other['binding:host_id']}: in the routed space a floating IP is on one host."
             )
-            raise Unsupported(discreet(tx, context, [text])[0], type="InvalidInput")
+            raise Unsupported(
+                discreet(tx, context, [text], found["binding:host_id"], other["binding:host_id"])[0],
+                type="InvalidInput",
+            )
 
 
 def _take_ipv6(tx: Transaction, context: Context, floating: Row, row: Row, found: Row) -> None:

@@ -168,7 +168,7 @@ def _check_host(tx: Transaction, context: Context, host: str, word: str, added: 
                 f"bandwidth would exceed the capacity available: {total} {capacity.what}"
                 f"{_already(tx, context, others)}; {limit} (agent.{capacity.name})."
             )
-            raise Conflict(discreet(tx, context, [text])[0], type="QosPlacementAllocationConflict")
+            raise Conflict(discreet(tx, context, [text], host)[0], type="QosPlacementAllocationConflict")
 
 
 def _already(tx: Transaction, context: Context, others: Mapping[str, int]) -> str:
