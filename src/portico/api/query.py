@@ -225,7 +225,13 @@ def _fixed_ips(given: Sequence[str]) -> list[Filter]:
     """Return the filters on fixed IPs: values of one key are alternatives, keys must all hold."""
     values: dict[str, list[str]] = {}
     for pair in given:
-        key, _, text = pair.partition("=")
+        key, equals, text = pair.partition("=")
+        if not (key and equals):
+            raise BadRequest(
+                f"Invalid input for fixed_ips. Reason: '{pair[:40]}' is not of the form KEY=VALUE, with a KEY of "
+                f"{', '.join(_FIXED_IPS)}.",
+                type="InvalidInput",
+            )
         if key not in _FIXED_IPS:
             raise _bad(f"Invalid input for fixed_ips. Reason: '{key[:40]}' is none of {', '.join(_FIXED_IPS)}.")
         values.setdefault(key, []).append(_address(text))

@@ -50,13 +50,13 @@ class Choice:
             Unsupported: there is no such backend, none has the type, or they do not fit together.
         """
         if backend is None:
-            name = self._of_type(network_type) if network_type else self.offered(project_id)[0]
+            name = self._of_type(network_type) if network_type is not None else self.offered(project_id)[0]
         elif backend in self._backends:
             name = backend
         else:
             raise _refused(f"portico:backend '{backend}' is no backend here; known are: {', '.join(self._backends)}")
         kinds = self._backends[name].network_types
-        if network_type and network_type not in kinds:
+        if network_type is not None and network_type not in kinds:
             raise _refused(
                 f"provider:network_type '{network_type}' does not go with portico:backend '{name}', "
                 f"which has: {self._kinds(name)}"

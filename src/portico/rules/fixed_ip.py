@@ -152,11 +152,9 @@ def _wanted(tx: Transaction, port: Row, subnets: Sequence[Row], item: Row, home:
             return subnet, _automatic(tx, port, subnet)
         return _next_of(tx, port, [subnet], home)
     address = ip_address(item["ip_address"])
-    cidr = ip_network(subnet["cidr"])
-    first, last = pools.bounds(cidr)
-    if not first <= int(address) <= last:
+    if not _is_host_of(subnet, address):
         raise BadRequest(
-            f"IP address {address} is not a valid IP for the specified subnet {subnet['id']} ({cidr}).",
+            f"IP address {address} is not a valid IP for the specified subnet {subnet['id']} ({subnet['cidr']}).",
             type="InvalidIpForSubnet",
         )
     automatic = is_automatic(subnet) and port["device_owner"] not in ROUTER_OWNERS
@@ -188,12 +186,18 @@ def _subnet_of(tx: Transaction, port: Row, subnets: Sequence[Row], item: Row) ->
         )
     address = ip_address(item["ip_address"])
     for subnet in subnets:
-        if address in ip_network(subnet["cidr"]):
+        if _is_host_of(subnet, address):
             return subnet
     raise BadRequest(
         f"IP address {address} is not a valid IP for any of the subnets on the specified network {port['network_id']}.",
         type="InvalidIpForNetwork",
     )
+
+
+def _is_host_of(subnet: Row, address: IpAddress) -> bool:
+    cidr = ip_network(subnet["cidr"])
+    first, last = pools.bounds(cidr)
+    return address.version == cidr.version and first <= int(address) <= last
 
 
 def _slaac_address(subnet: Row, port: Row) -> IPv6Address:

@@ -126,10 +126,10 @@ def _choose(tx: Transaction, context: Context, row: Row, given: Row) -> tuple[st
         Unsupported: there is no such backend or type, or they do not fit together.
     """
     project_id, backend = row["project_id"], given.get("portico:backend")
-    kind, before = given.get("provider:network_type") or None, row.get("provider:network_type") or ""
+    kind, before = given.get("provider:network_type"), row.get("provider:network_type") or ""
     offered = context.broker.offered(project_id)
     refused = []
-    for name in (backend,) if backend is not None or kind else offered:
+    for name in (backend,) if backend is not None or kind is not None else offered:
         chosen = context.broker.choose(project_id, name, kind, before)
         if backend is not None and backend not in offered and not context.policy.allows(context, "portico:any_backend"):
             raise Forbidden(

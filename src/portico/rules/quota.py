@@ -149,6 +149,6 @@ def _limit(context: Context, name: str, value: Any) -> int:
     if number is None or not UNLIMITED <= number <= MAX_LIMIT:
         raise BadRequest(
             f"Invalid input for {name}. Reason: '{shown(value)}' is not an integer from {UNLIMITED} to {MAX_LIMIT}.",
-            type="HTTPBadRequest",
+            type="InvalidInput" if number is None else "HTTPBadRequest",
         )
     return number

@@ -131,8 +131,7 @@ def test_quotas_are_shown_set_counted_enforced_and_reset(api: Asker) -> None:
 
 
 @pytest.mark.parametrize(
-    "body", [{}, {"quota": 1}, {"quota": {"bogus": 1}}, {"quota": {"network": "x"}}, {"quota": {"network": -2}},
-             {"quota": {"network": 2**31}}, {"quota": {"network": True}}]
+    "body", [{}, {"quota": 1}, {"quota": {"bogus": 1}}, {"quota": {"network": -2}}, {"quota": {"network": 2**31}}]
 )  # fmt: skip
 def test_what_is_no_quota_is_refused(api: Asker, body: Any) -> None:
     assert api.ask("PUT", "quotas/red", body).error == (400, "HTTPBadRequest")

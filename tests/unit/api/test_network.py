@@ -34,6 +34,7 @@ def test_a_network_lists_its_subnets_in_the_order_in_which_they_came(api: Asker)
     "values",
     [
         {"provider:network_type": "vxlan"},
+        {"provider:network_type": ""},
         {"provider:network_type": "vlan", "provider:physical_network": "x", "provider:segmentation_id": 7},
         {"provider:network_type": "local", "provider:segmentation_id": 7},
         {"provider:physical_network": "x"},

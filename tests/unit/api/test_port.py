@@ -132,8 +132,10 @@ def test_no_address_means_none_also_where_addresses_are_automatic(api: Asker) ->
     ("fixed_ips", "expected", "parts"),
     [
         ([{"ip_address": "10.0.0.1"}], (400, "InvalidIpForNetwork"), ["10.0.0.1"]),
-        ([{"ip_address": "192.0.2.0"}], (400, "InvalidIpForSubnet"), ["192.0.2.0"]),
-        ([{"ip_address": "192.0.2.255"}], (400, "InvalidIpForSubnet"), ["192.0.2.255"]),
+        ([{"ip_address": "192.0.2.0"}], (400, "InvalidIpForNetwork"), ["192.0.2.0"]),
+        ([{"ip_address": "192.0.2.255"}], (400, "InvalidIpForNetwork"), ["192.0.2.255"]),
+        ([{"subnet_id": "$own", "ip_address": "192.0.2.0"}], (400, "InvalidIpForSubnet"), ["192.0.2.0", "$own"]),
+        ([{"subnet_id": "$own", "ip_address": "2001:db8::1"}], (400, "InvalidIpForSubnet"), ["2001:db8::1", "$own"]),
         ([{"subnet_id": "$own", "ip_address": "198.51.100.1"}], (400, "InvalidIpForSubnet"), ["198.51.100.1", "$own"]),
         ([{"subnet_id": "$other"}], (400, "InvalidInput"), ["$other"]),
         ([{"subnet_id": str(uuid4())}], (404, "SubnetNotFound"), []),
