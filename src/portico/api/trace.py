@@ -90,7 +90,22 @@ def _words(body: Any) -> dict[str, str]:
         word = words.get(name)
         if not isinstance(word, str) or not 0 < len(word) <= 255 or "\x00" in word:
             raise _bad(name, word, "is not a text of 1 to 255 characters")
+    if why := _oddity(words["destination"]):
+        raise _bad("destination", words["destination"], why)
     return words
+
+
+def _oddity(word: str) -> str:
+    """Return why an address is none that a packet is led to; "" if it may be, or if it is a port's name."""
+    try:
+        address = ip_address(word)
+    except ValueError:
+        return ""
+    if address.is_loopback:
+        return "stays within the workload"
+    if address.is_multicast or word == "255.255.255.255":
+        return "is for several, whom a network tells by itself"
+    return "is nobody's address" if address.is_unspecified else ""
 
 
 def _protocol(word: str, port: Any) -> tuple[int | None, int]:

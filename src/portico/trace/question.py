@@ -78,6 +78,16 @@ def _realised(hops: Iterable[Hop], unrealised: Mapping[str, str]) -> Iterator[Ho
 
 def _hops(want: Snapshot, packet: Packet) -> Iterator[Hop]:
     sender = want.ports[packet.sender]
+    if sender.device_owner in _ROUTERS:
+        yield Hop(
+            f"port/{sender.id}", "sends", "missing", "it is a router's: what routers send themselves is not judged"
+        )
+        return
+    if any(item.address == packet.destination for item in sender.fixed_ips):
+        why = "it is the sender's own address: the packet stays within the workload"
+        is_meant = packet.receiver in ("", sender.id)
+        yield Hop(f"port/{sender.id}", f"sends to {packet.destination}", "pass" if is_meant else "missing", why)
+        return
     packet, found = space.led(want, sender, packet)
     yield from way.departs(want, sender, packet)
     yield from found

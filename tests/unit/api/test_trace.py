@@ -139,6 +139,13 @@ def test_what_a_host_has_not_made_yet_is_missing_with_its_reason(site: Site, sto
     unbound = (f"port/{loose['id']}", "missing", "a port is bound to no host")
     assert last(told(site, loose, a)) == last(told(site, a, loose)) == unbound
     assert "no address" in told(site, site.api.port(site.inside, fixed_ips=[]), b)["reason"]
+    for own in (a, addresses(a)[0]):
+        assert told(site, a, own)["passes"] and "stays within the workload" in last(told(site, a, own))[2]
+    (leg,) = site.api.list("ports", f"device_id={site.router['id']}&device_owner=network:router_interface")
+    assert (
+        last(told(site, leg, a))[:2] == (f"port/{leg['id']}", "missing")
+        and "not judged" in told(site, leg, a)["reason"]
+    )
 
 
 def test_what_is_switched_off_stops_a_packet_and_not_what_its_host_says_of_it(site: Site, store: Store) -> None:
@@ -170,6 +177,11 @@ def test_what_is_switched_off_stops_a_packet_and_not_what_its_host_says_of_it(si
         ({"protocol": "256"}, "protocol '256' is neither"),
         ({"source": ""}, "source '' is not a text"),
         ({"destination": 7}, "destination '7' is not a text"),
+        ({"destination": "224.0.0.5"}, "destination '224.0.0.5' is for several"),
+        ({"destination": "255.255.255.255"}, "is for several"),
+        ({"destination": "ff02::1"}, "is for several"),
+        ({"destination": "::1"}, "destination '::1' stays within the workload"),
+        ({"destination": "0.0.0.0"}, "destination '0.0.0.0' is nobody's address"),
         ({"colour": "red"}, "colour 'red' is none of destination, port, protocol, source"),
     ],
 )
