@@ -159,11 +159,16 @@ def convert_uppercase_ip(value: Any) -> Any:
     return convert_prefix_forced_case(value, "IP")
 
 
-def convert_ethertype_to_case_insensitive(value: Any) -> Any:
-    """Return "ipv4" as "IPv4" and "IPV6" as "IPv6"; anything else as it is, for the validator to refuse."""
+def convert_ethertype_to_case_insensitive(value: Any) -> str:
+    """Return "ipv4" as "IPv4" and "IPV6" as "IPv6"; nothing else is an ethertype, None neither."""
     if isinstance(value, str):
-        return next((name for name in _IP_VERSIONS if name.lower() == value.lower()), value)
-    return value
+        for name in _IP_VERSIONS:
+            if name.lower() == value.lower():
+                return name
+    raise BadRequest(
+        f"Security group rule for ethertype '{show(value)}' not supported. Allowed values are {list(_IP_VERSIONS)}.",
+        type="SecurityGroupRuleInvalidEtherType",
+    )
 
 
 def convert_protocol(value: Any) -> str | None:

@@ -28,7 +28,7 @@ def create(tx: Transaction, context: Context, body: Row) -> Row:
     security_group_rule.prepare(row)
     if row["remote_group_id"] not in (None, PARENT):
         lookup.visible(tx, context, "security_group", row["remote_group_id"])
-    if row["remote_address_group_id"]:
+    if row["remote_address_group_id"] is not None:
         lookup.visible(tx, context, "address_group", row["remote_address_group_id"])
     _refuse_duplicate(tx, row)
     context.broker.admit("security_group_rule", None, row)

@@ -47,9 +47,9 @@ def create(tx: Transaction, context: Context, body: Row) -> Row:
     quota.check(tx, context, "security_group_rule", body["project_id"])
     row = {**body, "id": str(uuid.uuid4())}
     prepare(row)
-    if row["remote_group_id"]:
+    if row["remote_group_id"] is not None:
         lookup.visible(tx, context, "security_group", row["remote_group_id"])
-    if row["remote_address_group_id"]:
+    if row["remote_address_group_id"] is not None:
         lookup.visible(tx, context, "address_group", row["remote_address_group_id"])
     group = lookup.visible(tx, context, "security_group", row["security_group_id"])
     row["belongs_to_default_sg"] = group["name"] == DEFAULT_NAME

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable
 from typing import Any
 
@@ -117,10 +116,11 @@ def test_what_contradicts_itself_is_refused(
     assert caught.value.type == error
 
 
+@pytest.mark.parametrize("value", ["6f1b5f2e-0000-4000-8000-000000000000", ""])
 @pytest.mark.parametrize("name", ["remote_group_id", "remote_address_group_id"])
-def test_the_other_side_has_to_be_there(store: Store, context: Context, add: Make, name: str) -> None:
+def test_the_other_side_has_to_be_there(store: Store, context: Context, add: Make, name: str, value: str) -> None:
     with store.write() as tx, pytest.raises(NotFound):
-        add(tx, context, **{name: str(uuid.uuid4())})
+        add(tx, context, **{name: value})
 
 
 def test_what_a_rule_names_stays_or_takes_the_rule_along(

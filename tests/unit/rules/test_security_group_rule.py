@@ -54,6 +54,9 @@ REFUSED: list[tuple[str, dict[str, Any]]] = [
     ("SecurityGroupEthertypeConflictWithProtocol", {"protocol": "ipv6-frag", "ethertype": "ipv4"}),
     ("SecurityGroupRuleParameterConflict", {"remote_ip_prefix": "2001:db8::/32"}),
     ("SecurityGroupRuleParameterConflict", {"remote_ip_prefix": "192.0.2.0/24", "ethertype": "IPv6"}),
+    ("SecurityGroupRuleInvalidEtherType", {"ethertype": "IPv5"}),
+    ("SecurityGroupRuleInvalidEtherType", {"ethertype": None}),
+    ("SecurityGroupRuleInvalidEtherType", {"ethertype": 4}),
     ("InvalidCIDR", {"remote_ip_prefix": "192.0.2.0/33"}),
 ]
 
@@ -181,9 +184,11 @@ def test_only_one_remote_can_be_given(add: Make, group: Row) -> None:
     assert add(remote_group_id=group["id"])["remote_group_id"] == group["id"]
 
 
-def test_a_remote_group_that_does_not_exist_is_not_found(add: Make) -> None:
+@pytest.mark.parametrize("value", ["6f1b5f2e-0000-4000-8000-000000000000", ""])
+@pytest.mark.parametrize("name", ["remote_group_id", "remote_address_group_id"])
+def test_a_remote_group_that_does_not_exist_is_not_found(add: Make, name: str, value: str) -> None:
     with pytest.raises(NotFound):
-        add(remote_group_id="6f1b5f2e-0000-4000-8000-000000000000")
+        add(**{name: value})
 
 
 def test_a_change_of_rules_is_a_change_of_the_group_journalled_once(
