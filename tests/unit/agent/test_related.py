@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from msgspec import structs
 
 from portico.agent import related, router_rules
 from portico.agent.delta import Wanted
 from portico.agent.drivers.fast_path import ways
-from portico.agent.drivers.related import RelatedDriver
+from portico.agent.drivers.related import RelatedDriver, only_reads
 from portico.agent.fragment import INET, Element, fragments
 from portico.agent.ruleset import Ruleset, render
 from portico.hoststate import Bridge, Router
@@ -95,3 +97,12 @@ def test_a_router_whose_helper_is_not_there_is_in_trouble_until_it_is() -> None:
     assert driver.plan(wanted, [router.key]) == ({}, {})
     assert driver.plan(wanted, [router.key]) == ({}, {})
     assert asked == [("ftp", "tcp"), ("sip", "udp"), ("sip", "udp")], "what is there is tried once"
+
+
+def test_the_module_that_translates_is_missed_only_beside_the_one_that_reads(tmp_path: Path) -> None:
+    modules = tmp_path / "modules"
+    assert not only_reads("ftp", modules), "a kernel without modules has both built in"
+    modules.write_text("nf_conntrack_ftp 24576 0 - Live 0x0\nnf_conntrack 184320 9 nf_conntrack_ftp, Live 0x0\n")
+    assert only_reads("ftp", modules) and not only_reads("tftp", modules)
+    modules.write_text("nf_nat_ftp 16384 0 - Live 0x0\nnf_conntrack_ftp 24576 1 nf_nat_ftp, Live 0x0\n")
+    assert not only_reads("ftp", modules)

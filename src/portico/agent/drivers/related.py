@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from pathlib import Path
 from typing import Any
 
 from portico.agent import kernel, related
@@ -15,21 +16,28 @@ from portico.hoststate import Router
 def lack(helper: str, protocol: str) -> str:
     """Return why the kernel cannot help connections so, having loaded what it needs; empty if it can.
 
-    nftables loads the module that reads along, and nobody the one that translates what is said.
+    nftables loads the module that reads along, and nobody else the one that translates what is said; a service may not.
     """
     kernel.load_module(f"nf_nat_{helper}")
+    reason = f"the kernel has no conntrack helper {helper} for {protocol} (modprobe nf_nat_{helper})"
 
     def make() -> str:
         nft = Nft()
         try:
             nft.run(f"table inet trial {{\n{related.declared(related.name(helper, protocol))}\n}}\n")
         except NftError:
-            return f"the kernel has no conntrack helper {helper} for {protocol} (modprobe nf_nat_{helper})"
+            return reason
         finally:
             nft.close()
         return ""
 
-    return kernel.apart(make)
+    return kernel.apart(make) or (reason if only_reads(helper) else "")
+
+
+def only_reads(helper: str, modules: Path = Path("/proc/modules")) -> bool:
+    """Tell whether the module that reads along is loaded, and the one that translates is not; both may be built in."""
+    loaded = {line.partition(" ")[0] for line in modules.read_text().splitlines()} if modules.exists() else set()
+    return f"nf_conntrack_{helper}" in loaded and f"nf_nat_{helper}" not in loaded
 
 
 class RelatedDriver:
