@@ -172,7 +172,7 @@ def routes(api: Api) -> list[Route]:
     async def say(words: Sequence[str]) -> None:
         await api.workers.read(store.say, words)
 
-    looks = Looks(api.hosts, None if store.is_embedded else say)
+    looks = Looks(api.hosts, None if store.is_embedded else say, ANSWER_S)
     store.on_word(looks.heard)
 
     async def kernel(request: Request) -> Response:

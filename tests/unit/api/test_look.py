@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from portico.api import look as look_module
 from portico.api.app import Api, make_app
 from portico.api.collection import Service
 from portico.api.look import Looks
@@ -67,6 +68,12 @@ def test_the_agent_of_the_host_is_asked_and_nobody_else(hosts: HostStates) -> No
         asyncio.run(looks.ask("two", "p"))
 
 
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(look_module, "ANSWER_S", 0.5)
+
+
+@pytest.mark.usefixtures("impatient")
 def test_a_port_on_no_host_has_nothing_and_who_is_not_there_is_named(api: Asker, store: Store) -> None:
     loose = api.ask("GET", f"/portico/v1/ports/{port(api, '')['id']}/kernel")
     assert (loose.status, loose.body) == (200, {"host": "", "aspects": []})
@@ -74,7 +81,7 @@ def test_a_port_on_no_host_has_nothing_and_who_is_not_there_is_named(api: Asker,
     answer = api.ask("GET", f"/portico/v1/ports/{nowhere['id']}/kernel")
     assert answer.status == 503
     # On a database of several, it may follow another one.
-    others = "" if store.is_embedded else ", and none that follows another has told in 15 s what its kernel has"
+    others = "" if store.is_embedded else ", and none that follows another has told in 0.5 s what its kernel has"
     assert answer.message == f"Port {nowhere['id']}: no agent of host three follows this API server{others}."
     assert api.ask("PUT", "/portico/v1/hosts/three/looks/x", {"aspects": 7}).status == 400
     assert api.ask("PUT", "/portico/v1/hosts/three/looks/late", {"aspects": []}).status == 204
