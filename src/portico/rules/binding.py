@@ -17,8 +17,8 @@ from portico.rules.context import Context, Row
 from portico.store.transaction import Transaction
 
 # dev_valid_name in the kernel's net/core/dev.c, and nothing that a terminal or a log would act on; IFNAMSIZ is 16 with
-# the terminating zero.
-LINK_NAME = re.compile(r"(?!\.{1,2}$)[!-.0-9;-~]{1,15}")
+# the terminating zero. Of "tap%d" dev_alloc_name makes another name, and no name has a percent sign in it.
+LINK_NAME = re.compile(r"(?!\.{1,2}$)[!-$&-.0-9;-~]{1,15}")
 PLUGS = ("tap", "veth")
 # The name of a port's tap when the request chooses none, as Nova makes it: of the first eleven letters of the id.
 OWN_TAP = re.compile(r"tap[0-9a-f]{8}-[0-9a-f]{2}")
@@ -43,7 +43,8 @@ def check_profile(profile: Row) -> None:
         raise _invalid("plug", plug, f"is none of {', '.join(PLUGS)}")
     name = profile.get("tap_name", "tap")
     if not (isinstance(name, str) and LINK_NAME.fullmatch(name)):
-        raise _invalid("tap_name", show(name), "is no link name: 1 to 15 ASCII characters but space, slash and colon")
+        rule = "is no link name: 1 to 15 ASCII characters but space, slash, colon and percent sign"
+        raise _invalid("tap_name", show(name), rule)
     if not isinstance(profile.get("make_tap", False), bool):
         raise _invalid("make_tap", profile["make_tap"], "is not true or false")
 

@@ -184,6 +184,11 @@ def _subnet_of(tx: Transaction, port: Row, subnets: Sequence[Row], item: Row) ->
         raise BadRequest(
             "Invalid input for operation: IP allocation requires subnet_id or ip_address.", type="InvalidInput"
         )
+    if not subnets:
+        raise BadRequest(
+            f"Invalid input for operation: IP allocation requires subnets for network {port['network_id']}.",
+            type="InvalidInput",
+        )
     address = ip_address(item["ip_address"])
     for subnet in subnets:
         if _is_host_of(subnet, address):

@@ -282,6 +282,12 @@ def _update_mac(tx: Transaction, context: Context, row: Row, changes: Row, after
             f"{row['binding:vif_type']}, old_mac {row['mac_address']}, new_mac {changes['mac_address']}.",
             type="PortBound",
         )
+    if row["device_owner"].startswith("network:"):
+        raise Conflict(
+            f"Operation mac_address update is not supported for device_owner {row['device_owner']} on port "
+            f"{row['id']}.",
+            type="UnsupportedPortDeviceOwner",
+        )
     after["mac_address"] = _mac(tx, context, row, changes["mac_address"])
     after["allowed_address_pairs"] = [
         {**pair, "mac_address": after["mac_address"]} if pair["mac_address"] == row["mac_address"] else pair

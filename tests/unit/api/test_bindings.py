@@ -166,7 +166,7 @@ def test_without_its_active_binding_a_port_is_unbound(api: Asker, port: Row) -> 
     assert hosts(api, port) == {"h2": "ACTIVE"}
 
 
-@pytest.mark.parametrize("name", ["vnet7", 'vn"e\\t%_'])
+@pytest.mark.parametrize("name", ["vnet7", 'vn"e\\t_'])
 def test_a_tap_that_a_binding_waits_with_is_no_other_ports(api: Asker, network: Row, port: Row, name: str) -> None:
     profile = {"tap_name": name}
     assert bind(api, port, "h2", profile=profile).status == 201

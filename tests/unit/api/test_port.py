@@ -163,6 +163,13 @@ def test_addresses_that_cannot_be_had_are_refused_and_leave_nothing(
     assert taken(api, network) == 2
 
 
+def test_an_address_cannot_be_had_where_there_is_no_subnet(api: Asker) -> None:
+    bare = api.network()
+    answer = api.try_create("ports", network_id=bare["id"], fixed_ips=[{"ip_address": "192.0.2.9"}])
+    assert answer.error == (400, "InvalidInput") and bare["id"] in answer.message
+    assert api.list("ports") == []
+
+
 def test_two_networks_may_have_the_same_addresses(api: Asker, network: Row) -> None:
     twin = api.network("192.0.2.0/24")
     assert addresses(api.port(network)) == addresses(api.port(twin)) == ["192.0.2.2"]

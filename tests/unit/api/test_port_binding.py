@@ -45,6 +45,7 @@ def test_binding_is_in_the_answer_of_the_request_that_names_the_host(api: Asker,
         ({"binding:profile": {"plug": "x"}}, ["plug", "x", "tap"]),
         ({"binding:profile": {"tap_name": "x" * 16}}, ["tap_name", "15"]),
         ({"binding:profile": {"tap_name": "a/b"}}, ["tap_name"]),
+        ({"binding:profile": {"tap_name": "tap%d"}}, ["tap_name", "'tap%d'", "percent sign"]),
         ({"binding:profile": {"tap_name": "a:b"}}, ["tap_name"]),
         ({"binding:profile": {"tap_name": "a\nb"}}, ["tap_name"]),
         ({"binding:profile": {"tap_name": "tap\n"}}, ["tap_name"]),
@@ -99,6 +100,15 @@ def test_a_mac_address_stays_while_a_host_may_have_the_port_and_can_change_befor
     assert api.update("ports", port, mac_address=MAC)["mac_address"] == MAC
     api.update("ports", port, **{"binding:host_id": ""})
     assert api.update("ports", port, mac_address=new)["mac_address"] == new
+
+
+@pytest.mark.parametrize("owner", ["network:dhcp", "network:router_interface"])
+def test_a_mac_address_of_the_networks_own_ports_stays(api: Asker, network: Row, owner: str) -> None:
+    port = api.port(network, mac_address=MAC, device_owner=owner)
+    answer = api.try_update("ports", port, mac_address="fa:16:3e:01:02:04", device_owner="")
+    assert answer.error == (409, "UnsupportedPortDeviceOwner")
+    assert port["id"] in answer.message and owner in answer.message
+    assert api.update("ports", port, mac_address=MAC, name="x")["mac_address"] == MAC
 
 
 # Security

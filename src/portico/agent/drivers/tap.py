@@ -29,8 +29,9 @@ _IFF_TAP = 0x0002
 _IFF_NO_PI = 0x1000
 _IFF_VNET_HDR = 0x4000
 
-# dev_valid_name in the kernel's net/core/dev.c, and no byte that a terminal would act on
-LINK_NAME = re.compile(r"(?!\.{1,2}$)[!-.0-9;-~]{1,15}")
+# dev_valid_name and dev_alloc_name (no percent sign) in the kernel's net/core/dev.c, and no byte that a terminal would
+# act on.
+LINK_NAME = re.compile(r"(?!\.{1,2}$)[!-$&-.0-9;-~]{1,15}")
 
 
 @dataclass(frozen=True, slots=True)
