@@ -125,9 +125,10 @@ def test_another_project_neither_sees_nor_has_conntrack_helpers_of_a_router(red:
     mine, other = red.create("router"), blue.create("router")
     made = collection.create(red.service, kind, red.context, body, mine["id"])[kind.name]["id"]
     for whose in (mine["id"], other["id"]):
-        for act in (collection.show, collection.delete):
-            with pytest.raises(NotFound):
-                act(blue.service, kind, blue.context, made, None, whose)
+        with pytest.raises(NotFound):
+            collection.show(blue.service, kind, blue.context, made, (), whose)
+        with pytest.raises(NotFound):
+            collection.delete(blue.service, kind, blue.context, made, None, whose)
     with pytest.raises(NotFound, match="Router"):
         collection.create(blue.service, kind, blue.context, body, mine["id"])
     assert len(red.show("router", mine["id"])["conntrack_helpers"]) == 1
