@@ -312,7 +312,7 @@ def expected_revision(header: str | None) -> int | None:
         return None
     name, _, number = header.strip().partition("=")
     if name != "revision_number" or not (number.isascii() and number.isdecimal()) or len(number) > 18:
-        raise _bad(f"Invalid input for If-Match. Reason: '{header[:60]!a}' is not of the form revision_number=N.")
+        raise _bad(f"Invalid input for If-Match. Reason: {header[:60]!a} is not of the form revision_number=N.")
     return int(number)
 
 

@@ -128,7 +128,7 @@ def convert_allocation_pools_to_canonical_format(value: Any) -> list[dict[str, A
     if not isinstance(value, list) or not all(isinstance(pool, dict) for pool in value):
         if value in ("", {}):
             return []
-        raise _invalid("Invalid data format for allocation pools")
+        raise _invalid(f"Invalid data format for allocation pools: '{show(value)}' is no list of dictionaries")
     return [{key: convert_ip_to_canonical_format(item) for key, item in pool.items()} for pool in value]
 
 

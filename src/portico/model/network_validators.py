@@ -146,7 +146,7 @@ def allowed_address_pairs(value: Any, _: Any) -> str | None:
         BadRequest: with the type that Neutron gives each of these faults.
     """
     if not isinstance(value, list):
-        raise _bad("Allowed address pairs must be a list.")
+        return f"'{show(value)}' is not a list"
     if len(value) > MAX_ADDRESS_PAIRS:
         raise BadRequest(
             f"The number of allowed address pair exceeds the maximum {MAX_ADDRESS_PAIRS}.",
@@ -156,7 +156,8 @@ def allowed_address_pairs(value: Any, _: Any) -> str | None:
     for pair in value:
         if not isinstance(pair, dict):
             return f"'{show(pair)}' is not a dictionary"
-        _check_pair(pair)
+        if reason := _pair_reason(pair):
+            return reason
         key = (pair.get("mac_address"), pair["ip_address"])
         if key in seen:
             raise BadRequest(
@@ -167,30 +168,27 @@ def allowed_address_pairs(value: Any, _: Any) -> str | None:
     return None
 
 
-def _check_pair(pair: dict[str, Any]) -> None:
+def _pair_reason(pair: dict[str, Any]) -> str | None:
     if "mac_address" in pair and (reason := mac_address(pair["mac_address"], None)):
-        raise _bad(reason)
+        return f"mac_address {reason}"
     if "ip_address" not in pair:
         raise BadRequest("AllowedAddressPair must contain ip_address", type="AllowedAddressPairsMissingIP")
     if unknown := sorted(set(pair) - {"mac_address", "ip_address"}):
-        raise _bad(f"Unrecognized attribute(s) '{show(', '.join(unknown))}'")
+        return f"Unrecognized attribute(s) '{show(', '.join(unknown))}'"
     address = pair["ip_address"]
     if reason := (subnet if isinstance(address, str) and "/" in address else ip_address)(address, None):
-        raise _bad(reason)
+        return f"ip_address {reason}"
     interface = read_interface(address)
     if interface is None:
-        raise _bad(f"'{show(address)}' is not a valid IP subnet")
+        return f"ip_address '{show(address)}' is not a valid IP subnet"
     network = interface.network
     multicast = ip_interface("224.0.0.0/4" if network.version == 4 else "ff00::/8").network
     if str(network) != "0.0.0.0/0" and network.overlaps(multicast):
-        raise _bad(f"'{address}' overlaps with multicast range {multicast}, which is not supported.")
+        return f"ip_address '{address}' overlaps with multicast range {multicast}, which is not supported"
     mac = canonical_mac(pair["mac_address"]) if "mac_address" in pair else None
     if mac and int(mac[:2], 16) & 1:
-        raise _bad(f"MAC address {mac} is a multicast address, which is not supported.")
-
-
-def _bad(message: str) -> BadRequest:
-    return BadRequest(message, type="HTTPBadRequest")
+        return f"mac_address '{mac}' is a multicast address, which is not supported"
+    return None
 
 
 def dictionary(value: Any, key_specs: Mapping[str, Mapping[str, Any]] | None) -> str | None:
@@ -326,7 +324,7 @@ def service_types(value: Any, _: Any) -> str | None:
         BadRequest: with the type that Neutron gives this fault.
     """
     if value and not isinstance(value, list):
-        raise _bad("Subnet service types must be a list.")
+        return f"'{show(value)}' is not a list"
     for item in value or []:
         if not isinstance(item, str):
             raise BadRequest(f"Subnet service type {show(item)} is not a string.", type="InvalidInputSubnetServiceType")

@@ -82,7 +82,10 @@ def check_pools(cidr: IpNetwork, pools: list[Pool]) -> list[Pool]:
     for start, end in pools:
         text = f"{start}-{end}"
         if start.version != cidr.version or end.version != cidr.version or int(start) > int(end):
-            raise BadRequest(f"The allocation pool {text} is not valid.", type="InvalidAllocationPool")
+            raise BadRequest(
+                f"The allocation pool {text} is not valid: it must go up, within version {cidr.version} of IP.",
+                type="InvalidAllocationPool",
+            )
         if int(start) < first or int(end) > last:
             raise BadRequest(
                 f"The allocation pool {text} spans beyond the subnet cidr {cidr}.", type="OutOfBoundsAllocationPool"

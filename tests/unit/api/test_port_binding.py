@@ -210,6 +210,18 @@ def test_address_pairs_name_addresses_and_ranges_of_both_versions(api: Asker, ne
     ]  # fmt: skip
     for pairs, expected in wrong:
         assert api.try_update("ports", port, allowed_address_pairs=pairs).error == expected, pairs
+    unnamed: list[tuple[Any, str]] = [
+        ("x", "'x' is not a list"),
+        ([{"ip_address": "192.0.2.9", "mac_address": "x"}], "mac_address 'x'"),
+        ([{"ip_address": "192.0.2.9", "mac_address": "01:00:00:00:00:01"}], "mac_address '01:00:00:00:00:01'"),
+        ([{"ip_address": ""}], "ip_address ''"),
+        ([{"ip_address": "::/0"}], "ip_address '::/0' overlaps with multicast range ff00::/8"),
+        ([{"ip_address": "192.0.2.9", "y": 1}], "'y'"),
+    ]
+    for pairs, part in unnamed:
+        answer = api.try_update("ports", port, allowed_address_pairs=pairs)
+        assert answer.error == (400, "HTTPBadRequest"), pairs
+        assert answer.message.startswith("Invalid input for allowed_address_pairs. Reason: ") and part in answer.message
     assert api.show("ports", port["id"]) == port
     masked = api.update("ports", port, allowed_address_pairs=[{"ip_address": "2001:db8::/ffff:ffff:ffff:ffff::"}])
     assert masked["allowed_address_pairs"] == [{"mac_address": MAC, "ip_address": "2001:db8::/64"}]
