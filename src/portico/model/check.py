@@ -173,10 +173,13 @@ def _checked(plan: _Plan, given: dict[str, Any], result: dict[str, Any]) -> dict
 def _checked_value(name: str, value: Any, step: _Step) -> Any:
     if isinstance(value, list | dict) and len(value) > MAX_ITEMS:
         raise _bad(f"Invalid input for {name}. Reason: {len(value)} is more than {MAX_ITEMS} items.")
-    converted = _converted(name, step.convert, value) if step.convert else value
-    for validate, argument in step.rules:
-        if reason := validate(converted, argument):
-            raise _bad(f"Invalid input for {name}. Reason: {reason}.")
+    try:
+        converted = step.convert(value) if step.convert else value
+        for validate, argument in step.rules:
+            if reason := validate(converted, argument):
+                raise _bad(f"{reason}.")
+    except BadRequest as error:
+        raise _named(name, error) from error
     if step.size:
         _check_text(name, converted, step.size)
     elif step.most and converted is not None:
@@ -189,7 +192,11 @@ def _converted(name: str, convert: Convert, value: Any) -> Any:
     try:
         return convert(value)
     except BadRequest as error:
-        raise BadRequest(f"Invalid input for {name}. Reason: {error.message}", type=error.type) from error
+        raise _named(name, error) from error
+
+
+def _named(name: str, error: BadRequest) -> BadRequest:
+    return BadRequest(f"Invalid input for {name}. Reason: {error.message}", type=error.type)
 
 
 def _bad(message: str) -> BadRequest:

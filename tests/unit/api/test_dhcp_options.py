@@ -26,7 +26,8 @@ def test_dhcp_options_are_set_replaced_and_removed_one_by_one(api: Asker, networ
     port = api.update("ports", port, extra_dhcp_opts=[option("mtu", None), option("log-server", None)])
     assert port["extra_dhcp_opts"] == [option("ntp-server", "::1", 6)]
     for wrong in ([{"opt_name": "mtu"}], [{"opt_value": "1"}], [option("mtu", "1", 5)], "x", [1]):
-        assert api.try_update("ports", port, extra_dhcp_opts=wrong).error[0] == 400
+        answer = api.try_update("ports", port, extra_dhcp_opts=wrong)
+        assert answer.error[0] == 400 and "extra_dhcp_opts" in answer.message
 
 
 def test_dhcp_options_that_no_server_knows_or_that_are_not_one_line_are_refused(api: Asker, network: Row) -> None:

@@ -137,7 +137,7 @@ def test_a_rule_s_values_are_read_as_neutron_reads_them(
         ({"port_range_min": "x"}, "SecurityGroupInvalidPortValue"),
         ({"remote_ip_prefix": "192.0.2.0/33"}, "InvalidCIDR"),
         ({"remote_ip_prefix": {"a": 1}}, "InvalidCIDR"),
-        ({"ethertype": "IPX"}, "HTTPBadRequest"),
+        ({"ethertype": "IPX"}, "SecurityGroupRuleInvalidEtherType"),
     ],
 )
 def test_a_rule_s_faults_have_neutron_s_types(registry: Registry, given_values: dict[str, Any], error: str) -> None:
