@@ -343,13 +343,14 @@ def _put_ways(space: RouterSpace, item: RouterItem, links: Mapping[str, Link]) -
     wanted = {spread(cidr, found) for cidr, found in hops.items()}
     if any(route.beside for route in wanted):
         space.spread()
-    space.gateways.put([(mark, links[name].index, gateway) for mark, gateway, name in item.kept if name in links])
     there = set(space.routes.all())
     for route in there - wanted:
         if not any(route.cidr == other.cidr for other in wanted):
             space.routes.remove(route)
-    for route in wanted - there:
+    # What is on a link comes first: the kernel takes no other route before it knows where the next hop is.
+    for route in sorted(wanted - there, key=lambda route: (bool(route.gateway), route.cidr)):
         space.routes.put(route, instead=True)
+    space.gateways.put([(mark, links[name].index, gateway) for mark, gateway, name in item.kept if name in links])
 
 
 def _put_proxies(space: RouterSpace, item: RouterItem, links: Mapping[str, Link]) -> dict[str, set[str]]:
