@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from portico import settings
@@ -30,6 +31,11 @@ def calls(work: Callable[[], object]) -> int:
     return found
 
 
+def least(*works: Callable[[], object]) -> int:
+    """Return the fewest calls of some that do the same: garbage may be collected in any of them."""
+    return min(map(calls, works))
+
+
 def costs(folder: Path, *backends: str) -> dict[str, int]:
     """Return the calls of requests about a port of the first backend, and of what the broker does about its create."""
     folder.mkdir()
@@ -41,15 +47,20 @@ def costs(folder: Path, *backends: str) -> dict[str, int]:
     network = api.create("networks", {"name": "blue"})["id"]
     api.create("subnets", {"network_id": network, "cidr": "10.1.0.0/24", "ip_version": 4})
     body = {"network_id": network, "binding:host_id": "h"}
+    ports = []
     for _ in range(20):  # what is made or looked up once is no part of it
-        port = api.create("ports", body)
+        ports.append(api.create("ports", body)["id"])
         broker.step(everything=False)
+    creates, follows = [], []
+    for _ in range(3):
+        creates.append(calls(lambda: api.create("ports", body)))
+        follows.append(calls(lambda: broker.step(everything=False)))
     return {
-        "create": calls(lambda: api.create("ports", body)),
-        "follow": calls(lambda: broker.step(everything=False)),
-        "update": calls(lambda: api.update("ports", port["id"], {"name": "web"})),
-        "list": calls(lambda: api.list("ports", network_id=network)),
-        "delete": calls(lambda: api.delete("ports", port["id"])),
+        "create": min(creates),
+        "follow": min(follows),
+        "update": least(*(partial(api.update, "ports", port, {"name": "web"}) for port in ports[:3])),
+        "list": least(*[partial(api.list, "ports", network_id=network)] * 3),
+        "delete": least(*(partial(api.delete, "ports", port) for port in ports[3:6])),
     }
 
 
