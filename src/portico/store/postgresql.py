@@ -13,10 +13,12 @@ import logging
 import select
 import socket
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
+
+from portico.store.connections import Connections
 
 if TYPE_CHECKING:
     import psycopg
@@ -68,21 +70,15 @@ def _begin(connection: sa.Connection) -> None:
         connection.exec_driver_sql("BEGIN")
 
 
-class Connections:
-    """See `sqlite.Connections`; here SQLAlchemy's own pool finds out which connections the server has broken off."""
+def connections(engine: sa.Engine) -> Connections:
+    """Return what transactions take turns with, which begin with `first` and end with `last`."""
+    return Connections(engine, lambda _connection, _reads: None, lambda _connection: None, _undo)
 
-    def __init__(self, engine: sa.Engine) -> None:
-        self._engine = engine.execution_options(portico_transaction=True)
 
-    @contextlib.contextmanager
-    def transaction(self, *, reads: bool) -> Iterator[sa.Connection]:
-        """Yield a connection whose transaction is to begin with `first` and to end with `last`."""
-        del reads
-        with self._engine.connect() as connection, connection.begin():
-            yield connection
+def _undo(connection: sa.Connection) -> None:
+    from portico.store import pipeline
 
-    def close(self) -> None:
-        """Do nothing: they are the engine's."""
+    pipeline.undo(connection)
 
 
 _BEGIN = sa.text("BEGIN")
@@ -92,6 +88,13 @@ _BEGIN_READING = sa.text("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
 def first(*, reads: bool) -> list[Statement]:
     """Return the first statements of a transaction; one that reads sees one state throughout."""
     return [(_BEGIN_READING if reads else _BEGIN, {})]
+
+
+def begin(connection: sa.Connection, statements: Sequence[Statement]) -> None:
+    """Have `first` statements of a write done while its rules are at work; see `pipeline.begin`."""
+    from portico.store import pipeline
+
+    pipeline.begin(connection, statements)
 
 
 def exchange(connection: sa.Connection, statements: Sequence[Statement]) -> list[list[Row]]:

@@ -5,13 +5,13 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
+from portico.store.connections import Connections
 from portico.store.statement import text as statement_text
 
 if TYPE_CHECKING:
@@ -84,48 +84,27 @@ def _execute(driver: sqlite3.Connection, words: str) -> None:
         raise sa.exc.DBAPIError.instance(words, None, error, sqlite3.Error) from error
 
 
-class Connections:
-    """What transactions take turns with. SQLAlchemy takes each for one in a transaction that never ends.
+def connections(engine: sa.Engine) -> Connections:
+    """Return what transactions take turns with."""
+    return Connections(engine, _begin_transaction, _commit, _undo)
 
-    To have it lend a connection, begin, end and take it back costs as much as the statements of a small transaction.
-    """
 
-    def __init__(self, engine: sa.Engine) -> None:
-        self._engine = engine
-        self._idle: list[sa.Connection] = []
+def _begin_transaction(connection: sa.Connection, reads: bool) -> None:
+    _execute(_driver(connection), _begin_words(reads=reads))
 
-    @contextmanager
-    def transaction(self, *, reads: bool) -> Iterator[sa.Connection]:
-        """Yield a connection in a transaction, which is undone if the block raises."""
-        connection = self._take()
-        driver = _driver(connection)
-        try:
-            _execute(driver, _begin_words(reads=reads))
-            yield connection
-            _execute(driver, "COMMIT")
-        finally:
-            self._give_back(connection, driver)
 
-    def _take(self) -> sa.Connection:
-        with suppress(IndexError):
-            return self._idle.pop()
-        connection = self._engine.connect().execution_options(portico_transaction=True)
-        connection.begin()
-        return connection
+def _commit(connection: sa.Connection) -> None:
+    _execute(_driver(connection), "COMMIT")
 
-    def _give_back(self, connection: sa.Connection, driver: sqlite3.Connection) -> None:
-        try:
-            driver.rollback()  # if it has not ended: SQLite itself ends some that fail
-        except sqlite3.Error:
-            connection.invalidate()
-            connection.close()
-        else:
-            self._idle.append(connection)
 
-    def close(self) -> None:
-        """Close all that nobody has."""
-        while self._idle:
-            self._idle.pop().close()
+def _undo(connection: sa.Connection) -> None:
+    # SQLite itself ends some that fail; then there is nothing to undo.
+    _driver(connection).rollback()
+
+
+def begin(connection: sa.Connection, statements: Sequence[Statement]) -> None:
+    """See `postgresql.begin`; here nothing is gained by it."""
+    del connection, statements
 
 
 def first(*, reads: bool) -> list[Statement]:

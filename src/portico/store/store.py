@@ -53,7 +53,7 @@ class Store:
         self.engine = _make_engine(url)
         self.database = _DATABASES[self.engine.dialect.name]
         self.is_embedded = self.database is sqlite
-        self.connections = self.database.Connections(self.engine)
+        self.connections = self.database.connections(self.engine)
         # What tells this process's commits from those of others on one database.
         self.server = uuid.uuid4().hex
         self._writer = threading.Lock()
@@ -227,6 +227,8 @@ class Store:
     @contextmanager
     def _transaction(self, *, reads: bool) -> Iterator[Transaction]:
         with self.connections.transaction(reads=reads) as connection:
+            if not reads:
+                self.database.begin(connection, self.first(reads=False))
             yield Transaction(self, connection, reads=reads)
 
     def first(self, *, reads: bool) -> list[Statement]:

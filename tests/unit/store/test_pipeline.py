@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from portico.errors import Conflict, Unavailable
 from portico.model.resource import Registry
 from portico.store import pipeline, schema
 from portico.store.pipeline import Statement
@@ -111,3 +112,29 @@ def test_a_value_that_no_database_takes_is_refused_before_anything_is_sent(store
             pipeline.exchange(tx.connection, [(ECHO, {"given": "a"}), (ECHO, {"given": "a\0b"})])
         # The transaction goes on.
         assert pipeline.exchange(tx.connection, [(ECHO, {"given": "c"})]) == [[{"told": "c"}]]
+
+
+def test_a_write_that_is_given_up_before_it_asks_costs_neither_number_nor_connection(
+    store: Store,
+) -> None:
+    def backend() -> tuple[int, int]:
+        with store.write() as tx:
+            asked: list[Statement] = [(sa.select(sa.func.pg_backend_pid().label("pid")), {})]
+            return tx.revision, int(pipeline.exchange(tx.connection, asked)[0][0]["pid"])
+
+    revision, pid = backend()
+    for error in (Conflict("refused"), ValueError("a mistake")):
+        with pytest.raises(type(error)), store.write():
+            raise error
+    assert backend() == (revision + 1, pid)
+
+
+def test_a_write_whose_turn_does_not_come_is_refused_and_the_next_one_is_done(store: Store) -> None:
+    with store.write() as tx:
+        tx.connection.exec_driver_sql("SET lock_timeout = '100ms'")
+    with store.engine.begin() as other:
+        other.exec_driver_sql("SELECT FROM revision FOR UPDATE")
+        with pytest.raises(Unavailable, match="lock timeout"), store.write() as tx:
+            assert tx.revision
+    with store.write() as tx:
+        assert tx.revision

@@ -322,7 +322,7 @@ def test_a_database_that_only_reads_refuses_writes_until_it_takes_them_again(pai
         with other.engine.begin() as connection:
             name = connection.engine.url.database
             connection.exec_driver_sql(f"ALTER DATABASE {name} SET default_transaction_read_only = {word}")
-        one.engine.dispose()  # it counts for new connections
+        one.close()  # it counts for new connections
 
     only_reads("on")
     with pytest.raises(Unavailable, match=r"^database: cannot execute UPDATE in a read-only transaction$"):
