@@ -35,10 +35,9 @@ def shared(registry: Registry) -> Iterator[Store]:
 def trips(store: Store, context: Context, create: Create, **body: Any) -> int:
     """Make a port in a transaction of its own, and return how often its connection waited for the server."""
     with tempfile.TemporaryFile("w+") as trace:
-        pooled = store.engine.raw_connection()
-        connection: Any = pooled.driver_connection
+        with store.connections.transaction(reads=True) as lent:  # the one that the next one gets, too
+            connection: Any = lent.connection.driver_connection
         connection.pgconn.trace(trace.fileno())
-        pooled.close()
         with store.write() as tx:
             create(tx, context, "port", **body)
         connection.pgconn.untrace()
