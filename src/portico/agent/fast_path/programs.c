@@ -56,30 +56,29 @@ struct print {
 };
 
 struct packet {
-	struct tuple tuple;
+	struct way way; // the link that it comes in at, or leaves by
 	struct macs macs;
 	struct print print;
 	__u32 hops_left;
-	__u32 transport_at;
 	__u32 ends; // it ends a TCP connection
 };
 
 struct note {
-	struct way way;
-	struct macs macs;
-	struct print print;
-	__u32 hops_left;
+	struct packet packet;
 	__u32 mtu;
 };
 
 struct flow {
-	struct tuple tuple; // as it leaves
+	struct way way; // as it leaves
 	struct macs came;
 	struct macs leaves;
-	__u32 link;
 	__u32 generation;
 	__u32 hops;
 	__u32 is_answered; // the other way has been seen too
+	// Of IPv4, what to add to checksums: for the addresses, for the ports, and to the header's own for all of it.
+	__u32 by_addresses;
+	__u32 by_ports;
+	__u32 by_header;
 	__u64 seen_ns;
 };
 
@@ -140,10 +139,9 @@ INLINE void turn(const struct tuple *tuple, struct tuple *turned)
 	turned->answers = tuple->protocol == IPPROTO_ICMP || tuple->protocol == ICMPV6 ? !tuple->answers : 0;
 }
 
-INLINE int read_transport(void *data, void *end, struct packet *packet)
+INLINE int read_transport(__u8 *head, void *end, struct packet *packet)
 {
-	struct tuple *tuple = &packet->tuple;
-	__u8 *head = data + packet->transport_at;
+	struct tuple *tuple = &packet->way.tuple;
 
 	if ((void *)(head + 8) > end)
 		return 0;
@@ -174,11 +172,12 @@ INLINE int read_transport(void *data, void *end, struct packet *packet)
 INLINE int read(struct __sk_buff *skb, struct packet *packet)
 {
 	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
-	struct tuple *tuple = &packet->tuple;
+	struct tuple *tuple = &packet->way.tuple;
 	__u8 *head = data;
 
 	if (skb->vlan_present || data + 34 > end || head[0] & 1)
 		return 0;
+	packet->way.link = skb->ifindex;
 #pragma unroll
 	for (int i = 0; i < 3; i++)
 		packet->macs.words[i] = *(__u32 *)(head + 4 * i);
@@ -191,85 +190,97 @@ INLINE int read(struct __sk_buff *skb, struct packet *packet)
 		tuple->destination[0] = *(__u32 *)(head + 30);
 		packet->hops_left = head[22];
 		packet->print.first = *(__u16 *)(head + 18);
-		packet->transport_at = 34;
-	} else if (skb->protocol == bpf_htons(ETH_P_IPV6)) {
-		if (data + 54 > end)
-			return 0;
-		tuple->version = 6;
-		tuple->protocol = head[20];
-#pragma unroll
-		for (int i = 0; i < 4; i++) {
-			tuple->source[i] = *(__u32 *)(head + 22 + 4 * i);
-			tuple->destination[i] = *(__u32 *)(head + 38 + 4 * i);
-		}
-		packet->hops_left = head[21];
-		packet->transport_at = 54;
-	} else {
-		return 0;
+		return read_transport(head + 34, end, packet);
 	}
-	return read_transport(data, end, packet);
+	if (skb->protocol != bpf_htons(ETH_P_IPV6) || data + 54 > end)
+		return 0;
+	tuple->version = 6;
+	tuple->protocol = head[20];
+#pragma unroll
+	for (int i = 0; i < 4; i++) {
+		tuple->source[i] = *(__u32 *)(head + 22 + 4 * i);
+		tuple->destination[i] = *(__u32 *)(head + 38 + 4 * i);
+	}
+	packet->hops_left = head[21];
+	return read_transport(head + 54, end, packet);
 }
 
-// Of IPv4, the address at `at` in the frame and the port at `port_at`. As a rule one side alone is another one.
-INLINE void translate(struct __sk_buff *skb, __u8 protocol, __u32 at, __u32 port_at, __u32 from, __u32 to,
-		      __u16 from_port, __u16 to_port)
+INLINE __u32 folded(__u64 sum)
 {
-	__u32 sum_at = protocol == IPPROTO_TCP ? 50 : 40;
-	__u64 how = protocol == IPPROTO_UDP ? BPF_F_MARK_MANGLED_0 : 0;
+	sum = (sum & 0xffffffff) + (sum >> 32);
+	sum = (sum & 0xffff) + (sum >> 16);
+	sum = (sum & 0xffff) + (sum >> 16);
+	return (sum & 0xffff) + (sum >> 16);
+}
 
-	if (from != to) {
-		bpf_l3_csum_replace(skb, 24, from, to, 4);
-		bpf_l4_csum_replace(skb, sum_at, from, to, how | BPF_F_PSEUDO_HDR | 4);
-		bpf_skb_store_bytes(skb, at, &to, 4, 0);
-	}
-	if (from_port != to_port) {
-		bpf_l4_csum_replace(skb, sum_at, from_port, to_port, how | 2);
-		bpf_skb_store_bytes(skb, port_at, &to_port, 2, 0);
-	}
+INLINE __u64 becomes(__u32 from, __u32 to)
+{
+	return (__u64)(__u32)~from + to;
+}
+
+INLINE __u32 ports_of(const struct tuple *tuple)
+{
+	return tuple->source_port | (__u32)tuple->destination_port << 16;
+}
+
+// The header itself is written here; of what is behind it only the kernel knows whether its checksum is complete yet.
+INLINE void translate(struct __sk_buff *skb, __u8 *head, const struct flow *flow)
+{
+	const struct tuple *be = &flow->way.tuple;
+	__u32 sum_at = be->protocol == IPPROTO_TCP ? 50 : 40;
+	__u64 how = be->protocol == IPPROTO_UDP ? BPF_F_MARK_MANGLED_0 : 0;
+
+	*(__u32 *)(head + 26) = be->source[0];
+	*(__u32 *)(head + 30) = be->destination[0];
+	*(__u16 *)(head + 34) = be->source_port;
+	*(__u16 *)(head + 36) = be->destination_port;
+	if (flow->by_addresses)
+		bpf_l4_csum_replace(skb, sum_at, 0, flow->by_addresses, how | BPF_F_PSEUDO_HDR);
+	if (flow->by_ports)
+		bpf_l4_csum_replace(skb, sum_at, 0, flow->by_ports, how);
 }
 
 // A bridge changes nothing, routers the MAC addresses and how far it may still go, and some of them the addresses.
-INLINE int send_on(struct __sk_buff *skb, const struct packet *packet, const struct flow *flow)
+INLINE int send_on(struct __sk_buff *skb, const struct flow *flow)
 {
+	__u8 *head = (void *)(long)skb->data, version = flow->way.tuple.version;
+
 	if (flow->hops) {
-		__u8 hops_left = packet->hops_left - flow->hops;
-		if (packet->tuple.version == 4) {
-			const struct tuple *is = &packet->tuple, *be = &flow->tuple;
-			__u16 protocol = is->protocol << 8;
-			translate(skb, is->protocol, 26, 34, is->source[0], be->source[0], is->source_port, be->source_port);
-			translate(skb, is->protocol, 30, 36, is->destination[0], be->destination[0], is->destination_port,
-				  be->destination_port);
-			bpf_l3_csum_replace(skb, 24, packet->hops_left | protocol, hops_left | protocol, 2);
-			bpf_skb_store_bytes(skb, 22, &hops_left, 1, 0);
+		if ((void *)(head + 38) > (void *)(long)skb->data_end)
+			return TC_ACT_UNSPEC;
+#pragma unroll
+		for (int i = 0; i < 3; i++)
+			*(__u32 *)(head + 4 * i) = flow->leaves.words[i];
+		if (version == 6) {
+			head[21] -= flow->hops;
 		} else {
-			bpf_skb_store_bytes(skb, 21, &hops_left, 1, 0);
+			head[22] -= flow->hops;
+			*(__u16 *)(head + 24) = ~folded((__u16)~*(__u16 *)(head + 24) + flow->by_header);
+			if (flow->by_addresses | flow->by_ports)
+				translate(skb, head, flow);
 		}
-		bpf_skb_store_bytes(skb, 0, &flow->leaves, sizeof(struct macs), 0);
 	}
 	bpf_skb_change_type(skb, TO_THIS_HOST);
-	return bpf_redirect_peer(flow->link, 0);
+	return bpf_redirect_peer(flow->way.link, 0);
 }
 
-INLINE void forget_both(struct way *way, const struct flow *flow)
+INLINE void forget_both(const struct way *way, const struct flow *flow)
 {
-	struct way back = {.link = flow->link};
+	struct way back = {.link = flow->way.link};
 
-	turn(&flow->tuple, &back.tuple);
+	turn(&flow->way.tuple, &back.tuple);
 	bpf_map_delete_elem(&flows, &back);
 	bpf_map_delete_elem(&flows, way);
 }
 
-INLINE void take_note(struct __sk_buff *skb, const struct way *way, const struct packet *packet)
+INLINE void take_note(struct __sk_buff *skb, const struct packet *packet)
 {
-	__u32 *mtu = bpf_map_lookup_elem(&links, &way->link), number = bpf_get_prandom_u32() % NOTES;
+	__u32 *mtu = bpf_map_lookup_elem(&links, &packet->way.link), number = bpf_get_prandom_u32() % NOTES;
 	struct note *note = bpf_map_lookup_elem(&notes, &number);
 
 	if (!mtu || !note || !number)
 		return;
-	note->way = *way;
-	note->macs = packet->macs;
-	note->print = packet->print;
-	note->hops_left = packet->hops_left;
+	note->packet = *packet;
 	note->mtu = *mtu;
 	skb->tc_index = number;
 }
@@ -277,61 +288,74 @@ INLINE void take_note(struct __sk_buff *skb, const struct way *way, const struct
 SEC("tc") int from_link(struct __sk_buff *skb)
 {
 	struct packet packet = {};
-	struct way way = {.link = skb->ifindex};
 	__u32 zero = 0, *current = bpf_map_lookup_elem(&generation, &zero);
 
 	skb->tc_index = 0;
 	if (!current || !*current || !read(skb, &packet))
 		return TC_ACT_UNSPEC;
-	way.tuple = packet.tuple;
-	struct flow *flow = bpf_map_lookup_elem(&flows, &way);
+	struct flow *flow = bpf_map_lookup_elem(&flows, &packet.way);
 	if (packet.ends) {
 		if (flow)
-			forget_both(&way, flow);
+			forget_both(&packet.way, flow);
 		return TC_ACT_UNSPEC;
 	}
 	if (flow && flow->generation == *current && bpf_ktime_get_coarse_ns() - flow->seen_ns < LONG_WAY_EACH_NS) {
 		if (!flow->is_answered)
 			return TC_ACT_UNSPEC;
 		if (packet.hops_left > flow->hops && is_same(&packet.macs, &flow->came, sizeof(struct macs)))
-			return send_on(skb, &packet, flow);
+			return send_on(skb, flow);
 	}
-	take_note(skb, &way, &packet);
+	take_note(skb, &packet);
 	return TC_ACT_UNSPEC;
 }
 
 // The same packet, by all that nobody on its way changes? IPv6 and echoes are not translated here.
-INLINE int is_noted(const struct note *note, const struct packet *packet)
+INLINE int is_noted(const struct packet *noted, const struct packet *packet)
 {
-	__u32 hops = note->hops_left - packet->hops_left;
+	const struct tuple *was = &noted->way.tuple, *is = &packet->way.tuple;
+	__u32 hops = noted->hops_left - packet->hops_left;
 
-	if (hops > HOPS_MAX || !is_same(&note->print, &packet->print, sizeof(struct print)))
+	if (hops > HOPS_MAX || !is_same(&noted->print, &packet->print, sizeof(struct print)))
 		return 0;
-	if (is_same(&note->way.tuple, &packet->tuple, sizeof(struct tuple)))
-		return hops || is_same(&note->macs, &packet->macs, sizeof(struct macs));
-	return hops && packet->tuple.version == 4 && note->way.tuple.version == 4 &&
-	       packet->tuple.protocol == note->way.tuple.protocol && packet->tuple.protocol != IPPROTO_ICMP;
+	if (is_same(was, is, sizeof(struct tuple)))
+		return hops || is_same(&noted->macs, &packet->macs, sizeof(struct macs));
+	return hops && is->version == 4 && was->version == 4 && is->protocol == was->protocol && is->protocol != IPPROTO_ICMP;
 }
 
-INLINE void learn(const struct note *note, const struct packet *packet, __u32 link, __u32 current)
+// Ones' complement: RFC 1071 and 1624.
+INLINE void sum_up(struct flow *flow, const struct tuple *was)
 {
-	struct way way = note->way, back = {.link = link};
+	const struct tuple *is = &flow->way.tuple;
+	__u64 addresses = becomes(was->source[0], is->source[0]) + becomes(was->destination[0], is->destination[0]);
+
+	if (is->version != 4)
+		return;
+	flow->by_header = folded(addresses + (__u16)~bpf_htons(flow->hops << 8));
+	if (is_same(was, is, sizeof(struct tuple)))
+		return;
+	flow->by_addresses = folded(addresses);
+	flow->by_ports = folded(becomes(ports_of(was), ports_of(is)));
+}
+
+INLINE void learn(const struct note *note, const struct packet *packet, __u32 current)
+{
+	struct way way = note->packet.way, back = {.link = packet->way.link};
 	struct tuple turned = {};
 	struct flow flow = {
-		.tuple = packet->tuple,
-		.came = note->macs,
+		.way = packet->way,
+		.came = note->packet.macs,
 		.leaves = packet->macs,
-		.link = link,
 		.generation = current,
-		.hops = note->hops_left - packet->hops_left,
+		.hops = note->packet.hops_left - packet->hops_left,
 		.seen_ns = bpf_ktime_get_coarse_ns(),
 	};
 
-	turn(&packet->tuple, &back.tuple);
+	sum_up(&flow, &way.tuple);
+	turn(&packet->way.tuple, &back.tuple);
 	turn(&way.tuple, &turned);
 	struct flow *other = bpf_map_lookup_elem(&flows, &back);
-	if (other && other->generation == current && other->link == way.link &&
-	    is_same(&other->tuple, &turned, sizeof(struct tuple)))
+	if (other && other->generation == current && other->way.link == way.link &&
+	    is_same(&other->way.tuple, &turned, sizeof(struct tuple)))
 		flow.is_answered = other->is_answered = 1;
 	bpf_map_update_elem(&flows, &way, &flow, BPF_ANY);
 }
@@ -349,7 +373,7 @@ SEC("tc") int to_link(struct __sk_buff *skb)
 	if (!found || !current || !*current || !mtu || !read(skb, &packet) || packet.ends)
 		return TC_ACT_UNSPEC;
 	struct note note = *found; // another processor may write it meanwhile
-	if (note.mtu <= *mtu && is_noted(&note, &packet))
-		learn(&note, &packet, link, *current);
+	if (note.mtu <= *mtu && is_noted(&note.packet, &packet))
+		learn(&note, &packet, *current);
 	return TC_ACT_UNSPEC;
 }
