@@ -9,6 +9,7 @@ hold. By the iptables program, as Docker does it, for that alone knows by which 
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
 from collections.abc import Collection, Sequence
 
@@ -17,7 +18,7 @@ from portico.agent.host_rules import host_link
 
 CHAIN = "DOCKER-USER"
 PROGRAMS = ("iptables", "ip6tables")
-_WAY = re.compile(r'-A DOCKER-USER -[io] (\S+) -m comment --comment "?([^"]*)"? -j ACCEPT')
+_COMMENTED = re.compile(r'-A DOCKER-USER (?:-[io] \S+ )+-m comment --comment "?([^"]*)"? -j ACCEPT')
 
 
 class DockerUser:
@@ -32,20 +33,13 @@ class DockerUser:
 
     def read(self, networks: Collection[str]) -> dict[str, bool]:
         """Return whether uplinks pass: those of `networks`, and all that have rules of this agent's there."""
-        there = [self._ways(lines) for lines in map(self._lines, PROGRAMS) if lines is not None]
-        known = {*networks, *(network_id for ways in there for network_id in ways)}
-        return {
-            network_id: all(ways.get(network_id) == [host_link(network_id, self._name)] * 2 for ways in there)
-            for network_id in known
-        }
+        there = [lines for lines in map(self._lines, PROGRAMS) if lines is not None]
+        known = {*networks, *(network_id for lines in there for line in lines if (network_id := self._network(line)))}
+        return {network_id: all(self._is_right(network_id, lines) for lines in there) for network_id in known}
 
-    def _ways(self, lines: Sequence[str]) -> dict[str, list[str]]:
-        """Return the links that our rules among `lines` name, by network."""
-        ways: dict[str, list[str]] = {}
-        for line in lines:
-            if (rule := _WAY.fullmatch(line)) and (network_id := self._network(rule[2])):
-                ways.setdefault(network_id, []).append(rule[1])
-        return ways
+    def _is_right(self, network_id: str, lines: Sequence[str]) -> bool:
+        label, *ways = map(_line, self._rules(network_id))
+        return {*ways} <= {*lines} and [line for line in lines if self._network(line) == network_id] == [label]
 
     def put(self, network_id: str) -> None:
         """Let what comes from and goes to an uplink pass.
@@ -54,17 +48,15 @@ class DockerUser:
             OSError: iptables refuses.
         """
         self.remove(network_id)
-        link = host_link(network_id, self._name)
-        comment = owner.alias(network_id, "uplink", self._name)
+        label, *ways = self._rules(network_id)
         for program in PROGRAMS:
             lines = self._lines(program)
             if lines is None:
                 continue
             rules = [line for line in lines if line.startswith("-A ")]
-            before_end = bool(rules) and rules[-1] == f"-A {CHAIN} -j RETURN"
-            where = ("-I", CHAIN, str(len(rules))) if before_end else ("-A", CHAIN)
-            for way in ("-i", "-o"):
-                self._run(program, *where, *_rule(way, link, comment))
+            place = str(len(rules) if rules and rules[-1] == f"-A {CHAIN} -j RETURN" else len(rules) + 1)
+            for rule in (label, *ways):
+                self._run(program, "-I", CHAIN, place, *rule)
 
     def remove(self, network_id: str) -> None:
         """Remove the rules of an uplink; none is fine.
@@ -72,16 +64,28 @@ class DockerUser:
         Raises:
             OSError: iptables refuses.
         """
+        ways = [_line(way) for way in self._rules(network_id)[1:]]
         for program in PROGRAMS:
-            for line in self._lines(program) or ():
-                rule = _WAY.fullmatch(line)
-                if rule and self._network(rule[2]) == network_id:
-                    way = line.split()[2]
-                    self._run(program, "-D", CHAIN, *_rule(way, rule[1], rule[2]))
+            lines = self._lines(program) or ()
+            labels = [line for line in lines if self._network(line) == network_id]
+            for line in [*(way for way in ways if labels and way in lines), *labels]:
+                self._run(program, "-D", *shlex.split(line)[1:])
 
-    def _network(self, comment: str) -> str:
-        """Return whose uplink's a rule is, by its comment; empty if none of this agent's."""
-        words = owner.words(comment)
+    def _rules(self, network_id: str) -> Sequence[Sequence[str]]:
+        """Return the rules of an uplink: one that says whose they are, and two that let pass.
+
+        The label stands behind the two, so that no packet comes to it: to pass a comment costs as much as a rule. It is
+        put first and removed last, for without it the others may be anybody's.
+        """
+        link = host_link(network_id, self._name)
+        comment = owner.alias(network_id, "uplink", self._name)
+        label = ("-i", link, "-o", link, "-m", "comment", "--comment", comment)
+        return [(*words, "-j", "ACCEPT") for words in (label, ("-i", link), ("-o", link))]
+
+    def _network(self, line: str) -> str:
+        """Return whose uplink's a rule is, by its comment; empty if it has none of this agent's."""
+        commented = _COMMENTED.fullmatch(line)
+        words = owner.words(commented[1]) if commented else []
         return words[0] if words[1:] == ["uplink", self._name] else ""
 
     def _lines(self, program: str) -> list[str] | None:
@@ -105,5 +109,6 @@ class DockerUser:
         return kernel.within(self._netns, call)
 
 
-def _rule(way: str, link: str, comment: str) -> Sequence[str]:
-    return (way, link, "-m", "comment", "--comment", comment, "-j", "ACCEPT")
+def _line(rule: Sequence[str]) -> str:
+    """Return a rule as the program tells it."""
+    return " ".join(["-A", CHAIN, *(f'"{word}"' if " " in word else word for word in rule)])

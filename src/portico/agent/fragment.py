@@ -118,7 +118,7 @@ def fragment(item: HostObject, wanted: Wanted) -> Fragment | None:
             name = owner.dhcp_link(item.network_id)
             return _open_fragment("", name, wanted.zones[item.network_id])
         case Uplink() if item.network_id in wanted.zones:
-            return _open_fragment("", owner.uplink_link(item.network_id), wanted.zones[item.network_id])
+            return _uplink_fragment(owner.uplink_link(item.network_id), wanted.zones[item.network_id])
         case Router():
             return _router_fragment(item, wanted)
         case Group():
@@ -153,6 +153,11 @@ def _open_fragment(table: str, name: str, zone: int) -> Fragment:
             Element(f"{table}ingress", link): rules.YES["ingress"],
         }
     )
+
+
+def _uplink_fragment(name: str, zone: int) -> Fragment:
+    piece = _open_fragment("", name, zone)
+    return replace(piece, elements={**piece.elements, Element("ingress", f'"{name}"'): "goto to_host"})
 
 
 def _space_fragment(space: Space, piece: Fragment) -> Fragment:

@@ -19,7 +19,6 @@ from portico.hoststate import ROUTED, Publish, Space, Target, Uplink
 ANY = {4: "0.0.0.0", 6: "::"}  # noqa: S104 (a word of the wanted state, nothing is bound to it)
 
 CHAINS: Mapping[str, str] = {
-    "guard": "type filter hook prerouting priority -300; policy accept;",
     "arriving": "type nat hook prerouting priority -100; policy accept;",
     "made": "type nat hook output priority -100; policy accept;",
     "forward": "type filter hook forward priority 0; policy accept;",
@@ -27,8 +26,13 @@ CHAINS: Mapping[str, str] = {
     "leaving": "type nat hook postrouting priority 100; policy accept;",
     "published": "",
 }
-_FIXED = {"arriving": "fib daddr type local goto published", "made": "fib daddr type local goto published"}
-"""Rules that are nobody's: what somebody sends to the host, or the host to itself, may be published."""
+_FIXED = {
+    "arriving": "fib daddr type local goto published",
+    "made": "fib daddr type local goto published",
+    "saying": "meta l4proto != { icmp, ipv6-icmp } accept",
+}
+"""Rules that are nobody's: what somebody sends to the host, or the host to itself, may be published. The last spares
+what the host sends the others."""
 
 Rules = tuple[tuple[str, str], ...]
 """The rules of an object: each with its chain."""
@@ -50,9 +54,8 @@ def way_key(network_id: str) -> str:
 def of_uplink(item: Uplink) -> Rules:
     """Return the rules of an uplink.
 
-    A published port may be reached at 127.0.0.1 too, so the link may carry such addresses (`route_localnet`), but none
-    that somebody on the network made up. What a port of the network sends to a port that the host publishes goes back
-    the way it came, and nobody there is to learn a shorter one.
+    What a port of the network sends to a port that the host publishes goes back the way it came, and nobody there is
+    to learn a shorter one.
 
     Raises:
         ValueError: an address in it is not one.
@@ -60,8 +63,6 @@ def of_uplink(item: Uplink) -> Rules:
     link = f'"{owner.uplink_host_link(item.network_id)}"'
     nets = [addresses.network(cidr, f"masquerade[{number}]") for number, cidr in enumerate(item.masquerade)]
     return (
-        ("guard", f"iifname {link} ip daddr 127.0.0.0/8 drop"),
-        ("guard", f"iifname {link} ip saddr 127.0.0.0/8 drop"),
         ("saying", f"oifname {link} icmp type redirect drop"),
         ("saying", f"oifname {link} icmpv6 type nd-redirect drop"),
         ("leaving", f"oifname {link} ip saddr 127.0.0.0/8 masquerade"),
@@ -138,14 +139,18 @@ def commented(key: str, rules: Rules) -> Rules:
 
 
 def render(table: str, rules: Mapping[str, Rules]) -> str:
-    """Return the commands that make `rules`, commented ones by key, the whole of a table; none at all: no table."""
+    """Return the commands that make `rules`, commented ones by key, the whole of a table; none at all: no table.
+
+    Every packet of the host passes the hooks that are there, so there are none without rules.
+    """
     lines = [f"add table inet {table}", f"delete table inet {table}"]
     if rules:
         lines.append(f"table inet {table} {{")
         for chain, head in CHAINS.items():
             fixed = [_FIXED[chain]] if chain in _FIXED else []
             own = [text for key in sorted(rules) for place, text in rules[key] if place == chain]
-            lines += [f"chain {chain} {{", *([head] if head else []), *fixed, *own, "}"]
+            if own or fixed or not head:
+                lines += [f"chain {chain} {{", *([head] if head else []), *fixed, *own, "}"]
         lines.append("}")
     return "\n".join([*lines, ""])
 

@@ -148,10 +148,11 @@ def _nobody_there_reaches_the_hosts_loopback(rig: Rig, inside: Workload) -> None
     inside.run("sysctl", "-qw", "net.ipv4.conf.eth0.route_localnet=1")
     assert ask(rig, "", "tcp", "127.0.0.1", 7001) == "127.0.0.1 7001"
     assert ask(rig, "inside", "tcp", "127.0.0.1", 7001, NO_ANSWER_S) == SILENCE
-    rules = rig.host.run(["nft", "-a", "list", "chain", "inet", "portico", "guard"]).out
+    nft = ["ip", "netns", "exec", "portico", "nft"]
+    rules = rig.host.run([*nft, "-a", "list", "chain", "bridge", "portico", "to_host"]).out
     handle = next(line.rpartition(" ")[2] for line in rules.splitlines() if "ip daddr 127.0.0.0/8" in line)
     rig.pause()
-    rig.host.run(["nft", "delete", "rule", "inet", "portico", "guard", "handle", handle])
+    rig.host.run([*nft, "delete", "rule", "bridge", "portico", "to_host", "handle", handle])
     assert ask(rig, "inside", "tcp", "127.0.0.1", 7001) == f"{INSIDE} 7001", "it is this rule that keeps them away"
 
 
@@ -201,8 +202,8 @@ def _sctp_sockets(rig: Rig, inside: Workload) -> None:
 
 
 def test_a_firewall_of_dockers_lets_it_pass_where_its_user_does(rig: Rig) -> None:
-    run = rig.host.run
-    for words in ("-N DOCKER-USER", "-A DOCKER-USER -p tcp --dport 8081 -j DROP", "-A DOCKER-USER -j RETURN",
+    run, user = rig.host.run, "-p tcp -m tcp --dport 8081 -j DROP"
+    for words in ("-N DOCKER-USER", f"-A DOCKER-USER {user}", "-A DOCKER-USER -j RETURN",
                   "-A FORWARD -j DOCKER-USER", "-P FORWARD DROP"):  # fmt: skip
         run(["iptables", *words.split()])
     start(rig, WEB)
@@ -210,18 +211,26 @@ def test_a_firewall_of_dockers_lets_it_pass_where_its_user_does(rig: Rig) -> Non
     assert heard(ask(rig, "beyond", "tcp", WAN, 8080)) == f"{BEYOND} 8080"
     assert ask(rig, "inside", "tcp", BEYOND, 7000) == f"::ffff:{WAN} 7000"
     assert ask(rig, "beyond", "tcp", WAN, 8081, NO_ANSWER_S) == SILENCE, "the user's own rules hold"
-    mine = [line for line in run(["iptables", "-S", "DOCKER-USER"]).out.splitlines() if LINK in line]
-    assert len(mine) == 2
-    run(["iptables", *shlex.split(mine[0].replace("-A", "-D", 1))])
-    wait_until(
-        "a rule that a stranger took away", lambda: run(["iptables", "-S", "DOCKER-USER"]).out.count(LINK) == 2, 10
-    )
+    mine = _of_docker(rig)
+    told = "no packet comes to the one with the comment, which costs as much as a rule"
+    assert [(" -i " in line, " -o " in line) for line in mine] == [(False, True), (True, False), (True, True)], told
+    for line in mine[:2]:
+        run(["iptables", *shlex.split(line.replace("-A", "-D", 1))])
+        wait_until("a rule that a stranger took away", lambda: _of_docker(rig) == mine, 10)
+    older = ("-I", "DOCKER-USER", "-i", LINK, "-m", "comment", "--comment", f"portico:{NET_A} uplink portico")
+    run(["iptables", *older, "-j", "ACCEPT"])
+    wait_until("a rule as older agents made them", lambda: _of_docker(rig) == mine, 10)
+    run(["iptables", *shlex.split(mine[1].replace("-A", "-I", 1))])
     rig.pause()
     purged = run([sys.executable, "-m", "portico.cli", "agent", "--purge"]).out
     assert "nft table inet portico" in purged and f"rules of network {NET_A} in chain DOCKER-USER" in purged
     assert LINK not in run(["ip", "link"]).out and "inet" not in run(["nft", "list", "tables"]).out
     left = run(["iptables", "-S", "DOCKER-USER"]).out.splitlines()
-    assert left == ["-N DOCKER-USER", "-A DOCKER-USER -p tcp -m tcp --dport 8081 -j DROP", "-A DOCKER-USER -j RETURN"]
+    assert left == ["-N DOCKER-USER", f"-A DOCKER-USER {user}", mine[1], "-A DOCKER-USER -j RETURN"], "one was a user's"
+
+
+def _of_docker(rig: Rig) -> list[str]:
+    return [line for line in rig.host.run(["iptables", "-S", "DOCKER-USER"]).out.splitlines() if LINK in line]
 
 
 def test_it_is_mended_taken_over_and_removed(rig: Rig) -> None:
