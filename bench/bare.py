@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Callable, Mapping
 from functools import partial
 
-from bench.containers import PINGS, PLAIN, TRANSFER_S, TRANSFERS, pairs_of
+from bench import transfer
+from bench.containers import PINGS, PLAIN, SERIES, pairs_of
 from bench.figure import Figure, median
 from portico.testing.lab import LabHost
 from portico.testing.rig import Rig, Workload
@@ -33,16 +33,17 @@ def join(client: Workload, server: Workload) -> None:
     server.spawn("taskset", "-c", cpu, "iperf3", "-s", "--forceflush").wait_for_text("listening", 5)
 
 
-def compare(client: Workload, address: str, ours: str, pairs: int = TRANSFERS) -> tuple[Pairs, Pairs]:
-    """Return `pairs` pairs of TCP throughputs (Gbit/s) and of round trips (ms), by Portico's way and the bare one.
+def compare(client: Workload, address: str, ours: str, share: float = 1) -> tuple[Pairs, Pairs]:
+    """Return pairs of TCP throughputs (Gbit/s) and of round trips (ms), by Portico's way and the bare one.
 
     Args:
         client: of two that are joined by both ways (`join`).
         address: the server's by the way that is called `ours`.
+        share: of how many pairs it takes for a bound.
     """
     servers = {ours: address, PLAIN: SERVER}
-    speeds = pairs_of(partial(_gigabits, client, servers), pairs)
-    return speeds, pairs_of(partial(_round_trip_ms, client, servers), pairs)
+    speeds = pairs_of(partial(_gigabits, client, servers), int(transfer.COUNT * share))
+    return speeds, pairs_of(partial(_round_trip_ms, client, servers), int(SERIES * share))
 
 
 def without_fast_path(client: Workload, rig: Rig, address: str, ours: str) -> list[Figure]:
@@ -50,7 +51,7 @@ def without_fast_path(client: Workload, rig: Rig, address: str, ours: str) -> li
     rig.pause()
     rig.command = [*rig.command, "--long-way"]
     rig.start()
-    speeds, trips = compare(client, address, ours, pairs=5)  # no bound hangs on it
+    speeds, trips = compare(client, address, ours, share=1 / 3)  # no bound hangs on it
     return [
         Figure(f"{what}, without the fast path", median([mine / bare for mine, bare in pairs]), "x")
         for what, pairs in (("TCP", speeds), ("ping", trips))
@@ -68,8 +69,8 @@ def least(client: Workload) -> tuple[Pairs, Pairs]:
         client.host.run(["ip", "netns", "exec", "bare", "nft", "-f", "-"], stdin=table)
         return measure(client, {way: SERVER}, way)
 
-    speeds = pairs_of(partial(switched, _gigabits), TRANSFERS, TRACKED)
-    return speeds, pairs_of(partial(switched, _round_trip_ms), TRANSFERS, TRACKED)
+    speeds = pairs_of(partial(switched, _gigabits), transfer.COUNT, TRACKED)
+    return speeds, pairs_of(partial(switched, _round_trip_ms), SERIES, TRACKED)
 
 
 def _join(host: LabHost) -> None:
@@ -85,8 +86,7 @@ def _join(host: LabHost) -> None:
 
 
 def _gigabits(client: Workload, servers: Mapping[str, str], way: str) -> float:
-    words = ["taskset", "-c", "0", "iperf3", "-c", servers[way], "-t", str(TRANSFER_S), "-J"]
-    return float(json.loads(client.run(*words).out)["end"]["sum_received"]["bits_per_second"]) / 1e9
+    return transfer.gigabits(client.run("taskset", "-c", "0", *transfer.command(servers[way])).out)
 
 
 def _round_trip_ms(client: Workload, servers: Mapping[str, str], way: str) -> float:

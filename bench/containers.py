@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import time
@@ -11,6 +10,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
+from bench import transfer
 from bench.figure import Figure, median
 from bench.running import Site
 from portico.testing.lab import IMAGE_WITH_IPERF, DockerEngine, Lab
@@ -20,9 +20,8 @@ BATCHES = 9
 BATCH = 16
 AT_A_TIME = 8
 NETWORKS = 11
-TRANSFERS = 15
-TRANSFER_S = 2
 PINGS = 400
+SERIES = 15
 PLAIN = "plain"
 PORTICO = "blue"
 ROUTED = "fast"
@@ -132,8 +131,8 @@ def _traffic(engine: DockerEngine) -> list[Figure]:
             name = f"{network}-{role}"
             engine.docker("run", "-d", "--name", name, *pinned, "--network", network, IMAGE_WITH_IPERF, *command)
     time.sleep(1)
-    speeds = pairs_of(partial(_gigabits, engine), TRANSFERS)
-    trips = pairs_of(partial(_round_trip_ms, engine), TRANSFERS)
+    speeds = pairs_of(partial(_gigabits, engine), transfer.COUNT)
+    trips = pairs_of(partial(_round_trip_ms, engine), SERIES)
     engine.docker("rm", "-f", *(f"{network}-{role}" for network in (PLAIN, PORTICO) for role in ("server", "client")))
     return [
         Figure(
@@ -154,9 +153,7 @@ def _traffic(engine: DockerEngine) -> list[Figure]:
 
 
 def _gigabits(engine: DockerEngine, network: str) -> float:
-    words = ["exec", f"{network}-client", "iperf3", "-c", f"{network}-server", "-t", str(TRANSFER_S), "-J"]
-    found = json.loads(engine.docker(*words).out)
-    return float(found["end"]["sum_received"]["bits_per_second"]) / 1e9
+    return transfer.gigabits(engine.docker("exec", f"{network}-client", *transfer.command(f"{network}-server")).out)
 
 
 def _round_trip_ms(engine: DockerEngine, network: str) -> float:

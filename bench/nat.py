@@ -7,12 +7,12 @@ kernel anyway.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable
 from functools import partial
 
-from bench.containers import PLAIN, PORTICO, TRANSFER_S, TRANSFERS, create, pairs_of
+from bench import transfer
+from bench.containers import PLAIN, PORTICO, create, pairs_of
 from bench.figure import Figure, median
 from bench.running import Site
 from portico.testing.lab import IMAGE_WITH_IPERF, DockerEngine, Lab, LabHost, wait_until
@@ -59,7 +59,7 @@ def _run(engine: DockerEngine, network: str, role: str, cpu: str, *words: str) -
 def _figure(what: str, gigabits: Callable[[str], float]) -> Figure:
     for network in PORTS:  # ways are there soon after `docker run`, not before it
         wait_until(f"{what}: an answer by way of {network}", partial(_is_there, gigabits, network), 30)
-    found = pairs_of(gigabits, TRANSFERS)
+    found = pairs_of(gigabits, transfer.COUNT)
     return Figure(
         what,
         median([ours / theirs for ours, theirs in found]),
@@ -74,16 +74,9 @@ def _is_there(gigabits: Callable[[str], float], network: str) -> bool:
 
 
 def _out(engine: DockerEngine, network: str) -> float:
-    words = ["iperf3", "-c", BEYOND, "-t", str(TRANSFER_S), "-J"]
-    return _read(engine.docker("exec", f"{network}-client", *words, check=False).out)
+    return transfer.gigabits(engine.docker("exec", f"{network}-client", *transfer.command(BEYOND), check=False).out)
 
 
 def _in(host: LabHost, network: str) -> float:
-    words = ["iperf3", "-c", WAN, "-p", PORTS[network], "-t", str(TRANSFER_S), "-J"]
-    return _read(host.run(["ip", "netns", "exec", "beyond", "taskset", "-c", SENDER, *words], check=False).out)
-
-
-def _read(report: str) -> float:
-    """Return Gbit/s; 0 if nothing was received."""
-    received = json.loads(report)["end"].get("sum_received", {})
-    return float(received.get("bits_per_second", 0)) / 1e9
+    words = ["taskset", "-c", SENDER, *transfer.command(WAN, PORTS[network])]
+    return transfer.gigabits(host.run(["ip", "netns", "exec", "beyond", *words], check=False).out)
