@@ -29,6 +29,7 @@ add rule inet tracked forward ct state new accept
 def join(client: Workload, server: Workload) -> None:
     """Join the two namespaces by the bare way too, and start the server that both ways lead to."""
     _join(client.host)
+    client.run("sysctl", "-qw", transfer.UNPACED)
     cpu = str(1 % (os.cpu_count() or 1))
     server.spawn("taskset", "-c", cpu, "iperf3", "-s", "--forceflush").wait_for_text("listening", 5)
 

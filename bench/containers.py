@@ -127,7 +127,7 @@ def _traffic(engine: DockerEngine) -> list[Figure]:
     for network in (PLAIN, PORTICO):
         # Where the scheduler puts the two decides more than any network does; so each has its place, on both networks.
         for cpu, (role, command) in enumerate((("client", ["sleep", "1000"]), ("server", ["iperf3", "-s"]))):
-            pinned = ["--cpuset-cpus", str(cpu % (os.cpu_count() or 1))]
+            pinned = ["--cpuset-cpus", str(cpu % (os.cpu_count() or 1)), "--sysctl", transfer.UNPACED]
             name = f"{network}-{role}"
             engine.docker("run", "-d", "--name", name, *pinned, "--network", network, IMAGE_WITH_IPERF, *command)
     time.sleep(1)

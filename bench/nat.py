@@ -34,7 +34,7 @@ def measure() -> list[Figure]:
             create(engine, PORTICO, "10.91.0.0/24")
             for network, port in PORTS.items():
                 _run(engine, network, "server", RECEIVER, "-p", f"{port}:5201", IMAGE_WITH_IPERF, "iperf3", "-s")
-                _run(engine, network, "client", SENDER, IMAGE_WITH_IPERF, "sleep", "1000")
+                _run(engine, network, "client", SENDER, "--sysctl", transfer.UNPACED, IMAGE_WITH_IPERF, "sleep", "1000")
             return [
                 _figure("TCP from a container to beyond the host, by SNAT", partial(_out, engine)),
                 _figure("TCP from beyond the host to a published port", partial(_in, host)),
@@ -44,6 +44,7 @@ def measure() -> list[Figure]:
 def _join(host: LabHost) -> None:
     """Have a namespace beyond the host, with a server."""
     host.run(["ip", "netns", "add", "beyond"])
+    host.run(["ip", "netns", "exec", "beyond", "sysctl", "-qw", transfer.UNPACED])
     host.run(["ip", "link", "add", "wan", "type", "veth", "peer", "name", "eth0", "netns", "beyond"])
     for where, link, address in (([], "wan", WAN), (["-n", "beyond"], "eth0", BEYOND)):
         host.run(["ip", *where, "addr", "add", f"{address}/24", "dev", link])

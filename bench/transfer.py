@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import json
 
+UNPACED = "net.ipv4.tcp_congestion_control=reno"
+"""The sysctl that senders' namespaces need. What a connection asks for itself comes when it has its timer already."""
 SECONDS = 1
 COUNT = 30
 """Transfers by either way: many short ones tell more than few long ones, for what is beside them changes."""
@@ -17,7 +19,7 @@ COUNT = 30
 
 def command(address: str, port: str = "5201") -> list[str]:
     """Return the client's command line; its report is for `gigabits`."""
-    return ["iperf3", "-c", address, "-p", port, "-t", str(SECONDS), "-C", "reno", "-J"]
+    return ["iperf3", "-c", address, "-p", port, "-t", str(SECONDS), "-J"]
 
 
 def gigabits(report: str) -> float:
