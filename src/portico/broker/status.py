@@ -16,11 +16,20 @@ from portico.store.transaction import Transaction
 # An agent's word for a VIF -> a port's status as Neutron writes it.
 _STATES = {"active": "ACTIVE", "waiting": "DOWN", "error": "ERROR"}
 # A kind of host objects -> the resource whose id is in their keys and whose row tells their status.
-_ABOUT = {"vif": "port", "lease": "port", "outlet": "port", "bridge": "network", "router": "router"}
+_ABOUT = {
+    "vif": "port",
+    "lease": "port",
+    "outlet": "port",
+    "bridge": "network",
+    "uplink": "network",
+    "router": "router",
+}
 # Under this name the table of reasons keeps what is wrong with a port's lease.
 _LEASE = "lease"
 # Under these, what is wrong with a port forwarding on its host, after its port's id, and what of it shows at the port.
 _PUBLISH, _PUBLISHED = "publish", "published"
+# Under this one, what is wrong with a network's way to a host, which is named first.
+_UPLINK = "uplink"
 # Under this one, a state and a reason: why a port that another service realises is not plugged into it on its host.
 _OUTLET = "outlet"
 
@@ -114,7 +123,7 @@ def _read_ahead(tx: Transaction, report: Report) -> None:
     for resource, found in ids.items():
         tx.get_many(resource, found)
     if ids:
-        tx.read_reasons((*ids, _LEASE, _OUTLET, _PUBLISHED), [key for found in ids.values() for key in found])
+        tx.read_reasons((*ids, _LEASE, _OUTLET, _PUBLISHED, _UPLINK), [key for found in ids.values() for key in found])
 
 
 def _write_lease(tx: Transaction, host: str, port_id: str, item: Status) -> None:
@@ -178,6 +187,21 @@ def _with_lease(tx: Transaction, item: ObjectStatus) -> ObjectStatus:
     """Return the status of a port with its lease's trouble, if it has no other."""
     trouble = reason(tx, _LEASE, item.id) if item.state == "ACTIVE" else ""
     return ObjectStatus("port", item.id, "ERROR", f"DHCP: {trouble}") if trouble else item
+
+
+def _write_uplink(tx: Transaction, host: str, network_id: str, item: Status) -> None:
+    """Keep what a host says of its way to a network beside what hosts say of the network itself."""
+    row, known = tx.get("network", network_id), reason(tx, _UPLINK, network_id)
+    trouble = f"host {host}: {item.reason}" if item.state == "error" and row is not None else ""
+    if trouble == known or not (trouble or row is None or known.startswith(f"host {host}: ")):
+        return
+    tx.forget_reason(_UPLINK, network_id)
+    if row is None:
+        return
+    if trouble:
+        tx.note_reason(_UPLINK, network_id, trouble)
+    if row["status"] == "ACTIVE" or (known and reason(tx, "network", network_id) == known):
+        _write(tx, ObjectStatus("network", network_id, "ERROR" if trouble else "ACTIVE", trouble), row)
 
 
 def _write_outlet(tx: Transaction, host: str, port_id: str, item: Status) -> None:
@@ -260,7 +284,13 @@ def _write_reach(tx: Transaction, item: ObjectStatus, row: dict[str, object] | N
 
 
 # Kinds of host objects whose troubles are kept beside their port's own status, or that have more to them.
-_KEPT = {"lease": _write_lease, "publish": _write_published, "outlet": _write_outlet, "router": _write_router}
+_KEPT = {
+    "lease": _write_lease,
+    "publish": _write_published,
+    "outlet": _write_outlet,
+    "uplink": _write_uplink,
+    "router": _write_router,
+}
 
 
 def _with_outlet(tx: Transaction, item: ObjectStatus) -> ObjectStatus:
@@ -276,7 +306,9 @@ def _write_shared(tx: Transaction, host: str, item: ObjectStatus, row: dict[str,
     trouble = f"host {host}: {item.reason}"
     if item.state == "ACTIVE" and before and not before.startswith(f"host {host}: "):
         return
-    _write(tx, ObjectStatus(item.resource, item.id, item.state, trouble if item.reason else ""), row)
+    way = reason(tx, _UPLINK, item.id) if item.state == "ACTIVE" and item.resource == "network" else ""
+    state = "ERROR" if way else item.state
+    _write(tx, ObjectStatus(item.resource, item.id, state, way or (trouble if item.reason else "")), row)
 
 
 def _write(tx: Transaction, item: ObjectStatus, row: dict[str, object]) -> None:

@@ -8,6 +8,7 @@ import sys
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from portico.cli import output
 from portico.cli.context import Context
@@ -20,6 +21,7 @@ Object = Mapping[str, Any]
 DOCKER_OWNER = "docker:"
 DOCKER_NETWORK = "docker:network"
 ROUTER_GATEWAY = "network:router_gateway"
+PATH = "/portico/v1/topology"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,12 +39,21 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     subnets = _by_network(client.list("subnets"))
     names = {network["id"] for network in networks}
     routers = {router["id"]: _title(router) for router in client.list("routers")}
+    plugged = [port for port in client.list("ports") if port["network_id"] in names]
+    reasons = _reasons(client) if any(item["status"] != "ACTIVE" for item in [*networks, *plugged]) else {}
     ports = _by_network(
-        {**_told(client, port), "router": routers.get(port["device_id"], "")}
-        for port in client.list("ports")
-        if port["network_id"] in names
+        {**port, "status_reason": reasons.get(f"port/{port['id']}", ""), "router": routers.get(port["device_id"], "")}
+        for port in plugged
     )
-    found = [{**n, "subnets": subnets[n["id"]], "ports": ports[n["id"]]} for n in sorted(networks, key=_name)]
+    found = [
+        {
+            **network,
+            "status_reason": reasons.get(f"network/{network['id']}", ""),
+            "subnets": subnets[network["id"]],
+            "ports": ports[network["id"]],
+        }
+        for network in sorted(networks, key=_name)
+    ]
     if arguments.format == "tree":
         text = "".join(f"{line}\n" for network in found for line in tree(network))
         sys.stdout.write(text or "no networks\n")
@@ -63,14 +74,16 @@ def _chosen(networks: Sequence[Object], words: Sequence[str]) -> list[Object]:
     return [network for network in networks if not words or {network["id"], network["name"]} & set(words)]
 
 
-def _told(client: Client, port: Object) -> Object:
-    """Return a port with why it is not ACTIVE as its `status_reason`; only such a port costs a request."""
-    if port["status"] == "ACTIVE":
-        return {**port, "status_reason": ""}
-    try:
-        return {**port, "status_reason": client.get_json(f"/portico/v1/ports/{port['id']}/status")["reason"]}
-    except NotFound:  # it went since the list was read
-        return {**port, "status_reason": ""}
+def _reasons(client: Client) -> dict[str, str]:
+    """Return why objects are not ACTIVE, by kind and id, as far as anybody has said."""
+    found: dict[str, str] = {}
+    path = PATH
+    while path:
+        page = client.get_json(path)
+        found |= page["reasons"]
+        links = page.get("topology_links")
+        path = f"{PATH}?{urlsplit(links[0]['href']).query}" if links else ""
+    return found
 
 
 def _by_network(objects: Iterable[Object]) -> dict[str, list[Object]]:
@@ -88,6 +101,8 @@ def tree(network: Object) -> Iterator[str]:
     """Yield the lines of one network."""
     yield f"network {_title(network)}  {network['status']}{_off(network)}  mtu {network['mtu']}"
     subnets, ports = network["subnets"], network["ports"]
+    if network["status_reason"]:
+        yield f"{'│  ' if subnets or ports else '   '}{network['status_reason']}"
     branches = [[_subnet(subnet)] for subnet in subnets] + [list(_port(port)) for port in ports]
     for number, lines in enumerate(branches, 1):
         last = number == len(branches)

@@ -266,3 +266,22 @@ def test_metrics_tell_of_the_agent_and_its_host(machine: Machine) -> None:
 
     # The first heartbeat comes before the first pass.
     wait_until("the agent tells of its passes", is_told, 30, metrics)
+
+
+def test_a_host_that_is_in_an_external_network_by_a_link_of_its_own_says_so_at_the_network(machine: Machine) -> None:
+    machine.host.run(["ip", "link", "add", "lan0", "type", "veth", "peer", "name", "lan1"])
+    machine.host.run(["ip", "addr", "add", "100.65.0.9/16", "dev", "lan0"])
+    machine.up(*NO_DOCKER)
+    machine.json("network", "create", "out", "--router-external", "--provider-network-type", "host")
+    machine.json("subnet", "create", "--network", "out", "--no-enable-dhcp", "100.65.0.0/24")
+    make_port(machine, "blue")
+    machine.json("router", "create", "r", "--external-gateway-info", "network=out")
+    machine.json("router", "add-router-interface", "r", "--port", "blue")
+    machine.json("port", "create", "vm", "--network", "blue")
+    assert machine.portico("port", "plug", "vm", "--tap", "tap-vm")[0] == 0
+    told = "host h1: uplink: the host has 100.65.0.9/16 on link lan0, beside 100.65.0.1/24"
+    wait_until("the network says why", lambda: told in machine.portico("topology")[1], 20)
+    assert machine.json("network", "show", "out")["status"] == "ERROR"
+    machine.host.run(["ip", "link", "del", "lan0"])
+    wait_until("the way is made", lambda: machine.json("network", "show", "out")["status"] == "ACTIVE", 60)
+    assert "px" in machine.host.run(["ip", "-br", "link"]).out

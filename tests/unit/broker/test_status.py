@@ -70,6 +70,36 @@ def test_one_host_that_is_well_does_not_hide_another_that_is_not(desk: Desk) -> 
     assert seen(desk, "port", server["id"]) == ("ERROR", "host host-a: no dnsmasq")
 
 
+def test_a_way_to_the_host_that_cannot_be_made_shows_at_its_network_whatever_else_is_told(desk: Desk) -> None:
+    network, _ = served_network(desk)
+    bridge, uplink = (f"{kind}/{network['id']}" for kind in ("bridge", "uplink"))
+    taken = ("ERROR", "host host-a: the host has 100.64.0.9/16 on link eth0")
+    tell(desk, HOST, uplink, "error", "the host has 100.64.0.9/16 on link eth0")
+    assert seen(desk, "network", network["id"]) == taken
+    for host, key in ((HOST, bridge), (OTHER, bridge), (OTHER, uplink)):
+        tell(desk, host, key, "active")
+        assert seen(desk, "network", network["id"]) == taken
+    tell(desk, HOST, bridge, "error", "link add: no such device")
+    assert seen(desk, "network", network["id"]) == ("ERROR", "host host-a: link add: no such device")
+    tell(desk, HOST, bridge, "active")
+    assert seen(desk, "network", network["id"]) == taken
+    before = newest(desk)
+    again = (Status(bridge, "active"), Status(uplink, "error", "the host has 100.64.0.9/16 on link eth0"))
+    desk.store.write_news(lambda tx: write_report(tx, HOST, Report(1, again)))
+    assert newest(desk) == before, "it is no news"
+    tell(desk, HOST, uplink, "active")
+    assert seen(desk, "network", network["id"]) == ("ACTIVE", "")
+
+
+def test_a_way_to_the_host_of_a_network_that_is_gone_leaves_nothing_behind(desk: Desk) -> None:
+    network = desk.create("network", name="blue")
+    tell(desk, HOST, f"uplink/{network['id']}", "error", "refused")
+    desk.delete("network", network["id"])
+    tell(desk, HOST, f"uplink/{network['id']}", "gone")
+    with desk.store.read() as tx:
+        assert reason(tx, "uplink", network["id"]) == ""
+
+
 def test_a_lease_in_trouble_shows_at_its_port_once_that_is_plugged(desk: Desk) -> None:
     network, _ = served_network(desk)
     port = desk.create("port", network_id=network["id"], **{"binding:host_id": HOST})

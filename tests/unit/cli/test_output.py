@@ -55,8 +55,10 @@ def test_a_tree_shows_subnets_ports_workloads_and_what_is_switched_off() -> None
         "status": "DOWN",
         "status_reason": "tap x does not exist",
     }
-    assert list(tree({**NETWORK, "subnets": [SUBNET], "ports": [marker, PORT, bare]})) == [
-        "network blue  ACTIVE (switched off)  mtu 1400",
+    network = {**NETWORK, "status": "ERROR", "status_reason": "host h1: no bridge"}
+    assert list(tree({**network, "subnets": [SUBNET], "ports": [marker, PORT, bare]})) == [
+        "network blue  ERROR (switched off)  mtu 1400",
+        "│  host h1: no bridge",
         "├─ subnet s1  10.1.0.0/24  gateway 10.1.0.1  dhcp",
         "├─ Docker network blue  0123456789ab",
         "├─ port web  ACTIVE  10.1.0.2  02:00:00:00:00:01",

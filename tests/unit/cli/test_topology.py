@@ -35,6 +35,16 @@ def test_the_tree_says_why_a_port_is_not_active(portico: Portico, network: str, 
     assert shown.out.splitlines()[at + 1].endswith(REASON)
 
 
+def test_the_tree_says_why_a_network_is_not_active(portico: Portico, network: str, api_url: str) -> None:
+    network_id = portico("network", "show", network, "-f", "json").json["id"]
+    with Client(api_url) as client:
+        for state, reason in (("error", "link add: no such device"), ("active", "")):
+            status = {"key": f"bridge/{network_id}", "state": state, "reason": reason}
+            client.put_json("/portico/v1/hosts/h9/status", {"revision": 1, "statuses": [status]})
+            lines = portico("topology", network).out.splitlines()
+            assert ("host h9: link add: no such device" in lines[1]) == (state == "error"), lines
+
+
 @pytest.mark.parametrize(("form", "read"), [("json", json.loads), ("yaml", yaml.safe_load)])
 def test_documents_hold_networks_with_their_subnets_and_ports(
     portico: Portico, network: str, port: str, form: str, read: Callable[[str], Any]
