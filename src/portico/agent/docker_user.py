@@ -64,11 +64,11 @@ class DockerUser:
         Raises:
             OSError: iptables refuses.
         """
-        ways = [_line(way) for way in self._rules(network_id)[1:]]
+        label, *ways = map(_line, self._rules(network_id))
         for program in PROGRAMS:
             lines = self._lines(program) or ()
-            labels = [line for line in lines if self._network(line) == network_id]
-            for line in [*(way for way in ways if labels and way in lines), *labels]:
+            own = [way for way in ways if way in lines] if label in lines else []
+            for line in [*own, *(line for line in lines if self._network(line) == network_id)]:
                 self._run(program, "-D", *shlex.split(line)[1:])
 
     def _rules(self, network_id: str) -> Sequence[Sequence[str]]:

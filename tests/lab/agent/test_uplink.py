@@ -219,7 +219,7 @@ def test_a_firewall_of_dockers_lets_it_pass_where_its_user_does(rig: Rig) -> Non
         wait_until("a rule that a stranger took away", lambda: _of_docker(rig) == mine, 10)
     older = ("-I", "DOCKER-USER", "-i", LINK, "-m", "comment", "--comment", f"portico:{NET_A} uplink portico")
     run(["iptables", *older, "-j", "ACCEPT"])
-    wait_until("a rule as older agents made them", lambda: _of_docker(rig) == mine, 10)
+    wait_until("a rule as older agents made them is taken away", lambda: _of_docker(rig) == mine, 10)
     run(["iptables", *shlex.split(mine[1].replace("-A", "-I", 1))])
     rig.pause()
     purged = run([sys.executable, "-m", "portico.cli", "agent", "--purge"]).out
