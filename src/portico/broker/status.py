@@ -283,7 +283,7 @@ def _write_reach(tx: Transaction, item: ObjectStatus, row: dict[str, object] | N
             _pass_on(tx, item.id, (str(before[0]), before[1]))
 
 
-# Kinds of host objects whose troubles are kept beside their port's own status, or that have more to them.
+# Kinds of host objects whose troubles are kept beside those of the port or network itself, or that have more to them.
 _KEPT = {
     "lease": _write_lease,
     "publish": _write_published,
@@ -301,7 +301,10 @@ def _with_outlet(tx: Transaction, item: ObjectStatus) -> ObjectStatus:
 
 
 def _write_shared(tx: Transaction, host: str, item: ObjectStatus, row: dict[str, object]) -> None:
-    """Write the status of what several hosts realise: it is as bad as on the host that said so last, which is named."""
+    """Write the status of what several hosts realise: it is as bad as on the host that said so last, which is named.
+
+    A network that is well has the trouble of a host's way to it, if there is any.
+    """
     before = reason(tx, item.resource, item.id)
     trouble = f"host {host}: {item.reason}"
     if item.state == "ACTIVE" and before and not before.startswith(f"host {host}: "):

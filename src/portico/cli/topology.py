@@ -39,11 +39,11 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     subnets = _by_network(client.list("subnets"))
     names = {network["id"] for network in networks}
     routers = {router["id"]: _title(router) for router in client.list("routers")}
-    plugged = [port for port in client.list("ports") if port["network_id"] in names]
-    reasons = _reasons(client) if any(item["status"] != "ACTIVE" for item in [*networks, *plugged]) else {}
+    shown = [port for port in client.list("ports") if port["network_id"] in names]
+    reasons = _reasons(client) if any(item["status"] != "ACTIVE" for item in [*networks, *shown]) else {}
     ports = _by_network(
         {**port, "status_reason": reasons.get(f"port/{port['id']}", ""), "router": routers.get(port["device_id"], "")}
-        for port in plugged
+        for port in shown
     )
     found = [
         {
