@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The page at /ui/: where links of its diagram go, what is read from afar, where the focus goes, and more details."""
+"""The page at /ui/: links of its diagram, what is read from afar, where the focus goes, odd names, more details."""
 
 from __future__ import annotations
 
@@ -161,6 +161,41 @@ def test_the_focus_goes_where_a_link_leads_and_stays_while_things_change(
     page.locator("#trace-result").get_by_role("link", name="edge").first.press("Enter")
     expect(focused).to_have_text("edge")
     expect(focused).to_have_role("heading")
+
+
+def test_names_and_ids_are_text_whatever_their_letters(open_page: Open, world: World) -> None:
+    network = world.network("<script>alert(1)</script>", "10.3.0.0/24")
+    devices = {"odd-a": "50%", "odd-b": "a>b", "odd-c": "%41 #?/x", "<img src=x onerror=alert(1)>": "<b>x</b>"}
+    ports = [world.port(network, name, device_id=device) for name, device in devices.items()]
+    page = open_page()
+    heading = page.get_by_role("tabpanel", name="Details").get_by_role("heading", level=2)
+    page.get_by_role("treeitem", level=1, name=re.compile("^Workloads")).press("Enter")
+    for name in devices:
+        page.get_by_role("treeitem", level=2, name=re.compile(f"^{re.escape(name)}")).click()
+        expect(heading).to_have_text(name)
+        expect(page.locator("#panel .eyebrow")).to_have_text("Workload")
+        expect(page.get_by_role("treeitem", selected=True)).to_contain_text(name)
+    page.go_back()
+    expect(heading).to_have_text("odd-c")
+    page.reload()  # the address alone names it
+    expect(heading).to_have_text("odd-c")
+    page.get_by_role("link", name="<script>").click()
+    expect(heading).to_have_text(network["name"])
+    for nothing in ("port/%", "constructor/x"):
+        expect(open_page(f"#{nothing}").get_by_role("treeitem", name=re.compile("^blue"))).to_be_visible()
+    for port in ports:
+        world.delete("ports", port)
+    world.delete("networks", network)
+
+
+def test_the_focus_stays_in_the_panel_of_what_goes(open_page: Open, world: World, rows: dict[str, Row]) -> None:
+    made = world.port(rows["shop"], "short-lived")
+    page = open_page(f"#port/{made['id']}")
+    panel = page.get_by_role("tabpanel", name="Details")
+    panel.get_by_role("link", name="shop", exact=False).first.focus()
+    world.delete("ports", made)
+    expect(page.get_by_text("It is gone")).to_be_visible()
+    expect(panel).to_be_focused()
 
 
 def test_every_gateway_of_a_router_and_every_subport_of_a_trunk_is_shown(

@@ -5,7 +5,7 @@ import { signIn } from "./api.js";
 import { Diagram } from "./diagram.js";
 import { byId, el, glyph } from "./dom.js";
 import { Feed } from "./feed.js";
-import { Topology } from "./model.js";
+import { hashOf, nameIn, Topology } from "./model.js";
 import { Outline } from "./outline.js";
 import { Panel } from "./panel.js";
 import { canTrace, Trace } from "./trace.js";
@@ -27,10 +27,10 @@ let offered = null;
 const say = (text) => (byId("status").textContent = text);
 const announce = (text) => (byId("announcement").textContent = text);
 /** The object that the address names; "" if it names none. */
-const nameInHash = () => (location.hash.includes("/") ? decodeURI(location.hash.slice(1)) : "");
+const nameInHash = () => nameIn(location.hash);
 
 function select(name) {
-  if (name !== nameInHash()) history.pushState(null, "", `#${name}`);
+  if (name !== nameInHash()) history.pushState(null, "", hashOf(name));
   show(name);
 }
 

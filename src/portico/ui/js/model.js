@@ -12,6 +12,18 @@ const COLLATOR = new Intl.Collator("en", { numeric: true });
 
 export const key = (kind, id) => `${kind}/${id}`;
 
+/** How the page's address ends when an object is shown: ids of workloads are whatever their owners say. */
+export const hashOf = (name) => `#${encodeURI(name)}`;
+
+/** The key that the end of an address names; "" if it names none. */
+export function nameIn(hash) {
+  try {
+    return hash.includes("/") ? decodeURI(hash.slice(1)) : "";
+  } catch {
+    return ""; // a percent sign that encodes nothing
+  }
+}
+
 export class Topology {
   constructor() {
     this.revision = 0;
@@ -94,9 +106,9 @@ export class Topology {
   /** The object behind "kind/id", or undefined. */
   find(name) {
     const at = name.indexOf("/");
-    const [kind, id] = [name.slice(0, at), decodeURIComponent(name.slice(at + 1))];
+    const [kind, id] = [name.slice(0, at), name.slice(at + 1)];
     if (kind === "backend") return this.backends.find((each) => each.name === id);
-    return kind in KINDS ? this[kind]?.get(id) : undefined;
+    return Object.hasOwn(KINDS, kind) ? this[kind]?.get(id) : undefined;
   }
 
   /** Names of backends in use or on offer, in the server's order. */

@@ -59,7 +59,7 @@ export class Outline {
     const groups = topology.backendNames().map((name) => {
       const backend = topology.backends.find((each) => each.name === name);
       const networks = topology.networks.filter((each) => (each["portico:backend"] ?? "") === name);
-      return { key: key("backend", name), label: name || "no backend", state: backend && topology.state("backend", backend),
+      return { key: key("backend", name), name: name && key("backend", name), label: name || "no backend", state: backend && topology.state("backend", backend),
         aside: plural(networks.length, "network"), items: networks.map((each) => this.networkRow(each)), isOpen: true };
     });
     const lists = [["router", "Routers", topology.routers, true], ["floatingip", "Floating IPs", topology.floatingips, true],
@@ -75,7 +75,7 @@ export class Outline {
     const { topology } = this;
     const aside = kind === "workload" ? object.kind : topology.summary(kind, object);
     const label = topology.title(kind, object);
-    return { key: key(kind, object.id), kind, object, label, aside: aside === label ? "" : aside, state: topology.state(kind, object), isOpen,
+    return { key: key(kind, object.id), name: key(kind, object.id), kind, object, label, aside: aside === label ? "" : aside, state: topology.state(kind, object), isOpen,
       items: ports.map((port) => this.portRow(port, key(kind, object.id))) };
   }
 
@@ -115,12 +115,12 @@ export class Outline {
   /** The key of the first object that a search has found. */
   firstFound() {
     const found = this.rows.find((row) => row.kind && this.topology.matches(row.kind, row.object, this.words));
-    return found ? objectOf(found.key) : "";
+    return found?.name ?? "";
   }
 
   select(name) {
     this.unfold(name);
-    const row = this.rows.find((each) => objectOf(each.key) === name);
+    const row = name && this.rows.find((each) => each.name === name);
     this.selected = row?.key ?? "";
     if (row) this.current = row.key;
     if (this.topology) this.draw(this.topology, this.words);
@@ -149,14 +149,14 @@ export class Outline {
   clicked(event) {
     const row = this.rowOf(event);
     if (!row) return;
-    if (event.target.classList.contains("twisty") || !isObject(row)) this.toggle(row, !row.isOpen);
+    if (event.target.classList.contains("twisty") || !row.name) this.toggle(row, !row.isOpen);
     else this.choose(row);
     this.focus(row.key);
   }
 
   choose(row) {
     this.selected = row.key;
-    this.onSelect(objectOf(row.key));
+    this.onSelect(row.name);
   }
 
   focused(event) {
@@ -193,7 +193,7 @@ export class Outline {
       End: () => to(this.rows.length - 1),
       ArrowRight: () => (row.isOpen === false ? this.toggle(row, true) : row.isOpen && to(at + 1)),
       ArrowLeft: () => (row.isOpen ? this.toggle(row, false) : to(this.parentOf(at))),
-      Enter: () => (isObject(row) ? this.choose(row) : this.toggle(row, !row.isOpen)),
+      Enter: () => (row.name ? this.choose(row) : this.toggle(row, !row.isOpen)),
       " ": () => keys.Enter(),
     };
     if (keys[event.key]) {
@@ -219,13 +219,4 @@ export class Outline {
     const found = turned.find((row) => row.label.toLowerCase().startsWith(this.typed));
     if (found) this.focus(found.key);
   }
-}
-
-/** The object that a row is about: the last one in its key. */
-function objectOf(name) {
-  return name.slice(name.lastIndexOf(">") + 1);
-}
-
-function isObject(row) {
-  return !row.key.startsWith("group/") && row.key !== "backend/";
 }

@@ -4,7 +4,7 @@
 import { get, getIfThere } from "./api.js";
 import { aspects } from "./aspects.js";
 import { badge, el, glyph } from "./dom.js";
-import { ledTo } from "./model.js";
+import { hashOf, ledTo } from "./model.js";
 import { related } from "./related.js";
 import { KINDS, serviceWord, STATES } from "./words.js";
 
@@ -60,7 +60,8 @@ export class Panel {
     const isInside = focused !== this.element && this.element.contains(focused);
     const href = isInside && focused.getAttribute("href");
     this.element.replaceChildren(...made.childNodes);
-    if (isInside) this.element.querySelector(href ? `a[href="${CSS.escape(href)}"]` : focused.localName)?.focus();
+    if (!isInside) return;
+    (this.element.querySelector(href ? `a[href="${CSS.escape(href)}"]` : focused.localName) ?? this.element).focus();
   }
 
   parts(kind, object, isRawOpen) {
@@ -116,7 +117,7 @@ export class Panel {
     const owner = object.device_owner ?? "";
     const words = kind === "port" && !object.name && owner.startsWith("network:")
       ? `${serviceWord(owner)} ${title}` : title;
-    return el("a", { href: `#${name}`, onclick: (event) => {
+    return el("a", { href: hashOf(name), onclick: (event) => {
       event.preventDefault();
       this.onSelect(name);
     } }, glyph(state), words, el("span", { class: "hidden" }, ` ${STATES[state].word}`));

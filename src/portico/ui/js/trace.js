@@ -3,7 +3,7 @@
 
 import { get, request } from "./api.js";
 import { byId, el, glyph } from "./dom.js";
-import { addresses } from "./model.js";
+import { addresses, hashOf } from "./model.js";
 
 const PATH = "/portico/v1/trace";
 const UUID = /[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}/g;
@@ -96,7 +96,7 @@ export class Trace {
   hop({ object: name, what, verdict, why }) {
     const { word, state } = VERDICTS[verdict] ?? VERDICTS.missing;
     const title = this.titleOf(name);
-    const label = this.topology.find(name) ? el("a", { href: `#${name}`, onclick: (event) => {
+    const label = this.topology.find(name) ? el("a", { href: hashOf(name), onclick: (event) => {
       event.preventDefault();
       this.onSelect(name);
     } }, title) : el("strong", {}, title);
