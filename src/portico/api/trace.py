@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import asdict
+from functools import partial
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
@@ -70,10 +71,12 @@ def read(service: Service, context: Context, body: Any) -> Row:
         _add_led_to(tx, context, want, destination)
         target = destination["id"] if isinstance(destination, dict) else destination
         question = Question(source["id"], target, protocol, port)
-        found = answer(want, question, _unrealised(tx, want, ends))
+        found = answer(want, question, partial(_unrealised, tx, want))
         hops = [asdict(hop) for hop in found.hops]
         texts = [found.reason, *(hop[name] for hop in hops for name in ("what", "why"))]
-        reason, *said = discreet(tx, context, texts, *(row["binding:host_id"] for row in ends))
+        met = {hop.object.partition("/")[2] for hop in found.hops}
+        hosts = {row["binding:host_id"] for row in ends} | {want.ports[each].host for each in met & want.ports.keys()}
+        reason, *said = discreet(tx, context, texts, *hosts)
     for hop, what, why in zip(hops, said[::2], said[1::2], strict=True):
         hop |= {"what": what, "why": why}
     return {"passes": found.delivered, "reason": reason, "hops": hops}
@@ -196,17 +199,22 @@ def _touched(want: Snapshot, ends: Iterable[Row]) -> set[str]:
     return networks
 
 
-def _unrealised(tx: Transaction, want: Snapshot, ends: Iterable[Row]) -> dict[str, str]:
-    """Return why ports and routers are not as wanted, by what their hosts have told.
+def _unrealised(tx: Transaction, want: Snapshot, name: str) -> str:
+    """Return why a port or router on the way is not as wanted, by what its hosts have told; "" if it is.
 
     Nothing is said of what is switched off or on no host: that is wanted, and judged where the packet meets it.
     """
-    rows = [("port", row) for row in ends if row["binding:host_id"] and is_up(want, want.ports[row["id"]])]
-    rows += [("router", row) for row in tx.get_many("router", sorted(want.routers)) if row["admin_state_up"]]
-    found = {}
-    for resource, row in rows:
-        why = tx.reason(resource, row["id"]) or f"status is {row['status']}"
-        # Who reaches a router's gateways is judged packet by packet.
-        if row["status"] != "ACTIVE" and not (resource == "router" and why == tx.reason(REACH, row["id"])):
-            found[f"{resource}/{row['id']}"] = why
-    return found
+    resource, _, object_id = name.partition("/")
+    row = tx.get(resource, object_id) if resource in ("port", "router") else None
+    if row is None or row["status"] == "ACTIVE" or not _is_meant(want, resource, row):
+        return ""
+    why = tx.reason(resource, object_id) or f"status is {row['status']}"
+    # Who reaches a router's gateways is judged packet by packet.
+    return "" if resource == "router" and why == tx.reason(REACH, object_id) else why
+
+
+def _is_meant(want: Snapshot, resource: str, row: Row) -> bool:
+    """Tell whether an object is to carry packets."""
+    if resource == "router":
+        return bool(row["admin_state_up"])
+    return bool(row["binding:host_id"]) and is_up(want, want.ports[row["id"]])

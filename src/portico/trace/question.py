@@ -6,7 +6,7 @@ Besides the way that `way` judges it follows what senders do: they know their su
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from portico.model.l3 import FLOATING_OWNER, INTERFACE_OWNER, ROUTER_OWNERS
@@ -34,11 +34,12 @@ class Question:
     port: int = 0
 
 
-def answer(want: Snapshot, question: Question, unrealised: Mapping[str, str]) -> Verdict:
+def answer(want: Snapshot, question: Question, unrealised: Callable[[str], str] = lambda _: "") -> Verdict:
     """Return the way of the packet: the first that arrives of those between addresses of sender and destination.
 
     Args:
-        unrealised: why objects ("port/ID", "router/ID") are not what they are to be, as far as hosts have told.
+        unrealised: tells why an object ("port/ID", "router/ID") is not what it is to be, as far as hosts have told;
+            "" if it is.
     """
     sender = want.ports[question.sender]
     ways = [way.follow(_realised(_hops(want, packet), unrealised)) for packet in _packets(want, sender, question)]
@@ -66,13 +67,13 @@ def _packets(want: Snapshot, sender: Port, question: Question) -> Iterator[Packe
                 yield replace(packet, low=_HIGH if question.port else 0, high=question.port)
 
 
-def _realised(hops: Iterable[Hop], unrealised: Mapping[str, str]) -> Iterator[Hop]:
+def _realised(hops: Iterable[Hop], unrealised: Callable[[str], str]) -> Iterator[Hop]:
     """Yield `hops`, and before the first of an object that its host has not as wanted, why."""
     told = set()
     for hop in hops:
-        if hop.object in unrealised and hop.object not in told:
-            told.add(hop.object)
-            yield Hop(hop.object, "is realised", "missing", unrealised[hop.object])
+        if hop.object not in told and (why := unrealised(hop.object)):
+            yield Hop(hop.object, "is realised", "missing", why)
+        told.add(hop.object)
         yield hop
 
 

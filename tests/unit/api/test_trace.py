@@ -148,6 +148,23 @@ def test_what_a_host_has_not_made_yet_is_missing_with_its_reason(site: Site, sto
     )
 
 
+def test_what_is_missing_is_told_whatever_leads_to_it(site: Site, store: Store) -> None:
+    a, b = plugged(store, site, site.inside), plugged(store, site, site.inside)
+    far = site.api.network("10.5.0.0/24")
+    site.interface(site.router, "add", far["subnets"][0])
+    c, floating = plugged(store, site, far), site.floating()
+    assert site.forward(floating, b, 80, 80).status == 201
+    site.api.update("routers", site.router, routes=[{"destination": "203.0.113.0/24", "nexthop": addresses(b)[0]}])
+    ways = [(a, addresses(b)[0])]
+    ways += [(c, way) for way in (addresses(b)[0], floating["floating_ip_address"], WORLD)]
+    web = group(site, OPEN)
+    site.api.update("ports", b, security_groups=[web["id"]])
+    assert [told(site, source, way)["passes"] for source, way in ways] == [True] * 4
+    write_statuses(store, [ObjectStatus("port", b["id"], "ERROR", "the kernel said no", host="host-a")])
+    missing = (f"port/{b['id']}", "missing", "the kernel said no")
+    assert [last(told(site, source, way)) for source, way in ways] == [missing] * 4
+
+
 def test_what_is_switched_off_stops_a_packet_and_not_what_its_host_says_of_it(site: Site, store: Store) -> None:
     a, b, off = (plugged(store, site, site.inside) for _ in range(3))
     far = site.api.network("10.5.0.0/24")

@@ -127,11 +127,11 @@ def test_the_oracle_lets_in_what_is_proxied_and_tells_why_nothing_else_is() -> N
     gateway = next(item.address for item in want.ports[GATEWAY].fixed_ips if item.address.version == 6)
     (outer,) = (it for it in want.subnets.values() if gateway in it.cidr)
     want.place("subnet", structs.replace(outer, routes=((ip_network(NETS[0]), gateway),)))
-    found = answer(want, Question(OUTER, ip_address(address), TCP, 80), {})
+    found = answer(want, Question(OUTER, ip_address(address), TCP, 80))
     assert (found.hops[-1].object, found.hops[-1].verdict) == (f"router/{ROUTER}", "drop")
     assert found.reason == f"enable_ndp_proxy is true, and none of its NDP proxies is for {address}"
     put_proxy(want)
-    assert answer(want, Question(OUTER, ip_address(address), TCP, 80), {})
+    assert answer(want, Question(OUTER, ip_address(address), TCP, 80))
 
 
 def test_rules_name_links_addresses_and_ranges() -> None:

@@ -42,7 +42,7 @@ def delivered(want: Snapshot, sender: Port, receiver: Port) -> bool:
 def test_between_ports_of_one_network_the_answer_is_what_backends_must_do(world: World) -> None:
     want = world.snapshot()
     for sender, receiver in pairs(want):
-        found = answer(want, Question(sender.id, receiver.id, TCP, 80), {})
+        found = answer(want, Question(sender.id, receiver.id, TCP, 80))
         if sender.network_id == receiver.network_id:
             assert found.delivered == delivered(want, sender, receiver), found
         else:
@@ -54,7 +54,7 @@ def test_between_ports_of_one_network_the_answer_is_what_backends_must_do(world:
 def test_across_routers_nothing_is_said_to_pass_that_backends_must_stop(world: RouterWorld) -> None:
     want = world.snapshot()
     for sender, receiver in pairs(want):
-        found = answer(want, Question(sender.id, receiver.id, TCP, 80), {})
+        found = answer(want, Question(sender.id, receiver.id, TCP, 80))
         passes = delivered(want, sender, receiver)
         assert not (found.delivered and not passes), found
         # What passes all the same is sent to a router that is not the sender's gateway.
@@ -69,7 +69,7 @@ def test_tenants_whose_routers_are_their_gateways_reach_their_own_and_not_each_o
     told = {}
     inside = [pair for pair in pairs(want) if not want.networks[pair[0].network_id].external]
     for sender, receiver in inside:
-        found = answer(want, Question(sender.id, receiver.id, TCP, 80), {})
+        found = answer(want, Question(sender.id, receiver.id, TCP, 80))
         assert found.delivered == delivered(want, sender, receiver), found
         told[sender.id, receiver.id] = found
     assert {len(found.hops) for found in told.values() if found} == {5}
@@ -106,17 +106,17 @@ def test_a_router_answers_for_its_own_addresses_and_floating_ips_where_it_has_th
         if row["network_id"] == object_id("network", 0) and ":" not in row["cidr"]:
             row["gateway_ip"] = "192.0.2.1"
     want = made.snapshot()
-    found = answer(want, Question(object_id("port", number), ip_address(destination), TCP, 80), {})
+    found = answer(want, Question(object_id("port", number), ip_address(destination), TCP, 80))
     assert found.delivered is passes, found
     assert found.hops[-1].why.startswith(why), found
     # the same by the name of the router's port
     owned = [port for port in want.ports.values() if port.device_id == l3_id("router", 0)]
     for port in (it for it in owned if destination in {str(item.address) for item in it.fixed_ips}):
-        named = answer(want, Question(object_id("port", number), port.id, TCP, 80), {})
+        named = answer(want, Question(object_id("port", number), port.id, TCP, 80))
         assert (named.delivered, named.hops[-1].why) == (passes, found.hops[-1].why)
 
 
 def test_a_router_that_is_switched_off_answers_for_nothing() -> None:
     want = joined_world(PutRouter(0, (0, 2), outside=True, admin_up=False)).snapshot()
-    found = answer(want, Question(object_id("port", 4), ip_address("198.18.2.100"), TCP, 80), {})
+    found = answer(want, Question(object_id("port", 4), ip_address("198.18.2.100"), TCP, 80))
     assert (found.delivered, found.reason) == (False, "admin_state_up is false")

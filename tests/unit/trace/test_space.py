@@ -26,7 +26,7 @@ def world(*edits: Edit | PutRouter) -> RouterWorld:
 
 def told(made: RouterWorld, destination: str, port: int = 80) -> tuple[bool, str]:
     """Return whether a packet from port 0 passes, and all that is said of it."""
-    found = answer(made.snapshot(), Question(object_id("port", 0), ip_address(destination), TCP, port), unrealised={})
+    found = answer(made.snapshot(), Question(object_id("port", 0), ip_address(destination), TCP, port))
     return found.delivered, "; ".join(f"{hop.what} ({hop.why})" for hop in found.hops)
 
 
