@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from portico.model.l3 import FLOATING_OWNER, INTERFACE_OWNER, ROUTER_OWNERS
-from portico.model.snapshot import IpAddress, Port, Router, Snapshot
+from portico.model.snapshot import DHCP_OWNER, IpAddress, Port, Router, Snapshot
 from portico.trace import forwarding, place, router, security, space, way
 from portico.trace.packet import ICMP, ICMPV6, Hop, Packet, Verdict
 
@@ -99,6 +99,9 @@ def _hops(want: Snapshot, packet: Packet) -> Iterator[Hop]:
             f"network/{sender.network_id}", f"carries it to {packet.destination}", "pass", "a router answers for it"
         )
         yield from _asked_for(want, asked, sender, packet)
+    elif receiver is not None and receiver.device_owner == DHCP_OWNER and receiver.network_id == sender.network_id:
+        why = "the network's own server has it, on every host that has ports of the network"
+        yield Hop(f"port/{receiver.id}", f"takes it at {packet.destination}", "pass", why)
     elif receiver is not None and _is_direct(want, sender, receiver):
         yield way.carried(want, sender, receiver, packet, translated=bool(found))
         yield from way.arrives(want, receiver, packet)

@@ -165,6 +165,19 @@ def test_what_is_missing_is_told_whatever_leads_to_it(site: Site, store: Store) 
     assert [last(told(site, source, way)) for source, way in ways] == [missing] * 4
 
 
+def test_a_network_s_own_server_is_on_the_sender_s_host(site: Site, store: Store) -> None:
+    network = site.api.network("10.5.0.0/24")
+    a = plugged(store, site, network)
+    (server,) = site.api.list("ports", f"network_id={network['id']}&device_owner=network:dhcp")
+    for way in (server, addresses(server)[0]):
+        found = told(site, a, way, 53, "udp")
+        assert found["passes"] and last(found)[0] == f"port/{server['id']}", found
+    site.api.update("ports", a, security_groups=[group(site)["id"]])
+    for rule in site.api.list("security-group-rules", "direction=egress"):
+        site.api.delete("security-group-rules", rule)
+    assert "no egress rule" in told(site, a, server, 53, "udp")["reason"]
+
+
 def test_what_is_switched_off_stops_a_packet_and_not_what_its_host_says_of_it(site: Site, store: Store) -> None:
     a, b, off = (plugged(store, site, site.inside) for _ in range(3))
     far = site.api.network("10.5.0.0/24")
