@@ -144,12 +144,14 @@ def _fields(item: Any) -> Mapping[str, str]:
 
 
 def _text(value: Any) -> str:
-    """Return a value for people to read: parts that have words for that one by one, those of a set in order."""
+    """Return a value for people to read: the parts of a tuple one by one, those of a set in order."""
     if isinstance(value, frozenset):
         return ", ".join(sorted(map(str, value))) or "nothing"
-    if isinstance(value, tuple) and any(dataclasses.is_dataclass(part) for part in value):
-        return "; ".join(map(str, value))
-    return str(value)
+    if isinstance(value, tuple):
+        return (
+            "; ".join(" ".join(map(str, part)) if isinstance(part, tuple) else str(part) for part in value) or "nothing"
+        )
+    return str(value) or "nothing"
 
 
 def _filter(wanted: Wanted, link: str, piece: parts.Fragment, pace: Pace | None) -> Iterator[Aspect]:
