@@ -258,6 +258,7 @@ def test_a_lost_connection_is_told_and_taken_up_again(
     page.route("**/portico/v1/**", lambda route: route.abort())
     world.update("ports", rows["api"], description="anything")
     expect(page.get_by_text("Connection lost", exact=True)).to_be_visible()
+    expect(page.locator("#status")).to_have_text("Connection lost: the server does not answer")
     page.unroute("**/portico/v1/**")
     expect(page.get_by_text("Live", exact=True)).to_be_visible()
     page.close()

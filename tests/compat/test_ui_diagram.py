@@ -188,14 +188,20 @@ def test_names_and_ids_are_text_whatever_their_letters(open_page: Open, world: W
     world.delete("networks", network)
 
 
-def test_the_focus_stays_in_the_panel_of_what_goes(open_page: Open, world: World, rows: dict[str, Row]) -> None:
+def test_what_is_renamed_or_goes_is_told_and_the_focus_stays(
+    open_page: Open, world: World, rows: dict[str, Row]
+) -> None:
     made = world.port(rows["shop"], "short-lived")
     page = open_page(f"#port/{made['id']}")
     panel = page.get_by_role("tabpanel", name="Details")
     panel.get_by_role("link", name="shop", exact=False).first.focus()
+    world.update("ports", made, name="renamed")
+    expect(page).to_have_title("renamed · Portico")
     world.delete("ports", made)
     expect(page.get_by_text("It is gone")).to_be_visible()
     expect(panel).to_be_focused()
+    expect(page).to_have_title("Portico")
+    expect(page.locator("#announcement")).to_contain_text("is gone")
 
 
 def test_every_gateway_of_a_router_and_every_subport_of_a_trunk_is_shown(

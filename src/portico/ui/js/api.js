@@ -17,13 +17,19 @@ export function signIn(token) {
   else sessionStorage.removeItem(TOKEN);
 }
 
+/** Say in one way what each browser says in its own. */
+function unanswered(error) {
+  throw error.name === "AbortError" ? error : new Error("the server does not answer", { cause: error });
+}
+
 /** Send a request and return the response of a success. */
 export async function request(path, { method = "GET", body, signal } = {}) {
   const headers = { Accept: "application/json" };
   const token = sessionStorage.getItem(TOKEN);
   if (token) headers["X-Auth-Token"] = token;
   if (body !== undefined) headers["Content-Type"] = "application/json";
-  const response = await fetch(path, { method, headers, signal, cache: "no-store", body: body && JSON.stringify(body) });
+  const options = { method, headers, signal, cache: "no-store", body: body && JSON.stringify(body) };
+  const response = await fetch(path, options).catch(unanswered);
   if (response.ok) return response;
   const fault = (await response.json().catch(() => ({}))).NeutronError ?? {};
   const words = fault.message ?? `${method} ${path}: ${response.status}`;

@@ -11,6 +11,7 @@ import { Panel } from "./panel.js";
 import { canTrace, Trace } from "./trace.js";
 import { KINDS, plural, STATES, stateOf } from "./words.js";
 
+const PRODUCT = "Portico";
 const topology = new Topology();
 const outline = new Outline(byId("outline"), select);
 const diagram = new Diagram(byId("diagram"), select);
@@ -47,10 +48,23 @@ function show(name) {
   outline.select(name);
   diagram.reveal(name);
   panel.show(name);
-  const [kind, object] = [name.split("/")[0], topology.find(name)];
-  const title = object ? topology.title(kind, object) : "";
-  document.title = title ? `${title} · Portico` : "Portico";
-  if (title) announce(`Details: ${KINDS[kind].word} ${title}`);
+  const title = entitle();
+  if (title) announce(`Details: ${KINDS[name.split("/")[0]].word} ${title}`);
+}
+
+/** Name the window after what is selected; returns its title, "" if there is nothing of that name. */
+function entitle() {
+  const object = topology.find(selected);
+  const title = object ? topology.title(selected.split("/")[0], object) : "";
+  document.title = title ? `${title} · ${PRODUCT}` : PRODUCT;
+  return title;
+}
+
+/** Let what shows the selection follow what has become of it. */
+function keepUp() {
+  mark();
+  const wasThere = document.title !== PRODUCT;
+  if (!entitle() && wasThere) announce("What was shown is gone, or not for you to see.");
 }
 
 function mark() {
@@ -68,7 +82,7 @@ function draw(since) {
     diagram.draw(topology, words);
     counts();
     if (selected && isFirst) show(selected);
-    else if (selected) mark();
+    else if (selected) keepUp();
     isFirst = false;
     panel.refresh();
     byId("empty").hidden = topology.networks.length > 0;
