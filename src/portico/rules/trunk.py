@@ -28,7 +28,7 @@ def create(tx: Transaction, context: Context, body: Row) -> Row:
     parent = lookup.visible(tx, context, "port", body["port_id"])
     if parent.get("trunk_id"):
         if trunk_port.is_parent(tx, parent):
-            raise _parent_in_use(parent, parent["trunk_id"])
+            raise _parent_in_use(parent, f"it is that of trunk {parent['trunk_id']}")
         raise _in_use(parent)
     trunk_port.check_plug(parent)
     context.broker.admit("trunk", None, body, lookup.get(tx, "network", parent["network_id"]))
@@ -152,7 +152,7 @@ def _check(trunk: Row, network: Row, found: Row, own: Row) -> None:
     """Refuse a port that cannot be a subport: its trunk's own, one in use, one whose network carries more or is not of
     the same backend."""
     if found["id"] == trunk["port_id"]:
-        raise _parent_in_use(found, trunk["id"])
+        raise _parent_in_use(found, "a trunk's own port is none of its subports")
     if own["mtu"] > network["mtu"]:
         raise Conflict(
             f"MTU {own['mtu']} of subport {found['id']} cannot be greater than MTU {network['mtu']} of trunk "
@@ -179,10 +179,9 @@ def _refuse_disabled(trunk: Row) -> None:
         raise Conflict(f"Trunk {trunk['id']} is currently disabled.", type="TrunkDisabled")
 
 
-def _parent_in_use(row: Row, trunk_id: str) -> Conflict:
+def _parent_in_use(row: Row, why: str) -> Conflict:
     return Conflict(
-        f"Port {row['id']} is currently in use and is not eligible for use as a parent port: it is that of trunk "
-        f"{trunk_id}.",
+        f"Port {row['id']} is currently in use and is not eligible for use as a parent port: {why}.",
         type="ParentPortInUse",
     )
 

@@ -92,7 +92,10 @@ def test_what_cannot_be_a_subport_is_refused(api: Asker, net: Row, other: Row) -
     ):
         refused = api.ask("PUT", f"trunks/{trunk['id']}/add_subports", {"sub_ports": [item]})
         assert refused.error == error, item
-    assert api.try_create("trunks", port_id=own["id"]).error == (409, "ParentPortInUse")
+    taken = api.try_create("trunks", port_id=own["id"])
+    assert taken.error == (409, "ParentPortInUse") and f"that of trunk {trunk['id']}" in taken.message
+    itself = api.try_create("trunks", port_id=free["id"], sub_ports=[subport(free)])
+    assert itself.error == (409, "ParentPortInUse") and "that of trunk" not in itself.message, "there is none yet"
     assert api.try_create("trunks", port_id=first["id"]).error == (409, "TrunkPortInUse")
     missing = {"sub_ports": [{"port_id": free["id"]}]}
     assert api.ask("PUT", f"trunks/{trunk['id']}/remove_subports", missing).error == (404, "SubPortNotFound")
