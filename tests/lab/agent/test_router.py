@@ -99,7 +99,7 @@ def plug(rig: Rig, name: str, port: Vif) -> Workload:
     if not v4.startswith(OUTER):
         run = workload.run
         run("ip", "route", "add", "default", "via", v4.rpartition(".")[0] + ".1")
-        run("ip", "route", "add", "default", "via", v6.rpartition(":")[0] + ":1")
+        run("ip", "-6", "route", "replace", "default", "via", v6.rpartition(":")[0] + ":1")  # one may be told already
     return workload
 
 
