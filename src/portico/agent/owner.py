@@ -24,7 +24,7 @@
 | veth end `pv<port id[:11]>` | host or container | alias `portico:<port id> <netns>`; goes with its other end |
 | nft tables `bridge portico`, `inet portico` | our namespace | the namespace |
 | nft table `inet portico`, for another `<netns>` than `portico` with a digest of it | host | its name |
-| rules of the chain DOCKER-USER, if there is one | host | comment `portico:<network id, or routed> uplink <netns>` |
+| rules of DOCKER-USER, three for a link | host | one has comment `portico:<network id, or routed> uplink <netns>` |
 | conntrack entries | our namespace | the namespace |
 | tap that we made | host | kind tun and alias `portico:<port id> <netns>` |
 | veth end or tap of an outlet | host | alias `portico:<port id> made <netns>`, for veth its other end |

@@ -18,6 +18,7 @@ from portico.testing import strategies
 from portico.testing.backend_suite import change
 from portico.testing.world import (
     HOSTS,
+    Drop,
     Edit,
     PutGroup,
     PutNetwork,
@@ -40,6 +41,19 @@ def world(*edits: Edit) -> World:
 
 def planned(made: World, host: str = HOSTS[0]) -> dict[str, HostObject]:
     return {key_of(item): item for item in plan.host_objects(made.snapshot(), host)}
+
+
+def test_a_member_that_goes_together_with_its_network_is_known_nowhere() -> None:
+    hosts = HostStates()
+    made = world(PutPort(0, 0, HOSTS[0], groups=(1,)), PutPort(1, 1, HOSTS[1], groups=(0,)))
+    state, backend, want = follow(hosts), RoutedBackend(hosts), made.snapshot()
+    list(backend.sync(want, Dirty(everything=True)))
+    hosts.publish(1)
+    assert any(isinstance(item, Member) for item in state[HOSTS[1]].values())
+    list(backend.sync(want, change(made, want, [Drop("network", 0)])))
+    hosts.publish(2)
+    assert state[HOSTS[1]] == planned(made, HOSTS[1])
+    assert not any(isinstance(item, Member) for item in state[HOSTS[1]].values())
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])

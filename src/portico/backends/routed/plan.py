@@ -104,10 +104,13 @@ def _routed(item: HostObject) -> HostObject:
 
 
 def _about(want: Snapshot, host: str, port: Port) -> Iterator[HostObject]:
-    """Yield everything in `host`'s wanted state that one port brings about."""
-    if port.network_id not in want.networks or port.device_owner == DHCP_OWNER:
+    """Yield everything in `host`'s wanted state that one port brings about.
+
+    A port may have gone together with its network: hosts that had nothing else of that know its addresses all the same.
+    """
+    if port.device_owner == DHCP_OWNER:
         return
-    if host in port.hosts:
+    if port.network_id in want.networks and host in port.hosts:
         yield vif(want, port.on(host))
         yield from outside.published(want, host, port)
     if port.network_id in want.taps_of_host.get(host, ()) and port.network_id in want.dhcp_ports_of_network:
