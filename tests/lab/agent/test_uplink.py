@@ -72,6 +72,14 @@ try:
 except OSError as error:
     print(type(error).__name__)
 """
+_HEAR = """
+import socket, sys
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.bind(("0.0.0.0", int(sys.argv[1])))
+print("hearing", flush=True)
+while True:
+    print(s.recv(100).decode(), flush=True)
+"""
 
 
 def ask(rig: Rig, where: str, protocol: str, address: str, number: int, within_s: float = 10) -> str:
@@ -148,12 +156,34 @@ def _nobody_there_reaches_the_hosts_loopback(rig: Rig, inside: Workload) -> None
     inside.run("sysctl", "-qw", "net.ipv4.conf.eth0.route_localnet=1")
     assert ask(rig, "", "tcp", "127.0.0.1", 7001) == "127.0.0.1 7001"
     assert ask(rig, "inside", "tcp", "127.0.0.1", 7001, NO_ANSWER_S) == SILENCE
+    _nor_behind_tags_that_the_host_takes_off(rig, inside)
     nft = ["ip", "netns", "exec", "portico", "nft"]
     rules = rig.host.run([*nft, "-a", "list", "chain", "bridge", "portico", "to_host"]).out
     handle = next(line.rpartition(" ")[2] for line in rules.splitlines() if "ip daddr 127.0.0.0/8" in line)
     rig.pause()
     rig.host.run([*nft, "delete", "rule", "bridge", "portico", "to_host", "handle", handle])
     assert ask(rig, "inside", "tcp", "127.0.0.1", 7001) == f"{INSIDE} 7001", "it is this rule that keeps them away"
+
+
+def _nor_behind_tags_that_the_host_takes_off(rig: Rig, inside: Workload) -> None:
+    """Send datagrams from and to such addresses behind tags of VLAN 0, and then one that the host is to hear."""
+    listener = rig.host.spawn([sys.executable, "-I", "-S", "-u", "-c", _HEAR, "7002"], log="tagged")
+    listener.wait_for_text("hearing", 10)
+    several = [(frames.VLAN,) * 2, (frames.VLAN, frames.OUTER_VLAN), (frames.OUTER_VLAN,) * 2, (frames.VLAN,) * 3]
+    wrong = [(INSIDE, "127.0.0.1"), ("127.0.0.9", "100.64.0.1")]
+    given = [(*pair, kinds) for pair in wrong for kinds in [(), (frames.VLAN,), (frames.OUTER_VLAN,), *several]]
+    host, sent = mac_of(rig, LINK), []
+    for number, (source, destination, kinds) in enumerate([*given, (INSIDE, "100.64.0.1", (frames.VLAN,))]):
+        datagram = frames.udp(7003, 7002, f"datagram {number}".encode())
+        packet = frames.ipv4(source, destination, frames.UDP, datagram)
+        frame = frames.ethernet(host, inside.vif.mac, frames.IPV4, packet)
+        for kind in kinds:
+            frame = frames.tagged(0, frame, kind)
+        sent.append(frame)
+    inside.send(*sent)
+    last = f"datagram {len(given)}"
+    listener.wait_for_text(last, 10)
+    assert listener.output.splitlines() == ["hearing", last]
 
 
 def mac_of(rig: Rig, link: str) -> str:
