@@ -61,8 +61,7 @@ def _write_binding(tx: Transaction, item: ObjectStatus, row: dict[str, object]) 
     found = {"binding:vif_type": item.binding.vif_type, "binding:vif_details": item.binding.vif_details}
     if any(row[name] != value for name, value in found.items()):
         row = tx.update("port", row, found, touch=False)
-        tx.forget_reason(_OUTLET, item.id)
-        tx.note_reason(_OUTLET, item.id, f"DOWN host {item.host} has not plugged it yet")
+        _keep(tx, _OUTLET, item.id, f"DOWN host {item.host} has not plugged it yet")
     _write(tx, _with_outlet(tx, item), row)
 
 
@@ -128,18 +127,15 @@ def _read_ahead(tx: Transaction, report: Report) -> None:
 
 def _write_lease(tx: Transaction, host: str, port_id: str, item: Status) -> None:
     """Keep what the host of a port says of its DHCP lease beside its VIF's status: a port needs both."""
-    trouble = item.reason if item.state == "error" else ""
-    row = tx.get("port", port_id)
+    row, known = tx.get("port", port_id), reason(tx, _LEASE, port_id)
     if row is not None and row["binding:host_id"] != host:
         return
-    known = reason(tx, _LEASE, port_id)
+    trouble = item.reason if item.state == "error" and row is not None else ""
     if known == trouble:
         return
-    tx.forget_reason(_LEASE, port_id)
+    _keep(tx, _LEASE, port_id, trouble)
     if row is None:
         return
-    if trouble:
-        tx.note_reason(_LEASE, port_id, trouble)
     if row["status"] == "ACTIVE" or (known and reason(tx, "port", port_id) == f"DHCP: {known}"):
         _write(tx, _with_sides(tx, ObjectStatus("port", port_id, "ACTIVE", "")), row)
 
@@ -156,15 +152,11 @@ def _write_published(tx: Transaction, host: str, forwarding_id: str, item: Statu
     told = f"{port_id} {trouble}" if trouble else ""
     if told == known:
         return
-    tx.forget_reason(_PUBLISH, forwarding_id)
-    if told:
-        tx.note_reason(_PUBLISH, forwarding_id, told)
+    _keep(tx, _PUBLISH, forwarding_id, told)
     shown, now = reason(tx, _PUBLISHED, port_id), _first_trouble(tx, port_id)
     if now == shown:
         return
-    tx.forget_reason(_PUBLISHED, port_id)
-    if now:
-        tx.note_reason(_PUBLISHED, port_id, now)
+    _keep(tx, _PUBLISHED, port_id, now)
     if port is not None and (port["status"] == "ACTIVE" or (shown and reason(tx, "port", port_id) == shown)):
         _write(tx, _with_sides(tx, ObjectStatus("port", port_id, "ACTIVE", "")), port)
 
@@ -195,11 +187,9 @@ def _write_uplink(tx: Transaction, host: str, network_id: str, item: Status) -> 
     trouble = f"host {host}: {item.reason}" if item.state == "error" and row is not None else ""
     if trouble == known or not (trouble or row is None or known.startswith(f"host {host}: ")):
         return
-    tx.forget_reason(_UPLINK, network_id)
+    _keep(tx, _UPLINK, network_id, trouble)
     if row is None:
         return
-    if trouble:
-        tx.note_reason(_UPLINK, network_id, trouble)
     if row["status"] == "ACTIVE" or (known and reason(tx, "network", network_id) == known):
         _write(tx, ObjectStatus("network", network_id, "ERROR" if trouble else "ACTIVE", trouble), row)
 
@@ -216,9 +206,7 @@ def _write_outlet(tx: Transaction, host: str, port_id: str, item: Status) -> Non
     told = "" if state == "ACTIVE" else f"{state} {item.reason}"
     if row["binding:host_id"] != host or state is None or told == known:
         return
-    tx.forget_reason(_OUTLET, port_id)
-    if told:
-        tx.note_reason(_OUTLET, port_id, told)
+    _keep(tx, _OUTLET, port_id, told)
     if row["status"] == "ACTIVE" or (known and reason(tx, "port", port_id) == known.partition(" ")[2]):
         _write(tx, _with_outlet(tx, ObjectStatus("port", port_id, "ACTIVE")), row)
 
@@ -321,9 +309,14 @@ def _write(tx: Transaction, item: ObjectStatus, row: dict[str, object]) -> None:
         tx.record(item.resource, item.id, str(row["project_id"] or ""), "status")
     else:
         return
-    tx.forget_reason(item.resource, item.id)
-    if item.reason:
-        tx.note_reason(item.resource, item.id, item.reason)
+    _keep(tx, item.resource, item.id, item.reason)
+
+
+def _keep(tx: Transaction, kind: str, object_id: str, why: str) -> None:
+    """Have `why` for the reason of that kind that an object has; "" for none."""
+    tx.forget_reason(kind, object_id)
+    if why:
+        tx.note_reason(kind, object_id, why)
 
 
 def reason(tx: Transaction, resource: str, object_id: str) -> str:
