@@ -66,6 +66,7 @@ struct packet {
 struct note {
 	struct packet packet;
 	__u32 mtu;
+	__u32 generation; // in which it came in: what decides of it may be other when it leaves
 };
 
 struct flow {
@@ -273,7 +274,7 @@ INLINE void forget_both(const struct way *way, const struct flow *flow)
 	bpf_map_delete_elem(&flows, way);
 }
 
-INLINE void take_note(struct __sk_buff *skb, const struct packet *packet)
+INLINE void take_note(struct __sk_buff *skb, const struct packet *packet, __u32 current)
 {
 	__u32 *mtu = bpf_map_lookup_elem(&links, &packet->way.link), number = bpf_get_prandom_u32() % NOTES;
 	struct note *note = bpf_map_lookup_elem(&notes, &number);
@@ -282,6 +283,7 @@ INLINE void take_note(struct __sk_buff *skb, const struct packet *packet)
 		return;
 	note->packet = *packet;
 	note->mtu = *mtu;
+	note->generation = current;
 	skb->tc_index = number;
 }
 
@@ -305,7 +307,7 @@ SEC("tc") int from_link(struct __sk_buff *skb)
 		if (packet.hops_left > flow->hops && is_same(&packet.macs, &flow->came, sizeof(struct macs)))
 			return send_on(skb, flow);
 	}
-	take_note(skb, &packet);
+	take_note(skb, &packet, *current);
 	return TC_ACT_UNSPEC;
 }
 
@@ -373,7 +375,7 @@ SEC("tc") int to_link(struct __sk_buff *skb)
 	if (!found || !current || !*current || !mtu || !read(skb, &packet) || packet.ends)
 		return TC_ACT_UNSPEC;
 	struct note note = *found; // another processor may write it meanwhile
-	if (note.mtu <= *mtu && is_noted(&note.packet, &packet))
-		learn(&note, &packet, *current);
+	if (note.mtu <= *mtu && note.generation == *current && is_noted(&note.packet, &packet))
+		learn(&note, &packet, note.generation);
 	return TC_ACT_UNSPEC;
 }
